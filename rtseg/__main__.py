@@ -1,0 +1,5 @@
+"""python -m rtseg."""
+
+from rtseg.cli import main
+
+main()

@@ -1,0 +1,6 @@
+"""How the positions of a feature map exchange information: one mechanism a file, found by name."""
+
+from rtseg.attention import cross_resolution, gpu_friendly, self_attention  # noqa: F401  (importing a file registers its mechanism)
+from rtseg.attention.base import AttentionSpec, create_attention, list_attentions, parse_attention, register_attention
+
+__all__ = ["AttentionSpec", "create_attention", "list_attentions", "parse_attention", "register_attention"]

@@ -1,0 +1,180 @@
+"""What an attention is to the rest of rtseg, how one is named, and how it is built from its name.
+
+An attention maps a feature map to a feature map: (B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride)). It
+holds no pre-norm, no residual and no drop path; the block around it does, so that two rows of an ablation differ in the
+attention alone.
+
+Grammar of a choice, safe in a shell, in make and in YAML:
+
+    pair   = branch | branch "+" branch        low-resolution branch first; one name serves both
+    branch = name (":" option "=" value)*      gfa+ca   sa   sa:reduction=1   gfa:groups=4+ca:cross_size=12
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from rtseg.errors import UserError
+from rtseg.registry import Registry, suggest
+
+Branch = Literal["low", "high"]
+
+
+class Attention(nn.Module):
+    """Base of every mechanism.
+
+    A subclass takes `(in_channels, out_channels=None, *, stride=1, context_channels=None, **options)`; its keyword-only
+    parameters after these two are the options of the grammar, checked against their annotations.
+    """
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x: (B, in, H, W); context: the low-resolution map (B, context, h, w), for mechanisms that need it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """A registered attention: its class, whether it reads the other branch, its options' defaults in each branch."""
+
+    cls: type[Attention]
+    needs_context: bool
+    defaults: Mapping[str, Mapping[str, Any]]
+
+    def options(self) -> dict[str, type]:
+        """Option name -> type, read from the constructor."""
+        parameters = inspect.signature(self.cls).parameters.values()
+        names = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return {name: kind for name, kind in names.items() if name not in ("stride", "context_channels")}
+
+
+_ATTENTIONS: Registry[Mechanism] = Registry("attention")
+
+
+def register_attention(
+    name: str,
+    *,
+    needs_context: bool = False,
+    low: Mapping[str, Any] | None = None,
+    high: Mapping[str, Any] | None = None,
+) -> Callable[[type[Attention]], type[Attention]]:
+    """Class decorator. `low` and `high` are the defaults of the options in that branch."""
+
+    def decorate(cls: type[Attention]) -> type[Attention]:
+        _ATTENTIONS.register(name)(Mechanism(cls, needs_context, {"low": low or {}, "high": high or {}}))
+        return cls
+
+    return decorate
+
+
+def list_attentions() -> list[str]:
+    """Names of all mechanisms."""
+    return _ATTENTIONS.names()
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """One branch's choice, taken apart: `sa:heads=2` -> name "sa", options {"heads": 2}."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return ":".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
+
+
+def parse_branch(text: str) -> AttentionSpec:
+    """The choice for one branch.
+
+    Raises:
+        UserError: unknown mechanism or option, or a value of another type; the message names the right ones.
+    """
+    name, *pairs = text.split(":")
+    known = _ATTENTIONS.get(name).options()
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not value:
+            example = f"{name}:{next(iter(known), 'option')}=4"
+            raise UserError(f"attention '{text}': '{pair}' is not option=value, as in '{example}'")
+        if key not in known:
+            raise UserError(f"attention '{name}' has no option '{key}'.{suggest(key, known)}")
+        if key in options:
+            raise UserError(f"attention '{text}': option '{key}' is given twice; leave one")
+        options[key] = _parse_value(name, key, value, known[key])
+    return AttentionSpec(name, options)
+
+
+def _parse_value(name: str, key: str, value: str, kind: type) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        raise UserError(f"attention '{name}': {key}={value} is not of type {kind.__name__}") from None
+
+
+def parse_attention(text: str) -> tuple[AttentionSpec, AttentionSpec]:
+    """`low+high`, or one choice for both branches -> (low, high).
+
+    Raises:
+        UserError: bad grammar or name, or a mechanism in the low branch that needs the low branch as its context.
+    """
+    parts = text.split("+") if isinstance(text, str) else []
+    if not 1 <= len(parts) <= 2 or not all(parts):
+        raise UserError(f"attention '{text}': write 'low+high', as in 'gfa+ca', or one name for both, as in 'sa'")
+    low, high = parse_branch(parts[0]), parse_branch(parts[-1])
+    if _ATTENTIONS.get(low.name).needs_context:
+        raise UserError(
+            f"attention '{text}': '{low.name}' reads the low-resolution branch, so it can stand only in the high one; "
+            f"write for example 'gfa+{parts[-1]}'"
+        )
+    return low, high
+
+
+def create_attention(
+    spec: str | AttentionSpec,
+    in_channels: int,
+    out_channels: int | None = None,
+    *,
+    stride: int = 1,
+    context_channels: int | None = None,
+    branch: Branch = "high",
+) -> Attention:
+    """Builds the attention of one branch.
+
+    Args:
+        spec: one branch's choice, e.g. "gfa:groups=4".
+        context_channels: channels of the low-resolution map that a mechanism such as `ca` reads.
+        branch: whose defaults apply where the choice names no option.
+
+    Raises:
+        UserError: see `parse_branch`; or `ca` in the low branch, or sizes that do not divide.
+    """
+    spec = parse_branch(spec) if isinstance(spec, str) else spec
+    if branch not in ("low", "high"):
+        raise UserError(f"branch '{branch}': there are two, 'low' and 'high'")
+    mechanism = _ATTENTIONS.get(spec.name)
+    if mechanism.needs_context and branch == "low":
+        raise UserError(f"attention '{spec.name}' reads the low-resolution branch: it can stand only in the high one")
+    if mechanism.needs_context and context_channels is None:
+        raise UserError(f"attention '{spec.name}' reads another feature map: pass its channels as context_channels")
+    options = {**mechanism.defaults[branch], **spec.options}
+    return mechanism.cls(in_channels, out_channels, stride=stride, context_channels=context_channels, **options)
+
+
+def check_divides(name: str, option: str, parts: int, whole: int) -> None:
+    """`option` of attention `name` splits `whole` channels into equal parts.
+
+    Raises:
+        UserError: it does not; the message lists the numbers that do.
+    """
+    if parts < 1 or whole % parts:
+        good = [n for n in range(1, min(whole, 64) + 1) if whole % n == 0]
+        raise UserError(f"attention '{name}': {option}={parts} does not divide {whole} channels; choose one of {good}")
+
+
+def check_positive(name: str, option: str, value: int) -> None:
+    """Raises: UserError where `value` is below 1."""
+    if value < 1:
+        raise UserError(f"attention '{name}': {option}={value} must be at least 1")

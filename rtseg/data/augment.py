@@ -1,0 +1,193 @@
+"""The recipe's pictures: random scale, crop, flip and colour distortion for training, the resize rule for evaluation.
+
+PaddleSeg's recipe for RTFormer, in its order, as albumentations transforms; our own where albumentations' differ.
+"""
+
+import math
+import os
+import random
+from collections.abc import Sequence
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
+
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+
+from rtseg.data.dataset import IGNORE, Sample
+from rtseg.errors import UserError
+
+PAD = 127  # grey level around small images; the reference's 127.5 cast to uint8
+HUE_STEPS = 256  # PIL's hue circle
+Factors = tuple[tuple[str, float], ...]
+
+
+class StepScale(A.DualTransform):
+    """Resizes by one of `scales`, equally likely: image bilinear, label nearest, sides round(scale * side)."""
+
+    def __init__(self, scales: Sequence[float], p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.scales = tuple(scales)
+
+    def get_params(self) -> dict[str, Any]:
+        return {"scale": self.py_random.choice(self.scales)}
+
+    def apply(self, img: np.ndarray, scale: float, **params: Any) -> np.ndarray:
+        return cv2.resize(img, self._size(img, scale), interpolation=cv2.INTER_LINEAR)
+
+    def apply_to_mask(self, mask: np.ndarray, scale: float, **params: Any) -> np.ndarray:
+        return cv2.resize(mask, self._size(mask, scale), interpolation=cv2.INTER_NEAREST)
+
+    @staticmethod
+    def _size(array: np.ndarray, scale: float) -> tuple[int, int]:
+        """(width, height), the order of OpenCV."""
+        return max(1, round(scale * array.shape[1])), max(1, round(scale * array.shape[0]))
+
+
+class Distort(A.ImageOnlyTransform):
+    """Brightness, contrast, saturation and hue in random order, each drawn with probability 1/2.
+
+    The first three draw a factor from 1 -+ `strength` (PIL's ImageEnhance); hue turns by -`hue`..`hue` of 256 steps.
+    """
+
+    def __init__(self, strength: float = 0.4, hue: float = 18.0, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.strength = strength
+        self.hue = hue
+
+    def get_params(self) -> dict[str, Any]:
+        draw = self.py_random
+        steps = []
+        for step in draw.sample(sorted(DISTORTIONS), k=len(DISTORTIONS)):
+            amount = draw.uniform(-self.hue, self.hue) if step == "hue" else 1 + draw.uniform(-1, 1) * self.strength
+            if draw.random() < 0.5:
+                steps.append((step, amount))
+        return {"steps": tuple(steps)}
+
+    def apply(self, img: np.ndarray, steps: Factors, **params: Any) -> np.ndarray:
+        for step, amount in steps:
+            img = DISTORTIONS[step](img, amount)
+        return img
+
+
+def brightness(image: np.ndarray, factor: float) -> np.ndarray:
+    """HWC uint8 RGB; factor 0 is black, 1 the image."""
+    return _stretch(image, factor, 0)
+
+
+def contrast(image: np.ndarray, factor: float) -> np.ndarray:
+    """HWC uint8 RGB; factor 0 is the mean grey, 1 the image."""
+    return _stretch(image, factor, int(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0] + 0.5))
+
+
+def saturation(image: np.ndarray, factor: float) -> np.ndarray:
+    """HWC uint8 RGB; factor 0 is the grey version, 1 the image."""
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(image, factor, grey, 1 - factor, 0)
+
+
+def hue(image: np.ndarray, steps: float) -> np.ndarray:
+    """HWC uint8 RGB, colours turned by whole steps of 1/256 of the circle, rounded down.
+
+    In float, which is three times as fast as PIL's 8-bit HSV; the turn is never negative, which OpenCV would not wrap.
+    """
+    hsv = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2HSV)
+    hsv += np.array([math.floor(steps) % HUE_STEPS * 360 / HUE_STEPS, 0, 0], np.float32)
+    return cv2.convertScaleAbs(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
+
+
+def _stretch(image: np.ndarray, factor: float, centre: int) -> np.ndarray:
+    """centre + factor * (value - centre), clipped and truncated like PIL's blend."""
+    values = centre + factor * (np.arange(256) - centre)
+    return cv2.LUT(image, values.clip(0, 255).astype(np.uint8))
+
+
+DISTORTIONS = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
+
+
+class TrainAugment:
+    """The training recipe: random scale, pad right and bottom, uniform crop, horizontal flip, colour distortion.
+
+    Args:
+        crop_size: (height, width) of every output.
+        scales: factors of the random scale, equally likely.
+        flip: probability of the horizontal flip.
+        distort: whether to change colours.
+    """
+
+    def __init__(
+        self,
+        crop_size: tuple[int, int],
+        scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
+        flip: float = 0.5,
+        distort: bool = True,
+    ) -> None:
+        if len(crop_size) != 2 or min(crop_size) < 1:
+            raise UserError(f"crop_size is (height, width), both at least 1, not {crop_size}; e.g. [360, 480]")
+        if not scales or min(scales) <= 0:
+            raise UserError(f"scales are factors above 0, not {list(scales)}; e.g. [0.5, 1.0, 2.0], or [1.0] for none")
+        if not 0 <= flip <= 1:
+            raise UserError(f"flip is a probability from 0 to 1, not {flip}")
+        crop = A.RandomCrop(
+            *crop_size,
+            pad_if_needed=True,
+            pad_position="top_left",
+            border_mode=cv2.BORDER_CONSTANT,
+            fill=PAD,
+            fill_mask=IGNORE,
+        )
+        steps: list[A.BasicTransform] = [StepScale(scales), crop, A.HorizontalFlip(p=flip)]
+        self._pipeline = A.Compose(steps + [Distort()] * distort)
+
+    def __call__(self, sample: Sample[np.ndarray], seed: int) -> Sample[torch.Tensor]:
+        """Image HWC uint8 and mask HW uint8 of any size -> image 3HW uint8 and mask HW int64 at the crop size.
+
+        The draws depend on `seed` (>= 0) alone, so they are the same in every worker and after a resume.
+        """
+        # One stream for all transforms: Compose.set_random_seed would give each of them the same numbers, so that a
+        # large scale always met the lower right corner and no flip.
+        self._pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        out = self._pipeline(image=sample.image, mask=sample.mask)
+        return _to_tensors(sample, out["image"], out["mask"])
+
+
+class EvalTransform:
+    """The evaluation rule of a data set. The mask always keeps its own size; logits are resized to it.
+
+    Args:
+        resize: None feeds the image as it is (CamVid, Cityscapes). (short, long) scales it in proportion by
+            min(long / long side, short / short side); ADE20K's is (512, 2048).
+        multiple_of: then both sides are rounded up to a multiple of this, by stretching.
+    """
+
+    def __init__(self, resize: tuple[int, int] | None = None, multiple_of: int = 32) -> None:
+        if resize is not None and (len(resize) != 2 or min(resize) < 1 or resize[0] > resize[1]):
+            raise UserError(f"resize is (short side, long side) or null, not {resize}; ADE20K's is [512, 2048]")
+        if multiple_of < 1:
+            raise UserError(f"multiple_of is at least 1, not {multiple_of}; 1 switches the rounding off")
+        self.resize = resize
+        self.multiple_of = multiple_of
+
+    def __call__(self, sample: Sample[np.ndarray]) -> Sample[torch.Tensor]:
+        """Image HWC uint8, mask HW uint8 -> image 3HW uint8 at the evaluation size, mask HW int64 at its own."""
+        image = sample.image
+        height, width = self.input_size((image.shape[0], image.shape[1]))
+        if (height, width) != image.shape[:2]:
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        return _to_tensors(sample, image, sample.mask)
+
+    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of an image -> (height, width) the network sees."""
+        if self.resize is None:
+            return size
+        scale = min(self.resize[1] / max(size), self.resize[0] / min(size))
+        scaled = (int(side * scale + 0.5) for side in size)
+        height, width = (max(1, math.ceil(side / self.multiple_of)) * self.multiple_of for side in scaled)
+        return height, width
+
+
+def _to_tensors(sample: Sample[np.ndarray], image: np.ndarray, mask: np.ndarray) -> Sample[torch.Tensor]:
+    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return Sample(pixels, torch.from_numpy(mask.astype(np.int64)), sample.name, sample.size)

@@ -1,0 +1,251 @@
+"""A user's own images and masks, described by a short YAML file (docs/data.md); masks hold class numbers or colours.
+
+Image and mask belong together when they have the same name below their folders, or when the stars of the two patterns
+stand for the same text: `images/*_image.jpg` with `masks/*_label.png`.
+"""
+
+import colorsys
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from rtseg.data.dataset import (
+    IGNORE,
+    IMAGE_SUFFIXES,
+    MASK_SUFFIXES,
+    IdDecoder,
+    LabelSpace,
+    MaskDecoder,
+    SegmentationDataset,
+    check_split,
+    find_files,
+    pair_files,
+    register_dataset,
+    require_files,
+    tally,
+)
+from rtseg.errors import UserError
+from rtseg.registry import suggest
+
+_SPLITS = ("train", "val", "test")
+_KEYS = (*_SPLITS, "classes", "palette", "label_map", "ignore", "colors")
+Color = tuple[int, int, int]
+
+
+class ColorDecoder:
+    """Label files that hold one colour per class, RGB or RGBA (alpha is not looked at).
+
+    Args:
+        classes: RGB colour -> class 0..K-1, or 255 for ignore.
+    """
+
+    def __init__(self, classes: Mapping[Color, int]) -> None:
+        codes = {_code(np.array(color)): label for color, label in classes.items()}
+        self.codes = np.array(sorted(codes))
+        self.classes = np.array([codes[code] for code in self.codes], np.uint8)
+        self.names = ", ".join(f"#{code:06x}" for code in self.codes)
+
+    def __call__(self, raw: np.ndarray, path: Path) -> np.ndarray:
+        if raw.ndim == 2 or raw.dtype != np.uint8:
+            raise UserError(
+                f"{path}: {raw.dtype} pixels of shape {raw.shape} where 8-bit RGB is expected. It holds class numbers: "
+                "remove `colors` from the YAML, and give a `label_map` where the numbers are not 0, 1, 2, ..."
+            )
+        code = _code(raw)
+        at = np.searchsorted(self.codes, code).clip(max=len(self.codes) - 1)
+        unknown = self.codes[at] != code
+        if unknown.any():
+            values, counts = np.unique(code[unknown], return_counts=True)
+            raise UserError(
+                f"{path}: colour {tally([f'#{value:06x}' for value in values], counts)} stands for no class. "
+                f"Allowed: {self.names}. Add it to `colors` (under `ignore` where it is no class), or repair the file; "
+                "many blended colours come from smoothing or JPEG"
+            )
+        return self.classes[at]
+
+
+def _code(rgb: np.ndarray) -> np.ndarray:
+    """Colours along the last axis -> one integer each."""
+    return rgb[..., 0].astype(np.int32) << 16 | rgb[..., 1].astype(np.int32) << 8 | rgb[..., 2]
+
+
+@dataclass(frozen=True)
+class _Spec:
+    file: Path
+    splits: dict[str, tuple[str, str]]
+    labels: LabelSpace
+    decode: MaskDecoder
+
+
+@register_dataset("folder", lambda root: _read_spec(root).labels)
+def folder(root: Path, split: str) -> SegmentationDataset:
+    """The `split` (train, val, test) of a YAML; `root` is that file or the folder that holds dataset.yaml."""
+    spec = _read_spec(root)
+    check_split(f"folder ({spec.file})", split, tuple(spec.splits))
+    base = spec.file.parent
+    image_pattern, mask_pattern = spec.splits[split]
+    images, masks = _match(base, image_pattern, IMAGE_SUFFIXES), _match(base, mask_pattern, MASK_SUFFIXES)
+    require_files("folder", base, {image_pattern: list(images), mask_pattern: list(masks)})
+    wanted = f"{base / mask_pattern}, where the stars stand for the same text as in {image_pattern}"
+    pairs = pair_files(list(images), list(masks), wanted, images.__getitem__, masks.__getitem__)
+    return SegmentationDataset(pairs, spec.labels, split, spec.decode)
+
+
+def _match(base: Path, pattern: str, suffixes: Iterable[str]) -> dict[Path, str]:
+    """The files of a pattern, each with the text its stars stand for. An ending `.*` is no part of that text."""
+    fixed, _, rest = pattern.partition("*")
+    start, _, head = fixed.rpartition("/")
+    folder = base / Path(start).expanduser()
+    stars = re.escape(f"{head}*{rest}").replace(r"\*\*/", "(?:(.*)/)?")
+    stars = stars.removesuffix(r"\.\*").replace(r"\*", "([^/]*)") + (r"\.[^./]*" if rest.endswith(".*") else "")
+    found = {}
+    for path in find_files(folder, suffixes, "**/*"):
+        if match := re.fullmatch(stars, path.relative_to(folder).as_posix()):
+            found[path] = "/".join(text for text in match.groups() if text)
+    return found
+
+
+def _read_spec(root: Path | None) -> _Spec:
+    if root is None:
+        raise UserError(
+            "data set 'folder' is described by a YAML file; give it, or the folder of dataset.yaml, as root"
+        )
+    file = root if root.suffix in (".yaml", ".yml") else root / "dataset.yaml"
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; it should describe the data set (docs/data.md)") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not valid YAML: {error}") from error
+    try:
+        return _parse(file, content)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+
+
+def _parse(file: Path, content: Any) -> _Spec:
+    if not isinstance(content, dict):
+        raise UserError(
+            f"holds {type(content).__name__}, not keys and values such as `classes` and `train` (docs/data.md)"
+        )
+    for key in content:
+        if key not in _KEYS:
+            raise UserError(f"unknown key '{key}'.{suggest(key, _KEYS)}")
+    names = content.get("classes")
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise UserError(
+            f"`classes` is a list of names, e.g. [road, car], not {names!r}; put yes, no, on and numbers in quotes"
+        )
+    if len(set(names)) < len(names) or "ignore" in names:
+        raise UserError(f"`classes` are different names, none of them 'ignore' (which means: no class); got {names}")
+    splits = {split: _split(split, content[split]) for split in _SPLITS if split in content}
+    if not splits:
+        raise UserError("no split; give `train: {images: ..., masks: ...}` and `val: {images: ..., masks: ...}`")
+    if "colors" in content:
+        if {"label_map", "ignore"} & content.keys():
+            raise UserError("`colors` says what is which class and what is ignored; remove `label_map` and `ignore`")
+        decode, ids, colors = _color_masks(content["colors"], names)
+    else:
+        decode, ids = _id_masks(content, names)
+        colors = {}
+    palette = _palette(content.get("palette"), names, colors)
+    return _Spec(file, splits, LabelSpace(tuple(names), palette, ids), decode)
+
+
+def _split(split: str, value: Any) -> tuple[str, str]:
+    """The patterns of images and masks; a folder becomes the pattern of everything below it."""
+    if not isinstance(value, dict) or value.keys() != {"images", "masks"}:
+        raise UserError(f"`{split}` is {{images: <folder or pattern>, masks: <folder or pattern>}}, not {value!r}")
+    patterns = [value["images"], value["masks"]]
+    if not all(isinstance(pattern, str) and pattern for pattern in patterns):
+        raise UserError(
+            f"`{split}` holds {patterns}; images and masks are one folder or pattern each, e.g. images/*.jpg"
+        )
+    images, masks = (text if "*" in text else f"{text.rstrip('/')}/**/*.*" for text in patterns)
+    return images, masks
+
+
+def _id_masks(content: dict[str, Any], names: list[str]) -> tuple[MaskDecoder, tuple[int, ...]]:
+    """Masks of class numbers: the decoder, and the number each class is written with (the first one of the map)."""
+    label_map = content.get("label_map", dict(enumerate(names)))
+    if not isinstance(label_map, dict):
+        raise UserError(f"`label_map` is {{value: class}}, e.g. {{7: road, 8: road, 0: ignore}}, not {label_map!r}")
+    classes = {_value(value, "label_map"): _class(name, names, "label_map") for value, name in label_map.items()}
+    _complete("label_map", names, classes.values())
+    ignore = content.get("ignore", [] if IGNORE in classes else [IGNORE])
+    for value in ignore if isinstance(ignore, list) else [ignore]:
+        label = classes.setdefault(_value(value, "ignore"), IGNORE)
+        if label != IGNORE:
+            raise UserError(
+                f"value {value} is class '{names[label]}' and in `ignore`; "
+                "say which number is which class with `label_map: {number: class}`"
+            )
+    labels = list(classes.values())
+    return IdDecoder(classes), tuple(list(classes)[labels.index(k)] for k in range(len(names)))
+
+
+def _color_masks(value: Any, names: list[str]) -> tuple[MaskDecoder, tuple[int, ...], dict[str, Color]]:
+    if not isinstance(value, dict):
+        raise UserError(f"`colors` is {{class: [r, g, b]}} or {{class: '#rrggbb'}}, not {value!r}")
+    colors = {name: _color(color, f"`colors` of '{name}'") for name, color in value.items()}
+    classes: dict[Color, int] = {}
+    for name, color in colors.items():
+        if classes.setdefault(color, _class(name, names, "colors")) != _class(name, names, "colors"):
+            raise UserError(f"`colors` gives {list(color)} to '{name}' and to another class; each needs its own colour")
+    _complete("colors", names, classes.values())
+    return ColorDecoder(classes), tuple(range(len(names))), colors
+
+
+def _palette(value: Any, names: list[str], colors: dict[str, Color]) -> tuple[Color, ...]:
+    """The colours of drawings: `palette`, a list or by class; else those of the masks; else well spread hues."""
+    if value is None:
+        return tuple(colors.get(name, _spread(k)) for k, name in enumerate(names))
+    if isinstance(value, dict):
+        _complete("palette", names, [_class(name, names, "palette") for name in value])
+        value = [value[name] for name in names]
+    if not isinstance(value, list) or len(value) != len(names):
+        raise UserError(
+            f"`palette` is a list of {len(names)} colours or {{class: colour}} for all classes, not {value!r}"
+        )
+    return tuple(_color(color, "`palette`") for color in value)
+
+
+def _spread(k: int) -> Color:
+    """Hues a golden angle apart, so neighbours differ and none repeats; brightness changes too."""
+    r, g, b = colorsys.hsv_to_rgb(k * 0.618034 % 1, (0.85, 0.55)[k // 2 % 2], (0.95, 0.7)[k % 2])
+    return round(255 * r), round(255 * g), round(255 * b)
+
+
+def _class(name: Any, names: list[str], where: str) -> int:
+    if name == "ignore":
+        return IGNORE
+    if name not in names:
+        raise UserError(f"`{where}` names {name!r}, which is not in `classes`.{suggest(name, [*names, 'ignore'])}")
+    return names.index(name)
+
+
+def _complete(where: str, names: list[str], labels: Iterable[int]) -> None:
+    missing = [name for k, name in enumerate(names) if k not in set(labels)]
+    if missing:
+        raise UserError(f"`{where}` leaves out {', '.join(missing)}; name every class, or remove it from `classes`")
+
+
+def _value(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65535:
+        raise UserError(f"`{where}` holds {value!r}; pixel values are whole numbers from 0 to 65535")
+    return value
+
+
+def _color(value: Any, where: str) -> Color:
+    if isinstance(value, str) and re.fullmatch("#[0-9a-fA-F]{6}", value):
+        value = list(bytes.fromhex(value[1:]))
+    good = isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part <= 255 for part in value)
+    if not good:
+        raise UserError(f"{where} holds {value!r}; a colour is [r, g, b] from 0 to 255 or '#rrggbb' in quotes")
+    r, g, b = value
+    return r, g, b

@@ -1,0 +1,1 @@
+"""A trained network at work: pictures in, class maps out, and how fast. No Lightning here."""

@@ -1,0 +1,78 @@
+"""Where a network runs: a device by name, and what must be known of it to believe a time measured on it."""
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rtseg.errors import UserError
+
+
+def choose_device(name: str | torch.device | None) -> torch.device:
+    """The device called `name` ("cpu", "cuda", "cuda:1", "mps"); None takes CUDA or MPS where present, else the CPU.
+
+    Raises:
+        UserError: no such device on this machine, or a name of none.
+    """
+    if name is None:
+        present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        return torch.device(next(kind for kind, here in present.items() if here))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"unknown device '{name}': choose cpu, cuda, cuda:0, cuda:1, … or mps")
+    seen = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]
+    if (device.index or 0) >= seen:
+        raise UserError(
+            f"device '{name}': PyTorch {torch.__version__} sees {seen} {device.type} device{'s' * (seen != 1)} here. "
+            f"Choose {f'{device.type}:0 to {device.type}:{seen - 1}, or ' if seen else ''}cpu, "
+            "or install a driver and a PyTorch for it"
+        )
+    return device
+
+
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """Plain JSON: name, and for a CPU cores, threads and instruction set, for a GPU driver, clocks and CUDA version."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return {
+            "name": properties.name,
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            **_nvidia_smi(str(properties.uuid)),
+        }
+    name = {"name": _cpu_name(), "cores": _cores(), "threads": torch.get_num_threads()}
+    if device.type == "mps":
+        return {**name, "name": f"{name['name']} (MPS)"}
+    load = {"load_average": round(os.getloadavg()[0], 2)} if hasattr(os, "getloadavg") else {}
+    return {**name, "instruction_set": torch.backends.cpu.get_cpu_capability(), **load}
+
+
+def _cpu_name() -> str:
+    """/proc/cpuinfo names the product where `platform` gives only the architecture."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _nvidia_smi(uuid: str) -> dict[str, str]:
+    """Driver, clocks and power limit as the tool prints them; nothing where it is absent or fails."""
+    fields = ("driver_version", "clocks.sm", "clocks.max.sm", "power.limit")
+    if shutil.which("nvidia-smi") is None:
+        return {}
+    command = ["nvidia-smi", f"--id=GPU-{uuid}", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    values = [value.strip() for value in answer.stdout.strip().split(",")]
+    return dict(zip(fields, values, strict=True)) if answer.returncode == 0 and len(values) == len(fields) else {}

@@ -1,0 +1,204 @@
+"""Pictures -> class maps: two lines of Python, or a folder at once."""
+
+import glob
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import track
+
+from rtseg.data.dataset import IMAGE_SUFFIXES, find_files, read_image
+from rtseg.deploy.checkpoint import load_segmenter
+from rtseg.deploy.device import choose_device
+from rtseg.deploy.fuse import deploy
+from rtseg.deploy.overlay import default_palette, overlay
+from rtseg.errors import UserError
+from rtseg.models.segmenter import Segmenter
+
+
+class Predictor:
+    """A network that is called with a picture and returns its class map.
+
+    Args:
+        segmenter: the network; a copy is taken.
+        device: where it runs; None takes a GPU where there is one.
+
+    Attributes:
+        card: the network's description, class names among it.
+        device: where it runs.
+        palette: RGB of class 0..K-1; made up where the card has none.
+    """
+
+    def __init__(self, segmenter: Segmenter, *, device: str | torch.device | None = None) -> None:
+        self.card = segmenter.card
+        self.device = choose_device(device)
+        self.palette = self.card.palette or default_palette(self.card.num_classes)
+        self._network = deploy(segmenter).to(self.device)
+
+    def __call__(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+        """The class of every pixel.
+
+        Args:
+            image: a file, a PIL image, or (H, W, 3) uint8 RGB. Any size. Of files and PIL images grey ones become RGB,
+                transparency is dropped, 16 bit becomes 8, and an EXIF orientation is applied, as in training: the class
+                map belongs to the upright picture.
+
+        Returns:
+            (H, W) class numbers 0..K-1, uint8 (int16 above 256 classes).
+
+        Raises:
+            UserError: no readable picture.
+        """
+        pixels = torch.from_numpy(np.array(to_rgb(image), order="C")).to(self.device)
+        with torch.inference_mode():
+            return self._network(pixels).cpu().numpy()
+
+    def to_ids(self, class_map: np.ndarray) -> np.ndarray:
+        """Class numbers 0..K-1 -> those of the data set's own label files; uint8, or uint16 where one exceeds 255."""
+        ids = self.card.ids or range(self.card.num_classes)
+        return np.array(ids, np.uint8 if max(ids) < 256 else np.uint16)[class_map]
+
+
+def load(path_or_id: str | Path, *, device: str | torch.device | None = None) -> Predictor:
+    """A predictor from weights: a `.ckpt`, a folder with model.safetensors, or a Hugging Face id.
+
+    Raises:
+        UserError: see `load_segmenter` and `choose_device`.
+    """
+    return Predictor(load_segmenter(path_or_id), device=device)
+
+
+def to_rgb(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of whatever a predictor takes.
+
+    Raises:
+        UserError: a file that cannot be read, or an array of another type or shape.
+    """
+    if isinstance(image, str | Path):
+        path = Path(image).expanduser()
+        if path.is_dir():
+            raise UserError(f"'{path}' is a folder; one picture is expected here, `rtseg predict` takes folders")
+        return read_image(path)
+    if isinstance(image, Image.Image):
+        return _pil_to_rgb(image)
+    if not isinstance(image, np.ndarray):
+        raise UserError(f"a picture is a path, a PIL image or a numpy array, not {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise UserError(
+            f"a picture as array is (height, width, 3) uint8 RGB, not {image.dtype} {image.shape}. "
+            "Scale grey levels to 0..255, put channels last, repeat a grey channel three times, drop alpha"
+        )
+    return image
+
+
+def _pil_to_rgb(image: Image.Image) -> np.ndarray:
+    try:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I") or upright.mode == "F":  # PIL's own conversion would clip at 255
+            levels = np.asarray(upright)
+            if levels.dtype.kind == "f" or levels.min() < 0 or levels.max() > 65535:
+                raise UserError(
+                    f"grey levels of a PIL image of mode {upright.mode} have no known range; convert it to L"
+                )
+            return np.repeat((levels >> 8).astype(np.uint8)[..., None], 3, -1)
+        return np.asarray(upright.convert("RGB"))
+    except OSError as error:
+        raise UserError(f"the PIL image cannot be decoded: {error}") from None
+
+
+def predict_files(
+    predictor: Predictor,
+    sources: Sequence[str | Path],
+    out_dir: str | Path,
+    *,
+    overwrite: bool = False,
+    alpha: float = 0.5,
+) -> dict[Path, str]:
+    """Writes for each picture `<name>.png`, its class map in the data set's ids, and `<name>_overlay.jpg`, for the eye.
+
+    Names keep the folders below a source. A picture that cannot be read is reported at the end and stops nothing.
+
+    Args:
+        sources: pictures, folders (searched to the bottom) and globs.
+        out_dir: made if missing.
+        overwrite: write into a folder that is not empty.
+        alpha: share of the colour in the overlay, 0..1.
+
+    Returns:
+        The pictures that failed, with the reason; empty when all went well.
+
+    Raises:
+        UserError: a source without pictures, or `out_dir` holds something and `overwrite` is off.
+    """
+    out_dir = Path(out_dir).expanduser()
+    if out_dir.exists() and not out_dir.is_dir():
+        raise UserError(f"the output '{out_dir}' is a file; give a folder")
+    if not overwrite and out_dir.is_dir() and any(out_dir.iterdir()):
+        raise UserError(
+            f"the output folder '{out_dir}' is not empty; give another, or --overwrite to replace results in it"
+        )
+    names = _output_names([found for source in sources for found in _expand(str(source), out_dir)])
+    failed: dict[Path, str] = {}
+    console = Console(stderr=True)
+    for path, name in track(names.items(), description="predict", console=console):
+        try:
+            image = read_image(path)
+        except UserError as error:
+            failed[path] = str(error)
+            continue
+        classes = predictor(image)
+        picture = overlay(image, classes, predictor.palette, alpha)
+        _write(out_dir / f"{name}.png", predictor.to_ids(classes))
+        _write(out_dir / f"{name}_overlay.jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    for reason in failed.values():
+        console.print(f"not predicted: {reason}", style="red", markup=False, highlight=False)
+    return failed
+
+
+def _expand(source: str, out_dir: Path) -> list[tuple[Path, Path]]:
+    """(root, picture) of one source; output names are relative to the root."""
+    path = Path(source).expanduser()
+    if path.is_file():
+        return [(path.parent, path)]
+    if path.is_dir():
+        root, found = path, find_files(path, IMAGE_SUFFIXES, "**/*")
+    elif glob.has_magic(source):
+        root = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
+        matches = (Path(match) for match in glob.glob(str(path), recursive=True))
+        found = sorted(match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES)
+    else:
+        raise UserError(f"no such picture, folder or glob: '{source}'")
+    # Results of an earlier run inside the source are no pictures to predict.
+    found = [picture for picture in found if not picture.absolute().is_relative_to(out_dir.absolute())]
+    if not found:
+        raise UserError(f"no pictures in '{source}': looked for {', '.join(IMAGE_SUFFIXES)}")
+    return [(root, picture) for picture in found]
+
+
+def _output_names(found: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
+    """Picture -> name of its results without suffix: as short as is unique."""
+    roots = {Path(os.path.abspath(path)): Path(os.path.abspath(root)) for root, path in found}  # each picture once
+    common = Path(os.path.commonpath([path.parent for path in roots]))
+    schemes: tuple[Callable[[Path], Path], ...] = (
+        lambda path: path.relative_to(roots[path]).with_suffix(""),
+        lambda path: path.relative_to(common).with_suffix(""),
+        lambda path: path.relative_to(common),  # a.jpg beside a.png: the suffix tells them apart
+    )
+    for scheme in schemes:
+        names = {path: scheme(path).as_posix() for path in roots}
+        if len(set(names.values())) == len(names):
+            break
+    return names
+
+
+def _write(path: Path, pixels: np.ndarray) -> None:
+    """Grey or BGR, written aside and renamed, so that a run that is broken off leaves no half picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}")
+    aside.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
+    aside.replace(path)

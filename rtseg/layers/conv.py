@@ -1,0 +1,79 @@
+"""Convolution blocks of the dual-resolution networks, and their initialisation.
+
+B batch, C channels, H, W height and width.
+"""
+
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
+    """3x3, padded by one: (B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
+    return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=bias)
+
+
+def conv1x1(in_channels: int, out_channels: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
+    """1x1: (B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
+    return nn.Conv2d(in_channels, out_channels, 1, stride, bias=bias)
+
+
+def preactivated(in_channels: int, conv: nn.Conv2d) -> nn.Sequential:
+    """BatchNorm, ReLU, then the convolution: the unit of DAPPM, of the heads and of the paths between the branches."""
+    return nn.Sequential(nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True), conv)
+
+
+def upsample_to(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize to `size` = (height, width), half-pixel centres (align_corners=False)."""
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def spatial_size(x: Tensor) -> tuple[int, int]:
+    """(height, width) of a feature map."""
+    return cast(tuple[int, int], tuple(x.shape[-2:]))
+
+
+class BasicBlock(nn.Module):
+    """ResNet's two-convolution block; `final_relu=False` leaves the sum signed for branches that normalise it."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, *, final_relu: bool = True) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(in_channels, out_channels, stride)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = conv3x3(out_channels, out_channels)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(conv1x1(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
+        self.final_relu = final_relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out)) + self.shortcut(x)
+        return F.relu(out, inplace=True) if self.final_relu else out
+
+
+class ConvMLP(nn.Module):
+    """RTFormer's feed-forward part: BatchNorm (eps 1e-6), 3x3, GELU, 3x3, no expansion. (B, C, H, W) -> the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, eps=1e-6)
+        self.conv1 = conv3x3(channels, channels, bias=True)
+        self.conv2 = conv3x3(channels, channels, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(F.gelu(self.conv1(self.norm(x))))
+
+
+def init_convolutions(module: nn.Module, *, skip: type[nn.Module]) -> None:
+    """Kaiming-normal (fan in, ReLU) for every convolution below `module`, biases 0; `skip` initialises its own."""
+    if isinstance(module, skip):
+        return
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    for child in module.children():
+        init_convolutions(child, skip=skip)

@@ -1,0 +1,7 @@
+"""Networks: an image in, logits out."""
+
+from rtseg.models import rtformer  # noqa: F401  (importing a file registers its models)
+from rtseg.models.backbone import list_models
+from rtseg.models.segmenter import Segmenter, create_model
+
+__all__ = ["Segmenter", "create_model", "list_models"]

@@ -1,0 +1,204 @@
+"""A segmenter: backbone, head and auxiliary head; the one thing that is trained, saved, measured and deployed.
+
+B batch, K classes, H, W input height and width.
+"""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rtseg.attention.base import Attention
+from rtseg.errors import UserError
+from rtseg.layers.conv import init_convolutions, spatial_size, upsample_to
+from rtseg.models.backbone import Backbone, backbone_options, check_options, create_backbone
+from rtseg.models.heads import ConvHead, DualResolutionHead
+from rtseg.models.model_card import ModelCard
+from rtseg.models.weights import CARD_FILE, WEIGHTS_FILE, read_weights
+
+HEAD_OPTIONS: dict[str, Any] = {"head_channels": None, "spp_channels": 128}
+
+_README = """---
+{{ card_data }}
+---
+
+# {{ card.model }}, attention {{ card.attention }}, {{ card.num_classes }} classes
+
+Data set: {{ card.dataset or "not stated" }}. Weights: {{ card.source or "not stated" }}. `config.json` holds the
+classes, their colours and the normalisation.
+
+```python
+import rtseg
+
+class_map = rtseg.load("path of this folder")("street.jpg")
+```
+"""
+
+
+class Segmenter(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="rtseg",
+    pipeline_tag="image-segmentation",
+    model_card_template=_README,
+):
+    """A network built from its card; `create_model` is the usual way to one.
+
+    Raises:
+        UserError: unknown model, attention or option, or a bad value of one.
+    """
+
+    def __init__(self, card: ModelCard) -> None:
+        super().__init__()
+        check_options(card.model, card.options, {**backbone_options(card.model), **HEAD_OPTIONS})
+        backbone_part = {key: value for key, value in card.options.items() if key not in HEAD_OPTIONS}
+        head_part = {**HEAD_OPTIONS, **{key: value for key, value in card.options.items() if key in HEAD_OPTIONS}}
+        self.card = card
+        self.backbone: Backbone = create_backbone(card.model, attention=card.attention, **backbone_part)
+        features = self.backbone.features
+        hidden = head_part["head_channels"] or features["aux"].channels
+        self.head = DualResolutionHead(
+            features, card.num_classes, hidden_channels=2 * hidden, spp_channels=head_part["spp_channels"]
+        )
+        self.aux_head = ConvHead(features["aux"].channels, hidden, card.num_classes)
+        for head in (self.head, self.aux_head):
+            init_convolutions(head, skip=Attention)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised image -> (B, K, H, W) logits."""
+        return upsample_to(self.logits(image), spatial_size(image))
+
+    def logits(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised image -> (B, K, ceil(H / 8), ceil(W / 8)) logits."""
+        return self.head(self._features(image))
+
+    def forward_train(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the head and of the auxiliary head, both (B, K, H, W), from one pass through the backbone."""
+        features = self._features(image)
+        size = spatial_size(image)
+        return upsample_to(self.head(features), size), upsample_to(self.aux_head(features["aux"]), size)
+
+    def _features(self, image: Tensor) -> dict[str, Tensor]:
+        """The backbone's feature maps.
+
+        Raises:
+            UserError: no image batch; or one image in training mode, where BatchNorm after the global pool fails.
+        """
+        if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+            raise UserError(
+                f"an image batch is (B, 3, H, W) in normalised floats, not {tuple(image.shape)} in {image.dtype}; "
+                "rtseg.load(...) takes pictures, rtseg.layers.normalize.Normalize turns grey levels 0..255 into floats"
+            )
+        if self.training and len(image) == 1 and not any(isinstance(m, nn.SyncBatchNorm) for m in self.modules()):
+            raise UserError(
+                "a batch of one cannot be trained: BatchNorm after the global average pool needs two values a channel. "
+                "Raise data.batch_size to at least 2 for each device (a smaller data.crop_size makes room); "
+                "to use the network instead of training it, call .eval() first."
+            )
+        return self.backbone(image)
+
+    def save_pretrained(self, save_directory: str | Path, **hub: Any) -> str | None:
+        """Writes weights, card and README into a folder that describes itself; `from_pretrained` and `rtseg.load` read
+        it.
+
+        The files are written aside and moved when they are whole; in a folder that holds some already, these are
+        replaced, a README is kept.
+
+        Args:
+            hub: of `PyTorchModelHubMixin.save_pretrained`, e.g. push_to_hub.
+        """
+        target = Path(save_directory)
+        if target.exists() and not target.is_dir():
+            raise UserError(f"'{target}' is a file: give the name of a folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
+            written = Path(aside, target.name)
+            url = super().save_pretrained(written, model_card_kwargs={"card": self.card}, **hub)
+            if target.exists():
+                (target / CARD_FILE).unlink(missing_ok=True)  # until all is moved, no card may claim other weights
+                for name in ("README.md", WEIGHTS_FILE, CARD_FILE):
+                    if name != "README.md" or not (target / name).exists():
+                        os.replace(written / name, target / name)
+            else:
+                os.replace(written, target)
+        return url
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        state = {key: value.contiguous() for key, value in self.state_dict().items()}
+        save_file(state, str(save_directory / WEIGHTS_FILE), metadata={"format": "pt"})
+        (save_directory / CARD_FILE).write_text(json.dumps(self.card.to_dict(), indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **hub: Any) -> Self:
+        """The segmenter that a folder, a checkpoint or a Hugging Face repository describes, on the CPU and in
+        evaluation mode.
+
+        Args:
+            pretrained_model_name_or_path: see `read_weights`; only an 'owner/name' that is no path here is looked for
+                on the net.
+            hub: of `huggingface_hub.hf_hub_download`, e.g. revision, token.
+
+        Raises:
+            UserError: nothing there, damaged, or weights that their card does not describe.
+        """
+        card, state = read_weights(pretrained_model_name_or_path, **hub)
+        segmenter = cls(card)
+        segmenter.load_weights(state, source=f"'{pretrained_model_name_or_path}'")
+        return segmenter.eval()
+
+    def load_weights(self, state: dict[str, Tensor], *, source: str) -> None:
+        """Loads a complete state dict.
+
+        Args:
+            source: where it comes from, for the error.
+
+        Raises:
+            UserError: entries are missing, unknown or of another shape; the message says which, and what that usually
+                means.
+        """
+        own = self.state_dict()
+        missing = sorted(own.keys() - state.keys())
+        extra = sorted(state.keys() - own.keys())
+        shapes = [
+            f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
+            for key in own.keys() & state.keys()
+            if state[key].shape != own[key].shape
+        ]
+        if missing or extra or shapes:
+            what = [
+                f"{len(entries)} {kind} ({', '.join(entries[:3])}{', …' if len(entries) > 3 else ''})"
+                for kind, entries in (("missing", missing), ("unknown", extra), ("of another shape", sorted(shapes)))
+                if entries
+            ]
+            raise UserError(
+                f"the weights in {source} do not fit {self.card.model} with attention '{self.card.attention}' and "
+                f"{self.card.num_classes} classes: {'; '.join(what)}. "
+                "Give the attention, num_classes and options that they were trained with."
+            )
+        self.load_state_dict(state)
+
+
+def create_model(name: str, num_classes: int, *, attention: str = "gfa+ca", **options: Any) -> Segmenter:
+    """Builds a segmenter by name, with fresh weights.
+
+    Args:
+        name: one of `list_models()`.
+        attention: "low+high" or one name for both branches, e.g. "gfa+ca", "sa".
+        options: of the backbone (base_channels, cross_size, injection, drop_path) and the head (head_channels,
+            spp_channels).
+
+    Raises:
+        UserError: unknown model, attention or option, or a bad value.
+    """
+    return Segmenter(ModelCard(name, attention, num_classes, options))
+
+
+def describe(segmenter: Segmenter, **changes: Any) -> None:
+    """Writes into the card what is learnt after the segmenter was built: class names, palette, data set, input size."""
+    segmenter.card = replace(segmenter.card, **changes)

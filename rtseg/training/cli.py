@@ -1,0 +1,168 @@
+"""`rtseg fit|validate|test`: LightningCLI, with a run folder that is never overwritten and errors that say what to do."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.table import Table
+
+from rtseg.errors import UserError
+from rtseg.training.datamodule import SegmentationData
+from rtseg.training.fps_monitor import FPSMonitor
+from rtseg.training.loggers import ResumableCSVLogger
+from rtseg.training.module import SegmentationModule
+from rtseg.training.pictures import PredictionPictures
+from rtseg.training.stop import StopGracefully
+from rtseg.training.throughput import ThroughputMonitor
+
+COMMANDS = {
+    "fit": "train, with validation, checkpoints and logs in a run folder",
+    "validate": "score a checkpoint on the validation images",
+    "test": "score a checkpoint on the test images",
+}
+
+
+class RTSegCLI(LightningCLI):
+    """Adds to LightningCLI: `--output`, the run's folder; a default set of callbacks; a check of the checkpoint against the asked model."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--output", type=str, default=None, help="folder of the run: logs, checkpoints, pictures (default: runs/<name of the first config>)"
+        )
+        parser.add_lightning_class_args(FPSMonitor, "fps")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.monitor": "val/miou", "checkpoint.mode": "max", "checkpoint.filename": "best",
+                "checkpoint.save_last": True, "checkpoint.enable_version_counter": False,
+                "checkpoint.auto_insert_metric_name": False,
+            }
+        )  # fmt: skip
+        parser.link_arguments("data.batch_size", "model.batch_size")
+        parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would silently replace the asked model by the checkpoint's; `_check_model` refuses instead."""
+
+    def before_instantiate_classes(self) -> None:
+        command = self.config.get("subcommand")
+        config: Namespace = self.config[command] if command else self.config
+        checkpoint = _read_header(config.get("ckpt_path"))
+        if checkpoint is not None:
+            _check_model(config.model, checkpoint)
+        config.checkpoint.dirpath = None
+        if command == "fit":
+            output = Path(config.output or Path("runs") / _run_name(config))
+            _check_output(output, config.get("ckpt_path"), debugging=bool(config.trainer.fast_dev_run))
+            config.output = str(output)
+            config.trainer.default_root_dir = str(output)
+            config.checkpoint.dirpath = str(output)
+        self._command, self._resumed_step = command, checkpoint["global_step"] if checkpoint else None
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        config = self.config[self._command] if self._command else self.config
+        if self._command == "fit" and not config.trainer.fast_dev_run:
+            output = config.output
+            if config.trainer.logger in (None, True):
+                csv = ResumableCSVLogger(output, resumed_step=self._resumed_step)
+                kwargs["logger"] = [csv, TensorBoardLogger(output, name="", version="")]
+            kwargs.setdefault("callbacks", [])
+            kwargs["callbacks"] += [StopGracefully(output), LearningRateMonitor("step"), ThroughputMonitor(), PredictionPictures()]
+        elif self._command in ("validate", "test"):
+            kwargs["logger"] = False
+        return super().instantiate_trainer(**kwargs)
+
+
+def _run_name(config: Namespace) -> str:
+    files = config.get("config") or []
+    return Path(str(files[0])).stem if files else f"{config.model.name}_{config.data.dataset}"
+
+
+def _read_header(path: str | None) -> dict[str, Any] | None:
+    """What a checkpoint says of its model and its step, or None where no file is named ("best", "last" are Lightning's own words)."""
+    if path is None or path in ("best", "last", "hpc", "registry"):
+        return None
+    if not Path(path).is_file():
+        folder = Path(path).parent
+        found = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) if folder.is_dir() else f"no folder '{folder}'"
+        raise UserError(f"--ckpt_path={path} does not exist; found: {found or 'nothing'}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return {key: checkpoint[key] for key in ("global_step", "model_card")}
+    except Exception as error:  # torch raises half a dozen kinds for a damaged file
+        reason = str(error).splitlines()[0][:160]
+        raise UserError(
+            f"--ckpt_path={path} is damaged or was not written by an rtseg training ({reason}). Weights alone go in as --model.weights"
+        ) from None
+
+
+def _check_model(asked: Namespace, checkpoint: dict[str, Any]) -> None:
+    card = checkpoint["model_card"]
+    for key, of_card in (("name", "model"), ("attention", "attention")):
+        if asked[key] != card[of_card]:
+            raise UserError(
+                f"model.{key}={asked[key]} differs from the checkpoint's {card[of_card]}; a checkpoint keeps its own model: "
+                f"set --model.{key}={card[of_card]}, or start a new training from its weights with --model.weights"
+            )
+    options = dict(asked.options or {})
+    if options != dict(card["options"]):
+        raise UserError(f"model.options={options} differs from the checkpoint's {card['options']}; give the same options")
+
+
+def _check_output(output: Path, ckpt_path: str | None, *, debugging: bool) -> None:
+    resumes = ckpt_path is not None and Path(ckpt_path).resolve().parent == output.resolve()
+    if debugging or resumes or not output.is_dir():
+        return
+    results = sorted(p.name for p in output.iterdir() if p.suffix in (".ckpt", ".csv", ".yaml"))
+    if results:
+        last = output / "last.ckpt"
+        go_on = f"go on with it by --ckpt_path {last}, " if last.exists() else ""
+        raise UserError(
+            f"the run folder '{output}' holds results ({', '.join(results)}), which would be overwritten: {go_on}"
+            "choose another --output, or move it away"
+        )
+
+
+def _print_scores(console: Console, scores: dict[str, float], stage: str) -> None:
+    table = Table(title=f"mIoU {scores[f'{stage}/miou']:.4f}   pixel accuracy {scores[f'{stage}/accuracy']:.4f}")
+    table.add_column("class")
+    table.add_column("IoU", justify="right")
+    for key, value in scores.items():
+        if key.startswith(f"{stage}/iou_"):
+            table.add_row(key.removeprefix(f"{stage}/iou_"), f"{value:.4f}" if value == value else "- (does not occur)")
+    console.print(table)
+
+
+def main(args: list[str]) -> None:
+    """Runs `fit`, `validate` or `test` with the rest of the command line."""
+    torch.set_float32_matmul_precision("high")
+    callbacks: list[Callback] = [RichProgressBar(leave=True)]
+    cli = RTSegCLI(
+        SegmentationModule,
+        SegmentationData,
+        args=args,
+        seed_everything_default=0,
+        trainer_defaults={"callbacks": callbacks, "use_distributed_sampler": False},
+        parser_kwargs={"prog": "rtseg", "description": "Train and score segmentation networks."},
+        save_config_kwargs={"overwrite": True},  # the run folder was checked; a resumed run writes the same config
+    )
+    command = args[0] if args else ""
+    if command in ("validate", "test"):
+        scores = {key: float(value) for key, value in cli.trainer.callback_metrics.items()}
+        if cli.trainer.is_global_zero:
+            _print_scores(Console(), scores, "val" if command == "validate" else "test")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,88 @@
+"""A callback that measures how fast the network in training will run once deployed, and logs it beside its accuracy."""
+
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from rtseg.deploy.benchmark import Candidate, benchmark
+from rtseg.deploy.device import choose_device
+from rtseg.errors import UserError
+from rtseg.models.segmenter import Segmenter
+
+
+class FPSMonitor(Callback):
+    """Times inference with `rtseg.deploy.benchmark`, when training starts and when it ends, on rank zero.
+
+    Logs `speed/fps` and `speed/latency_ms` (picture on the device -> class map at input size, eager, BatchNorm not
+    folded) and `speed/network_fps` (stride-8 logits only). A copy of the network is timed: weights, train mode,
+    gradients, random states, threads and memory of the training stay as they are.
+
+    Args:
+        input_size: (height, width); None takes the model card's, else the data module's crop size.
+        device: where to measure, e.g. "cpu" for a network trained on a GPU; None takes the training device.
+        batch_size: pictures in one run.
+        seconds: for each of the two figures, on each of the two occasions; warming up takes a third more.
+    """
+
+    def __init__(
+        self,
+        input_size: tuple[int, int] | None = None,
+        device: str | None = None,
+        batch_size: int = 1,
+        seconds: float = 2.0,
+    ) -> None:
+        if seconds <= 0 or batch_size < 1 or (input_size is not None and (len(input_size) != 2 or min(input_size) < 1)):
+            raise UserError(
+                f"FPSMonitor(input_size={input_size}, batch_size={batch_size}, seconds={seconds}): "
+                "give a height and a width of at least 1, a batch of at least 1 and a time above 0"
+            )
+        self.input_size = input_size
+        self.device = None if device is None else choose_device(device)
+        self.batch_size = batch_size
+        self.seconds = seconds
+
+    # Not on_fit_start: a resumed run does not know its step yet. Nor on_fit_end: the loggers are closed by then.
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._measure(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._measure(trainer, pl_module)
+
+    def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        segmenter = cast(Segmenter, pl_module.segmenter)
+        device = self.device or pl_module.device
+        height, width = self._size(trainer, segmenter)
+        with isolate_rng():
+            report = benchmark(
+                [Candidate(segmenter, "in training")],
+                (height, width),
+                device=device,
+                batch_size=self.batch_size,
+                warmup_seconds=self.seconds / 3,
+                min_seconds=self.seconds,
+                max_seconds=self.seconds,
+            )
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        picture, network = report.networks[0].class_map, report.networks[0].network
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                {"speed/fps": picture.fps, "speed/latency_ms": picture.median_ms, "speed/network_fps": network.fps},
+                trainer.global_step,
+            )
+        print(
+            f"FPSMonitor: {picture.fps:.1f} FPS ({picture.median_ms:.1f} ms) from picture on the device to class map, "
+            f"{network.fps:.1f} FPS network alone; {height}x{width}, batch {self.batch_size}, eager "
+            f"{report.conditions['precision']}, BatchNorm not folded, {report.conditions['device']['name']} ({device})"
+        )
+
+    def _size(self, trainer: Trainer, segmenter: Segmenter) -> tuple[int, int]:
+        datamodule: Any = getattr(trainer, "datamodule", None)
+        size = self.input_size or segmenter.card.input_size or getattr(datamodule, "crop_size", None)
+        if size is None:
+            raise UserError("FPSMonitor does not know the input size: set input_size to (height, width)")
+        return size[0], size[1]

@@ -1,0 +1,34 @@
+"""Starting a training from weights of another one: everything must fit but the classifiers, which start fresh for other classes."""
+
+from rtseg.deploy.checkpoint import load_segmenter
+from rtseg.errors import UserError
+from rtseg.models.segmenter import Segmenter
+
+_CLASSIFIERS = ("head.classifier.classify.2.", "aux_head.classify.2.")
+
+
+def load_pretrained(segmenter: Segmenter, source: str) -> list[str]:
+    """Loads weights in place.
+
+    Args:
+        source: a `.ckpt`, a folder with safetensors or a Hugging Face id.
+
+    Returns:
+        Lines that say what was loaded and what starts fresh.
+
+    Raises:
+        UserError: no weights there, or they do not fit, e.g. were trained with another attention.
+    """
+    other = load_segmenter(source)
+    if other.card.attention != segmenter.card.attention:
+        raise UserError(
+            f"model.weights={source} was trained with attention '{other.card.attention}', this model has "
+            f"'{segmenter.card.attention}': set model.attention={other.card.attention}, or leave model.weights out"
+        )
+    own, state = segmenter.state_dict(), other.state_dict()
+    fresh = [key for key in own if key.startswith(_CLASSIFIERS) and state[key].shape != own[key].shape]
+    segmenter.load_weights({**state, **{key: own[key] for key in fresh}}, source=source)
+    lines = [f"Weights from {source}: {len(own) - len(fresh)} of {len(own)} entries."]
+    if fresh:
+        lines.append(f"Fresh for {segmenter.card.num_classes} classes instead of {other.card.num_classes}: {', '.join(fresh)}.")
+    return lines

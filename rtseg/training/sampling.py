@@ -1,0 +1,121 @@
+"""Which samples make a batch, and with which random numbers: a pure function of (seed, epoch, index).
+
+So a training that was killed goes on with the very batches that it would have seen, and the number of devices or workers changes nothing.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from rtseg.data.augment import TrainAugment
+from rtseg.data.dataset import Sample, SegmentationDataset
+from rtseg.errors import UserError
+
+
+class SampleKey(NamedTuple):
+    epoch: int
+    index: int
+
+
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    """64 well-mixed bits; neighbouring epochs or indices have nothing in common."""
+    return int(np.random.SeedSequence((seed, epoch, index)).generate_state(1, np.uint64)[0])
+
+
+class AugmentedDataset(Dataset[Sample]):
+    """A data set and the training augmentation, indexed by `SampleKey`."""
+
+    def __init__(self, dataset: SegmentationDataset, augment: TrainAugment, seed: int) -> None:
+        self.dataset, self.augment, self.seed = dataset, augment, seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        return self.augment(self.dataset[key.index], sample_seed(self.seed, key.epoch, key.index))
+
+
+class GlobalBatchSampler(Sampler[list[SampleKey]]):
+    """Shuffled batches of the whole data set, of which this process gets its share; the last, incomplete batch of an epoch is left out.
+
+    Args:
+        num_samples: in the data set.
+        batch_size: global, over all processes.
+        rank, world_size: this process, and how many there are.
+
+    Raises:
+        UserError: the batch is larger than the data set, or does not divide among the processes.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        if batch_size < 1:
+            raise UserError(f"data.batch_size={batch_size} must be at least 1 (2 to train on one device)")
+        if batch_size % world_size:
+            raise UserError(
+                f"data.batch_size={batch_size} is the batch of all {world_size} devices together and must be a multiple of {world_size}"
+            )
+        if num_samples < batch_size:
+            raise UserError(f"data.batch_size={batch_size} is more than the {num_samples} training images; lower it or add images")
+        self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self.num_samples // self.batch_size
+
+    @property
+    def sampler(self) -> "GlobalBatchSampler":
+        """Where Lightning looks for `set_epoch` in a batch sampler."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each epoch; keeps the position when it is the epoch that a checkpoint was resumed in."""
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        epoch, start, self.start = self.epoch, self.start, 0
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
+        share = self.batch_size // self.world_size
+        for batch in range(start, len(self)):
+            first = batch * self.batch_size + self.rank * share
+            yield [SampleKey(epoch, int(index)) for index in order[first : first + share]]
+
+
+class ResumableLoader(DataLoader[Sample]):
+    """A DataLoader over a GlobalBatchSampler that can say, and be told, how far into an epoch it is. Lightning saves this in checkpoints."""
+
+    def __init__(self, dataset: AugmentedDataset, batches: GlobalBatchSampler, **options: Any) -> None:
+        super().__init__(dataset, batch_sampler=batches, **options)
+        self._batches = batches
+        self._epoch = batches.epoch
+        self._delivered = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self._epoch, self._delivered = self._batches.epoch, self._batches.start
+        for batch in super().__iter__():
+            self._delivered += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self._epoch, "batches": self._delivered}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        finished, start = divmod(state["batches"], len(self._batches))
+        self._batches.epoch, self._batches.start = state["epoch"] + finished, start
+
+
+class ShardSampler(Sampler[int]):
+    """Every world_size-th sample, in order and without padding, so that a metric over all processes counts each image once."""
+
+    def __init__(self, num_samples: int, *, rank: int, world_size: int) -> None:
+        self.indices = range(rank, num_samples, world_size)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)

@@ -1,0 +1,117 @@
+"""The grammar of attention choices, and what building one refuses."""
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from rtseg.attention import AttentionSpec, create_attention, list_attentions, parse_attention
+from rtseg.attention.base import parse_branch
+from rtseg.errors import UserError
+
+
+def test_the_first_mechanisms_are_registered() -> None:
+    assert {"ca", "gfa", "sa"} <= set(list_attentions())
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("sa", AttentionSpec("sa"), AttentionSpec("sa")),
+        ("gfa+ca", AttentionSpec("gfa"), AttentionSpec("ca")),
+        ("sa:reduction=1", AttentionSpec("sa", {"reduction": 1}), AttentionSpec("sa", {"reduction": 1})),
+        (
+            "gfa:groups=4+ca:cross_size=12",
+            AttentionSpec("gfa", {"groups": 4}),
+            AttentionSpec("ca", {"cross_size": 12}),
+        ),
+        ("gfa+sa:heads=1:reduction=2", AttentionSpec("gfa"), AttentionSpec("sa", {"heads": 1, "reduction": 2})),
+    ],
+)
+def test_choices_are_taken_apart(text: str, low: AttentionSpec, high: AttentionSpec) -> None:
+    assert parse_attention(text) == (low, high)
+    assert parse_branch(str(high)) == high
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gafa+ca", r"unknown attention 'gafa'. Did you mean 'gfa'\? Known: .*ca.*gfa.*sa"),
+        ("GFA", r"unknown attention 'GFA'. Did you mean 'gfa'\?"),
+        ("gfa + ca", r"unknown attention 'gfa '. Did you mean 'gfa'\?"),
+        ("", "attention '': write 'low[+]high', as in 'gfa[+]ca'"),
+        ("gfa+", "attention 'gfa[+]': write 'low[+]high'"),
+        ("gfa+ca+sa", "attention 'gfa[+]ca[+]sa': write 'low[+]high'"),
+        ("ca", "'ca' reads the low-resolution branch, so it can stand only in the high one; write for example 'gfa[+]ca'"),
+        ("ca+sa", "can stand only in the high one"),
+        ("gfa:group=4", r"attention 'gfa' has no option 'group'. Did you mean 'groups'\? Known: groups."),
+        ("sa:reduction", "'reduction' is not option=value, as in 'sa:heads=4'"),
+        ("sa:reduction=", "'reduction=' is not option=value"),
+        ("sa:", "'' is not option=value"),
+        ("sa:heads=two", "attention 'sa': heads=two is not of type int"),
+        ("sa:heads=2.0", "attention 'sa': heads=2.0 is not of type int"),
+        ("sa:heads=2:heads=4", "option 'heads' is given twice; leave one"),
+        ("gfa:stride=2", "attention 'gfa' has no option 'stride'"),
+        (None, "attention 'None': write 'low[+]high'"),
+        (3, "attention '3': write 'low[+]high'"),
+        (["gfa", "ca"], "write 'low[+]high'"),
+    ],
+)
+def test_bad_choices_get_the_repair(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_attention(text)
+
+
+WORDS = st.sampled_from(["gfa", "sa", "ca", "groups", "heads", "reduction", ":", "=", "+", "1", "8", "-1", "x", " ", "9" * 5000])
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.one_of(st.text(), st.lists(WORDS, max_size=12).map("".join)))
+@example("sa:heads=1_0")
+@example("sa:heads=٣")
+def test_any_text_gives_a_pair_of_choices_or_an_error_for_the_user(text: str) -> None:
+    try:
+        low, high = parse_attention(text)
+    except UserError as error:
+        assert "attention" in str(error)
+    else:
+        assert parse_attention(f"{low}+{high}") == (low, high)
+        assert low.name in list_attentions()
+
+
+@pytest.mark.parametrize(
+    ("spec", "channels", "options", "message"),
+    [
+        ("sa:heads=3", 64, {}, r"attention 'sa': heads=3 does not divide 64 channels; choose one of \[1, 2, 4, 8, 16, 32, 64\]"),
+        ("sa:heads=0", 64, {}, "heads=0 does not divide 64 channels"),
+        ("sa:heads=-2", 64, {}, "heads=-2 does not divide 64 channels"),
+        ("sa:reduction=0", 64, {}, "attention 'sa': reduction=0 must be at least 1"),
+        ("gfa:groups=7", 64, {}, "attention 'gfa': groups=7 does not divide 64 channels"),
+        ("gfa", 9, {}, r"groups=2 does not divide 9 channels; choose one of \[1, 3, 9\]"),
+        ("ca:cross_size=0", 64, {"context_channels": 8}, "cross_size=0 must be at least 1"),
+        ("ca", 64, {}, "attention 'ca' reads another feature map: pass its channels as context_channels"),
+        ("ca", 64, {"context_channels": 8, "branch": "low"}, "'ca' reads the low-resolution branch: it can stand only"),
+        ("ca", 64, {"context_channels": 8, "stride": 2}, "'ca' keeps width and resolution"),
+        ("ca", 64, {"context_channels": 8, "out_channels": 32}, "'ca' keeps width and resolution"),
+        ("gfa", 64, {"branch": "middle"}, "branch 'middle': there are two, 'low' and 'high'"),
+        ("gfa+ca", 64, {}, "unknown attention 'gfa[+]ca'"),
+    ],
+)
+def test_attentions_that_cannot_be_built_are_refused(spec: str, channels: int, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        create_attention(spec, channels, **options)
+
+
+def test_defaults_are_those_of_the_branch_and_a_choice_overrides_them() -> None:
+    for branch, heads, reduction, groups in (("low", 8, 1, 8), ("high", 2, 4, 2)):
+        sa = create_attention("sa", 64, branch=branch)
+        assert (sa.heads, sa.step) == (heads, reduction)
+        assert create_attention("gfa", 64, branch=branch).groups == groups
+    assert create_attention("gfa:groups=16", 64, branch="low").groups == 16
+    assert create_attention(AttentionSpec("sa", {"heads": 4}), 64, branch="high").heads == 4
+
+
+def test_cross_resolution_attention_asks_for_its_context() -> None:
+    attention = create_attention("ca", 8, context_channels=8)
+    with pytest.raises(UserError, match=r"call it as attention\(x, context\)"):
+        attention(torch.zeros(1, 8, 4, 4))

@@ -1,0 +1,188 @@
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import rtseg
+from rtseg.deploy.benchmark import texture
+from rtseg.deploy.fuse import deploy
+from rtseg.deploy.overlay import overlay
+from rtseg.deploy.predictor import Predictor, load, predict_files
+from rtseg.errors import UserError
+from rtseg.models.segmenter import Segmenter
+
+IMAGE = texture((45, 60))
+
+
+@pytest.fixture
+def predictor(segmenter: Segmenter) -> Predictor:
+    return Predictor(segmenter, device="cpu")
+
+
+def save(path: Path, pixels: np.ndarray = IMAGE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_two_lines_of_python(segmenter: Segmenter, tmp_path: Path) -> None:
+    segmenter.save_pretrained(tmp_path / "net")
+    segment = rtseg.load(tmp_path / "net", device="cpu")
+    classes = segment(save(tmp_path / "street.png"))
+    assert classes.shape == IMAGE.shape[:2]
+    assert classes.dtype == np.uint8
+    assert len(np.unique(classes)) > 1
+    assert np.array_equal(classes, deploy(segmenter)(torch.from_numpy(IMAGE)).numpy())
+    assert segment.card == segmenter.card
+    assert segment.device == torch.device("cpu")
+
+
+def test_every_kind_of_input_gives_one_answer(predictor: Predictor, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png")
+    expected = predictor(IMAGE)
+    bgr = np.ascontiguousarray(IMAGE[..., ::-1])
+    alpha = np.dstack([IMAGE, np.full(IMAGE.shape[:2], 7, np.uint8)])
+    for image in (path, str(path), Image.open(path), bgr[..., ::-1], save(tmp_path / "rgba.png", alpha), Image.fromarray(alpha)):
+        assert np.array_equal(predictor(image), expected)
+
+
+def test_grey_and_16_bit(predictor: Predictor, tmp_path: Path) -> None:
+    grey = IMAGE[..., 0]
+    expected = predictor(np.dstack([grey] * 3))
+    deep = grey.astype(np.uint16) * 256 + 100
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    cv2.imwrite(str(tmp_path / "deep_rgb.png"), np.dstack([deep] * 3))
+    files = [save(tmp_path / "grey.png", grey), tmp_path / "deep.png", tmp_path / "deep_rgb.png"]
+    for image in (*files, *map(Image.open, files), Image.fromarray(deep.astype(np.int32))):
+        assert np.array_equal(predictor(image), expected), image
+    with pytest.raises(UserError, match="mode F"):
+        predictor(Image.fromarray(grey.astype(np.float32)))
+
+
+def test_exif_orientation_is_applied(predictor: Predictor, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side: to be turned by 90 degrees clockwise
+    Image.fromarray(np.rot90(IMAGE)).save(tmp_path / "phone.jpg", exif=exif, quality=100, subsampling=0)
+    found = predictor(tmp_path / "phone.jpg")
+    assert found.shape == IMAGE.shape[:2]
+    assert (found == predictor(IMAGE)).mean() > 0.9  # JPEG is lossy
+    assert np.array_equal(predictor(Image.open(tmp_path / "phone.jpg")), found)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (33, 7), (250, 131)])
+def test_any_size(predictor: Predictor, size: tuple[int, int]) -> None:
+    assert predictor(texture(size)).shape == size
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((8, 8), np.uint8), r"not uint8 \(8, 8\)"),
+        (np.zeros((8, 8, 3)), "not float64"),
+        (np.zeros((3, 8, 8), np.uint8), r"\(3, 8, 8\)"),
+        (np.zeros((0, 8, 3), np.uint8), r"\(0, 8, 3\)"),
+        (torch.zeros(8, 8, 3), "not Tensor"),
+        ("no/such/street.jpg", "no/such/street.jpg"),
+        (Path(__file__), "readable image"),
+        (Path(__file__).parent, "is a folder"),
+    ],
+)
+def test_other_input_is_refused(predictor: Predictor, image: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        predictor(image)  # type: ignore[arg-type]
+
+
+def test_ids_and_palette(segmenter: Segmenter) -> None:
+    predictor = Predictor(segmenter, device="cpu")
+    assert predictor.to_ids(np.array([[0, 3, 4]], np.uint8)).tolist() == [[7, 300, 12]]
+    assert predictor.to_ids(np.zeros((1, 1), np.uint8)).dtype == np.uint16
+    segmenter.card = replace(segmenter.card, ids=(), palette=())
+    bare = Predictor(segmenter, device="cpu")
+    assert bare.to_ids(np.array([[4]], np.uint8)).tolist() == [[4]]
+    assert bare.to_ids(np.array([[4]], np.uint8)).dtype == np.uint8
+    assert len(bare.palette) == 5
+
+
+def test_load_refuses_a_missing_device(segmenter: Segmenter, tmp_path: Path) -> None:
+    segmenter.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="unknown device 'gpu'"):
+        load(tmp_path, device="gpu")
+
+
+def results(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_files_folders_and_globs(predictor: Predictor, tmp_path: Path) -> None:
+    save(tmp_path / "set" / "a" / "x.png")
+    save(tmp_path / "set" / "b" / "x.png", texture((20, 30)))
+    save(tmp_path / "more" / "y1.jpg")
+    save(tmp_path / "more" / "z.jpg")
+    (tmp_path / "set" / "labels.txt").write_text("no picture")
+    out = tmp_path / "out"
+    failed = predict_files(predictor, [tmp_path / "set", f"{tmp_path}/more/y*"], out)
+    assert failed == {}
+    assert results(out) == {"a/x.png", "a/x_overlay.jpg", "b/x.png", "b/x_overlay.jpg", "y1.png", "y1_overlay.jpg"}
+    classes = predictor(IMAGE)
+    written = cv2.imread(str(out / "a" / "x.png"), cv2.IMREAD_UNCHANGED)
+    assert written.dtype == np.uint16  # the ids of the card reach 300
+    assert np.array_equal(written, predictor.to_ids(classes))
+    shown = np.asarray(Image.open(out / "a" / "x_overlay.jpg")).astype(int)
+    assert np.abs(shown - overlay(IMAGE, classes, predictor.palette)).mean() < 12
+
+
+def test_equal_names_do_not_collide(predictor: Predictor, tmp_path: Path) -> None:
+    pictures = [save(tmp_path / folder / "x.png", texture((9, 9))) for folder in ("a", "b")]
+    predict_files(predictor, [*pictures, pictures[0]], tmp_path / "out")
+    assert results(tmp_path / "out") == {"a/x.png", "a/x_overlay.jpg", "b/x.png", "b/x_overlay.jpg"}
+    pictures.append(save(tmp_path / "a" / "x.jpg", texture((9, 9))))
+    predict_files(predictor, pictures, tmp_path / "out2")
+    names = ("a/x.png", "b/x.png", "a/x.jpg")
+    assert results(tmp_path / "out2") == {f"{n}{end}" for n in names for end in (".png", "_overlay.jpg")}
+
+
+def test_unreadable_pictures_are_reported_and_stop_nothing(
+    predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = save(tmp_path / "set" / "good.png")
+    (tmp_path / "set" / "a_cut.png").write_bytes(good.read_bytes()[:200])
+    (tmp_path / "set" / "empty.jpg").touch()
+    failed = predict_files(predictor, [tmp_path / "set"], tmp_path / "out")
+    assert {path.name for path in failed} == {"a_cut.png", "empty.jpg"}
+    assert results(tmp_path / "out") == {"good.png", "good_overlay.jpg"}
+    assert "a_cut.png" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_results_are_never_overwritten_silently(predictor: Predictor, tmp_path: Path) -> None:
+    picture = save(tmp_path / "x.png")
+    out = tmp_path / "x"
+    predict_files(predictor, [tmp_path], out)
+    before = (out / "x.png").read_bytes()
+    with pytest.raises(UserError, match="--overwrite"):
+        predict_files(predictor, [picture], out)
+    save(picture, texture((8, 8)))
+    predict_files(predictor, [tmp_path], out, overwrite=True)  # its own results below the source are no pictures
+    assert results(out) == {"x.png", "x_overlay.jpg"}
+    assert (out / "x.png").read_bytes() != before
+    with pytest.raises(UserError, match="is a file"):
+        predict_files(predictor, [picture], picture)
+
+
+def test_sources_without_pictures_are_refused(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for source in (tmp_path / "empty", f"{tmp_path}/*.jpg"):
+        with pytest.raises(UserError, match="no pictures in"):
+            predict_files(predictor, [source], tmp_path / "out")
+    with pytest.raises(UserError, match="no such picture"):
+        predict_files(predictor, [tmp_path / "street.jpg"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_real_pictures(predictor: Predictor, shared: Path, tmp_path: Path) -> None:
+    picture = next((shared / "data" / "camvid" / "val").glob("*.jpg"))
+    assert predict_files(predictor, [picture], tmp_path) == {}
+    assert cv2.imread(str(tmp_path / f"{picture.stem}.png"), cv2.IMREAD_UNCHANGED).shape == (360, 480)

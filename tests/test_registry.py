@@ -1,0 +1,50 @@
+"""Names and the errors of wrong ones."""
+
+import pytest
+
+from rtseg.errors import UserError
+from rtseg.registry import Registry, UnknownNameError, suggest
+
+
+@pytest.fixture
+def shapes() -> Registry[int]:
+    registry: Registry[int] = Registry("shape")
+    registry.register("triangle")(3)
+    registry.register("square")(4)
+    return registry
+
+
+def test_what_is_registered_is_found_and_listed_in_order(shapes: Registry[int]) -> None:
+    assert shapes.get("square") == 4
+    assert shapes.names() == ["square", "triangle"]
+
+
+def test_the_decorator_returns_what_it_files() -> None:
+    registry: Registry[type] = Registry("class")
+
+    @registry.register("a")
+    class A:
+        pass
+
+    assert registry.get("a") is A
+
+
+@pytest.mark.parametrize("name", ["sqare", "Square", "SQUARE"])
+def test_a_wrong_name_meets_the_nearest_right_one(name: str, shapes: Registry[int]) -> None:
+    with pytest.raises(UnknownNameError, match=rf"unknown shape '{name}'. Did you mean 'square'\? Known: square, triangle."):
+        shapes.get(name)
+
+
+@pytest.mark.parametrize("name", ["", "xyz", None, 3, ["square"]])
+def test_a_name_like_no_other_meets_the_list(name: str, shapes: Registry[int]) -> None:
+    with pytest.raises(UserError, match=r"unknown shape '.*'. Known: square, triangle."):
+        shapes.get(name)
+
+
+def test_two_things_cannot_have_one_name(shapes: Registry[int]) -> None:
+    with pytest.raises(ValueError, match="shape 'square' is registered already"):
+        shapes.register("square")(5)
+
+
+def test_an_empty_registry_says_so() -> None:
+    assert suggest("anything", []) == " Known: none."

@@ -1,0 +1,121 @@
+import csv
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from rtseg.errors import UserError
+from rtseg.models import create_model
+from rtseg.training.fps_monitor import FPSMonitor
+
+
+class TinyTraining(LightningModule):
+    """Draws from every random generator in every step, so that one draw too many by the callback changes the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.segmenter = create_model("rtformer_slim", 3, base_channels=8, spp_channels=8, cross_size=2)
+
+    def training_step(self, batch: list[Tensor], index: int) -> Tensor:
+        assert self.segmenter.training
+        assert torch.is_grad_enabled()
+        noise = torch.rand(()) + random.random() + float(np.random.rand())
+        logits, _ = self.segmenter.forward_train(batch[0] * noise)
+        loss = F.cross_entropy(logits, batch[1])
+        self.log("val/miou", 1 / (1 + loss))
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=1e-2)
+
+
+def train(folder: Path, callbacks: list[FPSMonitor], loggers: list[Any], **trainer: Any) -> TinyTraining:
+    torch.manual_seed(3)
+    random.seed(3)
+    np.random.seed(3)
+    module = TinyTraining()
+    data = TensorDataset(torch.randn(6, 3, 32, 32), torch.randint(0, 3, (6, 32, 32)))
+    options: dict[str, Any] = {"max_steps": 4, "log_every_n_steps": 1, "accelerator": "cpu", **trainer}
+    Trainer(
+        callbacks=[*callbacks],
+        logger=loggers,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        **options,
+    ).fit(module, DataLoader(data, batch_size=2, shuffle=True))
+    return module
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_training_is_the_same_and_speed_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    threads, mode = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    without = train(tmp_path, [], [])
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    loggers = [CSVLogger(tmp_path, name="csv"), TensorBoardLogger(tmp_path, name="board")]
+    monitor = FPSMonitor(input_size=(24, 40), batch_size=2, seconds=0.3)
+    with_monitor = train(tmp_path, [monitor], loggers)
+
+    for key, value in without.state_dict().items():
+        assert torch.equal(value, with_monitor.state_dict()[key]), key
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert np.random.get_state()[1].tolist() == states[2]
+    assert (torch.get_num_threads(), torch.backends.cudnn.benchmark) == (threads, mode)
+    assert all(parameter.requires_grad for parameter in with_monitor.parameters())
+
+    with (Path(loggers[0].log_dir) / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    speed = [row for row in rows if row["speed/fps"]]
+    assert [row["step"] for row in speed] == ["0", "4"]  # at the start and at the end
+    assert any(row["val/miou"] for row in rows)
+    for row in speed:
+        fps, latency, network_fps = (float(row[f"speed/{name}"]) for name in ("fps", "latency_ms", "network_fps"))
+        assert math.isclose(fps, 2 * 1000 / latency)
+        assert 0 < fps < network_fps * 1.5
+    board = EventAccumulator(str(loggers[1].log_dir)).Reload()
+    assert [event.step for event in board.Scalars("speed/fps")] == [0, 4]
+
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FPSMonitor")]
+    assert len(said) == 2
+    for part in ("picture on the device to class map", "24x40", "batch 2", "eager float32", "(cpu)"):
+        assert part in said[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_input_size_comes_from_the_card_or_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="set input_size"):
+        train(tmp_path, [FPSMonitor(seconds=0.1)], [])
+    from dataclasses import replace
+
+    class Carded(TinyTraining):
+        def __init__(self) -> None:
+            super().__init__()
+            self.segmenter.card = replace(self.segmenter.card, input_size=(16, 48))
+
+    module = Carded()
+    monitor = FPSMonitor(seconds=0.1)
+    assert monitor._size(Trainer(logger=False, accelerator="cpu"), module.segmenter) == (16, 48)
+    trainer = Trainer(logger=False, accelerator="cpu")
+    trainer.datamodule = type("Data", (), {"crop_size": (8, 9)})()  # type: ignore[attr-defined]
+    assert monitor._size(trainer, TinyTraining().segmenter) == (8, 9)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"seconds": 0}, {"batch_size": 0}, {"input_size": (0, 4)}, {"input_size": (4, 4, 4)}, {"device": "gpu"}],
+)
+def test_bad_arguments_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        FPSMonitor(**bad)
