@@ -72,6 +72,11 @@ class Distort(A.ImageOnlyTransform):
         return img
 
 
+def single_thread_opencv() -> None:
+    """For loader processes: OpenCV's own threads would fight those of the training for the cores."""
+    cv2.setNumThreads(0)
+
+
 def brightness(image: np.ndarray, factor: float) -> np.ndarray:
     """HWC uint8 RGB; factor 0 is black, 1 the image."""
     return _stretch(image, factor, 0)

@@ -6,19 +6,8 @@ official script makes) or *_gtFine_labelIds.png.
 
 from pathlib import Path
 
-from rtseg.data.dataset import (
-    IGNORE,
-    IMAGE_SUFFIXES,
-    MASK_SUFFIXES,
-    IdDecoder,
-    LabelSpace,
-    SegmentationDataset,
-    check_split,
-    find_files,
-    pair_files,
-    register_dataset,
-    require_files,
-)
+from rtseg.data.dataset import IGNORE, IdDecoder, LabelSpace, SegmentationDataset, check_split, register_dataset
+from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, find_files, pair_files, require_files
 
 LABELS = LabelSpace(
     names=(

@@ -8,7 +8,7 @@ import colorsys
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,15 @@ import yaml
 
 from rtseg.data.dataset import (
     IGNORE,
-    IMAGE_SUFFIXES,
-    MASK_SUFFIXES,
     IdDecoder,
     LabelSpace,
     MaskDecoder,
     SegmentationDataset,
     check_split,
-    find_files,
-    pair_files,
     register_dataset,
-    require_files,
     tally,
 )
+from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, find_files, pair_files, require_files
 from rtseg.errors import UserError
 from rtseg.registry import suggest
 
@@ -97,15 +93,16 @@ def folder(root: Path, split: str) -> SegmentationDataset:
 
 
 def _match(base: Path, pattern: str, suffixes: Iterable[str]) -> dict[Path, str]:
-    """The files of a pattern, each with the text its stars stand for. An ending `.*` is no part of that text."""
+    """The files of a pattern, each with the text its stars stand for; the ending (.png, .*, none) is no part of it."""
     fixed, _, rest = pattern.partition("*")
     start, _, head = fixed.rpartition("/")
     folder = base / Path(start).expanduser()
-    stars = re.escape(f"{head}*{rest}").replace(r"\*\*/", "(?:(.*)/)?")
-    stars = stars.removesuffix(r"\.\*").replace(r"\*", "([^/]*)") + (r"\.[^./]*" if rest.endswith(".*") else "")
+    glob = f"{head}*{rest}"
+    ending = PurePosixPath(glob).suffix
+    stars = re.escape(glob.removesuffix(ending)).replace(r"\*\*/", "(?:(.*)/)?").replace(r"\*", "([^/]*)")
     found = {}
-    for path in find_files(folder, suffixes, "**/*"):
-        if match := re.fullmatch(stars, path.relative_to(folder).as_posix()):
+    for path in find_files(folder, suffixes if ending in ("", ".*") else {ending.lower()} & set(suffixes), "**/*"):
+        if match := re.fullmatch(stars, path.relative_to(folder).with_suffix("").as_posix()):
             found[path] = "/".join(text for text in match.groups() if text)
     return found
 
@@ -166,7 +163,7 @@ def _split(split: str, value: Any) -> tuple[str, str]:
         raise UserError(
             f"`{split}` holds {patterns}; images and masks are one folder or pattern each, e.g. images/*.jpg"
         )
-    images, masks = (text if "*" in text else f"{text.rstrip('/')}/**/*.*" for text in patterns)
+    images, masks = (re.sub(r"\*\*$", "**/*", text) if "*" in text else f"{text.rstrip('/')}/**/*" for text in patterns)
     return images, masks
 
 

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import rtseg
-from rtseg.deploy.checkpoint import load_segmenter
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.deploy.fuse import DeployedSegmenter, deploy
 from rtseg.deploy.predictor import to_rgb
@@ -297,19 +296,21 @@ def run_benchmark(
     """The command: measures checkpoints, and untrained networks by name; prints a table and, as last line, the JSON.
 
     Args:
-        checkpoints: whatever `load_segmenter` takes.
+        checkpoints: whatever `Segmenter.from_pretrained` takes.
         model, attentions: networks by name, one for each attention; rtformer_slim with gfa+ca where nothing is named.
         num_classes: of the networks by name.
         output: a file for the JSON; must not exist.
         image: a picture to run on, instead of the drawn texture.
 
     Raises:
-        UserError: see `benchmark`, `load_segmenter` and `create_model`; or `output` exists.
+        UserError: see `benchmark`, `Segmenter.from_pretrained` and `create_model`; or `output` exists.
     """
     if output is not None and output.exists():
         raise UserError(f"'{output}' exists; give another name for the result, or remove it")
     device_found = choose_device(device)
-    candidates = [Candidate(segmenter, weights_hash(segmenter)) for segmenter in map(load_segmenter, checkpoints)]
+    candidates = [
+        Candidate(segmenter, weights_hash(segmenter)) for segmenter in map(Segmenter.from_pretrained, checkpoints)
+    ]
     if model or attentions or not checkpoints:
         for attention in attentions or ("gfa+ca",):
             candidates.append(Candidate(create_model(model or "rtformer_slim", num_classes, attention=attention)))

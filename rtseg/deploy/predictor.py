@@ -12,8 +12,7 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
-from rtseg.data.dataset import IMAGE_SUFFIXES, find_files, read_image
-from rtseg.deploy.checkpoint import load_segmenter
+from rtseg.data.files import IMAGE_SUFFIXES, find_files, read_image
 from rtseg.deploy.device import choose_device
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.overlay import default_palette, overlay
@@ -65,12 +64,13 @@ class Predictor:
 
 
 def load(path_or_id: str | Path, *, device: str | torch.device | None = None) -> Predictor:
-    """A predictor from weights: a `.ckpt`, a folder with model.safetensors, or a Hugging Face id.
+    """A predictor from weights: a `.ckpt` (its moving average, if it has one), a folder with model.safetensors, or a
+    Hugging Face id.
 
     Raises:
-        UserError: see `load_segmenter` and `choose_device`.
+        UserError: see `Segmenter.from_pretrained` and `choose_device`.
     """
-    return Predictor(load_segmenter(path_or_id), device=device)
+    return Predictor(Segmenter.from_pretrained(path_or_id), device=device)
 
 
 def to_rgb(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
+from huggingface_hub import ModelCard as HubCard
 from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -104,11 +105,10 @@ class Segmenter(
         return self.backbone(image)
 
     def save_pretrained(self, save_directory: str | Path, **hub: Any) -> str | None:
-        """Writes weights, card and README into a folder that describes itself; `from_pretrained` and `rtseg.load` read
-        it.
+        """Writes weights, card and README: a folder that describes itself, for `from_pretrained` and `rtseg.load`.
 
-        The files are written aside and moved when they are whole; in a folder that holds some already, these are
-        replaced, a README is kept.
+        The files are written aside and moved when they are whole. In a folder that holds some already these are
+        replaced, but its README is kept.
 
         Args:
             hub: of `PyTorchModelHubMixin.save_pretrained`, e.g. push_to_hub.
@@ -119,7 +119,7 @@ class Segmenter(
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
             written = Path(aside, target.name)
-            url = super().save_pretrained(written, model_card_kwargs={"card": self.card}, **hub)
+            url = super().save_pretrained(written, **hub)
             if target.exists():
                 (target / CARD_FILE).unlink(missing_ok=True)  # until all is moved, no card may claim other weights
                 for name in ("README.md", WEIGHTS_FILE, CARD_FILE):
@@ -129,6 +129,10 @@ class Segmenter(
                 os.replace(written, target)
         return url
 
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> HubCard:
+        """The README, from the template above."""
+        return super().generate_model_card(*args, card=self.card, **kwargs)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         state = {key: value.contiguous() for key, value in self.state_dict().items()}
         save_file(state, str(save_directory / WEIGHTS_FILE), metadata={"format": "pt"})
@@ -136,8 +140,7 @@ class Segmenter(
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **hub: Any) -> Self:
-        """The segmenter that a folder, a checkpoint or a Hugging Face repository describes, on the CPU and in
-        evaluation mode.
+        """The segmenter that a folder, a checkpoint or a hub repository describes, on the CPU, in evaluation mode.
 
         Args:
             pretrained_model_name_or_path: see `read_weights`; only an 'owner/name' that is no path here is looked for
@@ -148,7 +151,10 @@ class Segmenter(
             UserError: nothing there, damaged, or weights that their card does not describe.
         """
         card, state = read_weights(pretrained_model_name_or_path, **hub)
-        segmenter = cls(card)
+        try:
+            segmenter = cls(card)
+        except UserError as error:
+            raise UserError(f"'{pretrained_model_name_or_path}': {error}") from None
         segmenter.load_weights(state, source=f"'{pretrained_model_name_or_path}'")
         return segmenter.eval()
 

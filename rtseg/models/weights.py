@@ -1,12 +1,10 @@
-"""Reading weights with their card from wherever they are: a Lightning checkpoint, a folder of safetensors, a Hugging Face repository.
+"""Reading weights with their card from a Lightning checkpoint, a folder of safetensors or a Hugging Face repository.
 
 Lightning is not needed, and no pickled code is run.
 """
 
 import json
-import pickle
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,15 @@ from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
+_FILE_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", ".onnx", ".json", ".yaml")
 
 
 def read_weights(source: str | Path, **hub: Any) -> tuple[ModelCard, dict[str, Tensor]]:
     """Card and state dict of a segmenter, on the CPU; of a checkpoint with a moving average, that average.
 
     Args:
-        source: a `.ckpt` file, a folder that `save_pretrained` wrote, or, where no such path exists, a Hugging Face id 'owner/name'.
+        source: a `.ckpt` file, a folder that `save_pretrained` wrote, or, where no such path exists, a Hugging Face id
+            'owner/name'.
         hub: of `huggingface_hub.hf_hub_download`, e.g. revision, token.
 
     Raises:
@@ -37,15 +37,24 @@ def read_weights(source: str | Path, **hub: Any) -> tuple[ModelCard, dict[str, T
         return _read_folder(path)
     if path.is_file():
         return _read_checkpoint(path)
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source)) and not path.parent.is_dir() and not path.suffix:
+    if _is_hub_id(str(source)) and not path.parent.exists():  # else a typing error, which is no business of the net
         try:
             files = [Path(hf_hub_download(str(source), name, **hub)) for name in (CARD_FILE, WEIGHTS_FILE)]
         except Exception as error:
-            raise UserError(f"'{source}' is no file or folder here, and the Hugging Face hub gives no weights: {error}") from None
+            raise UserError(
+                f"'{source}' is no file or folder here, and the Hugging Face hub gives no weights: {error}"
+            ) from None
         return _read_folder(files[0].parent)
     beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-    where = f"'{path.parent}' holds: {', '.join(beside[:10]) or 'nothing'}" if path.parent.is_dir() else f"nor does folder '{path.parent}'"
-    raise UserError(f"'{source}' does not exist; {where}. Give a .ckpt file, a folder with {WEIGHTS_FILE}, or a Hugging Face id")
+    where = f"'{path.parent}' holds: {', '.join(beside[:10])}" if beside else f"there is nothing in '{path.parent}'"
+    raise UserError(
+        f"'{source}' does not exist; {where}. Give a .ckpt file, a folder with {WEIGHTS_FILE}, or a Hugging Face id"
+    )
+
+
+def _is_hub_id(source: str) -> bool:
+    """owner/name, whose name may hold a version but is no file's."""
+    return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source)) and not source.endswith(_FILE_SUFFIXES)
 
 
 def _read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
@@ -55,7 +64,7 @@ def _read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
             raise UserError(f"'{folder}' holds no {name}, which save_pretrained writes; found: {found}")
     try:
         card = json.loads((folder / CARD_FILE).read_text())
-        return ModelCard.from_dict(card), load_file(folder / WEIGHTS_FILE)
+        return _card(card, folder / CARD_FILE), load_file(folder / WEIGHTS_FILE)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"'{folder / CARD_FILE}' is not JSON: {error}") from None
     except SafetensorError as error:
@@ -63,17 +72,26 @@ def _read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
 
 
 def _read_checkpoint(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
+    if path.suffix == ".safetensors":
+        raise UserError(f"'{path}' does not say which network it is of: give its folder, which holds {CARD_FILE} too")
+    if path.suffix == ".pdparams":
+        raise UserError(f"'{path}' holds PaddleSeg's weights: `rtseg convert` makes a folder of them that can be given")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0][:200]
+    except Exception as error:  # a file of another kind raises anything, as its bytes decide
+        reason = str(error).splitlines()[0][:200] if str(error) else "it is empty"
         raise UserError(f"'{path}' is damaged or no rtseg checkpoint: {reason}") from None
     if not isinstance(checkpoint, dict) or "model_card" not in checkpoint or "state_dict" not in checkpoint:
-        keys = ", ".join(list(checkpoint)[:6]) if isinstance(checkpoint, dict) else type(checkpoint).__name__
-        raise UserError(
-            f"'{path}' was not written by an rtseg training: it holds no model card (found: {keys}). "
-            "PaddleSeg's .pdparams go through `rtseg convert` first"
-        )
+        keys = ", ".join(map(str, list(checkpoint)[:6])) if isinstance(checkpoint, dict) else type(checkpoint).__name__
+        raise UserError(f"'{path}' was not written by an rtseg training: it holds no model card (found: {keys})")
     prefix = "segmenter."
-    state = {key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
-    return ModelCard.from_dict(checkpoint["model_card"]), checkpoint.get("ema_state_dict") or state
+    own = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
+    state = {key.removeprefix(prefix): value for key, value in own.items()}
+    return _card(checkpoint["model_card"], path), checkpoint.get("ema_state_dict") or state
+
+
+def _card(card: Any, path: Path) -> ModelCard:
+    try:
+        return ModelCard.from_dict(card)
+    except UserError as error:
+        raise UserError(f"'{path}': {error}") from None

@@ -1,14 +1,16 @@
 """`rtseg fit|validate|test`: LightningCLI, with a run folder that is never overwritten and errors that say what to do."""
 
 import os
+import re
 import sys
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import torch
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -24,11 +26,29 @@ from rtseg.training.pictures import PredictionPictures
 from rtseg.training.stop import StopGracefully
 from rtseg.training.throughput import ThroughputMonitor
 
-COMMANDS = {
-    "fit": "train, with validation, checkpoints and logs in a run folder",
-    "validate": "score a checkpoint on the validation images",
-    "test": "score a checkpoint on the test images",
-}
+
+class _Parser(LightningArgumentParser):
+    """Names the nearest key where one is unknown, and keeps the long usage text out of the way."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        unknown = re.search(r"does not accept option '([\w.]+)'|unrecognized arguments: --([\w.]+)", message)
+        if unknown:
+            key, known = unknown[1] or unknown[2], _keys(self)
+            near = get_close_matches(key, known, n=1, cutoff=0.5)
+            siblings = sorted(k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0])
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            message = f"unknown key '{key}'.{hint} Beside it stand: {', '.join(siblings) or 'no keys'}."
+        raise UserError(f"{message} (all keys: rtseg fit --help)") from ex
+
+
+def _keys(parser: ArgumentParser) -> set[str]:
+    """Every key that configs and flags may name, subcommands' included."""
+    keys = set()
+    for action in parser._actions:
+        keys.add(action.dest)
+        for subparser in (action.choices or {}).values() if isinstance(action.choices, dict) else ():
+            keys |= _keys(subparser)
+    return keys
 
 
 class RTSegCLI(LightningCLI):
@@ -43,8 +63,7 @@ class RTSegCLI(LightningCLI):
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val/miou", "checkpoint.mode": "max", "checkpoint.filename": "best",
-                "checkpoint.save_last": True, "checkpoint.enable_version_counter": False,
-                "checkpoint.auto_insert_metric_name": False,
+                "checkpoint.enable_version_counter": False,
             }
         )  # fmt: skip
         parser.link_arguments("data.batch_size", "model.batch_size")
@@ -61,10 +80,19 @@ class RTSegCLI(LightningCLI):
         checkpoint = _read_header(config.get("ckpt_path"))
         if checkpoint is not None:
             _check_model(config.model, checkpoint)
+        elif command in ("validate", "test") and config.model.weights is None:
+            raise UserError(f"rtseg {command} needs trained weights: give --ckpt_path runs/.../best.ckpt, or --model.weights")
+        if command in ("validate", "test"):
+            config.verbose = False  # main prints a table of its own
+        # BatchNorm over one device's few images would make results depend on the number of devices. CPU tensors have no synchronised BatchNorm in PyTorch.
+        config.trainer.sync_batchnorm |= torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
         config.checkpoint.dirpath = None
         if command == "fit":
             output = Path(config.output or Path("runs") / _run_name(config))
-            _check_output(output, config.get("ckpt_path"), debugging=bool(config.trainer.fast_dev_run))
+            if config.trainer.fast_dev_run:
+                config.checkpoint.save_top_k = 0
+            else:
+                _check_output(output, config.get("ckpt_path"))
             config.output = str(output)
             config.trainer.default_root_dir = str(output)
             config.checkpoint.dirpath = str(output)
@@ -77,8 +105,10 @@ class RTSegCLI(LightningCLI):
             if config.trainer.logger in (None, True):
                 csv = ResumableCSVLogger(output, resumed_step=self._resumed_step)
                 kwargs["logger"] = [csv, TensorBoardLogger(output, name="", version="")]
-            kwargs.setdefault("callbacks", [])
-            kwargs["callbacks"] += [StopGracefully(output), LearningRateMonitor("step"), ThroughputMonitor(), PredictionPictures()]
+            # ModelCheckpoint's own save_last writes only where there is a new best.
+            last = ModelCheckpoint(output, filename="last", enable_version_counter=False)
+            own = [StopGracefully(output), LearningRateMonitor("step"), ThroughputMonitor(), PredictionPictures(), last]
+            kwargs["callbacks"] = [*(self._get(self.config_init, "trainer").get("callbacks") or []), *own]
         elif self._command in ("validate", "test"):
             kwargs["logger"] = False
         return super().instantiate_trainer(**kwargs)
@@ -120,11 +150,11 @@ def _check_model(asked: Namespace, checkpoint: dict[str, Any]) -> None:
         raise UserError(f"model.options={options} differs from the checkpoint's {card['options']}; give the same options")
 
 
-def _check_output(output: Path, ckpt_path: str | None, *, debugging: bool) -> None:
+def _check_output(output: Path, ckpt_path: str | None) -> None:
     resumes = ckpt_path is not None and Path(ckpt_path).resolve().parent == output.resolve()
-    if debugging or resumes or not output.is_dir():
+    if resumes or not output.is_dir():
         return
-    results = sorted(p.name for p in output.iterdir() if p.suffix in (".ckpt", ".csv", ".yaml"))
+    results = sorted(p.name for p in output.iterdir() if p.suffix in (".ckpt", ".csv"))
     if results:
         last = output / "last.ckpt"
         go_on = f"go on with it by --ckpt_path {last}, " if last.exists() else ""
@@ -147,11 +177,12 @@ def _print_scores(console: Console, scores: dict[str, float], stage: str) -> Non
 def main(args: list[str]) -> None:
     """Runs `fit`, `validate` or `test` with the rest of the command line."""
     torch.set_float32_matmul_precision("high")
+    sys.argv[1:] = args  # LightningCLI warns when it is given arguments beside those of the command line
     callbacks: list[Callback] = [RichProgressBar(leave=True)]
     cli = RTSegCLI(
         SegmentationModule,
         SegmentationData,
-        args=args,
+        parser_class=_Parser,
         seed_everything_default=0,
         trainer_defaults={"callbacks": callbacks, "use_distributed_sampler": False},
         parser_kwargs={"prog": "rtseg", "description": "Train and score segmentation networks."},
@@ -162,7 +193,3 @@ def main(args: list[str]) -> None:
         scores = {key: float(value) for key, value in cli.trainer.callback_metrics.items()}
         if cli.trainer.is_global_zero:
             _print_scores(Console(), scores, "val" if command == "validate" else "test")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,5 +1,6 @@
 """Batches for training and evaluation out of any registered data set."""
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from rtseg.data.augment import EvalTransform, TrainAugment
+from rtseg.data.augment import EvalTransform, TrainAugment, single_thread_opencv
 from rtseg.data.dataset import LabelSpace, Sample, SegmentationDataset, create_dataset, label_space
 from rtseg.errors import UserError
 from rtseg.training.sampling import AugmentedDataset, GlobalBatchSampler, ResumableLoader, ShardSampler
@@ -35,6 +36,12 @@ def _only(samples: Sequence[Sample]) -> Sample:
     """Evaluation runs image by image: their sizes differ."""
     (sample,) = samples
     return sample
+
+
+def _start_worker(worker: int) -> None:
+    """The terminal sends Ctrl-C to the loader's processes too, but the training decides when they end; and a worker is one thread."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    single_thread_opencv()
 
 
 class SegmentationData(L.LightningDataModule):
@@ -74,6 +81,8 @@ class SegmentationData(L.LightningDataModule):
         self.crop_size, self.num_workers = crop_size, num_workers
         self.augment = TrainAugment(crop_size, scales=scales, flip=flip, distort=distort)
         self.eval_transform = EvalTransform(resize=eval_resize)
+        self._train_loader: ResumableLoader | None = None
+        self._position: dict[str, int] | None = None
 
     @property
     def labels(self) -> LabelSpace:
@@ -89,6 +98,7 @@ class SegmentationData(L.LightningDataModule):
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
+            "worker_init_fn": _start_worker,
             # Its own generator, so that making a loader draws nothing from the generator of the training.
             "generator": torch.Generator().manual_seed(self.seed),
         }
@@ -100,7 +110,19 @@ class SegmentationData(L.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         data = AugmentedDataset(create_dataset(self.dataset, self.root, "train"), self.augment, self.seed)
         batches = GlobalBatchSampler(len(data), self.batch_size, seed=self.seed, **self._ranks())
-        return ResumableLoader(data, batches, collate_fn=_collate_train, **self._loader_options())
+        self._train_loader = ResumableLoader(data, batches, collate_fn=_collate_train, **self._loader_options())
+        if self._position is not None:
+            self._train_loader.load_state_dict(self._position)
+            self._position = None
+        return self._train_loader
+
+    # Lightning saves the loader's position itself, but restores it only into a loader made after the checkpoint was read, and the
+    # schedule needs the loader's length before that. A datamodule's state is read first.
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._train_loader is None else self._train_loader.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._position = dict(state)
 
     def _eval_dataloader(self, split: str) -> DataLoader[Sample]:
         data = _EvalDataset(create_dataset(self.dataset, self.root, split), self.eval_transform)

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor
@@ -38,7 +39,8 @@ class ConfusionMatrix(Metric):
         self.add_state("counts", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, pred: Tensor, mask: Tensor) -> None:
-        self.counts += confusion_matrix(pred, mask, self.num_classes, ignore_index=self.ignore_index)
+        # Not in place: Lightning evaluates in inference mode, whose tensors refuse that outside it.
+        self.counts = self.counts + confusion_matrix(pred, mask, self.num_classes, ignore_index=self.ignore_index)
 
     def compute(self) -> Tensor:
         return self.counts
@@ -93,7 +95,7 @@ class SegmentationModule(L.LightningModule):
         self.segmenter = create_model(name, num_classes, attention=attention, **(options or {}))
         if weights is not None:
             for line in load_pretrained(self.segmenter, weights):
-                self.print(line)
+                rank_zero_info(line)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.segmenter.to(memory_format=self.memory_format)
         self.normalize = Normalize(self.segmenter.card.mean, self.segmenter.card.std)
@@ -121,7 +123,7 @@ class SegmentationModule(L.LightningModule):
             describe(self.segmenter, **facts)
             describe(self.evaluated, **facts)
         if stage == "fit" and self.batch_size and (scale := self.optim.batch_scale(self.batch_size)) != 1:
-            self.print(
+            rank_zero_info(
                 f"Learning rate {self.optim.lr * scale:.2e}: {self.optim.lr:.2e} is for a batch of {self.optim.lr_batch_size}, "
                 f"this one is {self.batch_size}."
             )

@@ -16,10 +16,9 @@ from rtseg.data.dataset import (
     create_dataset,
     label_space,
     list_datasets,
-    pair_files,
-    read_mask,
     register_dataset,
 )
+from rtseg.data.files import pair_files, read_mask
 from rtseg.errors import UserError
 from rtseg.registry import UnknownNameError
 

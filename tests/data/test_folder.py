@@ -67,8 +67,9 @@ def test_colour_masks(tmp_path: Path, write: Write, channels: int) -> None:
 
 
 def test_unknown_colour_is_named_and_counted(tmp_path: Path, write: Write) -> None:
-    pair(tmp_path, write, np.array([[[0, 0, 9], [255, 0, 0], [0, 0, 9]]], np.uint8))
-    with pytest.raises(UserError, match=r"a\.png: colour #000009 \(2 pixels\).*Allowed: #ff0000.*`ignore`"):
+    pair(tmp_path, write, np.array([[[0, 0, 9], [255, 0, 0], [0, 0, 9], [255, 255, 255]]], np.uint8))
+    named = r"#000009 \(2 pixels\), #ffffff \(1 pixel\)"
+    with pytest.raises(UserError, match=rf"a\.png: colour {named}.*Allowed: #ff0000.*`ignore`"):
         mask_of(tmp_path, classes=["lane"], colors={"lane": "#ff0000"})
 
 
@@ -122,6 +123,14 @@ def test_folders_pair_below_themselves_and_brackets_are_plain(tmp_path: Path, wr
     (tmp_path / "my [images]" / "notes.txt").touch()
     split = {"images": "my [images]/", "masks": str(tmp_path / "other" / "masks")}
     assert len(create_dataset("folder", describe(tmp_path, train=split, classes=["a"]), "train")) == 1
+
+
+@pytest.mark.parametrize("images", ["i", "i/", "i/*", "i/**", "i/**/*", "i/*.*", "i/*.jpg", "./i/**/*.JPG"])
+def test_ways_to_say_folder(tmp_path: Path, write: Write, images: str) -> None:
+    write(tmp_path / "i" / "a.v1.jpg", np.zeros((2, 3, 3), np.uint8))
+    write(tmp_path / "m" / "a.v1.png", np.zeros((2, 3), np.uint8))
+    file = describe(tmp_path, train={"images": images, "masks": "m/*"}, classes=["a"])
+    assert create_dataset("folder", file, "train")[0].name == "a.v1"
 
 
 def test_palette(tmp_path: Path) -> None:
@@ -181,13 +190,11 @@ def test_missing_yaml_split_and_files(tmp_path: Path, write: Write) -> None:
     describe(tmp_path, classes=["a"])
     with pytest.raises(UserError, match=r"dataset\.yaml\)' has no split 'val'.*Known: train"):
         create_dataset("folder", tmp_path, "val")
-    with pytest.raises(UserError, match=r"looked for .*/images/\*\*/\*\.\*, but in .* there is: dataset\.yaml"):
+    with pytest.raises(UserError, match=r"looked for .*/images/\*\*/\*, but in .* there is: dataset\.yaml"):
         create_dataset("folder", tmp_path, "train")
     write(tmp_path / "images" / "a.png", np.zeros((2, 3, 3), np.uint8))
     write(tmp_path / "masks" / "a.jpg", np.zeros((2, 3), np.uint8))
-    with pytest.raises(
-        UserError, match=r"looked for .*/masks/\*\*/\*\.\*, but in .*masks there is: a\.jpg.*never \.jpg"
-    ):
+    with pytest.raises(UserError, match=r"looked for .*/masks/\*\*/\*, but in .*masks there is: a\.jpg.*never \.jpg"):
         create_dataset("folder", tmp_path, "train")
 
 

@@ -16,8 +16,10 @@ def segmenter() -> Segmenter:
     network = create_model("rtformer_slim", 5, base_channels=8, spp_channels=16, head_channels=8, cross_size=3)
     for module in network.modules():  # statistics as after training, so that eval mode differs from train mode
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean, -0.3, 0.3)
-            nn.init.uniform_(module.running_var, 0.5, 2)
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.uniform_(-0.3, 0.3)
+            module.running_var.uniform_(0.5, 2)
     network.card = replace(
         network.card,
         class_names=("sky", "road", "car", "tree", "sign"),

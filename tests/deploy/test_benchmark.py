@@ -1,21 +1,33 @@
 import dataclasses
 import json
 import time
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from rtseg.deploy.benchmark import Candidate, Timing, benchmark, count_macs, measure, run_benchmark, texture, weights_hash
+from rtseg.deploy.benchmark import (
+    Candidate,
+    Timing,
+    benchmark,
+    count_macs,
+    measure,
+    run_benchmark,
+    texture,
+    weights_hash,
+)
 from rtseg.deploy.device import choose_device
 from rtseg.deploy.timing import measure_together
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.models.segmenter import Segmenter
 
-QUICK = {"warmup_seconds": 0.0, "min_iterations": 3, "min_seconds": 0.0, "max_seconds": 2.0}
+QUICK: dict[str, Any] = {"warmup_seconds": 0.0, "min_iterations": 3, "min_seconds": 0.0, "max_seconds": 2.0}
 
 
 def test_a_sleep_of_known_length() -> None:
@@ -36,7 +48,7 @@ def test_it_runs_until_both_minima_or_the_maximum() -> None:
 
 
 def test_warm_up_waits_until_the_time_settles() -> None:
-    calls = []
+    calls: list[None] = []
 
     def step() -> None:
         calls.append(None)
@@ -48,18 +60,16 @@ def test_warm_up_waits_until_the_time_settles() -> None:
 
 
 def test_steps_take_turns() -> None:
-    order: list[str] = []
+    order: list[float] = []
 
-    def step(name: str) -> None:
-        order.append(name)
-        time.sleep(0.01)
+    def step(seconds: float) -> None:
+        order.append(seconds)
+        time.sleep(seconds)
 
-    fast, slow = measure_together(
-        [lambda: step("a"), lambda: (step("b"), time.sleep(0.02))], warmup_seconds=0, min_iterations=1, min_seconds=1.2
-    )
+    steps = [partial(step, 0.01), partial(step, 0.03)]
+    fast, slow = measure_together(steps, warmup_seconds=0, min_iterations=1, min_seconds=1.2)
     assert slow.median_ms / fast.median_ms == pytest.approx(3, rel=0.3)
-    changes = sum(now != before for before, now in zip(order, order[1:], strict=False))
-    assert changes >= 5  # warm-up a, b, then at least two rounds of each
+    assert sum(before != now for before, now in pairwise(order)) >= 5  # warm-up a, b, then at least two rounds of each
 
 
 def test_statistics() -> None:
@@ -153,7 +163,7 @@ def test_command(segmenter: Segmenter, tmp_path: Path, capsys: pytest.CaptureFix
     segmenter.save_pretrained(tmp_path / "weights")
     Image.fromarray(texture((50, 70))).save(tmp_path / "street.png")
     output = tmp_path / "new" / "speed.json"
-    arguments = {"input_size": (32, 32), "device": "cpu", "image": tmp_path / "street.png", **QUICK}
+    arguments: dict[str, Any] = {"input_size": (32, 32), "device": "cpu", "image": tmp_path / "street.png", **QUICK}
     run_benchmark([str(tmp_path / "weights")], output=output, attentions=["sa"], num_classes=4, **arguments)
     printed = capsys.readouterr().out
     last = json.loads(printed.splitlines()[-1])
@@ -176,10 +186,10 @@ def test_command(segmenter: Segmenter, tmp_path: Path, capsys: pytest.CaptureFix
         ({"memory_format": "nhwc"}, "channels_last"),
     ],
 )
-def test_bad_conditions_are_refused(segmenter: Segmenter, bad: dict[str, object], message: str) -> None:
-    arguments = {"input_size": (32, 32), "device": "cpu", **QUICK, **bad}
+def test_bad_conditions_are_refused(segmenter: Segmenter, bad: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"input_size": (32, 32), "device": "cpu", **QUICK, **bad}
     with pytest.raises(UserError, match=message):
-        benchmark([Candidate(segmenter)], **arguments)  # type: ignore[arg-type]
+        benchmark([Candidate(segmenter)], **arguments)
 
 
 @pytest.mark.parametrize("name", ["gpu", "meta", "cuda:99", "xla"])

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,7 +47,8 @@ def test_every_kind_of_input_gives_one_answer(predictor: Predictor, tmp_path: Pa
     expected = predictor(IMAGE)
     bgr = np.ascontiguousarray(IMAGE[..., ::-1])
     alpha = np.dstack([IMAGE, np.full(IMAGE.shape[:2], 7, np.uint8)])
-    for image in (path, str(path), Image.open(path), bgr[..., ::-1], save(tmp_path / "rgba.png", alpha), Image.fromarray(alpha)):
+    images: list[Any] = [path, str(path), Image.open(path), bgr[..., ::-1], Image.fromarray(alpha)]
+    for image in [*images, save(tmp_path / "rgba.png", alpha)]:
         assert np.array_equal(predictor(image), expected)
 
 
@@ -57,7 +59,8 @@ def test_grey_and_16_bit(predictor: Predictor, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "deep.png"), deep)
     cv2.imwrite(str(tmp_path / "deep_rgb.png"), np.dstack([deep] * 3))
     files = [save(tmp_path / "grey.png", grey), tmp_path / "deep.png", tmp_path / "deep_rgb.png"]
-    for image in (*files, *map(Image.open, files), Image.fromarray(deep.astype(np.int32))):
+    images: list[Any] = [*files, *map(Image.open, files), Image.fromarray(deep.astype(np.int32))]
+    for image in images:
         assert np.array_equal(predictor(image), expected), image
     with pytest.raises(UserError, match="mode F"):
         predictor(Image.fromarray(grey.astype(np.float32)))
@@ -91,9 +94,9 @@ def test_any_size(predictor: Predictor, size: tuple[int, int]) -> None:
         (Path(__file__).parent, "is a folder"),
     ],
 )
-def test_other_input_is_refused(predictor: Predictor, image: object, message: str) -> None:
+def test_other_input_is_refused(predictor: Predictor, image: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        predictor(image)  # type: ignore[arg-type]
+        predictor(image)
 
 
 def test_ids_and_palette(segmenter: Segmenter) -> None:
@@ -113,6 +116,13 @@ def test_load_refuses_a_missing_device(segmenter: Segmenter, tmp_path: Path) -> 
         load(tmp_path, device="gpu")
 
 
+def read(path: Path) -> np.ndarray:
+    """As stored."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
+    return pixels
+
+
 def results(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
@@ -128,7 +138,7 @@ def test_files_folders_and_globs(predictor: Predictor, tmp_path: Path) -> None:
     assert failed == {}
     assert results(out) == {"a/x.png", "a/x_overlay.jpg", "b/x.png", "b/x_overlay.jpg", "y1.png", "y1_overlay.jpg"}
     classes = predictor(IMAGE)
-    written = cv2.imread(str(out / "a" / "x.png"), cv2.IMREAD_UNCHANGED)
+    written = read(out / "a" / "x.png")
     assert written.dtype == np.uint16  # the ids of the card reach 300
     assert np.array_equal(written, predictor.to_ids(classes))
     shown = np.asarray(Image.open(out / "a" / "x_overlay.jpg")).astype(int)
@@ -185,4 +195,4 @@ def test_sources_without_pictures_are_refused(predictor: Predictor, tmp_path: Pa
 def test_real_pictures(predictor: Predictor, shared: Path, tmp_path: Path) -> None:
     picture = next((shared / "data" / "camvid" / "val").glob("*.jpg"))
     assert predict_files(predictor, [picture], tmp_path) == {}
-    assert cv2.imread(str(tmp_path / f"{picture.stem}.png"), cv2.IMREAD_UNCHANGED).shape == (360, 480)
+    assert read(tmp_path / f"{picture.stem}.png").shape == (360, 480)

@@ -1,4 +1,4 @@
-"""The network against PaddleSeg's own, run on the same weights: logits, every module's output, losses, gradients, statistics."""
+"""The network against PaddleSeg's own on the same weights: logits, every module's output, losses, gradients."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,7 +139,8 @@ class ReferenceBatchNorm(nn.BatchNorm2d):
         return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
 
 
-# Their true gradient is zero, so the reference holds rounding noise: a constant before BatchNorm, or before softmax over space.
+# Their true gradient is zero, so the reference holds rounding noise: a constant before BatchNorm, or before softmax
+# over space.
 ZERO_GRADIENTS = {
     "conv1.0.bias", "conv1.3.bias", "layer5.mlp_l.conv2.bias", "layer5.mlp_h.conv2.bias",
     "layer4.attn_l.norm.bias", "layer5.attn_l.norm.bias", "layer5.cross_kv.0.bias",
@@ -167,11 +168,12 @@ def test_training_gives_the_references_loss_gradients_and_statistics(tiny: Segme
         for step in range(4):
             main, aux = tiny.forward_train(torch.from_numpy(npz[f"step{step}/x"]))
             label = torch.from_numpy(npz[f"step{step}/label"]).long()
-            losses = [F.cross_entropy(main, label, ignore_index=255), 0.4 * F.cross_entropy(aux, label, ignore_index=255)]
-            total = torch.stack([*losses, losses[0] + losses[1]])
-            np.testing.assert_allclose(total.detach().numpy(), npz[f"step{step}/loss"], rtol=0, atol=5e-6)
+            loss = F.cross_entropy(main, label, ignore_index=255)
+            aux_loss = 0.4 * F.cross_entropy(aux, label, ignore_index=255)
+            ours = [loss.item(), aux_loss.item(), (loss + aux_loss).item()]
+            np.testing.assert_allclose(ours, npz[f"step{step}/loss"], rtol=0, atol=5e-6)
             optimizer.zero_grad()
-            total[2].backward()
+            (loss + aux_loss).backward()
             if step == 0:
                 np.testing.assert_allclose(main.detach().numpy(), npz["step0/logits"], rtol=0, atol=ATOL)
                 np.testing.assert_allclose(aux.detach().numpy(), npz["step0/aux"], rtol=0, atol=ATOL)

@@ -21,7 +21,7 @@ from rtseg.errors import UserError
 from rtseg.models import Segmenter, create_model
 from rtseg.models.paddle import OFFICIAL_VARIANTS, convert, read_pdparams, to_state_dict
 
-ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.bias": np.float32([[0.5]])[0]}
+ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.bias": np.array([0.5], np.float32)}
 OFFICIAL = [(model, dataset) for model, dataset in OFFICIAL_VARIANTS]
 
 
@@ -71,8 +71,8 @@ def test_other_floats_and_orders_become_float32(dtype: str, tmp_path: Path) -> N
 
 def test_arrays_that_old_protocols_split_are_joined(tmp_path: Path) -> None:
     content = {
-        "w@@.0": np.float32([1, 2, 3, 4]),
-        "w@@.1": np.float32([5, 6]),
+        "w@@.0": np.array([1, 2, 3, 4], np.float32),
+        "w@@.1": np.array([5, 6], np.float32),
         "UnpackBigParamInfor@@": {"w": {"OriginShape": (2, 3), "slices": ["w@@.0", "w@@.1"]}},
     }
     params = read_pdparams(write(tmp_path / "m.pdparams", content, protocol=2))
@@ -84,12 +84,12 @@ def test_arrays_that_old_protocols_split_are_joined(tmp_path: Path) -> None:
 
 
 class Calls:
-    """Pickles as a call of `function`."""
+    """Pickles as a call of `function`, and the result's state after it where there is one."""
 
-    def __init__(self, function: Any, *args: object) -> None:
-        self.call = (function, args)
+    def __init__(self, function: Any, *args: object, state: object = None) -> None:
+        self.call = (function, args) if state is None else (function, args, state)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> Any:
         return self.call
 
 
@@ -116,11 +116,12 @@ def test_foreign_objects_are_refused_by_name_and_not_run(attack: Any, name: str,
 
 
 def test_a_forged_dtype_reads_no_foreign_memory(tmp_path: Path) -> None:
-    """A record that holds an object but says it holds none: numpy itself, given this, follows the bytes as a pointer and dies."""
-    forged = Calls(np.dtype, "V8", False, True)
-    forged.call += ((3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 0),)
-    array = Calls(np._core.multiarray._reconstruct, np.ndarray, (0,), b"b")
-    array.call += ((1, (1,), forged, False, struct.pack("Q", 0x4141414141414141)),)
+    """A record that holds an object but says it holds none: numpy, given this, takes the bytes for a pointer."""
+    fields = {"a": (np.dtype("O"), 0)}
+    forged = Calls(np.dtype, "V8", False, True, state=(3, "|", None, ("a",), fields, 8, 1, 0))
+    reconstruct = np.zeros(1).__reduce__()[0]
+    state = (1, (1,), forged, False, struct.pack("Q", 0x4141414141414141))
+    array = Calls(reconstruct, np.ndarray, (0,), b"b", state=state)
     with pytest.raises(UserError, match="dtype 'V8', which is refused"):
         read_pdparams(write(tmp_path / "m.pdparams", {"a": array}))
 
@@ -132,9 +133,12 @@ def test_a_forged_dtype_reads_no_foreign_memory(tmp_path: Path) -> None:
         ({"StructuredToParameterName@@": {}}, "holds no parameters"),
         ([ARRAYS["a.bias"]], "holds a list"),
         (3, "holds a int"),
-        ({**ARRAYS, "LR_Scheduler": {"last_lr": 0.1}}, "'LR_Scheduler' is no array of floats but a dict.*model.pdparams"),
+        (
+            {**ARRAYS, "LR_Scheduler": {"last_lr": 0.1}},
+            "'LR_Scheduler' is no array of floats but a dict; weights are in",
+        ),
         ({**ARRAYS, "epoch": 3}, "'epoch' is no array of floats but a int"),
-        ({**ARRAYS, 7: ARRAYS["a.bias"]}, "7 is no array of floats"),
+        ({7: ARRAYS["a.bias"]}, "7 is no array of floats"),
         ({"ids": np.arange(3)}, "'ids' is no array of floats but a array of int64"),
         ({"o": np.array([None, "x"], dtype=object)}, "dtype 'O8', which is refused"),
         ({"s": np.array(["text"])}, "dtype 'U4', which is refused"),
@@ -179,14 +183,14 @@ def test_changed_bytes_give_arrays_or_an_error(tmp_path: Path) -> None:
 def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "m.pdparams"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="is damaged or no .pdparams file"):
+    with pytest.raises(UserError, match=r"is damaged or no \.pdparams file"):
         read_pdparams(path)
 
 
 def test_a_missing_file_a_folder_and_a_zip_get_their_own_repair(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not there: give the path of a model.pdparams"):
+    with pytest.raises(UserError, match=r"not there: give the path of a model\.pdparams"):
         read_pdparams(tmp_path / "nothing.pdparams")
-    with pytest.raises(UserError, match="is a folder: give the path of a model.pdparams"):
+    with pytest.raises(UserError, match=r"is a folder: give the path of a model\.pdparams"):
         read_pdparams(tmp_path)
     archive = tmp_path / "backbone.zip"
     with zipfile.ZipFile(archive, "w") as file:
@@ -259,7 +263,7 @@ def test_weights_of_another_network_name_the_right_one(golden: Path, cityscapes_
     params["seghead.conv2.weight"] = np.zeros((11, 128, 1, 1), np.float32)
     with pytest.raises(UserError, match="11 classes, cityscapes has 19: published networks have 150 or 19"):
         convert(write(tmp_path / "m.pdparams", params), "rtformer_slim", "cityscapes")
-    with pytest.raises(UserError, match="holds no RTFormer: it has no 'conv1.0.weight', but a.weight, a.bias"):
+    with pytest.raises(UserError, match=r"holds no RTFormer: it has no 'conv1\.0\.weight', but a\.weight, a\.bias"):
         convert(write(tmp_path / "m.pdparams", ARRAYS), "rtformer_slim", "cityscapes")
 
 
@@ -275,7 +279,7 @@ def test_missing_and_misshapen_parameters_are_named(golden: Path, tmp_path: Path
 
 
 def test_unknown_model_and_dataset_get_the_nearest_name(cityscapes_file: Path) -> None:
-    with pytest.raises(UserError, match="model 'rtformer_slm'. Did you mean 'rtformer_slim'?"):
+    with pytest.raises(UserError, match=r"model 'rtformer_slm'\. Did you mean 'rtformer_slim'\?"):
         convert(cityscapes_file, "rtformer_slm", "cityscapes")
     with pytest.raises(UserError, match=r"data set 'cityscape'. Did you mean 'cityscapes'\? Known: ade20k, cityscapes"):
         convert(cityscapes_file, "rtformer_slim", "cityscape")
@@ -302,7 +306,10 @@ def test_a_trunk_alone_loads_under_fresh_heads_with_a_warning(golden: Path, tmp_
     assert all(torch.equal(value, loaded[key]) for key, value in state.items() if key.startswith("backbone."))
     assert state["head.classifier.classify.2.weight"].std() > 0
     del trunk["layer2.0.conv1.weight"]
-    with pytest.warns(UserWarning), pytest.raises(UserError, match=r"1 missing \(backbone.stage2.0.conv1.weight\)"):
+    with (
+        pytest.warns(UserWarning, match="no segmentation head"),
+        pytest.raises(UserError, match=r"1 missing \(backbone.stage2.0.conv1.weight\)"),
+    ):
         convert(write(path, trunk), "rtformer_slim", "ade20k")
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+RNG = np.random.Generator
 Array = NDArray[np.float32]
 Colour = Sequence[float] | Array  # RGB in 0..1, one for all pixels or (h, w, 3); (h, w, 4) adds opacity
 Painter = Callable[[Array, Array], Array]  # pixel coordinates x (1, w) and y (h, 1) -> (h, w, 3 or 4)

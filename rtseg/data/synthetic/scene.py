@@ -1,95 +1,96 @@
 """One street scene: what stands where, then light and weather over the whole picture."""
 
+from collections.abc import Callable
+
+import cv2
 import numpy as np
 
-from rtseg.data.synthetic import materials, objects
-from rtseg.data.synthetic.canvas import Array, Canvas
+from rtseg.data.synthetic import materials
+from rtseg.data.synthetic.canvas import RNG, Array, Canvas
+from rtseg.data.synthetic.objects import draw_bicyclist, draw_car, draw_lamp, draw_pedestrian, draw_sign
 from rtseg.data.synthetic.street import Street, draw_ground, draw_sides, draw_sky, draw_tree
 
-RNG = np.random.Generator
 CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
+
+# What may stand in a street: least and largest number, nearest and farthest distance, width in metres, and where.
+# The distances keep everything large enough for a network that answers on a grid of every eighth pixel.
+_CAST = (
+    (draw_sign, 1, 2, 4.0, 7.0, 1.4, "beside"),
+    (draw_pedestrian, 1, 2, 3.3, 5.5, 0.8, "anywhere"),
+    (draw_bicyclist, 0, 1, 3.8, 6.0, 1.5, "road"),
+    (draw_lamp, 1, 2, 4.0, 8.0, 0.5, "beside"),
+    (draw_car, 1, 2, 5.5, 11.0, 2.2, "road"),
+    (draw_tree, 0, 1, 6.0, 11.0, 1.5, "beside"),
+)
+_MARGIN = 0.06  # of the picture's width: nothing is placed where the frame would cut it in half
 
 
 def draw_scene(rng: RNG, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a street that nobody has seen before.
+    """Draws one scene.
 
     Args:
         size: (height, width).
 
     Returns:
-        image (H, W, 3) uint8 RGB, mask (H, W) uint8 of CLASSES.
+        image (H, W, 3) uint8 RGB, mask (H, W) uint8 of `CLASSES`.
     """
-    street = Street.random(rng, size)
-    canvas = Canvas(size)
+    street, canvas = Street.random(rng, size), Canvas(size)
     draw_sky(canvas, street, rng)
     draw_ground(canvas, street, rng)
     draw_sides(canvas, street, rng)
-    for z, draw, x in sorted(_cast(street, rng), key=lambda item: -item[0]):
+    for z, x, draw in sorted(_cast(street, rng), key=lambda member: -member[0]):
         draw(canvas, street, rng, x, z)
-    return _develop(canvas, street, rng), canvas.mask
+    return develop(canvas, street, rng), canvas.mask
 
 
-def _cast(street, rng):
-    items = []
-    road = street.left, street.right
-
-    def on_road(z, margin=1.0):
-        lo, hi = _visible(street, z)
-        return rng.uniform(max(road[0] + margin, lo), min(road[1] - margin, hi)) if max(road[0] + margin, lo) < min(road[1] - margin, hi) else None
-
-    def on_pavement(z, margin=0.4):
-        lo, hi = _visible(street, z)
-        sides = []
-        for a, b in ((street.far_left, street.left), (street.right, street.far_right)):
-            a, b = max(a + margin, lo), min(b - margin, hi)
-            if a < b:
-                sides.append((a, b))
-        if not sides:
-            return None
-        a, b = sides[rng.integers(len(sides))]
-        return rng.uniform(a, b)
-
-    for draw, place, counts, near, far in (
-        (objects.draw_car, on_road, (1, 2), 6, 12),
-        (objects.draw_pedestrian, on_pavement, (1, 2), 3.5, 6),
-        (objects.draw_bicyclist, on_road, (0, 1), 4, 7),
-        (objects.draw_lamp, on_pavement, (1, 2), 4, 8),
-        (objects.draw_sign, on_pavement, (1, 2), 4, 8),
-        (draw_tree, on_pavement, (0, 1), 6, 12),
-    ):
-        for _ in range(rng.integers(counts[0], counts[1] + 1)):
-            z = rng.uniform(near, far)
-            x = place(z)
-            if x is not None:
-                items.append((z, draw, x))
-    return items
+def _cast(street: Street, rng: RNG) -> list[tuple[float, float, Callable[..., None]]]:
+    """Distance and X of everything that stands in the street; things may hide each other in part."""
+    cast: list[tuple[float, float, Callable[..., None]]] = []
+    taken: list[tuple[float, float]] = []  # columns of the picture
+    for draw, least, most, near, far, width, where in _CAST:
+        for _ in range(rng.integers(least, most + 1)):
+            for _attempt in range(8):
+                z = rng.uniform(near, far)
+                x = _place(street, rng, z, width / 2, where)
+                if x is None:
+                    continue
+                centre, half = street.project(np.array([(x, 0, z)]))[0, 0], street.scale(z) * width / 2
+                if all(min(centre + half, b) - max(centre - half, a) < 0.35 * min(2 * half, b - a) for a, b in taken):
+                    taken.append((centre - half, centre + half))
+                    cast.append((z, x, draw))
+                    break
+    return cast
 
 
-def _visible(street, z):
-    w = street.size[1]
-    lo = (0.06 * w - street.centre_x) * z / street.focal - street.bend * z**2
-    hi = (0.94 * w - street.centre_x) * z / street.focal - street.bend * z**2
-    return lo, hi
+def _place(street: Street, rng: RNG, z: float, half: float, where: str) -> float | None:
+    """An X on the road or on one of the pavements that the picture shows at distance z; None where it shows too little."""
+    road, beside = (street.left, street.right), [(street.front_left, street.left), (street.right, street.front_right)]
+    strips = {"road": [road], "beside": beside, "anywhere": [road, *beside]}[where]
+    left, right = (street.at_column(share * street.size[1], z) for share in (_MARGIN, 1 - _MARGIN))
+    room = [(max(a + half, left), min(b - half, right)) for a, b in strips]
+    room = [(a, b) for a, b in room if a < b]
+    return rng.uniform(*room[rng.integers(len(room))]) if room else None
 
 
-def _develop(canvas: Canvas, street: Street, rng: RNG) -> np.ndarray:
+def develop(canvas: Canvas, street: Street, rng: RNG) -> np.ndarray:
+    """The canvas in its light and weather, (H, W, 3) uint8: haze, dusk, colour cast, uneven light, rain, noise, contrast."""
     image, (height, width) = canvas.image, canvas.size
-    if rng.random() < 0.4:
-        haze = materials.hsv(rng.uniform(0, 360), rng.uniform(0, 0.1), rng.uniform(0.5, 0.9))
-        thick = 1 - np.exp(-np.minimum(canvas.depth, 90) * rng.uniform(0.005, 0.035))
-        image += thick[..., None] * (haze - image)
-    dusk = street.dusk
-    light = np.array([1 + 0.1 * dusk, 1 - 0.12 * dusk, 1 - 0.1 * dusk]) * rng.uniform(0.88, 1.12, 3) * rng.uniform(0.75, 1.15) * (1 - 0.35 * dusk)
-    slope = rng.uniform(-0.2, 0.2, 2)
-    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
-    image *= ((1 + slope[0] * x + slope[1] * y)[..., None] * light).astype(np.float32)
-    if rng.random() < 0.25:
-        drops = (rng.random((height, width), np.float32) > 0.985).astype(np.float32)
-        import cv2
-        n = max(3, height // 16)
-        kernel = np.eye(n, dtype=np.float32)
-        kernel = cv2.warpAffine(np.eye(n, dtype=np.float32), np.float32([[0.4, 0, n * 0.3], [0, 1, 0]]), (n, n))
-        kernel /= max(kernel.sum(), 1e-3)
-        image += 1.2 * cv2.filter2D(drops, -1, kernel)[..., None]
-    image += rng.uniform(0.0, 0.03) * rng.standard_normal((height, width, 1), np.float32)
-    return (np.clip(image, 0, 1) ** rng.uniform(0.8, 1.2) * 255 + 0.5).astype(np.uint8)
+    if rng.random() < 0.35:
+        haze = materials.hsv(rng.uniform(0, 360), rng.uniform(0, 0.08), rng.uniform(0.6, 0.9))
+        thickness = 1 - np.exp(-rng.uniform(0.004, 0.025) * np.minimum(canvas.depth, 60))
+        image += thickness[..., None] * (haze - image)
+    slope_x, slope_y = rng.uniform(-0.15, 0.15, 2)
+    uneven = 1 + slope_x * np.linspace(-1, 1, width)[None] + slope_y * np.linspace(-1, 1, height)[:, None]
+    light = rng.uniform(0.85, 1.12) * rng.uniform(0.92, 1.08, 3) * (1 - street.dusk * np.array([0.2, 0.38, 0.34]))
+    image *= (uneven[..., None] * light).astype(np.float32)
+    if rng.random() < 0.2:
+        image += _rain(rng, canvas.size)[..., None]
+    image += rng.uniform(0, 0.02) * rng.standard_normal((height, width, 1), np.float32)
+    return (255 * np.clip(image, 0, 1) ** rng.uniform(0.85, 1.15) + 0.5).astype(np.uint8)
+
+
+def _rain(rng: RNG, size: tuple[int, int]) -> Array:
+    """Bright slanted streaks."""
+    length = max(4, size[0] // 16)
+    streak = cv2.line(np.zeros((length, length), np.float32), (length // 3, 0), (2 * length // 3, length - 1), 1 / length)
+    return cv2.filter2D((rng.random(size, np.float32) > 0.99).astype(np.float32), -1, streak)

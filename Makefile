@@ -1,0 +1,55 @@
+# Everything a person does with this repository. `make` alone prints this list.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/rtseg
+MODEL ?= rtformer_slim
+ATTN ?= gfa+ca
+DATA_DIR ?=
+ARGS ?=
+
+.PHONY: help install demo train-ade20k train-cityscapes train-camvid lint test test-slow clean-demo
+
+help: ## print this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 18
+	@echo; echo 'Variables: MODEL=$(MODEL) ATTN=$(ATTN) DATA_DIR=folder of the data set ARGS="more flags"'
+
+install: $(VENV)/.installed ## install rtseg and its tools into .venv
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install ## draw street scenes, train, score, time, show: runs/demo/report.html
+	$(RUN) make-data --layout camvid -n 640 --number-val 64 --size 192 256 -o runs/demo/data
+	$(RUN) fit --config configs/rtformer_slim_demo.yaml --output runs/demo/training $(ARGS)
+	$(RUN) validate --config configs/rtformer_slim_demo.yaml --ckpt_path runs/demo/training/best.ckpt
+	$(RUN) benchmark runs/demo/training/best.ckpt --input-size 192 256 -o runs/demo/training/benchmark.json
+	$(RUN) predict runs/demo/training/best.ckpt runs/demo/data/val -o runs/demo/training/predictions
+	$(RUN) report runs/demo/training -o runs/demo/report.html
+
+clean-demo: ## remove what make demo made
+	rm -rf runs/demo
+
+train-ade20k: install ## train on ADE20K; train-cityscapes, train-camvid likewise
+train-cityscapes: install ## train on Cityscapes
+train-camvid: install ## train on CamVid
+train-%:
+	$(RUN) fit --config configs/$(MODEL)_$*.yaml --model.attention=$(ATTN) $(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(ARGS)
+
+lint: install ## style, types, and who imports whom
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+test: install ## everything a change must pass
+	$(VENV)/bin/pytest $(ARGS)
+
+test-slow: install ## the tests that take minutes
+	$(VENV)/bin/pytest -m slow $(ARGS)

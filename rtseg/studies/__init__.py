@@ -1,0 +1,1 @@
+"""Questions asked of trained networks; the answers are pages and tables."""

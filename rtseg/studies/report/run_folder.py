@@ -1,0 +1,217 @@
+"""What a training left in its folder, read without Lightning: log, config, model card, benchmark, pictures."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from rtseg.data.dataset import create_dataset
+from rtseg.data.files import read_mask
+from rtseg.deploy.benchmark import NetworkReport, Report, Timing
+from rtseg.deploy.overlay import default_palette
+from rtseg.errors import UserError
+from rtseg.models.model_card import ModelCard
+from rtseg.models.weights import read_weights
+from rtseg.studies.report.metrics_log import MetricsLog, read_log
+
+_MASKS = 200  # label files that are counted, spread over the validation set
+_IOU = "val/iou_"
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class.
+
+    Attributes:
+        iou: at the best validation; NaN where the class neither occurs nor is predicted, None where nothing is logged.
+        share: of the labelled pixels of the validation set, None where its label files are not at hand.
+    """
+
+    name: str
+    color: tuple[int, int, int]
+    iou: float | None
+    share: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training as its folder tells it; None or empty where the folder does not say.
+
+    Attributes:
+        checkpoint: best.ckpt, else last.ckpt.
+        benchmark: conditions and the one network that is this run's.
+        picture: the validation grid nearest to the best validation, else the last.
+        overlays: of `rtseg predict`.
+        shares_note: where the classes' shares of the pixels were counted, or why they were not.
+    """
+
+    folder: Path
+    log: MetricsLog
+    config: dict[str, Any]
+    checkpoint: Path | None
+    card: ModelCard | None
+    benchmark: Report | None
+    classes: tuple[ClassScore, ...]
+    shares_note: str
+    picture: Path | None
+    overlays: tuple[Path, ...]
+
+    @property
+    def model(self) -> str:
+        """Its name."""
+        return self.card.model if self.card else str(self.setting("model", "name"))
+
+    @property
+    def attention(self) -> str:
+        """As in 'gfa+ca'."""
+        return self.card.attention if self.card else str(self.setting("model", "attention"))
+
+    @property
+    def dataset(self) -> str:
+        """Its name."""
+        return str((self.card and self.card.dataset) or self.setting("data", "dataset") or "an unnamed data set")
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """(height, width) at which FPSMonitor times the network."""
+        size = self.setting("fps", "input_size") or (self.card and self.card.input_size)
+        size = size or self.setting("data", "crop_size")
+        return (size[0], size[1]) if size else None
+
+    def setting(self, *keys: str) -> Any:
+        """A value of config.yaml, None where the key or the file is absent."""
+        value: Any = self.config
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+
+def read_run(folder: Path) -> Run:
+    """Reads the folder that `rtseg fit --output` made; nothing in it changes.
+
+    Raises:
+        UserError: the folder is none of a training, or a file in it is damaged or belongs to another network.
+    """
+    if not folder.is_dir():
+        raise UserError(f"'{folder}' is no folder; give the run folder that `rtseg fit --output` wrote")
+    if not (folder / "metrics.csv").is_file():
+        inside = sorted(path.parent for path in folder.glob("*/metrics.csv"))
+        hint = f"did you mean '{inside[0]}'?" if inside else "give the folder that `rtseg fit --output` wrote"
+        raise UserError(f"'{folder}' is no run folder: it holds no metrics.csv; found: {_listing(folder)}; {hint}")
+    log = read_log(folder / "metrics.csv")
+    config = _read_config(folder / "config.yaml")
+    checkpoint = next((path for name in ("best", "last") if (path := folder / f"{name}.ckpt").is_file()), None)
+    card = read_weights(checkpoint)[0] if checkpoint else None
+    if not config and card is None:
+        raise UserError(
+            f"'{folder}' holds metrics.csv but neither config.yaml nor best.ckpt nor last.ckpt, so nothing says which "
+            f"network was trained; found: {_listing(folder)}. Put config.yaml back beside it"
+        )
+    model = config.get("model") or {}
+    own = (card.model, card.attention, card.num_classes) if card else (model.get("name"), model.get("attention"), None)
+    shares, shares_note = _label_shares(config)
+    return Run(
+        folder=folder,
+        log=log,
+        config=config,
+        checkpoint=checkpoint,
+        card=card,
+        benchmark=_read_benchmark(folder / "benchmark.json", own),
+        classes=_class_scores(log, card, shares),
+        shares_note=shares_note,
+        picture=_nearest_picture(folder / "pictures", log),
+        overlays=tuple(sorted((folder / "predictions").rglob("*_overlay.jpg"))),
+    )
+
+
+def _listing(folder: Path) -> str:
+    return ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        config = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"'{file}' is no YAML: {error}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"'{file}' holds no settings; put the file back as training wrote it, or remove it")
+    return config
+
+
+def _read_benchmark(file: Path, own: tuple[str, str, int | None]) -> Report | None:
+    """Conditions and figures of the network that is (model, attention, number of classes if known)."""
+    if not file.is_file():
+        return None
+    try:
+        found = json.loads(file.read_text())
+        networks = [
+            NetworkReport(**row | {key: Timing(**row[key]) for key in ("class_map", "network")})
+            for row in found["networks"]
+        ]
+        conditions = found["conditions"]
+        Report(conditions, tuple(networks)).table()  # asks for every condition that the page shows
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"'{file}' was not written by this version's `rtseg benchmark -o` ({type(error).__name__}: {error}); "
+            "remove it and measure again"
+        ) from None
+    mine = [row for row in networks if own in {(row.model, row.attention, n) for n in (row.num_classes, None)}]
+    if not mine:
+        others = "; ".join(f"{row.model} {row.attention}, {row.num_classes} classes" for row in networks)
+        model, attention, num_classes = own
+        raise UserError(
+            f"'{file}' measured {others or 'no network'}, but this run trained {model} {attention}"
+            f"{'' if num_classes is None else f', {num_classes} classes'}; remove it and measure this run's checkpoint"
+        )
+    return Report(conditions, (mine[0],))
+
+
+def _label_shares(config: dict[str, Any]) -> tuple[dict[str, float], str]:
+    """Class name -> share of the labelled pixels of the validation set, and where it was counted; or nothing and why.
+
+    Data that are moved, removed or on another machine are no error: a report must not need them.
+    """
+    data = config.get("data") or {}
+    if not data.get("dataset") or not data.get("root"):
+        return {}, "config.yaml names no data set"
+    try:
+        dataset = create_dataset(data["dataset"], data["root"], "val")
+        some = dataset.pairs[:: -(-len(dataset) // _MASKS)]
+        counts = np.zeros(256, np.int64)
+        for _, path in some:
+            counts += np.bincount(dataset.decode(read_mask(path), path).ravel(), minlength=256)
+    except UserError as error:
+        return {}, str(error)
+    names = dataset.labels.names
+    total = counts[: len(names)].sum()
+    files = f"all {len(some)}" if len(some) == len(dataset) else f"{len(some)} of the {len(dataset)}"
+    shares = {name: float(counts[k] / total) for k, name in enumerate(names) if total}
+    return shares, f"counted in {files} validation label files"
+
+
+def _class_scores(log: MetricsLog, card: ModelCard | None, shares: dict[str, float]) -> tuple[ClassScore, ...]:
+    """In the data set's order; without a checkpoint that says it, in that of the alphabet."""
+    best = log.best or {}
+    if card is not None:
+        names = card.class_names or tuple(str(k) for k in range(card.num_classes))
+    else:
+        names = tuple(name.removeprefix(_IOU) for name in log.columns if name.startswith(_IOU))
+    palette = (card and card.palette) or default_palette(len(names))
+    return tuple(
+        ClassScore(name, color, best.get(_IOU + name), shares.get(name))
+        for name, color in zip(names, palette, strict=True)
+    )
+
+
+def _nearest_picture(folder: Path, log: MetricsLog) -> Path | None:
+    """Pictures are numbered by finished steps, rows of the log by the step that was just made: one less."""
+    steps = {int(path.stem[5:]): path for path in sorted(folder.glob("step_*.jpg")) if path.stem[5:].isdigit()}
+    if not steps:
+        return None
+    wanted = log.best["step"] + 1 if log.best else max(steps)
+    return steps[min(steps, key=lambda step: abs(step - wanted))]

@@ -1,0 +1,151 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rtseg.cli import main
+from rtseg.training.cli import RTSegCLI
+from rtseg.training.datamodule import SegmentationData
+from rtseg.training.module import SegmentationModule
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.fixture
+def fit(tiny_camvid: Path, tiny_model: dict[str, Any]) -> list[str]:
+    """Flags of a training of two epochs with three steps each."""
+    options = [f"--model.options.{key}={value}" for key, value in tiny_model["options"].items()]
+    return [
+        "--model.ema_decay=0.9", "--model.optim.warmup_steps=2", *options,
+        "--data.dataset=camvid", f"--data.root={tiny_camvid}", "--data.batch_size=3", "--data.crop_size=[32,48]",
+        "--data.num_workers=1", "--trainer.accelerator=cpu", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1", "--fps.seconds=0.1",
+    ]  # fmt: skip
+
+
+def run(*args: str) -> int:
+    """Exit status of the command."""
+    try:
+        main(list(args))
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_fit_validate_resume(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "run"
+    assert run("fit", *fit, f"--output={output}") == 0
+    assert {"best.ckpt", "last.ckpt", "metrics.csv", "config.yaml", "pictures"} <= {p.name for p in output.iterdir()}
+    log = rows(output / "metrics.csv")
+    logged = {key for row in log for key, value in row.items() if value}
+    assert {"train/loss", "val/loss", "val/miou", "val/iou_car", "speed/fps", "speed/latency_ms", "speed/data_wait"} <= logged
+    best = max(float(row["val/miou"]) for row in log if row["val/miou"])
+    capsys.readouterr()
+
+    assert run("fit", *fit, f"--output={output}") == 2
+    assert "holds results" in capsys.readouterr().err
+
+    assert run("validate", *fit, f"--ckpt_path={output / 'best.ckpt'}") == 0
+    assert f"mIoU {best:.4f}" in capsys.readouterr().out
+
+    more = [flag for flag in fit if "max_epochs" not in flag] + ["--trainer.max_epochs=3", f"--ckpt_path={output / 'last.ckpt'}"]
+    assert run("fit", *more, f"--output={output}") == 0
+    resumed = rows(output / "metrics.csv")
+    steps = [int(row["step"]) for row in resumed if row["train/loss"]]
+    assert steps == list(range(9))
+    assert [row["val/miou"] for row in resumed if row["val/miou"]][:2] == [row["val/miou"] for row in log if row["val/miou"]]
+
+    assert run("validate", *fit, "--model.attention=sa", f"--ckpt_path={output / 'best.ckpt'}") == 2
+    assert "set --model.attention=gfa+ca" in capsys.readouterr().err
+    other = [flag.replace("cross_size=2", "cross_size=3") for flag in fit]
+    assert run("validate", *other, f"--ckpt_path={output / 'best.ckpt'}") == 2
+    assert "cross_size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--model.atention=sa"], "Did you mean 'model.attention'?"),
+        (["--model.attention=gaf"], "Did you mean 'gfa'?"),
+        (["--model.name=rtformer_slimm"], "Did you mean 'rtformer_slim'?"),
+        (["--model.options.cross_sizes=3"], "Did you mean 'cross_size'?"),
+        (["--data.dataset=camvit"], "Did you mean 'camvid'?"),
+        (["--data.batch_size=many"], "data.batch_size"),
+        (["--data.batch_size=500"], "more than the 10 training images"),
+        (["--data.root=/nowhere"], "/nowhere"),
+        (["--ckpt_path=/nowhere/best.ckpt"], "/nowhere/best.ckpt does not exist"),
+        (["--config=/nowhere.yaml"], "/nowhere.yaml"),
+        (["--model.weights=/nowhere"], "/nowhere"),
+    ],
+)
+def test_bad_input_is_named(tmp_path: Path, fit: list[str], flags: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit", *fit, f"--output={tmp_path / 'run'}", *flags) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert "Traceback" not in error
+
+
+def test_bad_label_in_a_loader_process_is_named(tmp_path: Path, fit: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    import cv2
+    import numpy as np
+
+    for name in ("train", "trainannot", "val", "valannot"):
+        (tmp_path / name).mkdir()
+        for k in range(3):
+            cv2.imwrite(str(tmp_path / name / f"{k}.png"), np.full((8, 8) if "annot" in name else (8, 8, 3), 77, np.uint8))
+    assert run("fit", *fit, f"--data.root={tmp_path}", f"--output={tmp_path / 'run'}") == 2
+    error = capfd.readouterr().err
+    assert "annot" in error
+    assert "77" in error
+    assert "Traceback" not in error
+
+
+def test_validate_needs_weights(fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("validate", *fit) == 2
+    assert "--ckpt_path" in capsys.readouterr().err
+
+
+def test_damaged_checkpoint_is_named(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "best.ckpt").write_bytes(b"PK\x03\x04 cut off")
+    assert run("validate", *fit, f"--ckpt_path={tmp_path / 'best.ckpt'}") == 2
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path: Path, fit: list[str]) -> None:
+    output = tmp_path / "run"
+    flags = [flag for flag in fit if "max_epochs" not in flag] + ["--trainer.max_epochs=100000", "--trainer.num_sanity_val_steps=0"]
+    command = [sys.executable, "-m", "rtseg", "fit", *flags, f"--output={output}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=environment) as process:
+        deadline = time.monotonic() + 120
+        while not (output / "best.ckpt").exists():
+            assert time.monotonic() < deadline, "the training did not come to its first validation"
+            assert process.poll() is None
+            time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the loader's processes as well
+        said = process.communicate(timeout=60)[0].decode()
+    assert f"--ckpt_path {output / 'last.ckpt'}" in said
+    assert "Traceback" not in said
+    step = torch.load(output / "last.ckpt", weights_only=True)["global_step"]
+    assert f"Stopped at step {step}" in said
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_builds(config: Path) -> None:
+    cli = RTSegCLI(SegmentationModule, SegmentationData, args=["--config", str(config)], run=False, trainer_defaults={"logger": False})
+    name, _, dataset = config.stem.rpartition("_")
+    assert cli.model.segmenter.card.model == name
+    assert cli.datamodule.dataset == dataset or dataset == "demo"
+    assert cli.model.segmenter.card.num_classes == cli.datamodule.num_classes
+    assert cli.model.optim.lr_batch_size == cli.datamodule.batch_size

@@ -1,0 +1,70 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtseg.errors import UserError
+from rtseg.training.sampling import GlobalBatchSampler, SampleKey, ShardSampler, sample_seed
+
+sizes = st.tuples(st.integers(1, 40), st.integers(1, 8), st.sampled_from([1, 2, 4]))
+
+
+@given(sizes, st.integers(0, 5))
+def test_devices_share_the_batches_of_one(sizes: tuple[int, int, int], epoch: int) -> None:
+    share, batches, world_size = sizes
+    batch_size = share * world_size
+    number = (batches + 1) * batch_size - 1
+
+    def batches_of(rank: int, world: int) -> list[list[SampleKey]]:
+        sampler = GlobalBatchSampler(number, batch_size, seed=3, rank=rank, world_size=world)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    alone = batches_of(0, 1)
+    assert len(alone) == batches
+    together = [sum(parts, []) for parts in zip(*(batches_of(r, world_size) for r in range(world_size)), strict=True)]
+    assert together == alone
+    counts = Counter(key.index for batch in alone for key in batch)
+    assert max(counts.values()) == 1
+    assert len(counts) == batches * batch_size
+
+
+def test_epochs_differ_and_repeat() -> None:
+    sampler = GlobalBatchSampler(20, 5, seed=0)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    sampler.set_epoch(0)
+    assert list(sampler) == first
+    assert [k.index for b in second for k in b] != [k.index for b in first for k in b]
+    assert {key.epoch for batch in second for key in batch} == {1}
+
+
+def test_goes_on_inside_an_epoch_once() -> None:
+    whole = list(GlobalBatchSampler(20, 5, seed=0))
+    sampler = GlobalBatchSampler(20, 5, seed=0)
+    sampler.start = 3
+    sampler.set_epoch(0)
+    assert list(sampler) == whole[3:]
+    assert list(sampler) == whole
+    assert len(sampler) == 4
+
+
+def test_seeds_have_nothing_in_common() -> None:
+    seeds = {sample_seed(a, b, c) for a in range(3) for b in range(20) for c in range(50)}
+    assert len(seeds) == 3000
+
+
+@pytest.mark.parametrize(
+    ("number", "batch_size", "world_size", "says"),
+    [(10, 0, 1, "at least 1"), (10, 6, 4, "multiple of 4"), (3, 8, 1, "more than the 3 training images")],
+)
+def test_refuses_batches_that_cannot_be(number: int, batch_size: int, world_size: int, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        GlobalBatchSampler(number, batch_size, seed=0, world_size=world_size)
+
+
+def test_evaluation_counts_each_image_once() -> None:
+    shards = [list(ShardSampler(10, rank=rank, world_size=3)) for rank in range(3)]
+    assert sorted(sum(shards, [])) == list(range(10))
