@@ -1,4 +1,7 @@
-"""The `rtseg` command. `fit`, `validate` and `test` go to LightningCLI, everything else is here; each imports what it needs when it runs."""
+"""The `rtseg` command. `fit`, `validate` and `test` go to LightningCLI, everything else is here.
+
+Each imports what it needs when it runs.
+"""
 
 import os
 import sys
@@ -98,7 +101,9 @@ def convert(
         weights, model, dataset, class_names=labels.names, palette=labels.palette, ids=labels.ids
     )
     segmenter.save_pretrained(output)
-    print(f"{output}: {model}, {dataset}, {segmenter.card.num_classes} classes. Try: rtseg predict {output} IMAGE -o DIR")
+    print(
+        f"{output}: {model}, {dataset}, {segmenter.card.num_classes} classes. Try: rtseg predict {output} IMAGE -o DIR"
+    )
 
 
 @app.command("make-data")
@@ -107,10 +112,14 @@ def make_data(
     layout: Annotated[str, typer.Option(help="ade20k, cityscapes, camvid or imagenet")] = "camvid",
     number: Annotated[int, typer.Option("-n", "--number", help="training images")] = 200,
     number_val: Annotated[int | None, typer.Option(help="validation images; default: an eighth, at least 8")] = None,
-    size: Annotated[tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="default: the layout's own")] = None,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="default: the layout's own")
+    ] = None,
     seed: int = 0,
 ) -> None:
-    """Draw street scenes with exact masks in a data set's official layout, so that everything runs without a download."""
+    """Draw street scenes with exact masks in a data set's official layout, so that everything runs without a
+    download.
+    """
     from rtseg.data.synthetic import make_data as draw
 
     draw(layout, number, output, n_val=number_val, size=size, seed=seed)
@@ -131,7 +140,9 @@ def list_names(kind: Annotated[str, typer.Argument(help="models, attentions or d
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="folder of a training")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="default: report.html in the run's folder")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="default: report.html in the run's folder")
+    ] = None,
 ) -> None:
     """One self-contained HTML page of a run: curves, IoU by class, pictures, FPS with its conditions."""
     from rtseg.studies.report import write_report
@@ -142,7 +153,12 @@ def report(
 def _lightning_command(name: str, help_text: str) -> None:
     """Lists a LightningCLI command in `rtseg --help` without importing Lightning."""
 
-    @app.command(name, help=help_text, context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False)
+    @app.command(
+        name,
+        help=help_text,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        add_help_option=False,
+    )
     def run(context: typer.Context) -> None:
         from rtseg.training.cli import main as lightning_main
 

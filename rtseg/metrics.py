@@ -1,6 +1,7 @@
 """Segmentation scores, all from one confusion matrix, in plain torch, so that training and deployment count alike.
 
-K classes; a confusion matrix is (K, K) int64, rows the ground truth, columns the prediction. A class that neither occurs nor is predicted scores NaN.
+K classes; a confusion matrix is (K, K) int64, rows the ground truth, columns the prediction. A class that neither
+occurs nor is predicted scores NaN.
 """
 
 import torch
@@ -8,7 +9,10 @@ from torch import Tensor
 
 
 def confusion_matrix(pred: Tensor, mask: Tensor, num_classes: int, *, ignore_index: int = 255) -> Tensor:
-    """Counts pixels. pred, mask: integers of one shape; pixels whose mask is `ignore_index` do not count. -> (K, K) int64."""
+    """Counts pixels. pred, mask: integers of one shape; pixels whose mask is `ignore_index` do not count.
+
+    -> (K, K) int64.
+    """
     valid = mask != ignore_index
     cells = mask[valid].long() * num_classes + pred[valid].long()
     return torch.bincount(cells, minlength=num_classes**2).view(num_classes, num_classes)
@@ -26,7 +30,10 @@ def mean_iou(confusion: Tensor) -> Tensor:
 
 
 def paddle_mean_iou(confusion: Tensor) -> Tensor:
-    """PaddleSeg's mean IoU: over all classes, where one that neither occurs nor is predicted counts as 1. For comparison with its published figures."""
+    """PaddleSeg's mean IoU: over all classes, where one that neither occurs nor is predicted counts as 1.
+
+    For comparison with its published figures.
+    """
     return iou(confusion).nan_to_num(1.0).mean()
 
 

@@ -73,7 +73,7 @@ def measure_together(
     warmup_seconds: float = 1.0,
     min_iterations: int = 200,
     min_seconds: float = 6.0,
-    max_seconds: float = 20.0,
+    max_seconds: float | None = None,
 ) -> list[Timing]:
     """How long each of several steps takes, in turns of half a second, so that their ratios hold on a noisy machine.
 
@@ -84,16 +84,17 @@ def measure_together(
         steps: functions without arguments; they choose the gradient mode themselves.
         batch_size: pictures in one run, for the FPS.
         warmup_seconds: of each step, at least; at most four times as long.
-        max_seconds: of each step, warm-up not counted.
+        max_seconds: of each step, warm-up not counted; None takes three times `min_seconds`.
 
     Raises:
         UserError: no such device, or numbers that leave nothing to measure.
     """
     device = choose_device(device)
-    if min_iterations < 1 or min_seconds < 0 or warmup_seconds < 0 or max_seconds <= 0 or min_seconds > max_seconds:
+    limit = 3 * min_seconds if max_seconds is None else max_seconds
+    if min_iterations < 1 or min_seconds < 0 or warmup_seconds < 0 or limit <= 0 or min_seconds > limit:
         raise UserError(
             f"min_iterations={min_iterations}, warmup_seconds={warmup_seconds}, min_seconds={min_seconds}, "
-            f"max_seconds={max_seconds}: give at least one iteration, no negative time, and min_seconds <= max_seconds"
+            f"max_seconds={limit}: give at least one iteration, a time above 0, and min_seconds <= max_seconds"
         )
     stopwatch = _stopwatch(device)
     warmups = [_warm_up(partial(stopwatch, step), warmup_seconds) for step in steps]
@@ -101,7 +102,7 @@ def measure_together(
     spent = [0.0] * len(steps)  # seconds, the untimed runs included
 
     def unfinished(i: int) -> bool:
-        return spent[i] < max_seconds and (spent[i] < min_seconds or len(times[i]) < min_iterations)
+        return spent[i] < limit and (spent[i] < min_seconds or len(times[i]) < min_iterations)
 
     while any(map(unfinished, range(len(steps)))):
         for i in filter(unfinished, range(len(steps))):

@@ -1,4 +1,7 @@
-"""`rtseg fit|validate|test`: LightningCLI, with a run folder that is never overwritten and errors that say what to do."""
+"""`rtseg fit|validate|test`.
+
+LightningCLI, with a run folder that is never overwritten and errors that say what to do.
+"""
 
 import os
 import re
@@ -52,11 +55,17 @@ def _keys(parser: ArgumentParser) -> set[str]:
 
 
 class RTSegCLI(LightningCLI):
-    """Adds to LightningCLI: `--output`, the run's folder; a default set of callbacks; a check of the checkpoint against the asked model."""
+    """Adds to LightningCLI: `--output`, the run's folder; a default set of callbacks.
+
+    A check of the checkpoint against the asked model.
+    """
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--output", type=str, default=None, help="folder of the run: logs, checkpoints, pictures (default: runs/<name of the first config>)"
+            "--output",
+            type=str,
+            default=None,
+            help="folder of the run: logs, checkpoints, pictures (default: runs/<name of the first config>)",
         )
         parser.add_lightning_class_args(FPSMonitor, "fps")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
@@ -81,11 +90,19 @@ class RTSegCLI(LightningCLI):
         if checkpoint is not None:
             _check_model(config.model, checkpoint)
         elif command in ("validate", "test") and config.model.weights is None:
-            raise UserError(f"rtseg {command} needs trained weights: give --ckpt_path runs/.../best.ckpt, or --model.weights")
+            raise UserError(
+                f"rtseg {command} needs trained weights: give --ckpt_path runs/.../best.ckpt, or --model.weights"
+            )
         if command in ("validate", "test"):
             config.verbose = False  # main prints a table of its own
-        # BatchNorm over one device's few images would make results depend on the number of devices. CPU tensors have no synchronised BatchNorm in PyTorch.
-        config.trainer.sync_batchnorm |= torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
+            self.save_config_callback = None
+        # BatchNorm over one device's few images would make results depend on the number of devices. CPU tensors have no
+        # synchronised BatchNorm in PyTorch.
+        config.trainer.sync_batchnorm |= torch.cuda.is_available() and config.trainer.accelerator in (
+            "auto",
+            "gpu",
+            "cuda",
+        )
         config.checkpoint.dirpath = None
         if command == "fit":
             output = Path(config.output or Path("runs") / _run_name(config))
@@ -120,7 +137,9 @@ def _run_name(config: Namespace) -> str:
 
 
 def _read_header(path: str | None) -> dict[str, Any] | None:
-    """What a checkpoint says of its model and its step, or None where no file is named ("best", "last" are Lightning's own words)."""
+    """What a checkpoint says of its model and its step, or None where no file is named ("best", "last" are
+    Lightning's own words).
+    """
     if path is None or path in ("best", "last", "hpc", "registry"):
         return None
     if not Path(path).is_file():
@@ -133,7 +152,8 @@ def _read_header(path: str | None) -> dict[str, Any] | None:
     except Exception as error:  # torch raises half a dozen kinds for a damaged file
         reason = str(error).splitlines()[0][:160]
         raise UserError(
-            f"--ckpt_path={path} is damaged or was not written by an rtseg training ({reason}). Weights alone go in as --model.weights"
+            f"--ckpt_path={path} is damaged or was not written by an rtseg training ({reason}). "
+            "Weights alone go in as --model.weights"
         ) from None
 
 
@@ -142,12 +162,15 @@ def _check_model(asked: Namespace, checkpoint: dict[str, Any]) -> None:
     for key, of_card in (("name", "model"), ("attention", "attention")):
         if asked[key] != card[of_card]:
             raise UserError(
-                f"model.{key}={asked[key]} differs from the checkpoint's {card[of_card]}; a checkpoint keeps its own model: "
+                f"model.{key}={asked[key]} differs from the checkpoint's {card[of_card]}; "
+                "a checkpoint keeps its own model: "
                 f"set --model.{key}={card[of_card]}, or start a new training from its weights with --model.weights"
             )
     options = dict(asked.options or {})
     if options != dict(card["options"]):
-        raise UserError(f"model.options={options} differs from the checkpoint's {card['options']}; give the same options")
+        raise UserError(
+            f"model.options={options} differs from the checkpoint's {card['options']}; give the same options"
+        )
 
 
 def _check_output(output: Path, ckpt_path: str | None) -> None:

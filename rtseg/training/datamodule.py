@@ -39,7 +39,10 @@ def _only(samples: Sequence[Sample]) -> Sample:
 
 
 def _start_worker(worker: int) -> None:
-    """The terminal sends Ctrl-C to the loader's processes too, but the training decides when they end; and a worker is one thread."""
+    """The terminal sends Ctrl-C to the loader's processes too, but the training decides when they end.
+
+    And a worker is one thread.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     single_thread_opencv()
 
@@ -56,7 +59,8 @@ class SegmentationData(L.LightningDataModule):
         scales: factors of the random scale, equally likely.
         flip: probability of the horizontal flip.
         distort: whether to change colours.
-        eval_resize: (short side, long side) that evaluation images are resized to before the network, ADE20K's rule; null feeds them
+        eval_resize: (short side, long side) that evaluation images are resized to before the network, ADE20K's rule;
+            null feeds them
             as they are. Scores are always counted at the original size.
         seed: of the order and of every random number.
     """
@@ -116,7 +120,8 @@ class SegmentationData(L.LightningDataModule):
             self._position = None
         return self._train_loader
 
-    # Lightning saves the loader's position itself, but restores it only into a loader made after the checkpoint was read, and the
+    # Lightning saves the loader's position itself, but restores it only into a loader made after the checkpoint was
+    # read, and the
     # schedule needs the loader's length before that. A datamodule's state is read first.
     def state_dict(self) -> dict[str, Any]:
         return {} if self._train_loader is None else self._train_loader.state_dict()

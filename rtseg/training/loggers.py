@@ -10,7 +10,8 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 
 class ResumableCSVLogger(CSVLogger):
-    """`metrics.csv` in `folder`. Lightning's logger deletes an earlier file; this one keeps its rows up to the resumed step.
+    """`metrics.csv` in `folder`. Lightning's logger deletes an earlier file; this one keeps its rows up to the resumed
+    step.
 
     Args:
         resumed_step: the global step that training goes on from, None for a new run.

@@ -5,7 +5,6 @@ B batch, K classes, H, W height and width.
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -34,9 +33,13 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         if self.aux_weight < 0:
-            raise UserError(f"loss.aux_weight={self.aux_weight} must not be negative; 0 trains without the auxiliary head")
+            raise UserError(
+                f"loss.aux_weight={self.aux_weight} must not be negative; 0 trains without the auxiliary head"
+            )
         if not 0 < self.ohem_threshold < 1:
-            raise UserError(f"loss.ohem_threshold={self.ohem_threshold} is a probability: choose it between 0 and 1, as 0.7")
+            raise UserError(
+                f"loss.ohem_threshold={self.ohem_threshold} is a probability: choose it between 0 and 1, as 0.7"
+            )
         if not 0 < self.top_fraction <= 1:
             raise UserError(f"loss.top_fraction={self.top_fraction} must be above 0 and at most 1")
         if self.ohem and self.top_fraction < 1:
@@ -60,7 +63,10 @@ def pixel_loss(logits: Tensor, mask: Tensor, config: LossConfig, *, ignore_index
     weight = None
     if config.class_weights is not None:
         if len(config.class_weights) != logits.shape[1]:
-            raise UserError(f"loss.class_weights has {len(config.class_weights)} entries for {logits.shape[1]} classes; give one each")
+            raise UserError(
+                f"loss.class_weights has {len(config.class_weights)} entries for {logits.shape[1]} classes; "
+                "give one each"
+            )
         weight = logits.new_tensor(config.class_weights)
     losses = F.cross_entropy(logits, mask, weight, ignore_index=ignore_index, reduction="none").flatten()
     valid = mask.flatten() != ignore_index
@@ -86,7 +92,9 @@ def _hard_pixels(logits: Tensor, mask: Tensor, valid: Tensor, config: LossConfig
     return valid & (probability <= threshold)
 
 
-def segmentation_loss(main: Tensor, aux: Tensor, mask: Tensor, config: LossConfig, *, ignore_index: int = 255) -> Tensor:
+def segmentation_loss(
+    main: Tensor, aux: Tensor, mask: Tensor, config: LossConfig, *, ignore_index: int = 255
+) -> Tensor:
     """Loss of the main head plus `aux_weight` times that of the auxiliary head."""
     loss = pixel_loss(main, mask, config, ignore_index=ignore_index)
     if config.aux_weight:

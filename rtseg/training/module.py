@@ -54,7 +54,8 @@ class SegmentationModule(L.LightningModule):
         num_classes: the command line takes it from the data set.
         attention: "low+high", see `rtseg.attention`.
         options: of the model, e.g. {"cross_size": 12}.
-        weights: a checkpoint, a folder with safetensors or a Hugging Face id to start from; a classifier of other classes starts fresh.
+        weights: a checkpoint, a folder with safetensors or a Hugging Face id to start from; a classifier of other
+            classes starts fresh.
         loss, optim: see `LossConfig`, `OptimConfig`.
         ema_decay: of the moving average of the weights, which is then what is evaluated and used; 0 for none.
         compile: compile the forward pass (`torch.compile`).
@@ -70,8 +71,8 @@ class SegmentationModule(L.LightningModule):
         attention: str = "gfa+ca",
         options: dict[str, Any] | None = None,
         weights: str | None = None,
-        loss: LossConfig = LossConfig(),
-        optim: OptimConfig = OptimConfig(),
+        loss: LossConfig = LossConfig(),  # noqa: B008  (frozen)
+        optim: OptimConfig = OptimConfig(),  # noqa: B008
         ema_decay: float = 0.0,
         compile: bool = False,
         channels_last: bool = True,
@@ -117,29 +118,31 @@ class SegmentationModule(L.LightningModule):
         if data is not None:
             labels = data.labels
             facts = {
-                "class_names": labels.names, "palette": labels.palette, "ids": labels.ids, "ignore_index": labels.ignore_index,
-                "dataset": data.dataset, "input_size": tuple(data.crop_size),
+                "class_names": labels.names, "palette": labels.palette, "ids": labels.ids,
+                "ignore_index": labels.ignore_index, "dataset": data.dataset, "input_size": tuple(data.crop_size),
             }  # fmt: skip
             describe(self.segmenter, **facts)
             describe(self.evaluated, **facts)
         if stage == "fit" and self.batch_size and (scale := self.optim.batch_scale(self.batch_size)) != 1:
             rank_zero_info(
-                f"Learning rate {self.optim.lr * scale:.2e}: {self.optim.lr:.2e} is for a batch of {self.optim.lr_batch_size}, "
+                f"Learning rate {self.optim.lr * scale:.2e}: {self.optim.lr:.2e} is for a batch of "
+                f"{self.optim.lr_batch_size}, "
                 f"this one is {self.batch_size}."
             )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         steps = int(self.trainer.estimated_stepping_batches)
-        optimizer, schedule = create_optimizer(self.segmenter, self.optim, total_steps=steps, batch_size=self.batch_size)
+        optimizer, schedule = create_optimizer(
+            self.segmenter, self.optim, total_steps=steps, batch_size=self.batch_size
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _prepare(self, image: Tensor) -> Tensor:
         return self.normalize(image).contiguous(memory_format=self.memory_format)
 
-    def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
         # Drop path draws from (seed, step, process), so a resumed training needs no saved random state.
         torch.manual_seed(sample_seed(self.seed, self.global_step, self.global_rank))
-        assert isinstance(batch.image, Tensor) and isinstance(batch.mask, Tensor)
         main, aux = self._forward_train(self._prepare(batch.image))
         loss = segmentation_loss(main, aux, batch.mask, self.loss, ignore_index=self.segmenter.card.ignore_index)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
@@ -150,8 +153,7 @@ class SegmentationModule(L.LightningModule):
         if self.ema is not None:
             self.ema.update(self.segmenter, step=self.global_step + 1)
 
-    def _evaluate(self, batch: Sample, stage: str) -> Tensor:
-        assert isinstance(batch.image, Tensor) and isinstance(batch.mask, Tensor)
+    def _evaluate(self, batch: Sample[Tensor], stage: str) -> Tensor:
         logits = self.evaluated.eval().logits(self._prepare(batch.image[None])).float()
         # Stride 8 -> network input -> original size, the reference's two steps where evaluation resizes.
         logits = upsample_to(logits, (batch.image.shape[1], batch.image.shape[2]))
@@ -171,20 +173,23 @@ class SegmentationModule(L.LightningModule):
         self.log_dict({f"{stage}/iou_{name}": value for name, value in zip(names, iou(counts).float(), strict=True)})
         self.confusion.reset()
 
-    def validation_step(self, batch: Sample, batch_idx: int) -> Tensor:
+    def validation_step(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
         return self._evaluate(batch, "val")
 
     def on_validation_epoch_end(self) -> None:
         self._log_scores("val")
 
-    def test_step(self, batch: Sample, batch_idx: int) -> Tensor:
+    def test_step(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
         return self._evaluate(batch, "test")
 
     def on_test_epoch_end(self) -> None:
         self._log_scores("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The checkpoint describes itself: the card, and the moving average under its own key, both readable without Lightning."""
+        """The checkpoint describes itself.
+
+        The card, and the moving average under its own key, both readable without Lightning.
+        """
         checkpoint["model_card"] = self.segmenter.card.to_dict()
         state = checkpoint["state_dict"]
         average = {key: state.pop(key) for key in list(state) if key.startswith("ema.")}
@@ -195,7 +200,8 @@ class SegmentationModule(L.LightningModule):
         average = checkpoint.get("ema_state_dict", {})
         if self.ema is not None and not average:
             raise UserError(
-                "the checkpoint was trained without a moving average: set model.ema_decay=0, or start a new training from it with model.weights"
+                "the checkpoint was trained without a moving average: set model.ema_decay=0, "
+                "or start a new training from it with model.weights"
             )
         if self.ema is not None:
             checkpoint["state_dict"] |= {f"ema.module.{key}": value for key, value in average.items()}

@@ -1,7 +1,7 @@
 """A look at what the network sees: validation pictures with prediction and truth beside them, at every validation."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
@@ -11,12 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from rtseg.deploy.overlay import colorize
+from rtseg.models.segmenter import Segmenter
 
 WIDTH = 320  # of each picture in the grid, pixels
 
 
 class PredictionPictures(Callback):
-    """Writes a grid, one row an image: image, prediction, truth; to TensorBoard and as `pictures/step_<step>.png` in the run's folder.
+    """Writes a grid, one row an image: image, prediction, truth; to TensorBoard and as `pictures/step_<step>.png` in
+    the run's folder.
 
     Args:
         count: how many images, spread over the validation set.
@@ -27,14 +29,20 @@ class PredictionPictures(Callback):
         self._rows: list[np.ndarray] = []
 
     def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
         total = int(trainer.num_val_batches[0])
         chosen = {round(k * (total - 1) / max(self.count - 1, 1)) for k in range(self.count)}
         if batch_idx in chosen:
-            card = pl_module.segmenter.card  # type: ignore[union-attr]
+            card = cast(Segmenter, pl_module.segmenter).card
             truth = colorize(_numpy(batch.mask), card.palette)
             pred = colorize(_numpy(outputs), card.palette)
             size = (WIDTH, round(WIDTH * truth.shape[0] / truth.shape[1]))

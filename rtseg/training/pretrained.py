@@ -1,4 +1,7 @@
-"""Starting a training from weights of another one: everything must fit but the classifiers, which start fresh for other classes."""
+"""Starting a training from weights of another one.
+
+Everything must fit but the classifiers, which start fresh for other classes.
+"""
 
 from rtseg.deploy.checkpoint import load_segmenter
 from rtseg.errors import UserError
@@ -30,5 +33,7 @@ def load_pretrained(segmenter: Segmenter, source: str) -> list[str]:
     segmenter.load_weights({**state, **{key: own[key] for key in fresh}}, source=source)
     lines = [f"Weights from {source}: {len(own) - len(fresh)} of {len(own)} entries."]
     if fresh:
-        lines.append(f"Fresh for {segmenter.card.num_classes} classes instead of {other.card.num_classes}: {', '.join(fresh)}.")
+        lines.append(
+            f"Fresh for {segmenter.card.num_classes} classes instead of {other.card.num_classes}: {', '.join(fresh)}."
+        )
     return lines

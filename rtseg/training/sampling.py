@@ -1,6 +1,7 @@
 """Which samples make a batch, and with which random numbers: a pure function of (seed, epoch, index).
 
-So a training that was killed goes on with the very batches that it would have seen, and the number of devices or workers changes nothing.
+So a training that was killed goes on with the very batches that it would have seen, and the number of devices or
+workers changes nothing.
 """
 
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from rtseg.errors import UserError
 
 
 class SampleKey(NamedTuple):
+    """Which sample of the data set, in which epoch."""
+
     epoch: int
-    index: int
+    sample: int
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:
@@ -34,11 +37,12 @@ class AugmentedDataset(Dataset[Sample]):
         return len(self.dataset)
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        return self.augment(self.dataset[key.index], sample_seed(self.seed, key.epoch, key.index))
+        return self.augment(self.dataset[key.sample], sample_seed(self.seed, key.epoch, key.sample))
 
 
 class GlobalBatchSampler(Sampler[list[SampleKey]]):
-    """Shuffled batches of the whole data set, of which this process gets its share; the last, incomplete batch of an epoch is left out.
+    """Shuffled batches of the whole data set, of which this process gets its share; the last, incomplete batch of an
+    epoch is left out.
 
     Args:
         num_samples: in the data set.
@@ -54,10 +58,13 @@ class GlobalBatchSampler(Sampler[list[SampleKey]]):
             raise UserError(f"data.batch_size={batch_size} must be at least 1 (2 to train on one device)")
         if batch_size % world_size:
             raise UserError(
-                f"data.batch_size={batch_size} is the batch of all {world_size} devices together and must be a multiple of {world_size}"
+                f"data.batch_size={batch_size} is the batch of all {world_size} devices together and must be "
+                f"a multiple of {world_size}"
             )
         if num_samples < batch_size:
-            raise UserError(f"data.batch_size={batch_size} is more than the {num_samples} training images; lower it or add images")
+            raise UserError(
+                f"data.batch_size={batch_size} is more than the {num_samples} training images; lower it or add images"
+            )
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
@@ -86,7 +93,10 @@ class GlobalBatchSampler(Sampler[list[SampleKey]]):
 
 
 class ResumableLoader(DataLoader[Sample]):
-    """A DataLoader over a GlobalBatchSampler that can say, and be told, how far into an epoch it is. Lightning saves this in checkpoints."""
+    """A DataLoader over a GlobalBatchSampler that can say, and be told, how far into an epoch it is.
+
+    Lightning saves this in checkpoints.
+    """
 
     def __init__(self, dataset: AugmentedDataset, batches: GlobalBatchSampler, **options: Any) -> None:
         super().__init__(dataset, batch_sampler=batches, **options)
@@ -109,7 +119,9 @@ class ResumableLoader(DataLoader[Sample]):
 
 
 class ShardSampler(Sampler[int]):
-    """Every world_size-th sample, in order and without padding, so that a metric over all processes counts each image once."""
+    """Every world_size-th sample, in order and without padding, so that a metric over all processes counts each
+    image once.
+    """
 
     def __init__(self, num_samples: int, *, rank: int, world_size: int) -> None:
         self.indices = range(rank, num_samples, world_size)

@@ -34,7 +34,11 @@ class StopGracefully(Callback):
         if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
             trainer.save_checkpoint(self.checkpoint)
             if trainer.is_global_zero:
-                print(f"Stopped at step {trainer.global_step}. Go on with the same command and --ckpt_path {self.checkpoint}", flush=True)
+                print(
+                    f"Stopped at step {trainer.global_step}. "
+                    f"Go on with the same command and --ckpt_path {self.checkpoint}",
+                    flush=True,
+                )
             raise KeyboardInterrupt
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

@@ -8,9 +8,11 @@ from lightning.pytorch.callbacks import Callback
 
 
 class ThroughputMonitor(Callback):
-    """Logs `speed/train_images_per_s` and `speed/data_wait`, the share of the time that the loop waits for its next batch (0..1).
+    """Logs `speed/train_images_per_s` and `speed/data_wait`, the share of the time that the loop waits for its next
+    batch (0..1).
 
-    Both are means since the last logging; validation and the first step, which starts the loader's processes, are left out.
+    Both are means since the last logging; validation and the first step, which starts the loader's processes, are left
+    out.
     """
 
     def __init__(self) -> None:
@@ -20,7 +22,9 @@ class ThroughputMonitor(Callback):
     def _reset(self) -> None:
         self._images, self._waited, self._worked = 0, 0.0, 0.0
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         self._started = time.perf_counter()
         self._counts = self._waiting_since is not None
         if self._waiting_since is not None:
@@ -32,9 +36,11 @@ class ThroughputMonitor(Callback):
         if self._counts:
             self._worked += time.perf_counter() - self._started
             self._images += len(batch.image) * trainer.world_size
-            if trainer.global_step % trainer.log_every_n_steps == 0:
+            if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
                 total = self._waited + self._worked
-                pl_module.log_dict({"speed/train_images_per_s": self._images / total, "speed/data_wait": self._waited / total})
+                pl_module.log_dict(
+                    {"speed/train_images_per_s": self._images / total, "speed/data_wait": self._waited / total}
+                )
                 self._reset()
         self._waiting_since = time.perf_counter()
 

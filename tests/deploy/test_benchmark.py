@@ -54,7 +54,7 @@ def test_warm_up_waits_until_the_time_settles() -> None:
         calls.append(None)
         time.sleep(max(0.002, 0.1 - 0.02 * len(calls)))  # 80 ms at first, 2 ms from the fifth call on
 
-    timing = measure(step, warmup_seconds=0.1, min_iterations=20, min_seconds=0)
+    timing = measure(step, warmup_seconds=0.1, min_iterations=20, min_seconds=0, max_seconds=9)
     assert timing.p95_ms < 18
     assert len(calls) == timing.iterations + timing.warmup_iterations
 
@@ -82,7 +82,15 @@ def test_statistics() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"min_iterations": 0}, {"min_seconds": -1}, {"warmup_seconds": -1}, {"max_seconds": 0}, {"max_seconds": 1}]
+    "bad",
+    [
+        {"min_iterations": 0},
+        {"min_seconds": -1},
+        {"warmup_seconds": -1},
+        {"max_seconds": 0},
+        {"max_seconds": 1},
+        {"min_seconds": 0},
+    ],
 )
 def test_nothing_to_measure_is_refused(bad: dict[str, float]) -> None:
     with pytest.raises(UserError, match="at least one iteration"):

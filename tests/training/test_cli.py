@@ -25,7 +25,8 @@ def fit(tiny_camvid: Path, tiny_model: dict[str, Any]) -> list[str]:
     return [
         "--model.ema_decay=0.9", "--model.optim.warmup_steps=2", *options,
         "--data.dataset=camvid", f"--data.root={tiny_camvid}", "--data.batch_size=3", "--data.crop_size=[32,48]",
-        "--data.num_workers=1", "--trainer.accelerator=cpu", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1", "--fps.seconds=0.1",
+        "--data.num_workers=1", "--trainer.accelerator=cpu", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1",
+        "--fps.seconds=0.1",
     ]  # fmt: skip
 
 
@@ -49,7 +50,15 @@ def test_fit_validate_resume(tmp_path: Path, fit: list[str], capsys: pytest.Capt
     assert {"best.ckpt", "last.ckpt", "metrics.csv", "config.yaml", "pictures"} <= {p.name for p in output.iterdir()}
     log = rows(output / "metrics.csv")
     logged = {key for row in log for key, value in row.items() if value}
-    assert {"train/loss", "val/loss", "val/miou", "val/iou_car", "speed/fps", "speed/latency_ms", "speed/data_wait"} <= logged
+    assert {
+        "train/loss",
+        "val/loss",
+        "val/miou",
+        "val/iou_car",
+        "speed/fps",
+        "speed/latency_ms",
+        "speed/data_wait",
+    } <= logged
     best = max(float(row["val/miou"]) for row in log if row["val/miou"])
     capsys.readouterr()
 
@@ -59,12 +68,17 @@ def test_fit_validate_resume(tmp_path: Path, fit: list[str], capsys: pytest.Capt
     assert run("validate", *fit, f"--ckpt_path={output / 'best.ckpt'}") == 0
     assert f"mIoU {best:.4f}" in capsys.readouterr().out
 
-    more = [flag for flag in fit if "max_epochs" not in flag] + ["--trainer.max_epochs=3", f"--ckpt_path={output / 'last.ckpt'}"]
+    more = [flag for flag in fit if "max_epochs" not in flag] + [
+        "--trainer.max_epochs=3",
+        f"--ckpt_path={output / 'last.ckpt'}",
+    ]
     assert run("fit", *more, f"--output={output}") == 0
     resumed = rows(output / "metrics.csv")
     steps = [int(row["step"]) for row in resumed if row["train/loss"]]
     assert steps == list(range(9))
-    assert [row["val/miou"] for row in resumed if row["val/miou"]][:2] == [row["val/miou"] for row in log if row["val/miou"]]
+    assert [row["val/miou"] for row in resumed if row["val/miou"]][:2] == [
+        row["val/miou"] for row in log if row["val/miou"]
+    ]
 
     assert run("validate", *fit, "--model.attention=sa", f"--ckpt_path={output / 'best.ckpt'}") == 2
     assert "set --model.attention=gfa+ca" in capsys.readouterr().err
@@ -89,21 +103,27 @@ def test_fit_validate_resume(tmp_path: Path, fit: list[str], capsys: pytest.Capt
         (["--model.weights=/nowhere"], "/nowhere"),
     ],
 )
-def test_bad_input_is_named(tmp_path: Path, fit: list[str], flags: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_named(
+    tmp_path: Path, fit: list[str], flags: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("fit", *fit, f"--output={tmp_path / 'run'}", *flags) == 2
     error = capsys.readouterr().err
     assert says in error
     assert "Traceback" not in error
 
 
-def test_bad_label_in_a_loader_process_is_named(tmp_path: Path, fit: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+def test_bad_label_in_a_loader_process_is_named(
+    tmp_path: Path, fit: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
     import cv2
     import numpy as np
 
     for name in ("train", "trainannot", "val", "valannot"):
         (tmp_path / name).mkdir()
         for k in range(3):
-            cv2.imwrite(str(tmp_path / name / f"{k}.png"), np.full((8, 8) if "annot" in name else (8, 8, 3), 77, np.uint8))
+            cv2.imwrite(
+                str(tmp_path / name / f"{k}.png"), np.full((8, 8) if "annot" in name else (8, 8, 3), 77, np.uint8)
+            )
     assert run("fit", *fit, f"--data.root={tmp_path}", f"--output={tmp_path / 'run'}") == 2
     error = capfd.readouterr().err
     assert "annot" in error
@@ -124,10 +144,15 @@ def test_damaged_checkpoint_is_named(tmp_path: Path, fit: list[str], capsys: pyt
 
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path: Path, fit: list[str]) -> None:
     output = tmp_path / "run"
-    flags = [flag for flag in fit if "max_epochs" not in flag] + ["--trainer.max_epochs=100000", "--trainer.num_sanity_val_steps=0"]
+    flags = [flag for flag in fit if "max_epochs" not in flag] + [
+        "--trainer.max_epochs=100000",
+        "--trainer.num_sanity_val_steps=0",
+    ]
     command = [sys.executable, "-m", "rtseg", "fit", *flags, f"--output={output}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=environment) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=environment
+    ) as process:
         deadline = time.monotonic() + 120
         while not (output / "best.ckpt").exists():
             assert time.monotonic() < deadline, "the training did not come to its first validation"
@@ -143,7 +168,13 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path: Path, fit: list[str]
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_builds(config: Path) -> None:
-    cli = RTSegCLI(SegmentationModule, SegmentationData, args=["--config", str(config)], run=False, trainer_defaults={"logger": False})
+    cli = RTSegCLI(
+        SegmentationModule,
+        SegmentationData,
+        args=["--config", str(config)],
+        run=False,
+        trainer_defaults={"logger": False},
+    )
     name, _, dataset = config.stem.rpartition("_")
     assert cli.model.segmenter.card.model == name
     assert cli.datamodule.dataset == dataset or dataset == "demo"

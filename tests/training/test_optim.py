@@ -50,7 +50,9 @@ def test_every_parameter_is_in_one_group_and_heads_are_faster() -> None:
     optimizer, schedule = create_optimizer(segmenter, config, total_steps=10, batch_size=8)
     body, heads = optimizer.param_groups
     assert len(body["params"]) + len(heads["params"]) == len(list(segmenter.parameters()))
-    assert {id(p) for p in heads["params"]} == {id(p) for m in (segmenter.head, segmenter.aux_head) for p in m.parameters()}
+    assert {id(p) for p in heads["params"]} == {
+        id(p) for m in (segmenter.head, segmenter.aux_head) for p in m.parameters()
+    }
     assert body["lr"] == 0  # the climb begins at warmup_lr
     for _ in range(2):
         optimizer.step()
@@ -59,7 +61,10 @@ def test_every_parameter_is_in_one_group_and_heads_are_faster() -> None:
     assert heads["lr"] == pytest.approx(5e-3)
 
 
-@pytest.mark.parametrize(("option", "value"), [("lr", 0), ("head_lr_factor", -1), ("weight_decay", -0.1), ("warmup_steps", -1), ("lr_batch_size", 0)])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("lr", 0), ("head_lr_factor", -1), ("weight_decay", -0.1), ("warmup_steps", -1), ("lr_batch_size", 0)],
+)
 def test_refuses_bad_settings(option: str, value: float) -> None:
     with pytest.raises(UserError, match=f"optim.{option}={value}"):
         OptimConfig(**{option: value})  # type: ignore[arg-type]

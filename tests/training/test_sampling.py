@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -23,9 +24,11 @@ def test_devices_share_the_batches_of_one(sizes: tuple[int, int, int], epoch: in
 
     alone = batches_of(0, 1)
     assert len(alone) == batches
-    together = [sum(parts, []) for parts in zip(*(batches_of(r, world_size) for r in range(world_size)), strict=True)]
+    together = [
+        list(chain(*parts)) for parts in zip(*(batches_of(r, world_size) for r in range(world_size)), strict=True)
+    ]
     assert together == alone
-    counts = Counter(key.index for batch in alone for key in batch)
+    counts = Counter(key.sample for batch in alone for key in batch)
     assert max(counts.values()) == 1
     assert len(counts) == batches * batch_size
 
@@ -37,7 +40,7 @@ def test_epochs_differ_and_repeat() -> None:
     second = list(sampler)
     sampler.set_epoch(0)
     assert list(sampler) == first
-    assert [k.index for b in second for k in b] != [k.index for b in first for k in b]
+    assert [k.sample for b in second for k in b] != [k.sample for b in first for k in b]
     assert {key.epoch for batch in second for key in batch} == {1}
 
 
@@ -67,4 +70,4 @@ def test_refuses_batches_that_cannot_be(number: int, batch_size: int, world_size
 
 def test_evaluation_counts_each_image_once() -> None:
     shards = [list(ShardSampler(10, rank=rank, world_size=3)) for rank in range(3)]
-    assert sorted(sum(shards, [])) == list(range(10))
+    assert sorted(chain(*shards)) == list(range(10))

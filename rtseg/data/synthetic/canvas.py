@@ -1,7 +1,7 @@
 """Where a scene is drawn: image, class mask and depth come from one geometry, so the mask is exact.
 
-Shapes are polygons, arrays of N x 2 (x, y) in pixels. A polygon's coverage of each pixel (0..1, antialiased) blends its colour into the
-image; mask and depth take every pixel that is covered by at least half.
+Shapes are polygons, arrays of N x 2 (x, y) in pixels. A polygon's coverage of each pixel (0..1, antialiased) blends its
+colour into the image; mask and depth take every pixel that is covered by at least half.
 
 H, W height and width of the picture; h, w those of the box around a shape.
 """
@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 RNG = np.random.Generator
-Array = NDArray[np.float32]
+Array = np.ndarray
 Colour = Sequence[float] | Array  # RGB in 0..1, one for all pixels or (h, w, 3); (h, w, 4) adds opacity
 Painter = Callable[[Array, Array], Array]  # pixel coordinates x (1, w) and y (h, 1) -> (h, w, 3 or 4)
 Depth = float | Callable[[Array], Array]  # metres; or a function of x
@@ -32,7 +31,12 @@ class Canvas:
         self.depth = np.full(size, 1e3, np.float32)
 
     def paint(
-        self, shapes: Sequence[np.ndarray], colour: Colour | Painter, label: int | None, depth: Depth, opacity: float = 1.0
+        self,
+        shapes: Sequence[np.ndarray],
+        colour: Colour | Painter,
+        label: int | None,
+        depth: Depth,
+        opacity: float = 1.0,
     ) -> None:
         """Draws the union of some polygons.
 
@@ -52,7 +56,8 @@ class Canvas:
             cv2.fillPoly(coverage, [fixed], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
         box = slice(top, bottom), slice(left, right)
         x = np.arange(left, right, dtype=np.float32)[None]
-        pixels = colour(x, np.arange(top, bottom, dtype=np.float32)[:, None]) if callable(colour) else np.asarray(colour, np.float32)
+        y = np.arange(top, bottom, dtype=np.float32)[:, None]
+        pixels = colour(x, y) if callable(colour) else np.asarray(colour, np.float32)
         alpha = coverage[..., None] * np.float32(opacity / 255)
         if pixels.ndim == 3 and pixels.shape[2] == 4:
             pixels, alpha = pixels[..., :3], alpha * pixels[..., 3:]
@@ -90,13 +95,17 @@ def capsule(a: tuple[float, float], b: tuple[float, float], width: float, end: f
     angle = np.arctan2(b[1] - a[1], b[0] - a[0])
     turn = np.linspace(np.pi / 2, 3 * np.pi / 2, 7)
     cap = np.stack([np.cos(angle + turn), np.sin(angle + turn)], 1)
-    return np.concatenate([np.asarray(a) + cap * (width / 2), np.asarray(b) - cap * ((width if end is None else end) / 2)])
+    end = width if end is None else end
+    return np.concatenate([np.asarray(a) + cap * (width / 2), np.asarray(b) - cap * (end / 2)])
 
 
-def ellipse(centre: tuple[float, float], radius: float, radius_y: float | None = None, start: float = 0, stop: float = 360) -> np.ndarray:
+def ellipse(
+    centre: tuple[float, float], radius: float, radius_y: float | None = None, start: float = 0, stop: float = 360
+) -> np.ndarray:
     """An ellipse, or the segment of one between two angles in degrees."""
+    radii = radius, radius if radius_y is None else radius_y
     turn = np.radians(np.linspace(start, stop, 25))
-    return np.asarray(centre) + np.stack([radius * np.cos(turn), (radius if radius_y is None else radius_y) * np.sin(turn)], 1)
+    return np.asarray(centre) + np.stack([np.cos(turn), np.sin(turn)], 1) * radii
 
 
 def rectangle(left: float, bottom: float, right: float, top: float) -> np.ndarray:

@@ -28,7 +28,7 @@ _SPLITS = ("train", "val", "test")  # a split's place enters the random numbers,
 
 @dataclass(frozen=True)
 class _Picture:
-    """What is to be drawn and where it goes, relative to the data set's folder: a scene with its mask, or one subject."""
+    """What is to be drawn and where it goes below the data set's folder: a scene with its mask, or one subject."""
 
     split: str
     index: int
@@ -71,8 +71,8 @@ def _ade20k(counts: Counts) -> Iterator[_Picture]:
     for split, count in counts.items():
         folder = {"train": "training", "val": "validation"}[split]
         for k in range(count):
-            name = f"{folder}/ADE_{split}_{k + 1:08d}"
-            yield _Picture(split, k, f"ADEChallengeData2016/images/{name}.jpg", f"ADEChallengeData2016/annotations/{name}.png")
+            name, root = f"{folder}/ADE_{split}_{k + 1:08d}", "ADEChallengeData2016"
+            yield _Picture(split, k, f"{root}/images/{name}.jpg", f"{root}/annotations/{name}.png")
 
 
 def _cityscapes(counts: Counts) -> Iterator[_Picture]:
@@ -115,7 +115,8 @@ _LAYOUTS = {
         lambda rng: (512, 1024),
         ids=_ids(
             cityscapes.LABELS,
-            "sky", "building", "pole", "road", "sidewalk", "vegetation", "traffic sign", "fence", "car", "person", "rider",
+            "sky", "building", "pole", "road", "sidewalk", "vegetation", "traffic sign", "fence", "car", "person",
+            "rider",
         ),
     ),
     "imagenet": _Layout(_imagenet, _varied(256), least=len(SUBJECTS)),
@@ -131,7 +132,7 @@ def make_data(
         layout: ade20k, camvid, cityscapes or imagenet.
         n: number of training pictures.
         out: a folder that does not exist yet, or is empty.
-        n_val: number of validation pictures, by default an eighth of `n` and at least ten; as many for test where the layout has it.
+        n_val: number of validation pictures, by default an eighth of `n` and at least ten; CamVid gets as many for test.
         size: (height, width) of every picture; by default as the real data set has them, Cityscapes at half its size.
         seed: another seed, other pictures.
 
@@ -149,7 +150,9 @@ def make_data(
         if count < plan.least:
             raise UserError(f"{name}={count}: layout '{layout}' needs at least {plan.least} pictures in each part")
     if size is not None and min(size) < SMALLEST:
-        raise UserError(f"size={size[0]}x{size[1]} is too small for a street: at least {SMALLEST} pixels in height and width")
+        raise UserError(
+            f"size={size[0]}x{size[1]} is too small for a street: give at least {SMALLEST}x{SMALLEST} pixels"
+        )
     if seed < 0:
         raise UserError(f"seed={seed} must not be negative")
     out = Path(out).expanduser().absolute()

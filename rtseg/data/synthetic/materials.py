@@ -1,6 +1,7 @@
 """Colours and textures.
 
-Facades, cars, clothes, signs, fences and posts draw from overlapping ranges of colour, so a colour does not give a class away; texture and shape do.
+Facades, cars, clothes, signs, fences and posts draw from overlapping ranges of colour, so that a colour does not give a
+class away; texture and shape do.
 """
 
 import colorsys
@@ -113,7 +114,8 @@ def facade(rng: RNG, length: float, height: float, ppm: float, lit: float) -> Ar
     texture = np.concatenate([np.tile(upper, (storeys - 1, bays, 1)), np.tile(ground, (1, bays, 1))])
 
     # Each window mirrors another piece of the street; some are lit.
-    glass = rng.uniform(0.6, 1.6, (storeys, bays, 1)) * hsv(rng.uniform(190, 240), rng.uniform(0, 0.35), rng.uniform(0.1, 0.42))
+    glass = hsv(rng.uniform(190, 240), rng.uniform(0, 0.35), rng.uniform(0.1, 0.42))
+    glass = rng.uniform(0.6, 1.6, (storeys, bays, 1)) * glass
     glass[rng.random((storeys, bays)) < lit] = (0.98, 0.82, 0.5)
     is_glass = texture[..., 3] > 0
     texture = texture[..., :3]
@@ -137,7 +139,7 @@ def _bay(plain: Array, trim: Array, line: int, top: float, bottom: float, side: 
 
 
 def fence(rng: RNG, length: float, height: float, ppm: float, kind: int | None = None) -> Array:
-    """Boards (kind 0), railings (1) or wire mesh (2), (rows, columns, 4): the gaps are see-through but belong to the fence."""
+    """Boards (kind 0), railings (1) or mesh (2), (rows, columns, 4): the gaps are see-through but belong to the fence."""
     rows, columns = max(6, round(height * ppm)), max(6, round(length * ppm))
     x, y = np.arange(columns) / ppm, np.arange(rows)[:, None] / ppm
     kind = int(rng.choice(3, p=[0.6, 0.3, 0.1])) if kind is None else kind

@@ -1,6 +1,7 @@
 """What stands and moves in a street: cars, pedestrians, bicyclists, lamps and signs.
 
-Each is a few polygons in metres around the point where it touches the ground (x right, y up), which a `Spot` puts into the picture.
+Each is a few polygons in metres around the point where it touches the ground (x right, y up); a `Spot` puts them into the
+picture.
 """
 
 from dataclasses import dataclass
@@ -151,7 +152,8 @@ def draw_pedestrian(canvas: Canvas, street: Street, rng: RNG, x: float, z: float
         spot.draw(shoes, capsule((foot - 0.02, 0.05), (foot + 0.14, 0.05), 0.12))
     spot.draw(top * 0.72, capsule((-0.2, 1.36), (-swing - 0.12, 0.86), 0.16))
     spot.draw(_shaded(top), np.array([
-        (-flare, hem), (flare, hem), (0.2, 1.05), (0.26, 1.36), (0.14, 1.47), (-0.14, 1.47), (-0.26, 1.36), (-0.2, 1.05),
+        (-flare, hem), (flare, hem), (0.2, 1.05), (0.26, 1.36),
+        (0.14, 1.47), (-0.14, 1.47), (-0.26, 1.36), (-0.2, 1.05),
     ]))  # fmt: skip
     spot.draw(top * 0.82, capsule((0.2, 1.36), (swing + 0.08, 0.86), 0.16))
     spot.draw(skin, ellipse((-swing - 0.12, 0.82), 0.08), ellipse((swing + 0.08, 0.82), 0.08))
@@ -166,10 +168,12 @@ def draw_bicyclist(canvas: Canvas, street: Street, rng: RNG, x: float, z: float)
     stretch, size = _either_way(rng) * rng.uniform(0.8, 1.1), rng.uniform(1.05, 1.2)
     spot = Spot(canvas, street, x, z, BICYCLIST, stretch, size)
     frame, top, trousers, helmet, skin = any_paint(rng), any_paint(rng), any_paint(rng), any_paint(rng), _skin(rng)
-    back, front, pedals, saddle, fork, bars = (-0.52, 0.38), (0.52, 0.38), (-0.05, 0.33), (-0.22, 0.95), (0.38, 0.85), (0.42, 1.02)
+    back, front, pedals = (-0.52, 0.38), (0.52, 0.38), (-0.05, 0.33)
+    saddle, fork, bars = (-0.22, 0.95), (0.38, 0.85), (0.42, 1.02)
     foot = pedals[0] + rng.uniform(-0.12, 0.16), pedals[1] + rng.uniform(-0.1, 0.1)
     hip, knee, other_knee, elbow = (-0.2, 1.02), (0.2, 0.72), (0.08, 0.62), (0.34, 1.2)
     lean = rng.uniform(0.08, 0.2)
+    shoulder, neck = (lean, 1.5), (lean + 0.1, 1.68)
     spot.shadow(0.9)
     spot.draw(trousers * 0.6, capsule(hip, other_knee, 0.2, 0.16), capsule(other_knee, (-0.1, 0.2), 0.15, 0.11))
     for hub in (back, front):
@@ -179,9 +183,9 @@ def draw_bicyclist(canvas: Canvas, street: Street, rng: RNG, x: float, z: float)
     spot.draw(frame, *(capsule(a, b, 0.09) for a, b in tubes))
     spot.draw(DARK, capsule((-0.34, 0.97), (-0.1, 0.97), 0.08), capsule((0.34, 1.04), (0.52, 1.02), 0.07))
     spot.draw(trousers, capsule(hip, knee, 0.24, 0.19), capsule(knee, foot, 0.18, 0.13))
-    spot.draw(_shaded(top), capsule(hip, (lean, 1.5), 0.34, 0.36))
+    spot.draw(_shaded(top), capsule(hip, shoulder, 0.34, 0.36))
     spot.draw(top * 0.75, capsule((lean + 0.05, 1.45), elbow, 0.16))
-    spot.draw(skin, capsule(elbow, bars, 0.12), capsule((lean, 1.5), (lean + 0.1, 1.68), 0.14), ellipse((lean + 0.12, 1.72), 0.14, 0.16))
+    spot.draw(skin, capsule(elbow, bars, 0.12), capsule(shoulder, neck, 0.14), ellipse((lean + 0.12, 1.72), 0.14, 0.16))
     spot.draw(helmet, ellipse((lean + 0.1, 1.77), 0.18, 0.15, 0, 180))
 
 
@@ -230,22 +234,23 @@ def draw_sign(canvas: Canvas, street: Street, rng: RNG, x: float, z: float, kind
         spot.draw(face, ellipse((0, y), 0.76 * r))
         spot.draw(ink, rectangle(-0.45 * r, y - 0.1, 0.45 * r, y + 0.1))
     elif kind == 1:
-        triangle = np.array([(-1, -0.8), (1, -0.8), (0, 1)]) * 1.15 * r
-        spot.draw(ink, triangle + (0, y))
-        spot.draw(face, 0.62 * triangle + (0, y - 0.06))
+        triangle = np.array([(-1.0, -0.8), (1, -0.8), (0, 1)]) * 1.15 * r
+        spot.draw(ink, np.add(triangle, (0, y)))
+        spot.draw(face, np.add(0.62 * triangle, (0, y - 0.06)))
         spot.draw(ink, rectangle(-0.06, y - 0.3 * r, 0.06, y + 0.25 * r))
     elif kind == 2:
         arrow = np.array([(-0.12, -0.6), (0.12, -0.6), (0.12, 0.1), (0.42, 0.1), (0, 0.65), (-0.42, 0.1), (-0.12, 0.1)])
         spot.draw(ink, rectangle(-r, y - r, r, y + r))
         spot.draw(face, rectangle(-0.84 * r, y - 0.84 * r, 0.84 * r, y + 0.84 * r))
-        spot.draw(ink, r * arrow + (0, y))
+        spot.draw(ink, np.add(r * arrow, (0, y)))
     elif kind == 3:
         half = rng.uniform(0.9, 1.3)
         spot.draw(ink, rectangle(-half, y - 0.55, half, y + 0.55))
         spot.draw(face, rectangle(-half + 0.08, y - 0.47, half - 0.08, y + 0.47))
         for line in (y - 0.2, y + 0.2):
-            ends = np.cumsum(rng.uniform(0.1, 0.35, 8)) - half + 0.1
-            spot.draw(ink, *(rectangle(a, line - 0.1, min(b, half - 0.2), line + 0.1) for a, b in ends.reshape(4, 2) if a < half - 0.3))
+            words = (np.cumsum(rng.uniform(0.1, 0.35, 8)) - half + 0.1).reshape(4, 2)
+            words = np.minimum(words, half - 0.15)
+            spot.draw(ink, *(rectangle(start, line - 0.1, stop, line + 0.1) for start, stop in words))
     else:
         spot.draw(DARK, rectangle(-0.3, y - 0.3, 0.3, y + 1.15))
         on = rng.integers(3)

@@ -63,7 +63,7 @@ def _cast(street: Street, rng: RNG) -> list[tuple[float, float, Callable[..., No
 
 
 def _place(street: Street, rng: RNG, z: float, half: float, where: str) -> float | None:
-    """An X on the road or on one of the pavements that the picture shows at distance z; None where it shows too little."""
+    """An X on the road or a pavement that the picture shows at distance z; None where it shows too little of them."""
     road, beside = (street.left, street.right), [(street.front_left, street.left), (street.right, street.front_right)]
     strips = {"road": [road], "beside": beside, "anywhere": [road, *beside]}[where]
     left, right = (street.at_column(share * street.size[1], z) for share in (_MARGIN, 1 - _MARGIN))
@@ -73,7 +73,7 @@ def _place(street: Street, rng: RNG, z: float, half: float, where: str) -> float
 
 
 def develop(canvas: Canvas, street: Street, rng: RNG) -> np.ndarray:
-    """The canvas in its light and weather, (H, W, 3) uint8: haze, dusk, colour cast, uneven light, rain, noise, contrast."""
+    """The canvas in its light and weather, (H, W, 3) uint8: haze, dusk, cast, uneven light, rain, noise, contrast."""
     image, (height, width) = canvas.image, canvas.size
     if rng.random() < 0.35:
         haze = materials.hsv(rng.uniform(0, 360), rng.uniform(0, 0.08), rng.uniform(0.6, 0.9))
@@ -92,5 +92,6 @@ def develop(canvas: Canvas, street: Street, rng: RNG) -> np.ndarray:
 def _rain(rng: RNG, size: tuple[int, int]) -> Array:
     """Bright slanted streaks."""
     length = max(4, size[0] // 16)
-    streak = cv2.line(np.zeros((length, length), np.float32), (length // 3, 0), (2 * length // 3, length - 1), 1 / length)
+    streak = np.zeros((length, length), np.float32)
+    cv2.line(streak, (length // 3, 0), (2 * length // 3, length - 1), 1 / length)
     return cv2.filter2D((rng.random(size, np.float32) > 0.99).astype(np.float32), -1, streak)

@@ -10,6 +10,7 @@ import numpy as np
 
 from rtseg.data.synthetic import materials
 from rtseg.data.synthetic.canvas import RNG, Array, Canvas, ellipse
+from rtseg.data.synthetic.materials import hsv
 
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 NEAR, FAR = 1.3, 32.0  # where the houses begin and the street ends
@@ -68,7 +69,8 @@ class Street:
         """(N, 3) metres -> (N, 2) pixels."""
         x, y, z = points[:, 0], points[:, 1], points[:, 2]
         across = self.focal * (x + self.bend * z**2) / z
-        return np.stack([self.centre_x + across, self.horizon + self.tilt * across + self.focal * (self.eye - y) / z], 1)
+        down = self.focal * (self.eye - y) / z + self.tilt * across
+        return np.stack([self.centre_x + across, self.horizon + down], 1)
 
     def scale(self, z: float) -> float:
         """Pixels a metre at distance z."""
@@ -83,11 +85,11 @@ def draw_sky(canvas: Canvas, street: Street, rng: RNG) -> None:
     """A gradient and clouds, over the whole picture."""
     height, _ = street.size
     grey = rng.uniform(0.55, 0.88)
-    weathers = (
-        (materials.hsv(rng.uniform(200, 225), rng.uniform(0.3, 0.65), rng.uniform(0.6, 0.95)), materials.hsv(205, 0.12, 0.95)),
-        (materials.hsv(215, 0.06, grey), materials.hsv(40, 0.03, min(1, grey + 0.08))),
-        (materials.hsv(40, 0.2, 0.75), materials.hsv(45, 0.15, 0.9)),
-        (materials.hsv(rng.uniform(220, 270), 0.35, 0.55), materials.hsv(rng.uniform(-10, 45), 0.5, 0.95)),
+    weathers = (  # colour overhead and at the horizon: clear, overcast, hazy, dusk
+        (hsv(rng.uniform(200, 225), rng.uniform(0.3, 0.65), rng.uniform(0.6, 0.95)), hsv(205, 0.12, 0.95)),
+        (hsv(215, 0.06, grey), hsv(40, 0.03, min(1, grey + 0.08))),
+        (hsv(40, 0.2, 0.75), hsv(45, 0.15, 0.9)),
+        (hsv(rng.uniform(220, 270), 0.35, 0.55), hsv(rng.uniform(-10, 45), 0.5, 0.95)),
     )
     high, low = weathers[3 if street.dusk > 0.3 else rng.choice(3, p=[0.5, 0.35, 0.15])]
     down = np.clip(np.arange(height, dtype=np.float32) / street.horizon, 0, 1)[:, None, None]
@@ -124,8 +126,8 @@ def draw_ground(canvas: Canvas, street: Street, rng: RNG) -> None:
     light = dark * rng.uniform(0.9, 1.25) if rng.random() < 0.25 else materials.slab(rng)
     colour = tone[..., None] * np.where(road[..., None], dark, light)
 
-    paint = materials.hsv(50, rng.choice([0.05, 0.6], p=[0.8, 0.2]), 0.95)
-    colour = np.where((road & _road_marks(street, rng, x, z))[..., None], (0.9 + 0.3 * grain[..., None]) * paint, colour)
+    paint = (0.9 + 0.3 * grain[..., None]) * hsv(50, rng.choice([0.05, 0.6], p=[0.8, 0.2]), 0.95)
+    colour = np.where((road & _road_marks(street, rng, x, z))[..., None], paint, colour)
     below = drop > 0.5
     canvas.image[top:][below] = colour[below]
     canvas.mask[top:][below] = np.where(road, ROAD, PAVEMENT)[below]
@@ -167,8 +169,14 @@ def draw_sides(canvas: Canvas, street: Street, rng: RNG) -> None:
 
 
 def draw_wall(
-    canvas: Canvas, street: Street, texture: Array, label: int, start: tuple[float, float], end: tuple[float, float], height: float
-) -> None:  # fmt: skip
+    canvas: Canvas,
+    street: Street,
+    texture: Array,
+    label: int,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    height: float,
+) -> None:
     """An upright wall between two points (X, Z) of the ground; the texture's left edge is at the start."""
     (x0, z0), (x1, z1) = start, end
     corners = street.project(np.array([(x0, height, z0), (x1, height, z1), (x1, 0, z1), (x0, 0, z0)]))
@@ -188,8 +196,8 @@ def _house(canvas: Canvas, street: Street, rng: RNG, front: float, outward: int,
 def _garden(canvas: Canvas, street: Street, rng: RNG, front: float, outward: int, z: float, end: float) -> None:
     """Trees behind a fence or a hedge, which hides the ground behind it."""
     for at in np.arange(end - 2, max(z, 4), -4):
-        size = rng.uniform(2.2, 3.2)
-        _crown(canvas, street, rng, front + outward * rng.uniform(2, 4), rng.uniform(2.6, 4), at, size, size * rng.uniform(0.9, 1.3))
+        x, y, size = front + outward * rng.uniform(2, 4), rng.uniform(2.6, 4), rng.uniform(2.2, 3.2)
+        _crown(canvas, street, rng, x, y, at, size, size * rng.uniform(0.9, 1.3))
     height = rng.uniform(1.15, 1.45) * street.eye
     ppm = float(np.clip(street.scale(max(z, 4.0)), 4, street.size[0] / 8))
     if rng.random() < 0.85:
@@ -205,9 +213,10 @@ def _crown(canvas: Canvas, street: Street, rng: RNG, x: float, y: float, z: floa
     (column, row), unit = street.project(np.array([(x, y, z)]))[0], street.scale(z)
     colour, cell = materials.foliage(rng), max(2.0, street.size[0] / 64 * min(1, 8 / z))
     blobs = [ellipse((column, row), 0.7 * width * unit, 0.7 * height * unit)]
-    for angle, reach, radius in zip(rng.uniform(0, 2 * np.pi, 9), rng.uniform(0.3, 0.75, 9), rng.uniform(0.3, 0.5, 9), strict=True):
-        centre = column + reach * np.cos(angle) * width * unit, row + reach * np.sin(angle) * height * unit
-        blobs.append(ellipse(centre, radius * min(width, height) * unit))
+    for _ in range(9):
+        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.75) * unit
+        centre = column + reach * width * np.cos(angle), row + reach * height * np.sin(angle)
+        blobs.append(ellipse(centre, rng.uniform(0.3, 0.5) * min(width, height) * unit))
 
     def painter(xs: Array, ys: Array) -> Array:
         light = 1.2 - 0.4 * np.clip((ys - row) / (height * unit) + 0.5, 0, 1)
@@ -219,8 +228,9 @@ def _crown(canvas: Canvas, street: Street, rng: RNG, x: float, y: float, z: floa
 def draw_tree(canvas: Canvas, street: Street, rng: RNG, x: float, z: float) -> None:
     """A street tree: trunk and crown."""
     half, height = rng.uniform(0.17, 0.27), rng.uniform(2.4, 3.4)
-    trunk = np.array([(x - half, 0, z), (x + half, 0, z), (x + 0.7 * half, height + 1, z), (x - 0.7 * half, height + 1, z)])
-    bark = materials.hsv(rng.uniform(15, 40), rng.uniform(0.2, 0.45), rng.uniform(0.2, 0.45))
+    top = height + 1
+    trunk = np.array([(x - half, 0, z), (x + half, 0, z), (x + 0.7 * half, top, z), (x - 0.7 * half, top, z)])
+    bark = hsv(rng.uniform(15, 40), rng.uniform(0.2, 0.45), rng.uniform(0.2, 0.45))
 
     def rough(xs: Array, ys: Array) -> Array:
         return bark * (0.6 + 0.8 * materials.soft_noise(rng, (ys.size, xs.size), 2.5))[..., None]
