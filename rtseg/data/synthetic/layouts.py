@@ -132,7 +132,7 @@ def make_data(
         layout: ade20k, camvid, cityscapes or imagenet.
         n: number of training pictures.
         out: a folder that does not exist yet, or is empty.
-        n_val: number of validation pictures, by default an eighth of `n` and at least ten; CamVid gets as many for test.
+        n_val: number of validation pictures, by default an eighth of `n`, at least ten; CamVid gets as many for test.
         size: (height, width) of every picture; by default as the real data set has them, Cityscapes at half its size.
         seed: another seed, other pictures.
 

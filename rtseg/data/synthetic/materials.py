@@ -139,7 +139,7 @@ def _bay(plain: Array, trim: Array, line: int, top: float, bottom: float, side: 
 
 
 def fence(rng: RNG, length: float, height: float, ppm: float, kind: int | None = None) -> Array:
-    """Boards (kind 0), railings (1) or mesh (2), (rows, columns, 4): the gaps are see-through but belong to the fence."""
+    """Boards (kind 0), railings (1) or mesh (2), (rows, columns, 4): the gaps are see-through but part of the fence."""
     rows, columns = max(6, round(height * ppm)), max(6, round(length * ppm))
     x, y = np.arange(columns) / ppm, np.arange(rows)[:, None] / ppm
     kind = int(rng.choice(3, p=[0.6, 0.3, 0.1])) if kind is None else kind

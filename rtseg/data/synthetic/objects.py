@@ -1,7 +1,7 @@
 """What stands and moves in a street: cars, pedestrians, bicyclists, lamps and signs.
 
-Each is a few polygons in metres around the point where it touches the ground (x right, y up); a `Spot` puts them into the
-picture.
+Each is a few polygons in metres around the point where it touches the ground (x right, y up), which a `Spot`
+puts into the picture.
 """
 
 from dataclasses import dataclass

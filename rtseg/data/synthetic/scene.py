@@ -16,8 +16,8 @@ CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence
 # The distances keep everything large enough for a network that answers on a grid of every eighth pixel.
 _CAST = (
     (draw_sign, 1, 2, 4.0, 7.0, 1.4, "beside"),
-    (draw_pedestrian, 1, 2, 3.3, 5.5, 0.8, "anywhere"),
     (draw_bicyclist, 0, 1, 3.8, 6.0, 1.5, "road"),
+    (draw_pedestrian, 1, 2, 3.8, 7.0, 0.8, "anywhere"),
     (draw_lamp, 1, 2, 4.0, 8.0, 0.5, "beside"),
     (draw_car, 1, 2, 5.5, 11.0, 2.2, "road"),
     (draw_tree, 0, 1, 6.0, 11.0, 1.5, "beside"),
