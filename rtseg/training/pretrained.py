@@ -3,7 +3,6 @@
 Everything must fit but the classifiers, which start fresh for other classes.
 """
 
-from rtseg.deploy.checkpoint import load_segmenter
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 
@@ -22,7 +21,7 @@ def load_pretrained(segmenter: Segmenter, source: str) -> list[str]:
     Raises:
         UserError: no weights there, or they do not fit, e.g. were trained with another attention.
     """
-    other = load_segmenter(source)
+    other = Segmenter.from_pretrained(source)
     if other.card.attention != segmenter.card.attention:
         raise UserError(
             f"model.weights={source} was trained with attention '{other.card.attention}', this model has "

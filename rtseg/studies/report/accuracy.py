@@ -155,17 +155,15 @@ def class_section(run: Run) -> str:
         bar += f'<u style="left:{100 * best["val/miou"]:.2f}%"></u>'
         share = f'<td class="number">{"" if entry.share is None else percent(entry.share)}</td>' if shares else ""
         rows.append(
-            f'<tr class="{kind}"><th scope="row">{swatch(entry)}{escape(entry.name)}</th><td><div class="bar">{bar}</div></td>'
-            f'<td class="number">{value}</td>{share}</tr>'
+            f'<tr class="{kind}"><th scope="row">{swatch(entry)}{escape(entry.name)}</th>'
+            f'<td><div class="bar">{bar}</div></td><td class="number">{value}</td>{share}</tr>'
         )
     head = '<th scope="col">class</th><th scope="col">0 to 1; dashed: the mean</th>'
     head += '<th scope="col" class="number">IoU</th>'
     head += '<th scope="col" class="number">pixels</th>' if shares else ""
     notes = []
     if any(entry.iou is not None and math.isnan(entry.iou) for entry in run.classes):
-        notes.append(
-            "Classes that neither occur in the labels nor are predicted have no IoU and do not count in the mean."
-        )
+        notes.append("The mean leaves out classes that neither occur in the labels nor are predicted.")
     if shares:
         notes.append(f"Pixels: share of the labelled pixels, {run.shares_note}.")
     if run.card is None:

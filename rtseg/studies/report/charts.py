@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 440, 250  # of the drawing, in the units of its view box
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 26, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 26, 38
 _MOST = 240  # points of one curve; more are drawn as the means of neighbours within the band of their range
 
 
@@ -122,10 +122,11 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5 times a power of ten within the range; evenly spaced round numbers where these are too few."""
+    """1, 2, 5 times a power of ten within the range, the powers alone where it is wide; evenly spaced where narrow."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1, 2, 5) if len(powers) < 5 else (1,)
-    ticks = [tick for power in powers for factor in factors if low <= (tick := factor * 10.0**power) <= high]
+    ticks = [tick for power in powers for factor in (1, 2, 5) if low <= (tick := factor * 10.0**power) <= high]
+    if len(ticks) > 8:
+        ticks = [10.0**power for power in powers if low <= 10.0**power <= high]
     return ticks if len(ticks) > 1 else [tick for tick in _ticks(low, high) if low <= tick <= high]
 
 

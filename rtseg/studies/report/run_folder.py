@@ -62,12 +62,12 @@ class Run:
     @property
     def model(self) -> str:
         """Its name."""
-        return self.card.model if self.card else str(self.setting("model", "name"))
+        return self.card.model if self.card else str(self.setting("model", "name") or "an unnamed network")
 
     @property
     def attention(self) -> str:
         """As in 'gfa+ca'."""
-        return self.card.attention if self.card else str(self.setting("model", "attention"))
+        return self.card.attention if self.card else str(self.setting("model", "attention") or "")
 
     @property
     def dataset(self) -> str:
@@ -111,7 +111,9 @@ def read_run(folder: Path) -> Run:
             f"network was trained; found: {_listing(folder)}. Put config.yaml back beside it"
         )
     model = config.get("model") or {}
-    own = (card.model, card.attention, card.num_classes) if card else (model.get("name"), model.get("attention"), None)
+    own: tuple[Any, Any, int | None] = (model.get("name"), model.get("attention"), None)
+    if card is not None:
+        own = (card.model, card.attention, card.num_classes)
     shares, shares_note = _label_shares(config)
     return Run(
         folder=folder,
@@ -143,7 +145,7 @@ def _read_config(file: Path) -> dict[str, Any]:
     return config
 
 
-def _read_benchmark(file: Path, own: tuple[str, str, int | None]) -> Report | None:
+def _read_benchmark(file: Path, own: tuple[Any, Any, int | None]) -> Report | None:
     """Conditions and figures of the network that is (model, attention, number of classes if known)."""
     if not file.is_file():
         return None

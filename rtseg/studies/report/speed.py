@@ -12,7 +12,8 @@ def speed_headline(run: Run) -> str:
     """FPS, with its conditions right beside it."""
     if run.benchmark is not None:
         network, conditions = run.benchmark.networks[0], run.benchmark.conditions
-        fps, network_fps = network.class_map.fps, network.network.fps
+        fps: float = network.class_map.fps
+        network_fps: float | None = network.network.fps
         shown = _benchmark_facts(conditions)
         source = "Measured by <code>rtseg benchmark</code> (benchmark.json)."
         notes = "".join(f'<p class="warn">Caution: {escape(doubt)}.</p>' for doubt in run.benchmark.doubts())

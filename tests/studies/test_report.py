@@ -1,0 +1,434 @@
+"""The report of run folders whole, half and broken, each made here of files as a training writes them."""
+
+import base64
+import csv
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from rtseg.cli import main
+from rtseg.deploy.benchmark import Candidate, benchmark
+from rtseg.deploy.fuse import deploy
+from rtseg.errors import UserError
+from rtseg.models import create_model
+from rtseg.models.model_card import ModelCard
+from rtseg.models.segmenter import Segmenter
+from rtseg.studies.report import write_report
+from rtseg.studies.report.charts import Curve, chart
+from rtseg.studies.report.metrics_log import read_log
+
+NAMES = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign symbol",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
+PALETTE = tuple((10 * k, 255 - 20 * k, (40 * k) % 256) for k in range(11))
+OPTIONS: dict[str, Any] = {"base_channels": 8, "spp_channels": 16, "head_channels": 8, "cross_size": 3}
+
+
+class Page(HTMLParser):
+    """Text, attributes and tables of a page."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.html = file.read_text(encoding="utf-8")
+        self.attributes: list[tuple[str, str, str]] = []
+        self.rows: list[list[str]] = []
+        self.words: list[str] = []
+        self._inside: list[str] = []
+        self.feed(self.html)
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self._inside.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._inside and self._inside.pop() != tag:  # void elements have no end
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._inside:
+            self.words.append(data)
+        if {"td", "th"} & set(self._inside):
+            self.rows[-1][-1] += data
+
+    def tags(self) -> set[str]:
+        return {tag for tag, _, _ in self.attributes}
+
+    def pictures(self) -> list[str]:
+        return [value for tag, name, value in self.attributes if (tag, name) == ("img", "src")]
+
+
+def write_log(run: Path, rows: Sequence[dict[str, float]]) -> None:
+    columns = sorted({name for row in rows for name in row})
+    with (run / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def validation(step: int, miou: float) -> dict[str, float]:
+    ious = {f"val/iou_{name}": miou + (k - 5) / 100 for k, name in enumerate(NAMES)}
+    scores = {"val/miou": miou, "val/loss": 1 - miou, "val/accuracy": 0.9}
+    return {"step": step, "epoch": step // 10, **scores, **ious}
+
+
+def log_rows() -> list[dict[str, float]]:
+    """As Lightning logs, learning rates, losses and validations in rows of their own. The second validation is best."""
+    rows: list[dict[str, float]] = [
+        {"step": 0, "speed/fps": 31.25, "speed/latency_ms": 32.0, "speed/network_fps": 40.5}
+    ]
+    for step in range(9, 40, 10):
+        rows.append({"step": step, "lr-AdamW/backbone": 1e-3 / (step + 1), "lr-AdamW/heads": 2e-3 / (step + 1)})
+        rows.append(
+            {"step": step, "epoch": step // 10, "train/loss": 3 / (step + 1)}
+            | {"speed/train_images_per_s": 8.0, "speed/data_wait": 0.0125}
+        )
+    return [*rows, validation(19, 0.41), validation(29, 0.6543), validation(39, 0.6012)]
+
+
+def write_checkpoint(run: Path, **changes: Any) -> ModelCard:
+    card = ModelCard("rtformer_slim", "gfa+ca", 11, OPTIONS, NAMES, PALETTE, input_size=(24, 32), dataset="camvid")
+    card = replace(card, **changes)
+    torch.save({"model_card": card.to_dict(), "state_dict": {}, "global_step": 40}, run / "best.ckpt")
+    return card
+
+
+def write_data(root: Path) -> None:
+    """Two validation pairs in CamVid's layout: of 600 pixels 60 are void, and of the other 540 half are road."""
+    mask = np.full((20, 30), 11, np.uint8)
+    mask[2:11] = 3
+    mask[11:19] = 0
+    mask[19:] = 4
+    mask[19, 0] = 8
+    for name in ("a", "b"):
+        for folder in ("val", "valannot"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(root / "val" / f"{name}.png")
+        Image.fromarray(mask).save(root / "valannot" / f"{name}.png")
+
+
+def write_picture(path: Path, size: tuple[int, int], color: tuple[int, int, int] | None = None) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise if color is None else np.full_like(noise, color)).save(path)
+
+
+@pytest.fixture(scope="session")
+def measured() -> str:
+    """A real benchmark of a tiny network, as `rtseg benchmark -o` writes it."""
+    network = create_model("rtformer_slim", 11, **OPTIONS)
+    short: dict[str, Any] = {"warmup_seconds": 0.01, "min_seconds": 0.05, "max_seconds": 0.2, "min_iterations": 3}
+    return benchmark([Candidate(network)], (24, 32), device="cpu", **short).to_json() + "\n"
+
+
+@pytest.fixture
+def run(tmp_path: Path, measured: str) -> Path:
+    """A run folder with everything in it."""
+    run = tmp_path / "my run"
+    run.mkdir()
+    write_log(run, log_rows())
+    write_data(tmp_path / "data")
+    config = {
+        "trainer": {"max_epochs": 4, "precision": "bf16-mixed", "accelerator": "cpu"},
+        "model": {"name": "rtformer_slim", "attention": "gfa+ca"},
+        "data": {"dataset": "camvid", "root": str(tmp_path / "data"), "batch_size": 2, "crop_size": [24, 32]},
+        "fps": {"batch_size": 1, "device": None},
+    }
+    (run / "config.yaml").write_text("# lightning\n" + yaml.safe_dump(config))
+    write_checkpoint(run)
+    (run / "benchmark.json").write_text(measured)
+    for step, level in ((20, 40), (30, 120), (40, 200)):
+        write_picture(run / f"pictures/step_{step:06d}.jpg", (48, 96), (level, level, level))
+    for k in range(9):
+        write_picture(run / f"predictions/drive/{k}_overlay.jpg", (30, 40))
+        write_picture(run / f"predictions/drive/{k}.png", (30, 40))
+    return run
+
+
+def test_page_is_complete_in_itself(run: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    page = Page(write_report(run, tmp_path / "pages" / "report.html"))
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    loaded = [
+        value for _, name, value in page.attributes if name in ("src", "href", "srcset", "data", "action", "poster")
+    ]
+    assert len(loaded) == 7
+    assert all(value.startswith("data:image/jpeg;base64,") for value in loaded)
+    assert not {"script", "link", "iframe", "object"} & page.tags()
+    assert "url(" not in page.html
+    assert "@import" not in page.html
+    assert "http://" not in page.html
+    assert "https://" not in page.html
+    assert "default-src 'none'" in page.html
+    assert "Not shown here" not in page.text
+
+
+def test_figures_are_those_of_the_files(run: Path, measured: str) -> None:
+    text = Page(write_report(run)).text
+    report = json.loads(measured)
+    network, conditions = report["networks"][0], report["conditions"]
+    assert "0.6543 best mean IoU on the validation images, at step 29, epoch 3" in text
+    assert "0.9000 pixel accuracy" in text
+    assert f"({network['parameters']:,})" in text
+    assert f"{network['macs'] / 1e9:.2f} G multiply-adds of one picture, 24×32" in text
+    assert f"{network['class_map']['fps']:.1f} FPS, picture → class map" in text
+    assert f"{network['network']['fps']:.1f} FPS, network only" in text
+    for condition in (
+        f"device {conditions['device']['name']}",
+        f"threads {conditions['device']['threads']} of PyTorch on {conditions['device']['cores']} cores",
+        "size 24×32 (height × width), batch 1",
+        "precision float32, channels_last",
+        f"backend PyTorch {conditions['torch']} eager, BatchNorm not folded",
+        f"date {conditions['date'].replace('T', ' ')}",
+        f"commit {conditions['git_commit'] or 'unknown'}",
+        "Measured by rtseg benchmark",
+    ):
+        assert condition in text
+    for doubt in report["doubts"]:
+        assert f"Caution: {doubt}" in text
+    assert "8.00 images/s over the whole training, batch 2, crops of 24×32, precision bf16-mixed; 1.25% of that" in text
+    assert "last logged step 39, epoch 4 of 4" in text
+    assert "crop_size: - 24 - 32" in text
+
+
+def test_throughput_weighs_rows_by_their_time(run: Path) -> None:
+    speeds = [{"step": 9, "speed/train_images_per_s": 10.0, "speed/data_wait": 0.0}]
+    speeds += [{"step": 19, "speed/train_images_per_s": 2.5, "speed/data_wait": 0.5}]
+    write_log(run, speeds)  # n images in n/10 s and n in n/2.5 s: 4 images/s, 0.4 of which waited
+    assert "4.00 images/s over the whole training" in (text := Page(write_report(run)).text)
+    assert "40.00% of that time waited" in text
+
+
+def test_classes(run: Path) -> None:
+    rows = log_rows()
+    rows[-2] |= {"val/iou_fence": math.nan}
+    write_log(run, rows)
+    page = Page(write_report(run))
+    table = {row[0]: row[2:] for row in page.rows if row and row[0] in NAMES}
+    assert tuple(table) == NAMES
+    assert table["road"] == ["0.6343", "50.00 %"]
+    assert table["car"] == ["0.6843", "0.19 %"]
+    assert table["bicyclist"] == ["0.7043", "0.00 %"]
+    assert table["fence"] == ["does not occur", "0.00 %"]
+    assert "0.6843 IoU of the smallest class: car, 0.19 % of the pixels" in page.text
+    assert "counted in all 2 validation label files" in page.text
+    bars = re.findall(r'<i style="width:([\d.]+)%;background:(#\w{6})">', page.html)
+    assert bars[3] == ("63.43", "#1ec378")
+    assert len(bars) == 10
+
+
+def test_pictures_are_those_of_the_best_validation(run: Path, tmp_path: Path) -> None:
+    page = Page(write_report(run))
+    grid = tmp_path / "grid.jpg"
+    grid.write_bytes(base64.b64decode(page.pictures()[0].partition(",")[2]))
+    assert abs(np.asarray(Image.open(grid)).mean() - 120) < 2
+    assert "Validation images at the best validation" in page.text
+    assert "(6 of 9)" in page.text
+    assert "drive/0" in page.text
+    assert "drive/8" in page.text
+    (run / "pictures/step_000030.jpg").unlink()
+    assert "Validation images at the validation after 20 steps" in Page(write_report(run)).text
+
+
+def test_size_of_the_page(run: Path) -> None:
+    write_picture(run / "pictures/step_000030.jpg", (1440, 960))  # noise is the worst a JPEG can meet
+    for k in range(9):
+        write_picture(run / f"predictions/drive/{k}_overlay.jpg", (720, 960))
+    assert write_report(run).stat().st_size < 3_000_000
+
+
+def test_names_are_escaped(run: Path) -> None:
+    names = ("<script>alert(1)</script>", 'a"b', "c&d", *NAMES[3:])
+    write_checkpoint(run, class_names=names)
+    rows = log_rows()
+    rows[-2] |= {f"val/iou_{name}": 0.25 for name in names[:3]}
+    write_log(run, rows)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["model"]["weights"] = "</pre><script>alert(2)</script>"
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    page = Page(write_report(run))
+    assert "script" not in page.tags()
+    assert [row[0] for row in page.rows if row and row[0] in names] == list(names)
+    assert "</pre><script>alert(2)</script>" in page.text
+
+
+def test_log_of_a_resumed_run(run: Path) -> None:
+    """A validation that was made twice counts as it was made last; NaN and infinity are no points of a curve."""
+    rows = [*log_rows(), validation(29, 0.55), validation(49, math.nan)]
+    rows += [{"step": 49, "train/loss": math.inf}, {"step": 59, "train/loss": 0.01}]
+    write_log(run, rows)
+    log = read_log(run / "metrics.csv")
+    assert log.points("val/miou") == [(19, 0.41), (29, 0.55), (39, 0.6012)]
+    assert log.points("train/loss")[-2:] == [(39, 3 / 40), (59, 0.01)]
+    text = Page(write_report(run)).text
+    assert "0.6012 best mean IoU on the validation images, at step 39, epoch 4" in text
+    assert "train/loss was not finite at 1 logged steps" in text
+
+
+def test_line_that_is_being_written_is_left_out(run: Path) -> None:
+    with (run / "metrics.csv").open("a") as file:
+        file.write("9999,")
+    assert "last logged step 39" in Page(write_report(run)).text
+
+
+def test_without_benchmark_fps_comes_from_the_log(run: Path) -> None:
+    (run / "benchmark.json").unlink()
+    text = Page(write_report(run)).text
+    assert "31.2 FPS, picture → class map 40.5 FPS, network only" in text
+    assert "Measured by FPSMonitor inside the training, at step 0" in text
+    assert "size 24×32 (height × width), batch 1 precision float32 backend PyTorch eager, BatchNorm not folded" in text
+    assert "No benchmark.json: rtseg benchmark '" in text
+    network = deploy(Segmenter(write_checkpoint(run)))
+    assert f"({sum(p.numel() for p in network.parameters()):,})" in text
+
+
+def test_before_the_first_validation(run: Path) -> None:
+    for name in ("best.ckpt", "benchmark.json"):
+        (run / name).unlink()
+    for folder in ("pictures", "predictions"):
+        for file in sorted((run / folder).rglob("*.*")):
+            file.unlink()
+    write_log(run, log_rows()[:-3])
+    page = Page(write_report(run))
+    assert "rtformer_slim gfa+ca" in page.text
+    assert "No validation has been logged yet" in page.text
+    assert "<h2>IoU of each class" not in page.html
+    assert page.html.count("<polyline") == 4
+    assert not page.pictures()
+    assert page.text.count("it needs a checkpoint") == 1
+
+
+def test_without_checkpoint_or_data(run: Path, tmp_path: Path) -> None:
+    (run / "best.ckpt").unlink()
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    page = Page(write_report(run))
+    assert [row[0] for row in page.rows if row and row[0] in NAMES] == sorted(NAMES)
+    assert "No share of the pixels: no CamVid data in" in page.text
+    assert "smallest class" not in page.text
+
+
+def test_without_config(run: Path) -> None:
+    (run / "config.yaml").unlink()
+    text = Page(write_report(run)).text
+    assert "Trained on camvid; last logged step 39, epoch 4." in text
+    assert "rtseg fit" not in text
+
+
+def test_report_is_written_anew(run: Path) -> None:
+    output = write_report(run)
+    assert output == run / "report.html"
+    output.write_text("old")
+    with pytest.raises(SystemExit) as end:
+        main(["report", str(run)])
+    assert end.value.code == 0
+    assert "0.6543" in output.read_text()
+
+
+def break_benchmark(run: Path) -> None:
+    report = json.loads((run / "benchmark.json").read_text())
+    del report["conditions"]["input_size"]
+    (run / "benchmark.json").write_text(json.dumps(report))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "metrics.csv").unlink(), r"holds no metrics.csv; found: benchmark.json, best.ckpt"),
+        (lambda run: (run / "metrics.csv").write_text("epoch,step\n"), r"holds no row: the training ended before"),
+        (lambda run: (run / "metrics.csv").write_text(""), r"holds no row"),
+        (lambda run: (run / "metrics.csv").write_text("step,a\n1,2\n2,x\n"), r"line 3 is no row of numbers"),
+        (lambda run: (run / "metrics.csv").write_text("step,a\n,2\n"), r"line 2 is no row of numbers with a step"),
+        (lambda run: (run / "config.yaml").write_text("a: [1"), r"is no YAML"),
+        (lambda run: (run / "config.yaml").write_text("a"), r"holds no settings"),
+        (lambda run: (run / "best.ckpt").write_bytes(b"PK"), r"best.ckpt' is damaged"),
+        (lambda run: (run / "benchmark.json").write_text("{"), r"not written by this version's `rtseg benchmark -o`"),
+        (break_benchmark, r"KeyError: 'input_size'"),
+        (lambda run: write_checkpoint(run, attention="sa"), r"gfa\+ca, 11 classes, but this run trained .* sa, 11"),
+        (lambda run: (run / "pictures/step_000030.jpg").write_bytes(b"x"), r"step_000030.jpg: not a readable image"),
+        (lambda run: (run / "report.html").mkdir(), r"is a folder; give the name of a file"),
+    ],
+)  # fmt: skip
+def test_damage_is_named(run: Path, damage: Any, message: str) -> None:
+    damage(run)
+    with pytest.raises(UserError, match=message):
+        write_report(run)
+
+
+def test_folder_that_is_no_run(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"did you mean '.*my run'\?"):
+        write_report(tmp_path)
+    with pytest.raises(UserError, match="is no folder"):
+        write_report(tmp_path / "absent")
+    for name in ("config.yaml", "best.ckpt"):
+        (run / name).unlink()
+    with pytest.raises(UserError, match=r"neither config\.yaml nor best\.ckpt"):
+        write_report(run)
+
+
+def curve_points(svg: str) -> list[tuple[float, float]]:
+    (points,) = re.findall(r'<polyline[^>]*points="([^"]*)"', svg)
+    return [(float(x), float(y)) for x, y in (pair.split(",") for pair in points.split())]
+
+
+def test_chart_draws_values_to_scale() -> None:
+    svg = chart("t", "u", [Curve("c", [(0, 0.0), (50, 0.5), (100, 1.0)], "val")], last=100)
+    (x0, y0), (x1, y1), (x2, y2) = curve_points(svg)
+    assert (x1 - x0, y1 - y0) == pytest.approx((x2 - x1, y2 - y1), abs=0.2)
+    assert x2 > x1
+    assert y2 < y1
+    ticks = dict(re.findall(r'y="([\d.]+)" text-anchor="end">([\d.e-]+)<', svg))
+    assert {float(v): float(k) - 4 for k, v in ticks.items()}[1.0] == pytest.approx(y2, abs=0.1)
+
+
+def test_logarithmic_chart() -> None:
+    svg = chart("t", "u", [Curve("c", [(0, 1.0), (1, 0.1), (2, 0.01), (3, 0.0)], "val")], last=3, log=True)
+    (_, y0), (_, y1), (_, y2) = curve_points(svg)
+    assert y1 - y0 == pytest.approx(y2 - y1, abs=0.2)
+    assert ">0.02<" in svg
+
+
+def test_long_curve_becomes_means_within_a_band() -> None:
+    points = [(float(k), float(k % 2)) for k in range(10_000)]
+    svg = chart("t", "u", [Curve("c", points, "train")], last=10_000)
+    drawn = curve_points(svg)
+    assert len(drawn) <= 240
+    assert max(y for _, y in drawn) - min(y for _, y in drawn) < 1
+    assert "<polygon" in svg
+    assert len(svg) < 20_000
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-7, 0.5, 3.0, 12345.0])
+@pytest.mark.parametrize("log", [False, True])
+def test_chart_of_one_value(value: float, log: bool) -> None:
+    svg = chart("t", "u", [Curve("c", [(0, value)], "val")], last=0, log=log)
+    assert ("<circle" in svg) == (value > 0 or not log)
+    assert "nan" not in svg
+
+
+def test_chart_of_nothing() -> None:
+    assert chart("t", "u", [Curve("c", [], "val")], last=10) == ""
