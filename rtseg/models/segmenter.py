@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from huggingface_hub import ModelCard as HubCard
 from huggingface_hub import PyTorchModelHubMixin
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from rtseg.attention.base import Attention
@@ -135,7 +135,8 @@ class Segmenter(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         state = {key: value.contiguous() for key, value in self.state_dict().items()}
-        save_file(state, str(save_directory / WEIGHTS_FILE), metadata={"format": "pt"})
+        # Not save_file: it makes a file that its owner alone may read.
+        (save_directory / WEIGHTS_FILE).write_bytes(save(state, metadata={"format": "pt"}))
         (save_directory / CARD_FILE).write_text(json.dumps(self.card.to_dict(), indent=2) + "\n")
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Generated scenes: exact masks, large classes that colour and place do not tell; and the layouts they are written in."""
+"""Generated scenes: exact masks, large classes that colour and place do not tell; and the layouts they go into."""
 
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def _pixels(scenes: list[Scene]) -> tuple[Tensor, Tensor]:
 
 
 def _best_balance(log_odds: Tensor, frequency: Tensor, truth: Tensor) -> Tensor:
-    """IoU of each class at the best of five corrections for rare classes, chosen in its favour: on the unseen pixels."""
+    """IoU of each class at the best of five corrections for rare classes, chosen in its favour, on unseen pixels."""
     tried = [(log_odds - tau * frequency.log()).argmax(-1) for tau in (0.0, 0.25, 0.5, 0.75, 1.0)]
     scores = [iou(confusion_matrix(pred, truth, len(CLASSES))) for pred in tried]
     return max(scores, key=lambda score: float(score.mean()))

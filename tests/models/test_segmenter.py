@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import rtseg
 from rtseg.attention import list_attentions, parse_attention
 from rtseg.errors import UserError
-from rtseg.models import Segmenter, create_model, list_models, segmenter, weights
+from rtseg.models import Segmenter, create_model, list_models, weights
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import describe
 
@@ -242,6 +242,7 @@ def test_the_folder_describes_itself(saved: Path) -> None:
     assert "# rtformer_slim, attention gfa+ca, 2 classes" in readme
     assert "Data set: camvid" in readme
     assert [path.name for path in saved.parent.iterdir()] == ["saved"]
+    assert len({path.stat().st_mode for path in saved.iterdir()}) == 1  # whoever may read one may read all
 
 
 def test_weights_in_another_memory_format_can_be_saved(tmp_path: Path) -> None:
@@ -251,26 +252,27 @@ def test_weights_in_another_memory_format_can_be_saved(tmp_path: Path) -> None:
     assert torch.equal(back.backbone.stem[3].weight, network.backbone.stem[3].weight)
 
 
+def break_saving(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def half(self: Segmenter, folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(Segmenter, "_save_pretrained", half)
+
+
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_an_interrupted_save_leaves_nothing(
     error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(state: dict, path: str, metadata: dict) -> None:
-        Path(path).write_bytes(b"half")
-        raise error
-
-    monkeypatch.setattr(segmenter, "save_file", half)
+    break_saving(monkeypatch, error)
     with pytest.raises(type(error)):
         small().save_pretrained(tmp_path / "saved")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_second_save_keeps_the_first(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(state: dict, path: str, metadata: dict) -> None:
-        raise OSError("disk full")
-
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
-    monkeypatch.setattr(segmenter, "save_file", half)
+    break_saving(monkeypatch, OSError("disk full"))
     with pytest.raises(OSError, match="disk full"):
         small(num_classes=2).save_pretrained(saved)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before

@@ -277,6 +277,13 @@ def test_names_are_escaped(run: Path) -> None:
     assert "</pre><script>alert(2)</script>" in page.text
 
 
+def test_shares_of_other_classes_are_left_out(run: Path) -> None:
+    write_checkpoint(run, class_names=tuple("abcdefghijk"))
+    text = Page(write_report(run)).text
+    assert "No share of the pixels for each class: the data set that config.yaml names has other classes (sky, " in text
+    assert "not logged" in text
+
+
 def test_log_of_a_resumed_run(run: Path) -> None:
     """A validation that was made twice counts as it was made last; NaN and infinity are no points of a curve."""
     rows = [*log_rows(), validation(29, 0.55), validation(49, math.nan)]
@@ -320,7 +327,7 @@ def test_before_the_first_validation(run: Path) -> None:
     assert "<h2>IoU of each class" not in page.html
     assert page.html.count("<polyline") == 4
     assert not page.pictures()
-    assert page.text.count("it needs a checkpoint") == 1
+    assert page.text.count("this needs a checkpoint") == 2
 
 
 def test_without_checkpoint_or_data(run: Path, tmp_path: Path) -> None:
@@ -328,7 +335,7 @@ def test_without_checkpoint_or_data(run: Path, tmp_path: Path) -> None:
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     page = Page(write_report(run))
     assert [row[0] for row in page.rows if row and row[0] in NAMES] == sorted(NAMES)
-    assert "No share of the pixels: no CamVid data in" in page.text
+    assert "No share of the pixels for each class: no CamVid data in" in page.text
     assert "smallest class" not in page.text
 
 

@@ -126,13 +126,15 @@ def _throughput(run: Run) -> str:
         return ""
     seconds = [1 / row["speed/train_images_per_s"] for row in rows]
     waited = sum(row["speed/data_wait"] * time for row, time in zip(rows, seconds, strict=True)) / sum(seconds)
-    batch = run.setting("data", "batch_size")
-    size = run.setting("data", "crop_size")
-    how = [f"batch {batch}"] * bool(batch) + [f"crops of {size[0]}×{size[1]}"] * bool(size)
-    how += [f"precision {run.setting('trainer', 'precision')}"] * bool(run.setting("trainer", "precision"))
+    how = []
+    if batch := run.setting("data", "batch_size"):
+        how.append(f"batch {batch}")
+    if size := run.setting("data", "crop_size"):
+        how.append(f"crops of {size[0]}×{size[1]}")
+    if precision := run.setting("trainer", "precision"):
+        how.append(f"precision {precision}")
     return (
-        f"<p><b>{len(rows) / sum(seconds):.2f} images/s</b> over the whole training"
-        f"{', ' + escape(', '.join(how)) if how else ''}; "
+        f"<p><b>{len(rows) / sum(seconds):.2f} images/s</b> {escape(', '.join(['over the whole training', *how]))}; "
         f"<b>{waited:.2%}</b> of that time waited for data. Validation is not counted.</p>"
     )
 

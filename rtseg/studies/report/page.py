@@ -102,23 +102,30 @@ def _commands(run: Run) -> dict[str, str]:
 def _left_out(run: Run) -> str:
     """What this page could also show, and how to come by it."""
     commands = _commands(run)
-    missing = {}
+    missing = []
     if run.checkpoint is None:
-        missing["No best.ckpt or last.ckpt: colours of the classes, parameters and multiply-adds are unknown."] = ""
+        missing.append(("No best.ckpt or last.ckpt: colours, parameters and multiply-adds are unknown.", ""))
     if run.log.best is None:
-        missing[
-            "No validation in metrics.csv: mIoU and the IoU of each class come with the first one "
-            "(trainer.check_val_every_n_epoch, trainer.val_check_interval)."
-        ] = ""
+        missing.append(
+            (
+                "No validation in metrics.csv: mIoU and the IoU of each class come with the first one "
+                "(trainer.check_val_every_n_epoch, trainer.val_check_interval).",
+                "",
+            )
+        )
     if run.picture is None:
-        missing["No pictures/step_*.jpg: the training writes one at every validation."] = ""
-    if not any(entry.share for entry in run.classes):
-        missing[f"No share of the pixels: {run.shares_note}."] = ""
-    if run.benchmark is None:
-        missing["No benchmark.json:"] = commands.get("time", "it needs a checkpoint.")
-    if not run.overlays:
-        missing["No overlays in predictions/:"] = commands.get("predict", "they need a checkpoint.")
-    items = "".join(f"<li>{escape(what)} <code>{escape(how)}</code></li>" for what, how in missing.items())
+        missing.append(("No pictures/step_*.jpg: the training writes one at every validation.", ""))
+    if run.classes and not any(entry.share for entry in run.classes):
+        missing.append((f"No share of the pixels for each class: {run.shares_note}.", ""))
+    for what, present, name in (
+        ("benchmark.json", run.benchmark is not None, "time"),
+        ("overlays in predictions/", bool(run.overlays), "predict"),
+    ):
+        if not present:
+            missing.append(
+                (f"No {what}:" + " this needs a checkpoint." * (name not in commands), commands.get(name, ""))
+            )
+    items = "".join(f"<li>{escape(what)} {f'<code>{escape(how)}</code>' if how else ''}</li>" for what, how in missing)
     return f'<section><h2>Not shown here</h2><ul class="left-out">{items}</ul></section>' if items else ""
 
 

@@ -115,6 +115,9 @@ def read_run(folder: Path) -> Run:
     if card is not None:
         own = (card.model, card.attention, card.num_classes)
     shares, shares_note = _label_shares(config)
+    classes = _class_scores(log, card, shares)
+    if shares and not shares.keys() & {entry.name for entry in classes}:
+        shares_note = f"the data set that config.yaml names has other classes ({', '.join(list(shares)[:5])}, …)"
     return Run(
         folder=folder,
         log=log,
@@ -122,7 +125,7 @@ def read_run(folder: Path) -> Run:
         checkpoint=checkpoint,
         card=card,
         benchmark=_read_benchmark(folder / "benchmark.json", own),
-        classes=_class_scores(log, card, shares),
+        classes=classes,
         shares_note=shares_note,
         picture=_nearest_picture(folder / "pictures", log),
         overlays=tuple(sorted((folder / "predictions").rglob("*_overlay.jpg"))),
