@@ -1,0 +1,129 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import rtseg
+from rtseg.cli import app, main
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*args: str | Path) -> int:
+    """Exit status of the command."""
+    try:
+        main([str(arg) for arg in args])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of weights with three classes, called 7, 8 and 11 in their data set."""
+    from rtseg.models.segmenter import describe
+
+    segmenter = rtseg.create_model("rtformer_slim", 3, base_channels=8, head_channels=8, spp_channels=8, cross_size=2)
+    describe(segmenter, class_names=("a", "b", "c"), palette=((255, 0, 0), (0, 255, 0), (0, 0, 255)), ids=(7, 8, 11))
+    folder = tmp_path_factory.mktemp("trained") / "net"
+    segmenter.save_pretrained(folder)
+    return folder
+
+
+def test_help_lists_every_command_and_stays_light() -> None:
+    program = (
+        "import sys; from rtseg.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'lightning', 'albumentations', 'cv2'} & sys.modules.keys(); sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in ("fit", "validate", "test", "predict", "benchmark", "convert", "make-data", "list", "report"):
+        assert re.search(rf"^  {command}\b", done.stdout, re.M)
+
+
+def test_predict(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, size in (("a/x.png", (37, 61)), ("b/x.jpg", (1, 5))):
+        (tmp_path / name).parent.mkdir()
+        cv2.imwrite(str(tmp_path / name), np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8))
+    out = tmp_path / "out"
+    assert run("predict", trained, tmp_path / "a", tmp_path / "b" / "*.jpg", "-o", out, "--device", "cpu") == 0
+    maps = sorted(out.rglob("*.png"))
+    assert len(maps) == 2
+    for file in maps:
+        assert set(np.unique(cv2.imread(str(file), cv2.IMREAD_UNCHANGED))) <= {7, 8, 11}
+    assert len(list(out.rglob("*_overlay.jpg"))) == 2
+    assert run("predict", trained, tmp_path / "a", "-o", out) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert run("predict", trained, tmp_path / "a", "-o", out, "--overwrite", "--device", "cpu") == 0
+    (tmp_path / "a" / "bad.png").write_bytes(b"no picture")
+    assert run("predict", trained, tmp_path / "a", "-o", tmp_path / "second", "--device", "cpu") == 1
+
+
+def test_benchmark_ends_with_json(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "speed.json"
+    arguments = ("--input-size", "32", "48", "--device", "cpu", "--seconds", "0.2", "-o", file)
+    assert run("benchmark", trained, *arguments) == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last == json.loads(file.read_text())
+    assert last["conditions"]["input_size"] == [32, 48]
+    assert last["networks"][0]["class_map"]["fps"] > 0
+
+
+def test_make_data_and_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("make-data", "--layout", "camvid", "-n", "2", "--number-val", "1", "--size", "96", "128", "-o")
+    assert run(*arguments, tmp_path / "d") == 0
+    assert len(list((tmp_path / "d" / "train").iterdir())) == 2
+    assert run(*arguments, tmp_path / "d") == 2
+    assert run("make-data", "--layout", "camvit", "-o", tmp_path / "e") == 2
+    assert "camvid" in capsys.readouterr().err
+    assert run("list", "attentions") == 0
+    assert {"ca", "gfa", "sa"} <= set(capsys.readouterr().out.split())
+    assert run("list", "model") == 2
+    assert "'models'" in capsys.readouterr().err
+
+
+def test_convert(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = shared / "golden" / "rtformer_slim_ade20k.pdparams"
+    out = tmp_path / "net"
+    assert run("convert", weights, "--model", "rtformer_slim", "--dataset", "ade20k", "-o", out) == 0
+    card = rtseg.load(out, device="cpu").card
+    assert (card.num_classes, card.class_names[0], card.ids[0]) == (150, "wall", 1)
+    assert run("convert", weights, "-o", out) == 2
+    assert run("convert", weights, "--model", "rtformer_base", "-o", tmp_path / "base") == 2
+    assert run("convert", weights, "--dataset", "cityscapes", "-o", tmp_path / "city") == 2
+    assert run("convert", tmp_path / "absent", "-o", tmp_path / "x") == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_commands_of_the_readme_exist() -> None:
+    """Each `rtseg ...` names a command and flags that exist, each `make ...` a target."""
+    text = (ROOT / "README.md").read_text()
+    commands = _typer_commands()
+    lines = [inline or block for inline, block in re.findall(r"`(rtseg [^`]+)`|^(rtseg .+)$", text, re.M)]
+    named = [line.removeprefix("rtseg ").partition(" ")[::2] for line in lines]
+    assert len(named) >= 9
+    for command, rest in named:
+        assert command in commands, command
+        if command not in ("fit", "validate", "test"):
+            for flag in re.findall(r"(?:^|(?<=\s))--?[a-z][a-z-]*", rest):
+                assert flag in commands[command], f"rtseg {command} {flag}"
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
+    for target in re.findall(r"^make ([a-z0-9-]+)", text, re.M):
+        assert target in targets, target
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (ROOT / link).exists(), link
+
+
+def _typer_commands() -> dict[str, set[str]]:
+    import typer
+
+    group = typer.main.get_command(app)
+    return {
+        name: {flag for parameter in command.params for flag in parameter.opts}
+        for name, command in group.commands.items()  # type: ignore[attr-defined]
+    }
