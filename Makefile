@@ -12,7 +12,7 @@ ATTN ?= gfa+ca
 DATA_DIR ?=
 ARGS ?=
 
-.PHONY: help install demo train-ade20k train-cityscapes train-camvid lint test test-slow clean-demo
+.PHONY: help install demo clean-demo lint test test-slow
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 18
@@ -26,6 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install ## draw street scenes, train, score, time, show: runs/demo/report.html
+	@test ! -e runs/demo || { echo "runs/demo exists: open runs/demo/report.html, or 'make clean-demo' to begin anew"; exit 1; }
 	$(RUN) make-data --layout camvid -n 640 --number-val 64 --size 192 256 -o runs/demo/data
 	$(RUN) fit --config configs/rtformer_slim_demo.yaml --output runs/demo/training $(ARGS)
 	$(RUN) validate --config configs/rtformer_slim_demo.yaml --ckpt_path runs/demo/training/best.ckpt
