@@ -64,7 +64,7 @@ def test_foreign_objects_in_a_checkpoint_are_not_run(tmp_path: Path) -> None:
         ("a.ckpt", b"", "is damaged or no rtseg checkpoint"),
         ("a.ckpt", b"text, not weights", "is damaged or no rtseg checkpoint"),
         ("a.ckpt", b"PK\x03\x04 cut", "is damaged or no rtseg checkpoint"),
-        ("a.ckpt", pickle.dumps({"a": 1}), "is damaged or no rtseg checkpoint|holds no model card"),
+        ("a.ckpt", pickle.dumps({"a": 1}, protocol=2), "is damaged or no rtseg checkpoint|holds no model card"),
         ("model.safetensors", b"", "does not say which network it is of: give its folder"),
         ("model.pdparams", b"", "holds PaddleSeg's weights: `rtseg convert`"),
     ],

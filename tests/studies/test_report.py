@@ -252,7 +252,7 @@ def test_pictures_are_those_of_the_best_validation(run: Path, tmp_path: Path) ->
     assert "drive/0" in page.text
     assert "drive/8" in page.text
     (run / "pictures/step_000030.jpg").unlink()
-    assert "Validation images at the validation after 20 steps" in Page(write_report(run)).text
+    assert "Validation images after 20 steps" in Page(write_report(run)).text
 
 
 def test_size_of_the_page(run: Path) -> None:

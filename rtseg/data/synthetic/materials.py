@@ -153,6 +153,6 @@ def fence(rng: RNG, length: float, height: float, ppm: float, kind: int | None =
         solid |= abs(y / height - rail) < 0.05
     solid |= x % 2.4 < 0.16
     texture = np.empty((rows, columns, 4), np.float32)
-    texture[..., :3] = usually(rng, wood, 0.6) * np.where(solid, 1.1 - 0.3 * across, 0.25)[..., None]
+    texture[..., :3] = usually(rng, wood, 0.75) * np.where(solid, 1.1 - 0.3 * across, 0.25)[..., None]
     texture[..., 3] = np.where(solid, 1, 0.55)
     return texture

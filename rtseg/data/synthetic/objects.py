@@ -12,7 +12,7 @@ import numpy as np
 from rtseg.data.synthetic import materials
 from rtseg.data.synthetic.canvas import RNG, Array, Canvas, Colour, Painter, capsule, ellipse, rectangle
 from rtseg.data.synthetic.materials import any_paint
-from rtseg.data.synthetic.street import BICYCLIST, CAR, PEDESTRIAN, POLE, SIGN, Street
+from rtseg.data.synthetic.street import BICYCLIST, CAR, FENCE, PEDESTRIAN, POLE, SIGN, Street, draw_wall
 
 DARK = (0.07, 0.07, 0.08)
 WHITE_LAMP, RED_LAMP = (0.95, 0.93, 0.8), (0.8, 0.08, 0.06)
@@ -177,7 +177,7 @@ def draw_bicyclist(canvas: Canvas, street: Street, rng: RNG, x: float, z: float)
     spot.shadow(0.9)
     spot.draw(trousers * 0.6, capsule(hip, other_knee, 0.2, 0.16), capsule(other_knee, (-0.1, 0.2), 0.15, 0.11))
     for hub in (back, front):
-        spot.draw((0.5, 0.5, 0.5), ellipse(hub, 0.38), opacity=0.3)  # spokes
+        spot.draw((0.5, 0.5, 0.5), ellipse(hub, 0.38), opacity=0.4)  # spokes
         spot.draw(DARK, np.concatenate([ellipse(hub, 0.39), ellipse(hub, 0.29)[::-1]]))
     tubes = (back, pedals), (back, saddle), (pedals, saddle), (pedals, fork), (saddle, fork), (front, bars)
     spot.draw(frame, *(capsule(a, b, 0.09) for a, b in tubes))
@@ -187,6 +187,16 @@ def draw_bicyclist(canvas: Canvas, street: Street, rng: RNG, x: float, z: float)
     spot.draw(top * 0.75, capsule((lean + 0.05, 1.45), elbow, 0.16))
     spot.draw(skin, capsule(elbow, bars, 0.12), capsule(shoulder, neck, 0.14), ellipse((lean + 0.12, 1.72), 0.14, 0.16))
     spot.draw(helmet, ellipse((lean + 0.1, 1.77), 0.18, 0.15, 0, 180))
+
+
+def draw_fence(
+    canvas: Canvas, street: Street, rng: RNG, x: float, z: float, kind: int | None = None, width: float | None = None
+) -> None:
+    """A piece of fence across the view, as around a building site: boards (kind 0), railings (1) or mesh (2)."""
+    half, height = (rng.uniform(2.4, 3.6) if width is None else width) / 2, rng.uniform(1.3, 1.9)
+    turn = rng.uniform(-0.25, 0.25) * half
+    texture = materials.fence(rng, 2 * half, height, street.scale(z), kind)
+    draw_wall(canvas, street, texture, FENCE, (x - half, z - turn), (x + half, z + turn), height)
 
 
 def _post(canvas: Canvas, street: Street, rng: RNG, x: float, z: float, height: float, width: float) -> Spot:

@@ -7,7 +7,7 @@ import numpy as np
 
 from rtseg.data.synthetic import materials
 from rtseg.data.synthetic.canvas import RNG, Array, Canvas
-from rtseg.data.synthetic.objects import draw_bicyclist, draw_car, draw_lamp, draw_pedestrian, draw_sign
+from rtseg.data.synthetic.objects import draw_bicyclist, draw_car, draw_fence, draw_lamp, draw_pedestrian, draw_sign
 from rtseg.data.synthetic.street import Street, draw_ground, draw_sides, draw_sky, draw_tree
 
 CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
@@ -15,12 +15,13 @@ CLASSES = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence
 # What may stand in a street: least and largest number, nearest and farthest distance, width in metres, and where.
 # The distances keep everything large enough for a network that answers on a grid of every eighth pixel.
 _CAST = (
+    (draw_fence, 0, 1, 5.0, 8.0, 2.6, "beside"),
     (draw_sign, 1, 2, 4.0, 7.0, 1.4, "beside"),
     (draw_bicyclist, 0, 1, 3.8, 6.0, 1.5, "road"),
     (draw_pedestrian, 1, 2, 3.8, 7.0, 0.8, "anywhere"),
     (draw_lamp, 1, 2, 4.0, 8.0, 0.5, "beside"),
-    (draw_car, 1, 2, 5.5, 11.0, 2.2, "road"),
-    (draw_tree, 0, 1, 6.0, 11.0, 1.5, "beside"),
+    (draw_car, 1, 2, 5.0, 10.0, 2.2, "road"),
+    (draw_tree, 0, 2, 6.0, 11.0, 1.5, "beside"),
 )
 _MARGIN = 0.06  # of the picture's width: nothing is placed where the frame would cut it in half
 

@@ -60,8 +60,8 @@ class Street:
             bend=rng.uniform(-0.006, 0.006),
             left=left,
             right=left + road,
-            front_left=left - rng.uniform(3.5, 6),
-            front_right=left + road + rng.uniform(3.5, 6),
+            front_left=left - rng.uniform(2.8, 5.5),
+            front_right=left + road + rng.uniform(2.8, 5.5),
             dusk=max(0.0, rng.uniform(-1.5, 1)),
         )
 
@@ -159,7 +159,7 @@ def draw_sides(canvas: Canvas, street: Street, rng: RNG) -> None:
         x += width
     lots = []
     for front, outward in ((street.front_left, -1), (street.front_right, 1)):
-        z, gardens = NEAR, rng.uniform(0.35, 0.9)
+        z, gardens = NEAR, rng.uniform(0.4, 1)
         while z < FAR:
             length = rng.uniform(6, 12)
             lots.append((z, z + length, front, outward, _garden if z < 15 and rng.random() < gardens else _house))

@@ -7,9 +7,9 @@ import numpy as np
 
 from rtseg.data.synthetic import materials
 from rtseg.data.synthetic.canvas import RNG, Canvas
-from rtseg.data.synthetic.objects import draw_bicyclist, draw_car, draw_lamp, draw_pedestrian, draw_sign
+from rtseg.data.synthetic.objects import draw_bicyclist, draw_car, draw_fence, draw_lamp, draw_pedestrian, draw_sign
 from rtseg.data.synthetic.scene import develop
-from rtseg.data.synthetic.street import BUILDING, FENCE, Street, draw_ground, draw_sides, draw_sky, draw_wall
+from rtseg.data.synthetic.street import BUILDING, Street, draw_ground, draw_sides, draw_sky, draw_wall
 
 Draw = Callable[[Canvas, Street, RNG, float, float], None]
 
@@ -34,12 +34,7 @@ def _sign(*kinds: int) -> Draw:
 
 
 def _fence(kind: int) -> Draw:
-    def draw(canvas: Canvas, street: Street, rng: RNG, x: float, z: float) -> None:
-        height, turn = rng.uniform(1.5, 2), rng.uniform(-0.8, 0.8)
-        texture = materials.fence(rng, 12, height, street.scale(z), kind)
-        draw_wall(canvas, street, texture, FENCE, (x - 6, z - turn), (x + 6, z + turn), height)
-
-    return draw
+    return lambda canvas, street, rng, x, z: draw_fence(canvas, street, rng, x, z, kind, width=12)
 
 
 def _palace(canvas: Canvas, street: Street, rng: RNG, x: float, z: float) -> None:

@@ -21,12 +21,12 @@ def picture_section(run: Run) -> str:
     if run.picture is not None:
         step = int(run.picture.stem[5:])
         best = run.log.best
-        of = "the best validation" if best and step == best["step"] + 1 else f"the validation after {step} steps"
+        when = "at the best validation" if best and step == best["step"] + 1 else f"after {step} steps"
         image = _data_uri(run.picture, (960, 2400), 900_000)
         parts.append(
             '<div class="columns"><span>image</span><span>prediction</span><span>truth</span></div>'
-            f'<img class="validation" src="{image}" alt="Rows of image, prediction and truth from {of}">'
-            f'<p class="soft">Validation images at {of}; black in the truth is not labelled.</p>'
+            f'<img class="validation" src="{image}" alt="Rows of image, prediction and truth, {when}">'
+            f'<p class="soft">Validation images {when}; black in the truth is not labelled.</p>'
         )
     if run.overlays:
         count = min(_OVERLAYS, len(run.overlays))
