@@ -85,8 +85,8 @@ class Report:
         """Why the figures may not repeat: other work on the machine, drift, or a wide spread."""
         device = self.conditions["device"]
         found = []
-        if device.get("load_average", 0) > device.get("cores", 1) / 2:
-            found.append(f"other work ran on this machine: load average {device['load_average']} before the start")
+        if (busy := device.get("cores_busy_with_other_work", 0)) > 0.3:
+            found.append(f"other work kept {busy} cores of this machine busy before the start")
         for row in self.networks:
             for what, timing in (("class map", row.class_map), ("network", row.network)):
                 if abs(timing.drift) > 0.1:

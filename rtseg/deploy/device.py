@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,25 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     name = {"name": _cpu_name(), "cores": _cores(), "threads": torch.get_num_threads()}
     if device.type == "mps":
         return {**name, "name": f"{name['name']} (MPS)"}
-    load = {"load_average": round(os.getloadavg()[0], 2)} if hasattr(os, "getloadavg") else {}
-    return {**name, "instruction_set": torch.backends.cpu.get_cpu_capability(), **load}
+    return {**name, "instruction_set": torch.backends.cpu.get_cpu_capability(), **_other_work()}
+
+
+def _other_work() -> dict[str, float]:
+    """How many cores other processes keep busy while this one sleeps; empty where the system does not tell.
+
+    Not the load average: it remembers a minute, so a training just ended would cast doubt on the figures after it.
+    """
+    counters = Path("/proc/stat")
+    if not counters.is_file():
+        return {}
+
+    def busy() -> int:  # ticks of user, nice, system, irq, softirq and steal
+        fields = [int(field) for field in counters.read_text().split("\n", 1)[0].split()[1:9]]
+        return sum(fields) - fields[3] - fields[4]  # without idle and waiting for disks
+
+    seconds, before = 0.5, busy()
+    time.sleep(seconds)
+    return {"cores_busy_with_other_work": round((busy() - before) / os.sysconf("SC_CLK_TCK") / seconds, 2)}
 
 
 def _cpu_name() -> str:

@@ -144,7 +144,7 @@ def test_doubts_are_said(segmenter: Segmenter) -> None:
     drifting = Timing.of([10.0] * 10 + [20.0] * 10, batch_size=1, warmup_iterations=1)
     for load, timing, count in ((0, steady, 0), (99, steady, 1), (0, drifting, 1)):
         network = dataclasses.replace(report.networks[0], class_map=timing, network=steady)
-        conditions = {**report.conditions, "device": {"name": "x", "cores": 2, "load_average": load}}
+        conditions = {**report.conditions, "device": {"name": "x", "cores": 2, "cores_busy_with_other_work": load}}
         changed = dataclasses.replace(report, networks=(network,), conditions=conditions)
         assert len(changed.doubts()) == count
 
