@@ -53,7 +53,7 @@ lint: install ## style, types, and who imports whom
 	$(VENV)/bin/lint-imports
 
 test: install ## everything a change must pass
-	$(VENV)/bin/pytest $(ARGS)
+	$(VENV)/bin/pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: install ## the tests that take minutes
 	$(VENV)/bin/pytest -m slow $(ARGS)

@@ -8,6 +8,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import pytest
 import torch
 
+torch.set_num_threads(1)  # the tests run in two processes; more threads than cores are slower than one
+
 SHARED = Path(os.environ.get("RTSEG_SHARED", Path(__file__).parents[1] / ".." / "shared")).resolve()
 
 

@@ -1,1 +1,1 @@
-"""Files -> Sample: the data sets in their official layouts, a user's own folder, generated scenes, and the augmentations."""
+"""Files -> Sample: the data sets in their official layouts, a user's own folder, generated scenes, augmentation."""

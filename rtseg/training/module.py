@@ -198,10 +198,10 @@ class SegmentationModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         average = checkpoint.get("ema_state_dict", {})
-        if self.ema is not None and not average:
+        if bool(average) != (self.ema is not None):
+            kind, setting = ("with", "above 0, as it was,") if average else ("without", "to 0")
             raise UserError(
-                "the checkpoint was trained without a moving average: set model.ema_decay=0, "
+                f"the checkpoint was trained {kind} a moving average of its weights: set model.ema_decay {setting} "
                 "or start a new training from it with model.weights"
             )
-        if self.ema is not None:
-            checkpoint["state_dict"] |= {f"ema.module.{key}": value for key, value in average.items()}
+        checkpoint["state_dict"] |= {f"ema.module.{key}": value for key, value in average.items()}

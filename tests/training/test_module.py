@@ -136,6 +136,23 @@ def test_bad_labels_stop_with_their_file(tmp_path: Path, tiny_model: dict[str, A
         trainer(tmp_path / "run").fit(module(tiny_model), data(tmp_path, batch_size=2))
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_a_checkpoint_keeps_its_moving_average(
+    tmp_path: Path, tiny_camvid: Path, tiny_model: dict[str, Any], decay: float
+) -> None:
+    """Scoring the plain weights of a run whose average was scored would silently give another figure."""
+    run = trainer(tmp_path, max_steps=1)
+    run.fit(module(tiny_model, ema_decay=decay), data(tiny_camvid))
+    run.save_checkpoint(tmp_path / "x.ckpt")
+    with pytest.raises(UserError, match="ema_decay"):
+        trainer(tmp_path).validate(
+            module(tiny_model, ema_decay=0.9 - decay),
+            data(tiny_camvid),
+            ckpt_path=tmp_path / "x.ckpt",
+            weights_only=True,
+        )
+
+
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
 def test_refuses_bad_decay(decay: float) -> None:
     with pytest.raises(UserError, match="ema_decay"):
