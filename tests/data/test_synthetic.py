@@ -204,19 +204,29 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 def test_an_interrupted_drawing_leaves_no_folder_that_looks_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "data"
+    out, calls = tmp_path / "data", []
+
+    def interrupted(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
+        calls.append(size)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return draw_scene(rng, size)
+
     with monkeypatch.context() as patch:
-        patch.setattr("rtseg.data.synthetic.layouts.draw_scene", _interrupted)
+        patch.setattr("rtseg.data.synthetic.layouts.draw_scene", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            make_data("camvid", 4, out, size=SMALL)
+            make_data("camvid", 500, out, size=SMALL)
+    assert len(calls) < 400, "what was not begun is dropped"
     assert not out.exists()
     make_data("camvid", 2, out, n_val=1, size=SMALL)
     assert len(create_dataset("camvid", out, "train")) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def _interrupted(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
-    raise KeyboardInterrupt
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"data cannot be made"):
+        make_data("camvid", 1, tmp_path / "file" / "data", size=SMALL)
 
 
 @pytest.mark.parametrize(

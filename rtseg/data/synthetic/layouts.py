@@ -140,7 +140,8 @@ def make_data(
         the folder.
 
     Raises:
-        UserError: unknown layout, too few pictures, too small a size, or a folder with files in it.
+        UserError: unknown layout, too few pictures, too small a size, or a folder with files in it or
+            that cannot be made.
     """
     if layout not in _LAYOUTS:
         raise UnknownNameError(f"unknown layout '{layout}'.{suggest(layout, _LAYOUTS)}")
@@ -159,18 +160,26 @@ def make_data(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not empty; nothing is overwritten. Give a new folder, or remove this one")
 
-    pictures = list(plan.pictures({split: n if split == "train" else n_val for split in plan.splits}))
-    unfinished = out.with_name(out.name + ".unfinished")  # renamed at the end: a folder called `out` is complete
+    unfinished = out.with_name(f".{out.name}.unfinished")  # renamed at the end: a folder called `out` is complete
     shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be made ({error.strerror}); give a folder that you may write to") from error
 
     def draw(picture: _Picture) -> None:
         rng = np.random.default_rng([seed, _SPLITS.index(picture.split), picture.index])
         _write(picture, plan, rng, plan.size(rng) if size is None else size, unfinished)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and OpenCV compute outside Python's lock
-        done = pool.map(draw, pictures)
-        for _ in track(done, f"drawing {layout}", total=len(pictures), console=Console(stderr=True)):
+    pictures = list(plan.pictures({split: n if split == "train" else n_val for split in plan.splits}))
+    pool = ThreadPoolExecutor(os.cpu_count())  # NumPy and OpenCV work outside Python's lock
+    try:
+        for _ in track(pool.map(draw, pictures), f"drawing {layout}", len(pictures), console=Console(stderr=True)):
             pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if out.exists():
+        out.rmdir()
     unfinished.replace(out)
     return out
 

@@ -140,12 +140,12 @@ def _skin(rng: RNG) -> Array:
 
 def draw_pedestrian(canvas: Canvas, street: Street, rng: RNG, x: float, z: float) -> None:
     """A person on foot, standing or in mid step, in a jacket or a long coat."""
-    stretch, size = _either_way(rng) * rng.uniform(1.2, 1.45), rng.uniform(0.98, 1.12)
+    stretch, size = _either_way(rng) * rng.uniform(1.25, 1.5), rng.uniform(1.0, 1.12)
     spot = Spot(canvas, street, x, z, PEDESTRIAN, stretch, size)
     top, trousers, shoes, skin = any_paint(rng), any_paint(rng), any_paint(rng) * 0.5, _skin(rng)
     hair = materials.hsv(rng.uniform(10, 45), rng.uniform(0.1, 0.6), rng.uniform(0.08, 0.6))
-    step, swing = rng.uniform(0.08, 0.28), rng.uniform(0.1, 0.3)
-    hem, flare = (0.5, 0.3) if rng.random() < 0.4 else (0.8, 0.21)
+    step, swing = rng.uniform(0.08, 0.22), rng.uniform(0.08, 0.26)
+    hem, flare = (0.5, 0.3) if rng.random() < 0.5 else (0.8, 0.21)
     spot.shadow(0.45)
     for foot, light in ((-step, 0.8), (step, 1.0)):
         spot.draw(trousers * light, capsule((0.35 * foot, 0.85), (foot, 0.12), 0.24, 0.18))
@@ -217,7 +217,7 @@ def _thickness(street: Street, z: float, metres: float, share: float) -> float:
 
 def draw_lamp(canvas: Canvas, street: Street, rng: RNG, x: float, z: float) -> None:
     """A street lamp, with a globe on top or on an arm over the road; all of it is pole."""
-    width, height = _thickness(street, z, rng.uniform(0.22, 0.34), 0.052), rng.uniform(3.2, 6)
+    width, height = _thickness(street, z, rng.uniform(0.22, 0.34), 0.06), rng.uniform(3.2, 6)
     spot = _post(canvas, street, rng, x, z, height, width)
     glow = (1.0, 0.9, 0.6) if street.dusk > 0.2 else (0.8, 0.8, 0.78)
     if height > 4.5:
@@ -233,7 +233,7 @@ def draw_sign(canvas: Canvas, street: Street, rng: RNG, x: float, z: float, kind
     """On a post: a round sign (kind 0), warning triangle (1), arrow (2), direction board (3), traffic light (4)."""
     kind = int(rng.integers(5)) if kind is None else kind
     y, r = rng.uniform(2.1, 2.8), rng.uniform(0.55, 0.75)
-    _post(canvas, street, rng, x, z, y, _thickness(street, z, rng.uniform(0.16, 0.24), 0.047))
+    _post(canvas, street, rng, x, z, y, _thickness(street, z, rng.uniform(0.16, 0.24), 0.054))
     spot = Spot(canvas, street, x, z, SIGN)
     face = materials.usually(rng, materials.vivid, 0.7)
     ink = np.full(3, 0.12 if face.mean() > 0.6 else 0.93, np.float32)

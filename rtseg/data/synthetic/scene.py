@@ -18,7 +18,7 @@ _CAST = (
     (draw_fence, 0, 1, 5.0, 8.0, 2.6, "beside"),
     (draw_sign, 1, 2, 4.0, 7.0, 1.4, "beside"),
     (draw_bicyclist, 0, 1, 3.8, 6.0, 1.5, "road"),
-    (draw_pedestrian, 1, 2, 3.8, 7.0, 0.8, "anywhere"),
+    (draw_pedestrian, 1, 2, 3.8, 6.2, 0.8, "anywhere"),
     (draw_lamp, 1, 2, 4.0, 8.0, 0.5, "beside"),
     (draw_car, 1, 2, 5.0, 10.0, 2.2, "road"),
     (draw_tree, 0, 2, 6.0, 11.0, 1.5, "beside"),

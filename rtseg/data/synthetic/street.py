@@ -227,7 +227,7 @@ def _crown(canvas: Canvas, street: Street, rng: RNG, x: float, y: float, z: floa
 
 def draw_tree(canvas: Canvas, street: Street, rng: RNG, x: float, z: float) -> None:
     """A street tree: trunk and crown."""
-    half, height = rng.uniform(0.17, 0.27), rng.uniform(2.4, 3.4)
+    half, height = rng.uniform(0.22, 0.32), rng.uniform(2.4, 3.4)
     top = height + 1
     trunk = np.array([(x - half, 0, z), (x + half, 0, z), (x + 0.7 * half, top, z), (x - 0.7 * half, top, z)])
     bark = hsv(rng.uniform(15, 40), rng.uniform(0.2, 0.45), rng.uniform(0.2, 0.45))
