@@ -44,7 +44,8 @@ train-ade20k: install ## train on ADE20K; train-cityscapes, train-camvid likewis
 train-cityscapes: install ## train on Cityscapes
 train-camvid: install ## train on CamVid
 train-%:
-	$(RUN) fit --config configs/$(MODEL)_$*.yaml --model.attention=$(ATTN) $(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(ARGS)
+	$(RUN) fit --config configs/$(MODEL)_$*.yaml --model.attention=$(ATTN) $(if $(DATA_DIR),--data.root=$(DATA_DIR)) \
+		$(if $(filter camvid,$*),--trainer.precision=$(PRECISION)) $(ARGS)
 
 lint: install ## style, types, and who imports whom
 	$(VENV)/bin/ruff check .

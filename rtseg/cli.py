@@ -111,7 +111,7 @@ def make_data(
     output: Annotated[Path, typer.Option("-o", "--output", help="folder to make")],
     layout: Annotated[str, typer.Option(help="ade20k, cityscapes, camvid or imagenet")] = "camvid",
     number: Annotated[int, typer.Option("-n", "--number", help="training images")] = 200,
-    number_val: Annotated[int | None, typer.Option(help="validation images; default: an eighth, at least 8")] = None,
+    number_val: Annotated[int | None, typer.Option(help="validation images; default: an eighth, at least 10")] = None,
     size: Annotated[
         tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="default: the layout's own")
     ] = None,

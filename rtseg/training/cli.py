@@ -124,7 +124,9 @@ class RTSegCLI(LightningCLI):
                 kwargs["logger"] = [csv, TensorBoardLogger(output, name="", version="")]
             # ModelCheckpoint's own save_last writes only where there is a new best.
             last = ModelCheckpoint(output, filename="last", enable_version_counter=False)
-            own = [StopGracefully(output), LearningRateMonitor("step"), ThroughputMonitor(), PredictionPictures(), last]
+            own: list[Callback] = [StopGracefully(output), ThroughputMonitor(), PredictionPictures(), last]
+            if config.trainer.logger is not False:
+                own.append(LearningRateMonitor("step"))
             kwargs["callbacks"] = [*(self._get(self.config_init, "trainer").get("callbacks") or []), *own]
         elif self._command in ("validate", "test"):
             kwargs["logger"] = False

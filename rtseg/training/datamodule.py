@@ -53,7 +53,7 @@ class SegmentationData(L.LightningDataModule):
     Args:
         dataset: one of `rtseg.list_datasets()`.
         root: its folder (for `folder`, its YAML file).
-        batch_size: global batch of one optimizer step; devices share it.
+        batch_size: global batch of one training step; devices share it.
         crop_size: (height, width) of the training crops.
         num_workers: loader processes of each device process.
         scales: factors of the random scale, equally likely.

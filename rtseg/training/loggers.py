@@ -37,6 +37,6 @@ class ResumableCSVLogger(CSVLogger):
         file = Path(self.log_dir) / "metrics.csv"
         if self.resumed_step is None or not file.is_file():
             return []
-        with file.open(newline="") as lines:
-            rows = [row for row in csv.DictReader(lines) if int(row["step"]) < self.resumed_step]
+        whole_lines = file.read_text()[: file.read_text().rfind("\n") + 1]  # a killed run may have torn the last one
+        rows = [row for row in csv.DictReader(whole_lines.splitlines()) if int(row["step"]) < self.resumed_step]
         return [{key: value for key, value in row.items() if value != ""} for row in rows]

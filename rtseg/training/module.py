@@ -131,6 +131,8 @@ class SegmentationModule(L.LightningModule):
             )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
+        if self.trainer.max_steps == -1 and (self.trainer.max_epochs or -1) == -1:
+            raise UserError("the learning-rate schedule needs an end: set trainer.max_steps or trainer.max_epochs")
         steps = int(self.trainer.estimated_stepping_batches)
         optimizer, schedule = create_optimizer(
             self.segmenter, self.optim, total_steps=steps, batch_size=self.batch_size
@@ -141,8 +143,9 @@ class SegmentationModule(L.LightningModule):
         return self.normalize(image).contiguous(memory_format=self.memory_format)
 
     def training_step(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
-        # Drop path draws from (seed, step, process), so a resumed training needs no saved random state.
-        torch.manual_seed(sample_seed(self.seed, self.global_step, self.global_rank))
+        # Drop path draws from (seed, batch, process), so a resumed training needs no saved random state.
+        batches_so_far = self.trainer.fit_loop.total_batch_idx
+        torch.manual_seed(sample_seed(self.seed, batches_so_far, self.global_rank))
         main, aux = self._forward_train(self._prepare(batch.image))
         loss = segmentation_loss(main, aux, batch.mask, self.loss, ignore_index=self.segmenter.card.ignore_index)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
@@ -151,10 +154,10 @@ class SegmentationModule(L.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         if self.ema is not None:
-            self.ema.update(self.segmenter, step=self.global_step + 1)
+            self.ema.update(self.segmenter, step=self.global_step + 2)  # 0-based in this hook; timm takes 1 off
 
     def _evaluate(self, batch: Sample[Tensor], stage: str) -> Tensor:
-        logits = self.evaluated.eval().logits(self._prepare(batch.image[None])).float()
+        logits = self.evaluated.logits(self._prepare(batch.image[None])).float()
         # Stride 8 -> network input -> original size, the reference's two steps where evaluation resizes.
         logits = upsample_to(logits, (batch.image.shape[1], batch.image.shape[2]))
         if logits.shape[-2:] != batch.mask.shape:
@@ -168,10 +171,17 @@ class SegmentationModule(L.LightningModule):
     def _log_scores(self, stage: str) -> None:
         counts = self.confusion.compute()
         names = self.segmenter.card.class_names or [str(k) for k in range(len(counts))]
-        self.log(f"{stage}/miou", mean_iou(counts).float(), prog_bar=True)
-        self.log(f"{stage}/accuracy", pixel_accuracy(counts).float())
-        self.log_dict({f"{stage}/iou_{name}": value for name, value in zip(names, iou(counts).float(), strict=True)})
+        self.log(f"{stage}/miou", mean_iou(counts).float(), prog_bar=True, sync_dist=True)
+        self.log(f"{stage}/accuracy", pixel_accuracy(counts).float(), sync_dist=True)
+        by_class = {f"{stage}/iou_{name}": value for name, value in zip(names, iou(counts).float(), strict=True)}
+        self.log_dict(by_class, sync_dist=True)
         self.confusion.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        self.evaluated.eval()
+
+    def on_test_epoch_start(self) -> None:
+        self.evaluated.eval()
 
     def validation_step(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
         return self._evaluate(batch, "val")
@@ -197,6 +207,12 @@ class SegmentationModule(L.LightningModule):
             checkpoint["ema_state_dict"] = {key.removeprefix("ema.module."): value for key, value in average.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        theirs, ours = checkpoint.get("model_card", {}).get("num_classes"), self.segmenter.card.num_classes
+        if theirs != ours:
+            raise UserError(
+                f"the checkpoint has {theirs} classes, the data set {ours}: give the data set that it was trained on "
+                "(data.dataset, data.root), or start a new training from it with model.weights"
+            )
         average = checkpoint.get("ema_state_dict", {})
         if bool(average) != (self.ema is not None):
             kind, setting = ("with", "above 0, as it was,") if average else ("without", "to 0")

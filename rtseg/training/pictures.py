@@ -17,7 +17,7 @@ WIDTH = 320  # of each picture in the grid, pixels
 
 
 class PredictionPictures(Callback):
-    """Writes a grid, one row an image: image, prediction, truth; to TensorBoard and as `pictures/step_<step>.png` in
+    """Writes a grid, one row an image: image, prediction, truth; to TensorBoard and as `pictures/step_<step>.jpg` in
     the run's folder.
 
     Args:

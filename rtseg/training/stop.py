@@ -28,7 +28,7 @@ class StopGracefully(Callback):
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
-        print("\nStopping after this step (again to stop at once) ...", flush=True)
+        print("\nStopping after this training step or validation (again to stop at once) ...", flush=True)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
@@ -40,6 +40,10 @@ class StopGracefully(Callback):
                     flush=True,
                 )
             raise KeyboardInterrupt
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._restore()
+        trainer.save_checkpoint(self.checkpoint)  # the steps after the last validation count too
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._restore()

@@ -36,7 +36,8 @@ class ThroughputMonitor(Callback):
         if self._counts:
             self._worked += time.perf_counter() - self._started
             self._images += len(batch.image) * trainer.world_size
-            if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+            if every and trainer.global_step % every == 0:
                 total = self._waited + self._worked
                 pl_module.log_dict(
                     {"speed/train_images_per_s": self._images / total, "speed/data_wait": self._waited / total}
