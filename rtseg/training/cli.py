@@ -176,8 +176,16 @@ def _check_model(asked: Namespace, checkpoint: dict[str, Any]) -> None:
 
 
 def _check_output(output: Path, ckpt_path: str | None) -> None:
-    resumes = ckpt_path is not None and Path(ckpt_path).resolve().parent == output.resolve()
-    if resumes or not output.is_dir():
+    if not output.is_dir():
+        return
+    if ckpt_path is not None and Path(ckpt_path).resolve().parent == output.resolve():
+        asked, last = _read_header(ckpt_path), output / "last.ckpt"
+        newest = _read_header(str(last)) if last.is_file() else asked
+        if asked and newest and newest["global_step"] > asked["global_step"]:
+            raise UserError(
+                f"going on from {ckpt_path} in its own folder would overwrite the later steps in {last}: "
+                "go on from that one, or choose another --output"
+            )
         return
     results = sorted(p.name for p in output.iterdir() if p.suffix in (".ckpt", ".csv"))
     if results:

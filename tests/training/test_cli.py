@@ -80,6 +80,14 @@ def test_fit_validate_resume(tmp_path: Path, fit: list[str], capsys: pytest.Capt
         row["val/miou"] for row in log if row["val/miou"]
     ]
 
+    first = torch.load(output / "last.ckpt", weights_only=True)
+    torch.save({**first, "global_step": 4}, output / "older.ckpt")
+    assert run("fit", *more[:-1], f"--ckpt_path={output / 'older.ckpt'}", f"--output={output}") == 2
+    assert "later steps" in capsys.readouterr().err
+    classes = [flag for flag in fit if "data.dataset" not in flag] + ["--data.dataset=cityscapes"]
+    assert run("validate", *classes, f"--ckpt_path={output / 'best.ckpt'}") == 2
+    assert "11 classes, the data set 19" in capsys.readouterr().err
+
     assert run("validate", *fit, "--model.attention=sa", f"--ckpt_path={output / 'best.ckpt'}") == 2
     assert "set --model.attention=gfa+ca" in capsys.readouterr().err
     other = [flag.replace("cross_size=2", "cross_size=3") for flag in fit]
