@@ -3,12 +3,9 @@
 Each imports what it needs when it runs.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else albumentations asks a registry for its newest version
 
 import typer
 from rich.console import Console
@@ -25,11 +22,6 @@ app = typer.Typer(
 )
 
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")]
-
-
-def _refuse_results(folder: Path, overwrite: bool) -> None:
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise UserError(f"'{folder}' exists and is not empty; choose another -o, or say --overwrite")
 
 
 @app.command()
@@ -94,8 +86,10 @@ def convert(
     """Turn PaddleSeg's published RTFormer weights into a folder that rtseg loads; Paddle is not needed."""
     from rtseg.data.dataset import label_space
     from rtseg.models.paddle import convert as convert_weights
+    from rtseg.output import check_empty
 
-    _refuse_results(output, overwrite)
+    if not overwrite:
+        check_empty(output, "give another folder, or --overwrite to replace the network in it")
     labels = label_space(dataset)
     segmenter = convert_weights(
         weights, model, dataset, class_names=labels.names, palette=labels.palette, ids=labels.ids

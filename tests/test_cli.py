@@ -75,6 +75,20 @@ def test_benchmark_ends_with_json(trained: Path, tmp_path: Path, capsys: pytest.
     assert last["networks"][0]["class_map"]["fps"] > 0
 
 
+@pytest.mark.parametrize("command", ["predict", "benchmark", "convert", "make-data"])
+def test_a_file_in_the_way_of_the_output_is_named(
+    command: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    arguments = {"predict": (trained, file, "--device", "cpu"), "benchmark": (trained,), "convert": (file,)}
+    for output in (file / "out" / "x", file):
+        if command == "predict" or output != file:
+            assert run(command, *arguments.get(command, ()), "-o", output) == 2
+            assert f"'{file}' is a file; give another folder" in capsys.readouterr().err
+    assert Image.open(file).size == (8, 8)
+
+
 def test_make_data_and_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("make-data", "--layout", "camvid", "-n", "2", "--number-val", "1", "--size", "96", "128", "-o")
     assert run(*arguments, tmp_path / "d") == 0

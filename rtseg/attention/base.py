@@ -81,9 +81,6 @@ class AttentionSpec:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def __str__(self) -> str:
-        return ":".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
-
 
 def parse_branch(text: str) -> AttentionSpec:
     """The choice for one branch.
@@ -132,6 +129,22 @@ def parse_attention(text: str) -> tuple[AttentionSpec, AttentionSpec]:
     return low, high
 
 
+def resolve_attention(text: str) -> tuple[AttentionSpec, AttentionSpec]:
+    """`parse_attention` with every option's value in it, also where the text leaves it to the branch's default.
+
+    So two texts for the same network give the same answer.
+    """
+    low, high = parse_attention(text)
+    return _complete(low, "low"), _complete(high, "high")
+
+
+def _complete(spec: AttentionSpec, branch: Branch) -> AttentionSpec:
+    mechanism = _ATTENTIONS.get(spec.name)
+    parameters = inspect.signature(mechanism.cls).parameters
+    own = {key: parameters[key].default for key in mechanism.options()}
+    return AttentionSpec(spec.name, {**own, **mechanism.defaults[branch], **spec.options})
+
+
 def create_attention(
     spec: str | AttentionSpec,
     in_channels: int,
@@ -159,7 +172,7 @@ def create_attention(
         raise UserError(f"attention '{spec.name}' reads the low-resolution branch: it can stand only in the high one")
     if mechanism.needs_context and context_channels is None:
         raise UserError(f"attention '{spec.name}' reads another feature map: pass its channels as context_channels")
-    options = {**mechanism.defaults[branch], **spec.options}
+    options = _complete(spec, branch).options
     return mechanism.cls(in_channels, out_channels, stride=stride, context_channels=context_channels, **options)
 
 

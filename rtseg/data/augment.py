@@ -19,6 +19,7 @@ import torch
 from rtseg.data.dataset import IGNORE, Sample
 from rtseg.errors import UserError
 
+EVAL_MULTIPLE = 32  # of both sides of an image that the evaluation resizes
 PAD = 127  # grey level around small images; the reference's 127.5 cast to uint8
 HUE_STEPS = 256  # PIL's hue circle
 Factors = tuple[tuple[str, float], ...]
@@ -163,17 +164,14 @@ class EvalTransform:
 
     Args:
         resize: None feeds the image as it is (CamVid, Cityscapes). (short, long) scales it in proportion by
-            min(long / long side, short / short side); ADE20K's is (512, 2048).
-        multiple_of: then both sides are rounded up to a multiple of this, by stretching.
+            min(long / long side, short / short side), then stretches both sides up to a multiple of 32; ADE20K's is
+            (512, 2048).
     """
 
-    def __init__(self, resize: tuple[int, int] | None = None, multiple_of: int = 32) -> None:
+    def __init__(self, resize: tuple[int, int] | None = None) -> None:
         if resize is not None and (len(resize) != 2 or min(resize) < 1 or resize[0] > resize[1]):
             raise UserError(f"resize is (short side, long side) or null, not {resize}; ADE20K's is [512, 2048]")
-        if multiple_of < 1:
-            raise UserError(f"multiple_of is at least 1, not {multiple_of}; 1 switches the rounding off")
         self.resize = resize
-        self.multiple_of = multiple_of
 
     def __call__(self, sample: Sample[np.ndarray]) -> Sample[torch.Tensor]:
         """Image HWC uint8, mask HW uint8 -> image 3HW uint8 at the evaluation size, mask HW int64 at its own."""
@@ -189,7 +187,7 @@ class EvalTransform:
             return size
         scale = min(self.resize[1] / max(size), self.resize[0] / min(size))
         scaled = (int(side * scale + 0.5) for side in size)
-        height, width = (max(1, math.ceil(side / self.multiple_of)) * self.multiple_of for side in scaled)
+        height, width = (max(1, math.ceil(side / EVAL_MULTIPLE)) * EVAL_MULTIPLE for side in scaled)
         return height, width
 
 

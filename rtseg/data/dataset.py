@@ -3,8 +3,9 @@
 A data set is a function (root, split) that finds the pairs and says how label files are written; it is found by name.
 """
 
+import colorsys
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from rtseg.data.files import IMAGE_SUFFIXES, find_files, read_image, read_mask  # noqa: F401  (deploy/predictor.py)
+from rtseg.data.files import read_image, read_mask
 from rtseg.errors import UserError
 from rtseg.registry import Registry, suggest
 
@@ -51,6 +52,17 @@ class LabelSpace:
         if not len(self.names) == len(self.palette) == len(self.ids):
             counts = f"{len(self.names)} names, {len(self.palette)} colours, {len(self.ids)} ids"
             raise UserError(f"each class needs one name, one colour and one id; got {counts}")
+
+
+def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
+    """Colours (RGB) for classes that have none: hues a golden angle apart, so neighbours differ and none repeats."""
+    golden = (5**0.5 - 1) / 2
+
+    def color(k: int) -> tuple[int, int, int]:
+        r, g, b = colorsys.hsv_to_rgb(k * golden % 1, 0.55 + 0.35 * (k % 2), 0.95 - 0.3 * (k // 2 % 2))
+        return round(255 * r), round(255 * g), round(255 * b)
+
+    return tuple(color(k) for k in range(num_classes))
 
 
 class MaskDecoder(Protocol):
@@ -113,9 +125,6 @@ class SegmentationDataset(Dataset[Sample[np.ndarray]]):
 
     def __len__(self) -> int:
         return len(self.pairs)
-
-    def __iter__(self) -> Iterator[Sample[np.ndarray]]:
-        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> Sample[np.ndarray]:
         image_path, mask_path = self.pairs[index]

@@ -4,7 +4,6 @@ Image and mask belong together when they have the same name below their folders,
 stand for the same text: `images/*_image.jpg` with `masks/*_label.png`.
 """
 
-import colorsys
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from rtseg.data.dataset import (
     MaskDecoder,
     SegmentationDataset,
     check_split,
+    default_palette,
     register_dataset,
     tally,
 )
@@ -201,7 +201,7 @@ def _color_masks(value: Any, names: list[str]) -> tuple[MaskDecoder, tuple[int, 
 def _palette(value: Any, names: list[str], colors: dict[str, Color]) -> tuple[Color, ...]:
     """The colours of drawings: `palette`, a list or by class; else those of the masks; else well spread hues."""
     if value is None:
-        return tuple(colors.get(name, _spread(k)) for k, name in enumerate(names))
+        return tuple(map(colors.get, names, default_palette(len(names))))
     if isinstance(value, dict):
         _complete("palette", names, [_class(name, names, "palette") for name in value])
         value = [value[name] for name in names]
@@ -210,12 +210,6 @@ def _palette(value: Any, names: list[str], colors: dict[str, Color]) -> tuple[Co
             f"`palette` is a list of {len(names)} colours or {{class: colour}} for all classes, not {value!r}"
         )
     return tuple(_color(color, "`palette`") for color in value)
-
-
-def _spread(k: int) -> Color:
-    """Hues a golden angle apart, so neighbours differ and none repeats; brightness changes too."""
-    r, g, b = colorsys.hsv_to_rgb(k * 0.618034 % 1, (0.85, 0.55)[k // 2 % 2], (0.95, 0.7)[k % 2])
-    return round(255 * r), round(255 * g), round(255 * b)
 
 
 def _class(name: Any, names: list[str], where: str) -> int:

@@ -31,6 +31,7 @@ from rtseg.deploy.timing import Step, Timing, measure, measure_together
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.models.segmenter import Segmenter
+from rtseg.output import make_folder
 
 __all__ = ["Candidate", "NetworkReport", "Report", "Timing", "benchmark", "count_macs", "measure", "run_benchmark"]
 
@@ -299,14 +300,13 @@ def run_benchmark(
         checkpoints: whatever `Segmenter.from_pretrained` takes.
         model, attentions: networks by name, one for each attention; rtformer_slim with gfa+ca where nothing is named.
         num_classes: of the networks by name.
-        output: a file for the JSON; must not exist.
+        output: a file for the JSON; must not exist, its folder is made.
         image: a picture to run on, instead of the drawn texture.
 
     Raises:
-        UserError: see `benchmark`, `Segmenter.from_pretrained` and `create_model`; or `output` exists.
+        UserError: see `benchmark`, `Segmenter.from_pretrained` and `create_model`; or `output` exists or cannot be
+            written.
     """
-    if output is not None and output.exists():
-        raise UserError(f"'{output}' exists; give another name for the result, or remove it")
     device_found = choose_device(device)
     candidates = [
         Candidate(segmenter, weights_hash(segmenter)) for segmenter in map(Segmenter.from_pretrained, checkpoints)
@@ -314,6 +314,10 @@ def run_benchmark(
     if model or attentions or not checkpoints:
         for attention in attentions or ("gfa+ca",):
             candidates.append(Candidate(create_model(model or "rtformer_slim", num_classes, attention=attention)))
+    if output is not None:  # before the minutes that it takes to measure
+        make_folder(output.parent)
+        if output.exists():
+            raise UserError(f"'{output}' exists; give another name for the result, or remove it")
     with Console(stderr=True).status(f"timing {len(candidates)} network(s) on {device_found}"):
         report = benchmark(
             candidates,
@@ -328,7 +332,6 @@ def run_benchmark(
     console = Console(width=None if Console().is_terminal else 150)
     console.print(report.table())
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(report.to_json() + "\n")
     print(report.to_json())
     return report

@@ -1,6 +1,5 @@
-"""Class maps as colours: alone, over the picture, and the legend that names them."""
+"""Class maps as colours, alone and over the picture."""
 
-import colorsys
 from collections.abc import Sequence
 
 import cv2
@@ -10,17 +9,6 @@ from rtseg.errors import UserError
 
 Palette = Sequence[tuple[int, int, int]]
 IGNORED = 255  # drawn black, and left transparent in an overlay
-
-
-def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
-    """Colours (RGB) for classes that have none: neighbours in number are far apart in hue."""
-    golden = (5**0.5 - 1) / 2
-
-    def color(k: int) -> tuple[int, int, int]:
-        r, g, b = colorsys.hsv_to_rgb(k * golden % 1, 0.55 + 0.35 * (k % 2), 0.95 - 0.3 * (k // 2 % 2))
-        return round(255 * r), round(255 * g), round(255 * b)
-
-    return tuple(color(k) for k in range(num_classes))
 
 
 def colorize(class_map: np.ndarray, palette: Palette) -> np.ndarray:
@@ -64,26 +52,3 @@ def overlay(image: np.ndarray, class_map: np.ndarray, palette: Palette, alpha: f
         raise UserError(f"alpha={alpha} is outside 0 (picture alone) to 1 (colours alone)")
     mixed = cv2.addWeighted(image, 1 - alpha, colorize(class_map, palette), alpha, 0)
     return np.where((class_map == IGNORED)[..., None], image, mixed)
-
-
-def legend(
-    names: Sequence[str], palette: Palette, *, columns: int = 4, cell_size: tuple[int, int] = (24, 180)
-) -> np.ndarray:
-    """A white picture of all classes, each a swatch and its name, filled row by row.
-
-    Args:
-        cell_size: (height, width) of one class, in pixels.
-
-    Returns:
-        (rows * height, columns * width, 3) uint8 RGB.
-    """
-    height, width = cell_size
-    columns = max(1, min(columns, len(names)))
-    picture = np.full((-(-len(names) // columns) * height, columns * width, 3), 255, np.uint8)
-    for k, (name, color) in enumerate(zip(names, palette, strict=True)):
-        top, left = k // columns * height, k % columns * width
-        picture[top + 4 : top + height - 4, left + 4 : left + height + 4] = color
-        text = picture[top : top + height, left + height + 10 : left + width]
-        cell = text.copy()  # a picture of its own, so that a long name ends with its cell
-        text[:] = cv2.putText(cell, name, (0, height - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-    return picture

@@ -12,12 +12,14 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
+from rtseg.data.dataset import default_palette
 from rtseg.data.files import IMAGE_SUFFIXES, find_files, read_image
 from rtseg.deploy.device import choose_device
 from rtseg.deploy.fuse import deploy
-from rtseg.deploy.overlay import default_palette, overlay
+from rtseg.deploy.overlay import overlay
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
+from rtseg.output import check_empty, make_folder
 
 
 class Predictor:
@@ -133,16 +135,13 @@ def predict_files(
         The pictures that failed, with the reason; empty when all went well.
 
     Raises:
-        UserError: a source without pictures, or `out_dir` holds something and `overwrite` is off.
+        UserError: a source without pictures; `out_dir` cannot be written to, or holds something and `overwrite` is off.
     """
     out_dir = Path(out_dir).expanduser()
-    if out_dir.exists() and not out_dir.is_dir():
-        raise UserError(f"the output '{out_dir}' is a file; give a folder")
-    if not overwrite and out_dir.is_dir() and any(out_dir.iterdir()):
-        raise UserError(
-            f"the output folder '{out_dir}' is not empty; give another, or --overwrite to replace results in it"
-        )
+    if not overwrite:
+        check_empty(out_dir, "give another folder, or --overwrite to replace results in it")
     names = _output_names([found for source in sources for found in _expand(str(source), out_dir)])
+    make_folder(out_dir)
     failed: dict[Path, str] = {}
     console = Console(stderr=True)
     for path, name in track(names.items(), description="predict", console=console):
@@ -198,7 +197,7 @@ def _output_names(found: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
 
 def _write(path: Path, pixels: np.ndarray) -> None:
     """Grey or BGR, written aside and renamed, so that a run that is broken off leaves no half picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     aside = path.with_name(f".{path.name}")
     aside.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
     aside.replace(path)

@@ -9,6 +9,7 @@ of two rounds sizes up.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch.nn.functional as F
 from timm.layers import DropPath
@@ -102,7 +103,13 @@ class RTFormer(Backbone):
     """
 
     def __init__(
-        self, *, attention: str, base_channels: int, cross_size: int, injection: Sequence[bool], drop_path: float
+        self,
+        *,
+        attention: str,
+        base_channels: int,
+        cross_size: int,
+        injection: Sequence[bool] = (True, False),
+        drop_path: float = 0.1,
     ) -> None:
         super().__init__()
         if not 0 <= drop_path < 1:
@@ -141,39 +148,6 @@ class RTFormer(Backbone):
         return {"high": high, "low": low, "aux": x3_high}
 
 
-@register_backbone("rtformer_slim")
-def rtformer_slim(
-    *,
-    attention: str,
-    base_channels: int = 32,
-    cross_size: int = 8,
-    injection: Sequence[bool] = (True, False),
-    drop_path: float = 0.1,
-) -> RTFormer:
-    """RTFormer-Slim; the defaults are the authors' ADE20K variant."""
-    return RTFormer(
-        attention=attention,
-        base_channels=base_channels,
-        cross_size=cross_size,
-        injection=injection,
-        drop_path=drop_path,
-    )
-
-
-@register_backbone("rtformer_base")
-def rtformer_base(
-    *,
-    attention: str,
-    base_channels: int = 64,
-    cross_size: int = 12,
-    injection: Sequence[bool] = (True, False),
-    drop_path: float = 0.1,
-) -> RTFormer:
-    """RTFormer-Base; the defaults are the authors' ADE20K variant."""
-    return RTFormer(
-        attention=attention,
-        base_channels=base_channels,
-        cross_size=cross_size,
-        injection=injection,
-        drop_path=drop_path,
-    )
+# The defaults are the authors' ADE20K variants.
+register_backbone("rtformer_slim")(partial(RTFormer, base_channels=32, cross_size=8))
+register_backbone("rtformer_base")(partial(RTFormer, base_channels=64, cross_size=12))

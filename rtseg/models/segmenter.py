@@ -15,13 +15,14 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from rtseg.attention.base import Attention
+from rtseg.attention.base import Attention, resolve_attention
 from rtseg.errors import UserError
 from rtseg.layers.conv import init_convolutions, spatial_size, upsample_to
 from rtseg.models.backbone import Backbone, backbone_options, check_options, create_backbone
 from rtseg.models.heads import ConvHead, DualResolutionHead
 from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import CARD_FILE, WEIGHTS_FILE, read_weights
+from rtseg.output import make_folder
 
 HEAD_OPTIONS: dict[str, Any] = {"head_channels": None, "spp_channels": 128}
 
@@ -112,11 +113,14 @@ class Segmenter(
 
         Args:
             hub: of `PyTorchModelHubMixin.save_pretrained`, e.g. push_to_hub.
+
+        Raises:
+            UserError: the folder or its parent is a file or cannot be written to.
         """
         target = Path(save_directory)
-        if target.exists() and not target.is_dir():
-            raise UserError(f"'{target}' is a file: give the name of a folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
+        if target.exists():
+            make_folder(target)
         with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
             written = Path(aside, target.name)
             url = super().save_pretrained(written, **hub)
@@ -209,3 +213,23 @@ def create_model(name: str, num_classes: int, *, attention: str = "gfa+ca", **op
 def describe(segmenter: Segmenter, **changes: Any) -> None:
     """Writes into the card what is learnt after the segmenter was built: class names, palette, data set, input size."""
     segmenter.card = replace(segmenter.card, **changes)
+
+
+def differences(card: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]:
+    """In what the networks of two cards differ, however it is spelled ("sa" is "sa+sa"): what -> (first, second).
+
+    Raises:
+        UserError: a card names an unknown model or attention.
+    """
+
+    if card.model != other.model:
+        return {"model": (card.model, other.model)}
+    result: dict[str, tuple[Any, Any]] = {}
+    if resolve_attention(card.attention) != resolve_attention(other.attention):
+        result["attention"] = (card.attention, other.attention)
+    defaults = {**backbone_options(card.model), **HEAD_OPTIONS}
+    first, second = {**defaults, **card.options}, {**defaults, **other.options}
+    keys = [key for key in first if first[key] != second[key]]
+    if keys:
+        result["options"] = ({key: first[key] for key in keys}, {key: second[key] for key in keys})
+    return result

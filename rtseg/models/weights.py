@@ -79,8 +79,11 @@ def _read_checkpoint(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file of another kind raises anything, as its bytes decide
-        reason = str(error).splitlines()[0][:200] if str(error) else "it is empty"
-        raise UserError(f"'{path}' is damaged or no rtseg checkpoint: {reason}") from None
+        size = path.stat().st_size
+        what = "damaged or no rtseg checkpoint" if size else "empty"
+        raise UserError(
+            f"'{path}' is {what} ({size} bytes): copy it again, or give another checkpoint of that training"
+        ) from error
     if not isinstance(checkpoint, dict) or "model_card" not in checkpoint or "state_dict" not in checkpoint:
         keys = ", ".join(map(str, list(checkpoint)[:6])) if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise UserError(f"'{path}' was not written by an rtseg training: it holds no model card (found: {keys})")

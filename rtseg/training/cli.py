@@ -3,24 +3,25 @@
 LightningCLI, with a run folder that is never overwritten and errors that say what to do.
 """
 
-import os
 import re
 import sys
+import warnings
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-
 import torch
 from jsonargparse import ArgumentParser, Namespace
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins import CheckpointIO
 from rich.console import Console
 from rich.table import Table
 
 from rtseg.errors import UserError
+from rtseg.output import make_folder
+from rtseg.training.checkpoint import AtomicCheckpointIO, check_model, read_header
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.fps_monitor import FPSMonitor
 from rtseg.training.loggers import ResumableCSVLogger
@@ -28,6 +29,15 @@ from rtseg.training.module import SegmentationModule
 from rtseg.training.pictures import PredictionPictures
 from rtseg.training.stop import StopGracefully
 from rtseg.training.throughput import ThroughputMonitor
+
+# Lightning's warnings that are wrong or void here, and would hide a true one.
+_VOID_WARNINGS = (
+    "Checkpoint directory .* exists and is not empty",  # _check_output has decided on that
+    "Found .* in eval mode",  # the moving average, which is not trained
+    "Precision .* is not supported by the model summary",
+    ".*isinstance.treespec, LeafSpec.* is deprecated",
+)
+_VOID_WHERE_NOTHING_IS_TRAINED = ("The dirpath has changed", ".*callbacks used to create the checkpoint need to be")
 
 
 class _Parser(LightningArgumentParser):
@@ -63,7 +73,7 @@ class RTSegCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
             "--output",
-            type=str,
+            type=str | None,
             default=None,
             help="folder of the run: logs, checkpoints, pictures (default: runs/<name of the first config>)",
         )
@@ -73,22 +83,25 @@ class RTSegCLI(LightningCLI):
             {
                 "checkpoint.monitor": "val/miou", "checkpoint.mode": "max", "checkpoint.filename": "best",
                 "checkpoint.enable_version_counter": False,
+                # BatchNorm over one device's few images would make results depend on the number of devices.
+                "trainer.sync_batchnorm": torch.cuda.is_available(),
             }
         )  # fmt: skip
+        parser.link_arguments("output", "checkpoint.dirpath")
         parser.link_arguments("data.batch_size", "model.batch_size")
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning would silently replace the asked model by the checkpoint's; `_check_model` refuses instead."""
+        """Lightning would silently replace the asked model by the checkpoint's; `check_model` refuses instead."""
 
     def before_instantiate_classes(self) -> None:
         command = self.config.get("subcommand")
         config: Namespace = self.config[command] if command else self.config
-        checkpoint = _read_header(config.get("ckpt_path"))
+        checkpoint = read_header(config.get("ckpt_path"))
         if checkpoint is not None:
-            _check_model(config.model, checkpoint)
+            check_model(config.model, checkpoint)
         elif command in ("validate", "test") and config.model.weights is None:
             raise UserError(
                 f"rtseg {command} needs trained weights: give --ckpt_path runs/.../best.ckpt, or --model.weights"
@@ -96,20 +109,15 @@ class RTSegCLI(LightningCLI):
         if command in ("validate", "test"):
             config.verbose = False  # main prints a table of its own
             self.save_config_callback = None
-        # BatchNorm over one device's few images would make results depend on the number of devices. CPU tensors have no
-        # synchronised BatchNorm in PyTorch.
-        config.trainer.sync_batchnorm |= torch.cuda.is_available() and config.trainer.accelerator in (
-            "auto",
-            "gpu",
-            "cuda",
-        )
-        config.checkpoint.dirpath = None
+        if config.trainer.accelerator == "cpu":
+            config.trainer.sync_batchnorm = False  # PyTorch has none for CPU tensors
         if command == "fit":
             output = Path(config.output or Path("runs") / _run_name(config))
             if config.trainer.fast_dev_run:
                 config.checkpoint.save_top_k = 0
             else:
                 _check_output(output, config.get("ckpt_path"))
+                make_folder(output)
             config.output = str(output)
             config.trainer.default_root_dir = str(output)
             config.checkpoint.dirpath = str(output)
@@ -117,6 +125,10 @@ class RTSegCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         config = self.config[self._command] if self._command else self.config
+        trainer = self._get(self.config_init, "trainer")
+        callbacks, plugins = _listed(trainer.callbacks), _listed(trainer.plugins)
+        if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks.append(RichProgressBar(leave=True))
         if self._command == "fit" and not config.trainer.fast_dev_run:
             output = config.output
             if config.trainer.logger in (None, True):
@@ -124,13 +136,18 @@ class RTSegCLI(LightningCLI):
                 kwargs["logger"] = [csv, TensorBoardLogger(output, name="", version="")]
             # ModelCheckpoint's own save_last writes only where there is a new best.
             last = ModelCheckpoint(output, filename="last", enable_version_counter=False)
-            own: list[Callback] = [StopGracefully(output), ThroughputMonitor(), PredictionPictures(), last]
+            callbacks += [StopGracefully(output), ThroughputMonitor(), PredictionPictures(), last]
             if config.trainer.logger is not False:
-                own.append(LearningRateMonitor("step"))
-            kwargs["callbacks"] = [*(self._get(self.config_init, "trainer").get("callbacks") or []), *own]
+                callbacks.append(LearningRateMonitor("step"))
+            if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+                kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         elif self._command in ("validate", "test"):
             kwargs["logger"] = False
-        return super().instantiate_trainer(**kwargs)
+        return super().instantiate_trainer(**kwargs, callbacks=callbacks)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _run_name(config: Namespace) -> str:
@@ -138,49 +155,12 @@ def _run_name(config: Namespace) -> str:
     return Path(str(files[0])).stem if files else f"{config.model.name}_{config.data.dataset}"
 
 
-def _read_header(path: str | None) -> dict[str, Any] | None:
-    """What a checkpoint says of its model and its step, or None where no file is named ("best", "last" are
-    Lightning's own words).
-    """
-    if path is None or path in ("best", "last", "hpc", "registry"):
-        return None
-    if not Path(path).is_file():
-        folder = Path(path).parent
-        found = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) if folder.is_dir() else f"no folder '{folder}'"
-        raise UserError(f"--ckpt_path={path} does not exist; found: {found or 'nothing'}")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return {key: checkpoint[key] for key in ("global_step", "model_card")}
-    except Exception as error:  # torch raises half a dozen kinds for a damaged file
-        reason = str(error).splitlines()[0][:160]
-        raise UserError(
-            f"--ckpt_path={path} is damaged or was not written by an rtseg training ({reason}). "
-            "Weights alone go in as --model.weights"
-        ) from None
-
-
-def _check_model(asked: Namespace, checkpoint: dict[str, Any]) -> None:
-    card = checkpoint["model_card"]
-    for key, of_card in (("name", "model"), ("attention", "attention")):
-        if asked[key] != card[of_card]:
-            raise UserError(
-                f"model.{key}={asked[key]} differs from the checkpoint's {card[of_card]}; "
-                "a checkpoint keeps its own model: "
-                f"set --model.{key}={card[of_card]}, or start a new training from its weights with --model.weights"
-            )
-    options = dict(asked.options or {})
-    if options != dict(card["options"]):
-        raise UserError(
-            f"model.options={options} differs from the checkpoint's {card['options']}; give the same options"
-        )
-
-
 def _check_output(output: Path, ckpt_path: str | None) -> None:
     if not output.is_dir():
         return
     if ckpt_path is not None and Path(ckpt_path).resolve().parent == output.resolve():
-        asked, last = _read_header(ckpt_path), output / "last.ckpt"
-        newest = _read_header(str(last)) if last.is_file() else asked
+        asked, last = read_header(ckpt_path), output / "last.ckpt"
+        newest = read_header(str(last)) if last.is_file() else asked
         if asked and newest and newest["global_step"] > asked["global_step"]:
             raise UserError(
                 f"going on from {ckpt_path} in its own folder would overwrite the later steps in {last}: "
@@ -209,19 +189,20 @@ def _print_scores(console: Console, scores: dict[str, float], stage: str) -> Non
 
 def main(args: list[str]) -> None:
     """Runs `fit`, `validate` or `test` with the rest of the command line."""
+    command = args[0] if args else ""
+    for message in _VOID_WARNINGS + _VOID_WHERE_NOTHING_IS_TRAINED * (command in ("validate", "test")):
+        warnings.filterwarnings("ignore", message)
     torch.set_float32_matmul_precision("high")
     sys.argv[1:] = args  # LightningCLI warns when it is given arguments beside those of the command line
-    callbacks: list[Callback] = [RichProgressBar(leave=True)]
     cli = RTSegCLI(
         SegmentationModule,
         SegmentationData,
         parser_class=_Parser,
         seed_everything_default=0,
-        trainer_defaults={"callbacks": callbacks, "use_distributed_sampler": False},
+        trainer_defaults={"use_distributed_sampler": False},
         parser_kwargs={"prog": "rtseg", "description": "Train and score segmentation networks."},
         save_config_kwargs={"overwrite": True},  # the run folder was checked; a resumed run writes the same config
     )
-    command = args[0] if args else ""
     if command in ("validate", "test"):
         scores = {key: float(value) for key, value in cli.trainer.callback_metrics.items()}
         if cli.trainer.is_global_zero:

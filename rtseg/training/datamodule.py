@@ -60,8 +60,7 @@ class SegmentationData(L.LightningDataModule):
         flip: probability of the horizontal flip.
         distort: whether to change colours.
         eval_resize: (short side, long side) that evaluation images are resized to before the network, ADE20K's rule;
-            null feeds them
-            as they are. Scores are always counted at the original size.
+            null feeds them as they are. Scores are always counted at the original size.
         seed: of the order and of every random number.
     """
 
@@ -121,8 +120,7 @@ class SegmentationData(L.LightningDataModule):
         return self._train_loader
 
     # Lightning saves the loader's position itself, but restores it only into a loader made after the checkpoint was
-    # read, and the
-    # schedule needs the loader's length before that. A datamodule's state is read first.
+    # read, and the schedule needs the loader's length before that. A datamodule's state is read first.
     def state_dict(self) -> dict[str, Any]:
         return {} if self._train_loader is None else self._train_loader.state_dict()
 
@@ -131,7 +129,12 @@ class SegmentationData(L.LightningDataModule):
 
     def _eval_dataloader(self, split: str) -> DataLoader[Sample]:
         data = _EvalDataset(create_dataset(self.dataset, self.root, split), self.eval_transform)
-        shard = ShardSampler(len(data), **self._ranks())
+        ranks = self._ranks()
+        if len(data) < ranks["world_size"]:
+            raise UserError(
+                f"{len(data)} '{split}' images for {ranks['world_size']} devices: each needs one; use fewer devices"
+            )
+        shard = ShardSampler(len(data), **ranks)
         return DataLoader(data, batch_size=1, sampler=shard, collate_fn=_only, **self._loader_options())
 
     def val_dataloader(self) -> DataLoader[Sample]:

@@ -1,9 +1,11 @@
 """A callback that measures how fast the network in training will run once deployed, and logs it beside its accuracy."""
 
-from typing import Any, cast
+from pathlib import Path
+from typing import cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from rtseg.deploy.benchmark import Candidate, benchmark
@@ -16,11 +18,12 @@ class FPSMonitor(Callback):
     """Times inference with `rtseg.deploy.benchmark`, when training starts and when it ends, on rank zero.
 
     Logs `speed/fps` and `speed/latency_ms` (picture on the device -> class map at input size, eager, BatchNorm not
-    folded) and `speed/network_fps` (stride-8 logits only). A copy of the network is timed: weights, train mode,
-    gradients, random states, threads and memory of the training stay as they are.
+    folded) and `speed/network_fps` (stride-8 logits only), and writes the whole report with its conditions to
+    `speed.json` beside the log. A copy of the network is timed: weights, train mode, gradients, random states, threads
+    and memory of the training stay as they are.
 
     Args:
-        input_size: (height, width); None takes the model card's, else the data module's crop size.
+        input_size: (height, width); None takes the model card's, which is the crop size of the training data.
         device: where to measure, e.g. "cpu" for a network trained on a GPU; None takes the training device.
         batch_size: pictures in one run.
         seconds: for each of the two figures, on each of the two occasions; warming up takes a third more.
@@ -55,7 +58,7 @@ class FPSMonitor(Callback):
             return
         segmenter = cast(Segmenter, pl_module.segmenter)
         device = self.device or pl_module.device
-        height, width = self._size(trainer, segmenter)
+        height, width = self._size(segmenter)
         with isolate_rng():
             report = benchmark(
                 [Candidate(segmenter, "in training")],
@@ -70,6 +73,9 @@ class FPSMonitor(Callback):
             torch.cuda.empty_cache()
         picture, network = report.networks[0].class_map, report.networks[0].network
         for logger in trainer.loggers:
+            if isinstance(logger, CSVLogger):
+                Path(logger.log_dir).mkdir(parents=True, exist_ok=True)
+                Path(logger.log_dir, "speed.json").write_text(report.to_json() + "\n")
             logger.log_metrics(
                 {"speed/fps": picture.fps, "speed/latency_ms": picture.median_ms, "speed/network_fps": network.fps},
                 trainer.global_step,
@@ -80,9 +86,8 @@ class FPSMonitor(Callback):
             f"{report.conditions['precision']}, BatchNorm not folded, {report.conditions['device']['name']} ({device})"
         )
 
-    def _size(self, trainer: Trainer, segmenter: Segmenter) -> tuple[int, int]:
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        size = self.input_size or segmenter.card.input_size or getattr(datamodule, "crop_size", None)
+    def _size(self, segmenter: Segmenter) -> tuple[int, int]:
+        size = self.input_size or segmenter.card.input_size
         if size is None:
             raise UserError("FPSMonitor does not know the input size: set input_size to (height, width)")
         return size[0], size[1]

@@ -12,7 +12,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor
-from torchmetrics import Metric
+from torch.nn import SyncBatchNorm
+from torchmetrics import MeanMetric, Metric
 
 from rtseg.data.dataset import Sample
 from rtseg.errors import UserError
@@ -107,6 +108,7 @@ class SegmentationModule(L.LightningModule):
             self.ema.requires_grad_(False)
         self._forward_train = torch.compile(self.segmenter.forward_train) if compile else self.segmenter.forward_train
         self.confusion = ConfusionMatrix(num_classes, self.segmenter.card.ignore_index)
+        self.mean_loss = MeanMetric()
 
     @property
     def evaluated(self) -> Segmenter:
@@ -121,26 +123,43 @@ class SegmentationModule(L.LightningModule):
                 "class_names": labels.names, "palette": labels.palette, "ids": labels.ids,
                 "ignore_index": labels.ignore_index, "dataset": data.dataset, "input_size": tuple(data.crop_size),
             }  # fmt: skip
-            describe(self.segmenter, **facts)
-            describe(self.evaluated, **facts)
-        if stage == "fit" and self.batch_size and (scale := self.optim.batch_scale(self.batch_size)) != 1:
+            for network in {self.segmenter, self.evaluated}:
+                describe(network, **facts)
+        batch_size = self._step_size
+        if stage == "fit" and batch_size and (scale := self.optim.batch_scale(batch_size)) != 1:
             rank_zero_info(
                 f"Learning rate {self.optim.lr * scale:.2e}: {self.optim.lr:.2e} is for a batch of "
-                f"{self.optim.lr_batch_size}, "
-                f"this one is {self.batch_size}."
+                f"{self.optim.lr_batch_size}, this one is {batch_size}."
             )
+
+    def on_train_start(self) -> None:
+        synchronised = any(isinstance(module, SyncBatchNorm) for module in self.segmenter.modules())
+        if self.trainer.world_size > 1 and not synchronised:
+            rank_zero_info(
+                f"BatchNorm sees one process's images at a time, 1/{self.trainer.world_size} of a batch: the result "
+                "depends on the number of processes. PyTorch synchronises it on CUDA only (trainer.sync_batchnorm)."
+            )
+
+    @property
+    def _step_size(self) -> int | None:
+        """Samples behind one step of the optimizer."""
+        return self.batch_size and self.batch_size * self.trainer.accumulate_grad_batches
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if self.trainer.max_steps == -1 and (self.trainer.max_epochs or -1) == -1:
             raise UserError("the learning-rate schedule needs an end: set trainer.max_steps or trainer.max_epochs")
         steps = int(self.trainer.estimated_stepping_batches)
         optimizer, schedule = create_optimizer(
-            self.segmenter, self.optim, total_steps=steps, batch_size=self.batch_size
+            self.segmenter, self.optim, total_steps=steps, batch_size=self._step_size
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _prepare(self, image: Tensor) -> Tensor:
         return self.normalize(image).contiguous(memory_format=self.memory_format)
+
+    def on_train_batch_start(self, batch: Sample[Tensor], batch_idx: int) -> None:
+        # The step that loggers write; Lightning's own count drifts by one with every resume.
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.trainer.global_step
 
     def training_step(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
         # Drop path draws from (seed, batch, process), so a resumed training needs no saved random state.
@@ -156,14 +175,14 @@ class SegmentationModule(L.LightningModule):
         if self.ema is not None:
             self.ema.update(self.segmenter, step=self.global_step + 2)  # 0-based in this hook; timm takes 1 off
 
-    def _evaluate(self, batch: Sample[Tensor], stage: str) -> Tensor:
+    def _evaluate(self, batch: Sample[Tensor]) -> Tensor:
         logits = self.evaluated.logits(self._prepare(batch.image[None])).float()
         # Stride 8 -> network input -> original size, the reference's two steps where evaluation resizes.
         logits = upsample_to(logits, (batch.image.shape[1], batch.image.shape[2]))
         if logits.shape[-2:] != batch.mask.shape:
             logits = upsample_to(logits, (batch.mask.shape[0], batch.mask.shape[1]))
         loss = pixel_loss(logits, batch.mask[None], LossConfig(), ignore_index=self.segmenter.card.ignore_index)
-        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
+        self.mean_loss.update(loss)
         pred = logits[0].argmax(0)
         self.confusion.update(pred, batch.mask)
         return pred
@@ -171,11 +190,14 @@ class SegmentationModule(L.LightningModule):
     def _log_scores(self, stage: str) -> None:
         counts = self.confusion.compute()
         names = self.segmenter.card.class_names or [str(k) for k in range(len(counts))]
+        # Not by self.log's own mean: over processes with unequal numbers of images it divides by a rounded number.
+        self.log(f"{stage}/loss", self.mean_loss.compute(), sync_dist=True)
         self.log(f"{stage}/miou", mean_iou(counts).float(), prog_bar=True, sync_dist=True)
         self.log(f"{stage}/accuracy", pixel_accuracy(counts).float(), sync_dist=True)
         by_class = {f"{stage}/iou_{name}": value for name, value in zip(names, iou(counts).float(), strict=True)}
         self.log_dict(by_class, sync_dist=True)
         self.confusion.reset()
+        self.mean_loss.reset()
 
     def on_validation_epoch_start(self) -> None:
         self.evaluated.eval()
@@ -184,13 +206,13 @@ class SegmentationModule(L.LightningModule):
         self.evaluated.eval()
 
     def validation_step(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
-        return self._evaluate(batch, "val")
+        return self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
         self._log_scores("val")
 
     def test_step(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
-        return self._evaluate(batch, "test")
+        return self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
         self._log_scores("test")
@@ -220,4 +242,15 @@ class SegmentationModule(L.LightningModule):
                 f"the checkpoint was trained {kind} a moving average of its weights: set model.ema_decay {setting} "
                 "or start a new training from it with model.weights"
             )
+        if self._trainer is not None and self._trainer.state.fn == "fit":
+            self._check_optim(checkpoint["hyper_parameters"])
         checkpoint["state_dict"] |= {f"ema.module.{key}": value for key, value in average.items()}
+
+    def _check_optim(self, saved: dict[str, Any]) -> None:
+        """The optimizer's state brings its old rates, so that new settings would be half obeyed."""
+        for key, value in asdict(self.optim).items():
+            if saved["optim"][key] != value:
+                raise UserError(
+                    f"model.optim.{key}={value} differs from the checkpoint's {saved['optim'][key]}; a resumed "
+                    "training keeps its optimizer: give the same, or start a new one from its weights (model.weights)"
+                )

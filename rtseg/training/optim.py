@@ -19,7 +19,8 @@ class OptimConfig:
         head_lr_factor: heads and pyramid pooling start from nothing and learn this much faster.
         weight_decay: decoupled, on every parameter, BatchNorm and biases included.
         warmup_steps, warmup_lr: linear climb from `warmup_lr` to `lr`.
-        end_lr, power: polynomial descent to `end_lr` over the rest of the training.
+        end_lr, power: polynomial descent to `end_lr` over the rest of the training. `warmup_lr` and `end_lr` belong to
+            the batch of `lr` too, and are scaled with it.
     """
 
     lr: float = 4e-4

@@ -1,7 +1,7 @@
 """Which samples make a batch, and with which random numbers: a pure function of (seed, epoch, index).
 
 So a training that was killed goes on with the very batches that it would have seen, and the number of devices or
-workers changes nothing.
+workers changes nothing in what a global batch holds.
 """
 
 from collections.abc import Iterator
@@ -111,9 +111,22 @@ class ResumableLoader(DataLoader[Sample]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self._epoch, "batches": self._delivered}
+        return {"epoch": self._epoch, "batches": self._delivered, **self._order()}
+
+    def _order(self) -> dict[str, int]:
+        """What the order of the samples depends on."""
+        batches = self._batches
+        return {"images": batches.num_samples, "batch_size": batches.batch_size, "seed": batches.seed}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        """Raises: UserError where the position is one in another order of samples."""
+        for key, ours in self._order().items():
+            if state[key] != ours:
+                raise UserError(
+                    f"the checkpoint was trained with {key}={state[key]} in its training data, now it is {ours}: a "
+                    "resumed training goes on in the middle of its order of images, so give the same, or start a new "
+                    "training from its weights with model.weights"
+                )
         finished, start = divmod(state["batches"], len(self._batches))
         self._batches.epoch, self._batches.start = state["epoch"] + finished, start
 

@@ -32,13 +32,7 @@ class StopGracefully(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
-            trainer.save_checkpoint(self.checkpoint)
-            if trainer.is_global_zero:
-                print(
-                    f"Stopped at step {trainer.global_step}. "
-                    f"Go on with the same command and --ckpt_path {self.checkpoint}",
-                    flush=True,
-                )
+            self._save(trainer)
             raise KeyboardInterrupt
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -50,6 +44,17 @@ class StopGracefully(Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._restore()
+        # A second Ctrl-C in a validation: the weights are those of a whole step. Only alone: saving waits for all.
+        if isinstance(exception, KeyboardInterrupt) and trainer.validating and trainer.world_size == 1:
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        trainer.save_checkpoint(self.checkpoint)
+        if trainer.is_global_zero:
+            print(
+                f"Stopped at step {trainer.global_step}. Go on with the same command and --ckpt_path {self.checkpoint}",
+                flush=True,
+            )
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

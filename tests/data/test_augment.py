@@ -1,6 +1,8 @@
 """The recipe against PaddleSeg's own vectors, its draws, and any size of picture."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +64,15 @@ def test_hue_is_the_references(golden: dict[str, np.ndarray], turn: float) -> No
     [("200x50_divNone", (50, 200), 1), ("200x50_div32", (50, 200), 32), ("128x64_divNone", (64, 128), 1)],
 )
 def test_evaluation_resize_is_the_references(
-    golden: dict[str, np.ndarray], name: str, resize: tuple[int, int], multiple: int
+    golden: dict[str, np.ndarray],
+    name: str,
+    resize: tuple[int, int],
+    multiple: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("rtseg.data.augment.EVAL_MULTIPLE", multiple)  # 1: the scaling alone, without the stretching
     picture = Sample(golden["img_rgb"], golden["label"], "x", golden["label"].shape)
-    out = EvalTransform(resize, multiple)(picture)
+    out = EvalTransform(resize)(picture)
     np.testing.assert_allclose(out.image.permute(1, 2, 0), golden[f"resize_keepratio_{name}"], atol=1)
     np.testing.assert_array_equal(out.mask, golden["label"])
 
@@ -160,14 +167,14 @@ def test_any_picture_fills_any_crop(height: int, width: int, crop: tuple[int, in
 
 
 @settings(max_examples=60, deadline=None)
-@given(height=SIDE, width=SIDE, short=SIDE, extra=SIDE, multiple=st.sampled_from([1, 32]))
-def test_any_picture_can_be_evaluated(height: int, width: int, short: int, extra: int, multiple: int) -> None:
+@given(height=SIDE, width=SIDE, short=SIDE, extra=SIDE)
+def test_any_picture_can_be_evaluated(height: int, width: int, short: int, extra: int) -> None:
     picture = sample(height, width)
-    out = EvalTransform((short, short + extra), multiple)(picture)
+    out = EvalTransform((short, short + extra))(picture)
     sides = out.image.shape[1:]
-    assert all(side > 0 and side % multiple == 0 for side in sides)
-    assert min(sides) < short + multiple
-    assert max(sides) < short + extra + multiple
+    assert all(side > 0 and side % 32 == 0 for side in sides)
+    assert min(sides) < short + 32
+    assert max(sides) < short + extra + 32
     np.testing.assert_array_equal(out.mask, picture.mask)
 
 
@@ -202,5 +209,21 @@ def test_bad_settings_of_training(arguments: dict, message: str) -> None:
 def test_bad_settings_of_evaluation() -> None:
     with pytest.raises(UserError, match=r"\(short side, long side\).*not \(2048, 512\).*\[512, 2048\]"):
         EvalTransform((2048, 512))
-    with pytest.raises(UserError, match=r"multiple_of is at least 1, not 0"):
-        EvalTransform((512, 2048), 0)
+
+
+def test_albumentations_asks_the_network_for_nothing() -> None:
+    """The variable that forbids it is set before the first import, also where the package is used from Python."""
+    program = """
+import os, sys
+
+class Watch:
+    def find_spec(self, name, *_):
+        if name == "albumentations":
+            os._exit(0 if os.environ.get("NO_ALBUMENTATIONS_UPDATE") == "1" else 3)
+
+os.environ.pop("NO_ALBUMENTATIONS_UPDATE", None)
+sys.meta_path.insert(0, Watch())
+import rtseg.data.augment
+os._exit(4)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -38,9 +38,11 @@ def test_train_ids_are_taken_only_where_complete(tmp_path: Path, write: Write) -
         image(tmp_path, write, frame, (2, 2))
         write(labels(tmp_path, frame, "labelIds"), np.full((2, 2), 7, np.uint8))
     write(labels(tmp_path, frames[0], "labelTrainIds"), np.full((2, 2), 1, np.uint8))
-    assert [sample.mask.max() for sample in create_dataset("cityscapes", tmp_path, "train")] == [0, 0]
+    dataset = create_dataset("cityscapes", tmp_path, "train")
+    assert [dataset[k].mask.max() for k in range(2)] == [0, 0]
     write(labels(tmp_path, frames[1], "labelTrainIds"), np.full((2, 2), 18, np.uint8))
-    assert [sample.mask.max() for sample in create_dataset("cityscapes", tmp_path, "train")] == [18, 1]
+    dataset = create_dataset("cityscapes", tmp_path, "train")
+    assert [dataset[k].mask.max() for k in range(2)] == [18, 1]
 
 
 def test_bad_values_and_missing_labels(tmp_path: Path, write: Write) -> None:

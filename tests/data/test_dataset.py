@@ -14,6 +14,7 @@ from rtseg.data.dataset import (
     LabelSpace,
     SegmentationDataset,
     create_dataset,
+    default_palette,
     label_space,
     list_datasets,
     register_dataset,
@@ -160,6 +161,14 @@ def test_label_space_refuses_what_does_not_fit() -> None:
         LabelSpace(("a", "b"), ((0, 0, 0),), (0, 1))
     with pytest.raises(UserError, match=r"1 to 254 classes, not 255; merge or ignore"):
         LabelSpace(("a",) * 255, ((0, 0, 0),) * 255, tuple(range(255)))
+
+
+def test_default_palette_tells_classes_apart() -> None:
+    palette = default_palette(300)
+    assert len(set(palette)) == 300
+    distances = np.abs(np.diff(np.array(palette), axis=0)).sum(1)
+    assert distances.min() > 100, "neighbours are easily told apart"
+    assert palette[:150] == default_palette(150)
 
 
 def test_data_sets_travel_to_worker_processes(tmp_path: Path, write: Write) -> None:

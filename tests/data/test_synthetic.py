@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.data.dataset import create_dataset, label_space, read_mask
+from rtseg.data.dataset import create_dataset, label_space
+from rtseg.data.files import read_mask
 from rtseg.data.synthetic import CLASSES, draw_scene, make_data
 from rtseg.data.synthetic.canvas import VOID, Canvas, ellipse, rectangle
 from rtseg.data.synthetic.subjects import SUBJECTS
@@ -193,12 +194,19 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     kept = tmp_path / "data" / "results.txt"
     kept.write_text("mine")
-    with pytest.raises(UserError, match=r"data exists and is not empty.*new folder"):
+    with pytest.raises(UserError, match=r"data' is not empty, it holds results\.txt; .*give a new folder"):
         make_data("camvid", 2, tmp_path / "data", size=SMALL)
-    with pytest.raises(UserError, match=r"results.txt exists"):
+    with pytest.raises(UserError, match=r"results\.txt' is a file"):
         make_data("camvid", 2, kept, size=SMALL)
     assert kept.read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    make_data("camvid", 1, tmp_path / "data", n_val=1, size=SMALL)
+    assert len(create_dataset("camvid", tmp_path / "data", "train")) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_an_interrupted_drawing_leaves_no_folder_that_looks_whole(
@@ -225,7 +233,7 @@ def test_an_interrupted_drawing_leaves_no_folder_that_looks_whole(
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"data cannot be made"):
+    with pytest.raises(UserError, match=r"'.*/file/data' cannot be written to: '.*/file' is a file"):
         make_data("camvid", 1, tmp_path / "file" / "data", size=SMALL)
 
 

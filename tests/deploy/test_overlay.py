@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from rtseg.deploy.overlay import colorize, default_palette, legend, overlay
+from rtseg.data.dataset import default_palette
+from rtseg.deploy.overlay import colorize, overlay
 from rtseg.errors import UserError
 
 PALETTE = ((255, 0, 0), (0, 200, 0), (0, 0, 100))
@@ -38,16 +39,3 @@ def test_overlay_refuses_other_sizes_and_shares() -> None:
         overlay(image, np.zeros((6, 4), np.uint8), PALETTE)
     with pytest.raises(UserError, match=r"alpha=1.5"):
         overlay(image, np.zeros((4, 6), np.uint8), PALETTE, 1.5)
-
-
-def test_default_palette_tells_classes_apart() -> None:
-    assert len(set(default_palette(150))) == 150
-
-
-def test_legend_shows_every_class_in_its_cell() -> None:
-    picture = legend(["a", "a name that is much longer than its cell", ""], PALETTE, columns=2, cell_size=(24, 100))
-    assert picture.shape == (48, 200, 3)
-    for (row, column), color in zip([(12, 12), (12, 112), (36, 12)], PALETTE, strict=True):
-        assert tuple(picture[row, column]) == color
-    assert (picture[:24, 34:100] < 128).any()
-    assert (picture[24:, 34:] == 255).all()  # no name, no class: nothing drawn, and the long name stayed in its cell

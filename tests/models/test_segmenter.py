@@ -292,7 +292,7 @@ def test_saving_into_a_folder_replaces_the_network_and_keeps_the_rest(saved: Pat
 
 def test_saving_onto_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "saved").write_text("mine")
-    with pytest.raises(UserError, match="is a file: give the name of a folder"):
+    with pytest.raises(UserError, match="is a file; give another folder"):
         small().save_pretrained(tmp_path / "saved")
     assert (tmp_path / "saved").read_text() == "mine"
 

@@ -61,8 +61,8 @@ def test_foreign_objects_in_a_checkpoint_are_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.ckpt", b"", "is damaged or no rtseg checkpoint"),
-        ("a.ckpt", b"text, not weights", "is damaged or no rtseg checkpoint"),
+        ("a.ckpt", b"", r"is empty \(0 bytes\): copy it again, or give another checkpoint"),
+        ("a.ckpt", b"text, not weights", r"is damaged or no rtseg checkpoint \(17 bytes\): copy it again"),
         ("a.ckpt", b"PK\x03\x04 cut", "is damaged or no rtseg checkpoint"),
         ("a.ckpt", pickle.dumps({"a": 1}, protocol=2), "is damaged or no rtseg checkpoint|holds no model card"),
         ("model.safetensors", b"", "does not say which network it is of: give its folder"),
@@ -96,7 +96,10 @@ def test_a_checkpoint_cut_short_is_refused(tmp_path: Path) -> None:
     whole = (tmp_path / "last.ckpt").read_bytes()
     for length in (10, len(whole) // 2, len(whole) - 1):
         (tmp_path / "last.ckpt").write_bytes(whole[:length])
-        with pytest.raises(UserError, match="is damaged or no rtseg checkpoint"):
+        told = (
+            rf"'{tmp_path}/last\.ckpt' is damaged or no rtseg checkpoint \({length} bytes\): copy it again, or [^']*$"
+        )
+        with pytest.raises(UserError, match=told):
             read_weights(tmp_path / "last.ckpt")
 
 

@@ -99,9 +99,7 @@ def validation(step: int, miou: float) -> dict[str, float]:
 
 def log_rows() -> list[dict[str, float]]:
     """As Lightning logs, learning rates, losses and validations in rows of their own. The second validation is best."""
-    rows: list[dict[str, float]] = [
-        {"step": 0, "speed/fps": 31.25, "speed/latency_ms": 32.0, "speed/network_fps": 40.5}
-    ]
+    rows: list[dict[str, float]] = []
     for step in range(9, 40, 10):
         rows.append({"step": step, "lr-AdamW/backbone": 1e-3 / (step + 1), "lr-AdamW/heads": 2e-3 / (step + 1)})
         rows.append(
@@ -303,12 +301,14 @@ def test_line_that_is_being_written_is_left_out(run: Path) -> None:
     assert "last logged step 39" in Page(write_report(run)).text
 
 
-def test_without_benchmark_fps_comes_from_the_log(run: Path) -> None:
-    (run / "benchmark.json").unlink()
+def test_without_benchmark_speed_is_that_of_the_training(run: Path, measured: str) -> None:
+    (run / "benchmark.json").rename(run / "speed.json")
     text = Page(write_report(run)).text
-    assert "31.2 FPS, picture → class map 40.5 FPS, network only" in text
-    assert "Measured by FPSMonitor inside the training, at step 0" in text
-    assert "size 24×32 (height × width), batch 1 precision float32 backend PyTorch eager, BatchNorm not folded" in text
+    assert f"{json.loads(measured)['networks'][0]['class_map']['fps']:.1f} FPS, picture → class map" in text
+    assert "Measured by FPSMonitor at the end of the training (speed.json)" in text
+    (run / "speed.json").unlink()
+    text = Page(write_report(run)).text
+    assert "FPS, picture" not in text
     assert "No benchmark.json: rtseg benchmark '" in text
     network = deploy(Segmenter(write_checkpoint(run)))
     assert f"({sum(p.numel() for p in network.parameters()):,})" in text
@@ -356,6 +356,11 @@ def test_report_is_written_anew(run: Path) -> None:
     assert "0.6543" in output.read_text()
 
 
+def test_output_that_cannot_be_written_is_named(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"pages' cannot be written to: '.*metrics\.csv' is a file"):
+        write_report(run, run / "metrics.csv" / "pages" / "report.html")
+
+
 def break_benchmark(run: Path) -> None:
     report = json.loads((run / "benchmark.json").read_text())
     del report["conditions"]["input_size"]
@@ -373,7 +378,7 @@ def break_benchmark(run: Path) -> None:
         (lambda run: (run / "config.yaml").write_text("a: [1"), r"is no YAML"),
         (lambda run: (run / "config.yaml").write_text("a"), r"holds no settings"),
         (lambda run: (run / "best.ckpt").write_bytes(b"PK"), r"best.ckpt' is damaged"),
-        (lambda run: (run / "benchmark.json").write_text("{"), r"not written by this version's `rtseg benchmark -o`"),
+        (lambda run: (run / "benchmark.json").write_text("{"), r"not written by this version of rtseg"),
         (break_benchmark, r"KeyError: 'input_size'"),
         (lambda run: write_checkpoint(run, attention="sa"), r"gfa\+ca, 11 classes, but this run trained .* sa, 11"),
         (lambda run: (run / "pictures/step_000030.jpg").write_bytes(b"x"), r"step_000030.jpg: not a readable image"),

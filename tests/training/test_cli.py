@@ -5,29 +5,44 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
+import lightning as L
 import pytest
 import torch
 
 from rtseg.cli import main
+from rtseg.errors import UserError
 from rtseg.training.cli import RTSegCLI
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.module import SegmentationModule
 
+TINY_OPTIONS = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2, "drop_path": 0.2}
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
 @pytest.fixture
-def fit(tiny_camvid: Path, tiny_model: dict[str, Any]) -> list[str]:
+def fit(tiny_camvid: Path) -> list[str]:
     """Flags of a training of two epochs with three steps each."""
-    options = [f"--model.options.{key}={value}" for key, value in tiny_model["options"].items()]
+    return _flags(tiny_camvid)
+
+
+def _flags(tiny_camvid: Path) -> list[str]:
+    options = [f"--model.options.{key}={value}" for key, value in TINY_OPTIONS.items()]
     return [
         "--model.ema_decay=0.9", "--model.optim.warmup_steps=2", *options,
         "--data.dataset=camvid", f"--data.root={tiny_camvid}", "--data.batch_size=3", "--data.crop_size=[32,48]",
         "--data.num_workers=1", "--trainer.accelerator=cpu", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1",
         "--fps.seconds=0.1",
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_camvid: Path) -> Path:
+    """A checkpoint of `fit`'s network after one step."""
+    output = tmp_path_factory.mktemp("trained")
+    assert run("fit", *_flags(tiny_camvid), "--trainer.max_steps=1", f"--output={output}") == 0
+    return output / "last.ckpt"
 
 
 def run(*args: str) -> int:
@@ -174,8 +189,76 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path: Path, fit: list[str]
     assert f"Stopped at step {step}" in said
 
 
+def test_two_processes(tmp_path: Path, fit: list[str]) -> None:
+    """They share every batch and every validation image; what they log is the score of the whole."""
+    output, environment = tmp_path / "run", {**os.environ, "OMP_NUM_THREADS": "1"}
+    flags = [*fit, "--data.batch_size=4", "--trainer.devices=2", "--trainer.strategy=ddp", "--model.loss.aux_weight=0"]
+    command = [sys.executable, "-m", "rtseg", "fit", *flags, f"--output={output}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "BatchNorm sees one process's images" in done.stdout + done.stderr
+    scored = [row for row in rows(output / "metrics.csv") if row["val/miou"]]
+    assert len(scored) == 2
+    assert run("validate", *fit, f"--ckpt_path={output / 'last.ckpt'}", f"--trainer.default_root_dir={tmp_path}") == 0
+    again = SegmentationModule.load_from_checkpoint(output / "last.ckpt", weights_only=True)
+    data = SegmentationData("camvid", str(next(f for f in fit if "root" in f).partition("=")[2]), crop_size=(32, 48))
+    (alone,) = L.Trainer(accelerator="cpu", logger=False).validate(again, data, verbose=False)
+    for key in ("val/miou", "val/loss", "val/accuracy"):
+        assert alone[key] == pytest.approx(float(scored[-1][key]), abs=1e-6)
+
+
+def test_more_processes_than_validation_images_are_refused(tiny_camvid: Path) -> None:
+    data = SegmentationData("camvid", str(tiny_camvid), crop_size=(32, 48))
+    data.trainer = SimpleNamespace(global_rank=0, world_size=4)  # type: ignore[assignment]
+    with pytest.raises(UserError, match="3 'val' images for 4 devices"):
+        data.val_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--model.optim.lr=0.5"], "model.optim.lr=0.5 differs from the checkpoint's"),
+        (["--data.batch_size=4"], "batch_size=3"),
+        (["--seed_everything=7"], "seed=0"),
+        (["--model.attention=sa+sa"], "differs from the checkpoint's gfa+ca"),
+        (["--model.options.cross_size=3"], "differs from the checkpoint's {'cross_size': 2}"),
+    ],
+)
+def test_a_resumed_training_keeps_its_settings(
+    tmp_path: Path, fit: list[str], trained: Path, flags: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*fit, "--trainer.max_epochs=3", f"--ckpt_path={trained}", f"--output={tmp_path / 'other'}", *flags]
+    assert run("fit", *flags) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_another_spelling_is_the_same_model(tmp_path: Path, fit: list[str], trained: Path) -> None:
+    flags = ["--model.attention=gfa:groups=8+ca", "--model.options.injection=[true,false]"]
+    assert run("validate", *fit, *flags, f"--ckpt_path={trained}") == 0
+
+
+def test_checkpoint_folder_is_the_runs(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit", *fit, f"--checkpoint.dirpath={tmp_path}") == 2
+    assert "checkpoint.dirpath" in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_made_is_named(
+    tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert run("fit", *fit, f"--output={tmp_path / 'file' / 'run'}") == 2
+    assert f"'{tmp_path / 'file'}' is a file" in capsys.readouterr().err
+
+
+def test_without_a_progress_bar(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--trainer.enable_progress_bar=false", "--trainer.max_steps=1", f"--output={tmp_path / 'run'}"]
+    assert run("fit", *fit, *flags) == 0
+    assert "it/s" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_builds(config: Path) -> None:
+def test_every_config_builds(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["rtseg"])  # LightningCLI warns of arguments there beside `args`
     cli = RTSegCLI(
         SegmentationModule,
         SegmentationData,

@@ -1,8 +1,8 @@
 import csv
+import json
 import math
 import random
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,9 @@ def test_training_is_the_same_and_speed_is_logged(tmp_path: Path, capsys: pytest
         fps, latency, network_fps = (float(row[f"speed/{name}"]) for name in ("fps", "latency_ms", "network_fps"))
         assert math.isclose(fps, 2 * 1000 / latency)
         assert network_fps > 0
+    report = json.loads((Path(table.log_dir) / "speed.json").read_text())
+    assert report["conditions"]["input_size"] == [24, 40]
+    assert report["networks"][0]["class_map"]["median_ms"] == pytest.approx(float(speed[-1]["speed/latency_ms"]))
     events = EventAccumulator(str(board.log_dir)).Reload()
     assert [event.step for event in events.Scalars("speed/fps")] == [0, 4]
 
@@ -94,16 +97,13 @@ def test_training_is_the_same_and_speed_is_logged(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_input_size_comes_from_the_card_or_the_data(tmp_path: Path) -> None:
+def test_input_size_comes_from_the_card(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="set input_size"):
         train(tmp_path, [FPSMonitor(seconds=0.1)], [])
-    trainer = Trainer(logger=False, accelerator="cpu")
-    trainer.datamodule = SimpleNamespace(crop_size=(8, 9))  # type: ignore[attr-defined]
     segmenter = TinyTraining().segmenter
-    assert FPSMonitor()._size(trainer, segmenter) == (8, 9)
     describe(segmenter, input_size=(16, 48))
-    assert FPSMonitor()._size(trainer, segmenter) == (16, 48)
-    assert FPSMonitor(input_size=(4, 5))._size(trainer, segmenter) == (4, 5)
+    assert FPSMonitor()._size(segmenter) == (16, 48)
+    assert FPSMonitor(input_size=(4, 5))._size(segmenter) == (4, 5)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from rtseg.data.synthetic.canvas import RNG
 from rtseg.data.synthetic.scene import draw_scene
 from rtseg.data.synthetic.subjects import SUBJECTS, Subject, draw_subject
 from rtseg.errors import UserError
+from rtseg.output import check_empty, make_folder
 from rtseg.registry import UnknownNameError, suggest
 
 SMALLEST = 64
@@ -157,15 +158,12 @@ def make_data(
     if seed < 0:
         raise UserError(f"seed={seed} must not be negative")
     out = Path(out).expanduser().absolute()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and is not empty; nothing is overwritten. Give a new folder, or remove this one")
+    check_empty(out, "nothing is overwritten: give a new folder, or remove this one")
+    make_folder(out.parent)
 
     unfinished = out.with_name(f".{out.name}.unfinished")  # renamed at the end: a folder called `out` is complete
     shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        unfinished.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"{out} cannot be made ({error.strerror}); give a folder that you may write to") from error
+    unfinished.mkdir()
 
     def draw(picture: _Picture) -> None:
         rng = np.random.default_rng([seed, _SPLITS.index(picture.split), picture.index])
@@ -178,7 +176,7 @@ def make_data(
             pass
     finally:
         pool.shutdown(cancel_futures=True)
-    if out.exists():
+    if out.exists():  # empty; Windows renames onto no folder at all
         out.rmdir()
     unfinished.replace(out)
     return out

@@ -10,6 +10,7 @@ from string import Template
 import yaml
 
 from rtseg.errors import UserError
+from rtseg.output import make_folder
 from rtseg.studies.report.accuracy import accuracy_headline, class_section, class_strip, curve_section
 from rtseg.studies.report.pictures import picture_section
 from rtseg.studies.report.run_folder import Run, read_run
@@ -29,14 +30,14 @@ def write_report(run: Path, output: Path | None = None) -> Path:
         The file written.
 
     Raises:
-        UserError: `run` is no run folder, a file in it is damaged, or `output` is a folder.
+        UserError: `run` is no run folder, a file in it is damaged, or `output` is a folder or cannot be written.
     """
     run = Path(run)
     output = run / "report.html" if output is None else Path(output)
+    found = read_run(run)
+    make_folder(output.parent)
     if output.is_dir():
         raise UserError(f"'{output}' is a folder; give the name of a file, such as '{output / 'report.html'}'")
-    found = read_run(run)
-    output.parent.mkdir(parents=True, exist_ok=True)
     aside = output.with_name(f".{output.name}")
     aside.write_text(_page(found), encoding="utf-8")
     os.replace(aside, output)

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from rtseg.data.dataset import create_dataset
+from rtseg.data.dataset import create_dataset, default_palette
 from rtseg.data.files import read_mask
 from rtseg.deploy.benchmark import NetworkReport, Report, Timing
-from rtseg.deploy.overlay import default_palette
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import read_weights
@@ -42,7 +41,8 @@ class Run:
 
     Attributes:
         checkpoint: best.ckpt, else last.ckpt.
-        benchmark: conditions and the one network that is this run's.
+        benchmark: conditions and figures of the one network that is this run's, from `benchmark_file`: benchmark.json
+            of `rtseg benchmark`, else speed.json of the training's FPSMonitor.
         picture: the validation grid nearest to the best validation, else the last.
         overlays: of `rtseg predict`.
         shares_note: where the classes' shares of the pixels were counted, or why they were not.
@@ -54,6 +54,7 @@ class Run:
     checkpoint: Path | None
     card: ModelCard | None
     benchmark: Report | None
+    benchmark_file: Path
     classes: tuple[ClassScore, ...]
     shares_note: str
     picture: Path | None
@@ -118,13 +119,16 @@ def read_run(folder: Path) -> Run:
     classes = _class_scores(log, card, shares)
     if shares and not shares.keys() & {entry.name for entry in classes}:
         shares_note = f"the data set that config.yaml names has other classes ({', '.join(list(shares)[:5])}, …)"
+    benchmarks = [folder / "benchmark.json", folder / "speed.json"]
+    benchmark_file = next((file for file in benchmarks if file.is_file()), benchmarks[0])
     return Run(
         folder=folder,
         log=log,
         config=config,
         checkpoint=checkpoint,
         card=card,
-        benchmark=_read_benchmark(folder / "benchmark.json", own),
+        benchmark=_read_benchmark(benchmark_file, own),
+        benchmark_file=benchmark_file,
         classes=classes,
         shares_note=shares_note,
         picture=_nearest_picture(folder / "pictures", log),
@@ -162,7 +166,7 @@ def _read_benchmark(file: Path, own: tuple[Any, Any, int | None]) -> Report | No
         Report(conditions, tuple(networks)).table()  # asks for every condition that the page shows
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
-            f"'{file}' was not written by this version's `rtseg benchmark -o` ({type(error).__name__}: {error}); "
+            f"'{file}' was not written by this version of rtseg ({type(error).__name__}: {error}); "
             "remove it and measure again"
         ) from None
     mine = [row for row in networks if own in {(row.model, row.attention, n) for n in (row.num_classes, None)}]

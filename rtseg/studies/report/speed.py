@@ -10,28 +10,20 @@ from rtseg.studies.report.run_folder import Run
 
 def speed_headline(run: Run) -> str:
     """FPS, with its conditions right beside it."""
-    if run.benchmark is not None:
-        network, conditions = run.benchmark.networks[0], run.benchmark.conditions
-        fps: float = network.class_map.fps
-        network_fps: float | None = network.network.fps
-        shown = _benchmark_facts(conditions)
-        source = "Measured by <code>rtseg benchmark</code> (benchmark.json)."
-        notes = "".join(f'<p class="warn">Caution: {escape(doubt)}.</p>' for doubt in run.benchmark.doubts())
-    else:
-        measured = [row for row in run.log.rows if "speed/fps" in row]
-        if not measured:
-            return ""
-        fps, network_fps = measured[-1]["speed/fps"], measured[-1].get("speed/network_fps")
-        shown = _monitor_facts(run)
-        source = f"Measured by FPSMonitor inside the training, at step {measured[-1]['step']:.0f} (metrics.csv)."
-        notes = (
-            '<p class="warn">The log does not hold the processor, its threads, the date or the commit: '
-            "<code>rtseg benchmark</code> records them (see the end of this page).</p>"
-        )
-    pair = figure(f"{fps:.1f}", "FPS, picture → class map")
-    if network_fps is not None:
-        pair += figure(f"{network_fps:.1f}", "FPS, network only (stride-8 logits)")
-    return f'<div class="speed"><div class="pair">{pair}</div>{facts(shown)}<p class="soft">{source}</p>{notes}</div>'
+    if run.benchmark is None:
+        return ""
+    network, conditions = run.benchmark.networks[0], run.benchmark.conditions
+    by = (
+        "FPSMonitor at the end of the training"
+        if run.benchmark_file.name == "speed.json"
+        else "<code>rtseg benchmark</code>"
+    )
+    notes = "".join(f'<p class="warn">Caution: {escape(doubt)}.</p>' for doubt in run.benchmark.doubts())
+    pair = figure(f"{network.class_map.fps:.1f}", "FPS, picture → class map")
+    pair += figure(f"{network.network.fps:.1f}", "FPS, network only (stride-8 logits)")
+    source = f"Measured by {by} ({run.benchmark_file.name})."
+    shown = facts(_benchmark_facts(conditions))
+    return f'<div class="speed"><div class="pair">{pair}</div>{shown}<p class="soft">{source}</p>{notes}</div>'
 
 
 def _benchmark_facts(conditions: dict[str, Any]) -> dict[str, Any]:
@@ -49,22 +41,8 @@ def _benchmark_facts(conditions: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _monitor_facts(run: Run) -> dict[str, Any]:
-    """What the run's settings say of FPSMonitor's conditions."""
-    size = run.input_size
-    batch = run.setting("fps", "batch_size") or 1
-    training = f"the training's (accelerator {run.setting('trainer', 'accelerator') or 'not recorded'})"
-    precision = {"bf16-true": "bfloat16", "16-true": "float16", "64-true": "float64"}
-    return {
-        "device": run.setting("fps", "device") or training,
-        "size": f"{size[0]}×{size[1]} (height × width), batch {batch}" if size else None,
-        "precision": precision.get(str(run.setting("trainer", "precision")), "float32"),
-        "backend": "PyTorch eager, BatchNorm not folded",
-    }
-
-
 def speed_section(run: Run) -> str:
-    """Latencies and all conditions of benchmark.json; empty where there is none."""
+    """Latencies and all conditions of the measurement; empty where there is none."""
     if run.benchmark is None:
         return ""
     network, conditions = run.benchmark.networks[0], run.benchmark.conditions

@@ -1,0 +1,73 @@
+"""Checkpoints of a training: written whole or not at all, and gone on from only by the model that wrote them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from rtseg.errors import UserError
+from rtseg.models.model_card import ModelCard
+from rtseg.models.segmenter import differences
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target and renames, so that a cut training or a full disk leaves the older file as it was.
+
+    Lightning's own writes to the system's temporary folder, and from another file system a move is a copy.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f".{target.name}-{os.getpid()}")
+        try:
+            with aside.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, target)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def read_header(path: str | None) -> dict[str, Any] | None:
+    """What a checkpoint says of its model and its step, or None where no file is named ("best", "last" are Lightning's
+    own words).
+
+    Raises:
+        UserError: there is no such file, or it is no checkpoint of rtseg.
+    """
+    if path is None or path in ("best", "last", "hpc", "registry"):
+        return None
+    if not Path(path).is_file():
+        folder = Path(path).parent
+        found = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) if folder.is_dir() else f"no folder '{folder}'"
+        raise UserError(f"--ckpt_path={path} does not exist; found: {found or 'nothing'}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return {key: checkpoint[key] for key in ("global_step", "model_card")}
+    except Exception as error:  # torch raises half a dozen kinds for a damaged file
+        raise UserError(
+            f"--ckpt_path={path} ({Path(path).stat().st_size} bytes) is damaged or was not written by an rtseg "
+            "training: give another checkpoint of that training; weights alone go in as --model.weights"
+        ) from error
+
+
+def check_model(asked: Namespace, checkpoint: dict[str, Any]) -> None:
+    """The model that the command line asks for is the one of the checkpoint.
+
+    Raises:
+        UserError: it is another; the message says in what.
+    """
+    card = ModelCard.from_dict(checkpoint["model_card"])
+    wanted = ModelCard(asked.name, asked.attention, card.num_classes, asked.options or {})
+    for key, (theirs, ours) in differences(card, wanted).items():
+        flag = "name" if key == "model" else key
+        repair = "give the same options" if key == "options" else f"set --model.{flag}={theirs}"
+        raise UserError(
+            f"model.{flag}={ours} differs from the checkpoint's {theirs}; a checkpoint keeps its own model: {repair}, "
+            "or start a new training from its weights with --model.weights"
+        )

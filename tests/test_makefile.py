@@ -1,0 +1,65 @@
+"""What `make` prints, and what `make demo` would run; nothing is installed or trained."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+MAKEFILE = Path(__file__).parents[1] / "Makefile"
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+
+
+def make(folder: Path, *arguments: str) -> str:
+    command = ["make", "--no-print-directory", "-f", str(MAKEFILE), "-o", "install", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_help_lists_every_described_target(tmp_path: Path) -> None:
+    printed = dict(re.findall(r"^([a-z0-9-]+)  +(\S.*)$", make(tmp_path), re.M))
+    described = dict(re.findall(r"^([a-z0-9-]+):.*## (.*)$", MAKEFILE.read_text(), re.M))
+    assert printed == described
+    assert {"help", "install", "demo", "test", "train-camvid"} <= printed.keys()
+
+
+def test_demo_does_what_is_missing_and_no_more(tmp_path: Path) -> None:
+    """With a program in place of rtseg that writes its command down, and fails where the test says so."""
+    program, demo = tmp_path / ".venv" / "bin" / "rtseg", tmp_path / "runs" / "demo"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\nmkdir -p runs/demo/training\necho "$@" >> commands\n[ "$1" != "$(cat fails)" ]\n')
+    program.chmod(0o755)
+
+    def ran(fails: str) -> list[str]:
+        (tmp_path / "fails").write_text(fails)
+        (tmp_path / "commands").write_text("")
+        if fails:
+            with pytest.raises(AssertionError):
+                make(tmp_path, "demo")
+        else:
+            make(tmp_path, "demo")
+        return (tmp_path / "commands").read_text().splitlines()
+
+    first = ran(fails="fit")
+    assert [line.split()[0] for line in first] == ["make-data", "fit"]
+    assert "--ckpt_path" not in first[-1]
+    (demo / "data").mkdir()
+    (demo / "training" / "last.ckpt").touch()
+    second = ran(fails="predict")
+    assert [line.split()[0] for line in second] == ["fit", "validate", "benchmark", "predict"]
+    assert "--ckpt_path runs/demo/training/last.ckpt" in second[0]
+    (demo / "training" / "benchmark.json").touch()
+    assert [line.split()[0] for line in ran(fails="")] == ["validate", "predict", "report"]
+
+
+def test_a_finished_demo_is_kept(tmp_path: Path) -> None:
+    report = tmp_path / "runs" / "demo" / "report.html"
+    report.parent.mkdir(parents=True)
+    report.write_text("mine")
+    with pytest.raises(AssertionError):
+        make(tmp_path, "demo")
+    assert [path.name for path in report.parent.iterdir()] == ["report.html"]
+    assert report.read_text() == "mine"
