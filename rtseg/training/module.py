@@ -176,7 +176,9 @@ class SegmentationModule(L.LightningModule):
             self.ema.update(self.segmenter, step=self.global_step + 2)  # 0-based in this hook; timm takes 1 off
 
     def _evaluate(self, batch: Sample[Tensor]) -> Tensor:
-        logits = self.evaluated.logits(self._prepare(batch.image[None])).float()
+        # Without the training's mixed precision: a score must not depend on the flags of the command that asks for it.
+        with torch.autocast(self.device.type, enabled=False):
+            logits = self.evaluated.logits(self._prepare(batch.image[None])).float()
         # Stride 8 -> network input -> original size, the reference's two steps where evaluation resizes.
         logits = upsample_to(logits, (batch.image.shape[1], batch.image.shape[2]))
         if logits.shape[-2:] != batch.mask.shape:

@@ -107,10 +107,21 @@ def test_loads_without_arguments(tmp_path: Path, tiny_camvid: Path, tiny_model: 
     assert net.segmenter.card.options["base_channels"] == 8
 
 
-def test_bfloat16_step(tmp_path: Path, tiny_camvid: Path, tiny_model: dict[str, Any]) -> None:
-    run = trainer(tmp_path, max_steps=2, precision="bf16-mixed", callbacks=[])
-    run.fit(module(tiny_model, channels_last=False), data(tiny_camvid))
-    assert run.callback_metrics["train/loss"].isfinite()
+def test_bfloat16_trains_and_scores_as_float32_does(
+    tmp_path: Path, tiny_camvid: Path, tiny_model: dict[str, Any]
+) -> None:
+    dtypes: set[torch.dtype] = set()
+    net = module(tiny_model, channels_last=False)
+    net.segmenter.head.register_forward_hook(lambda *call: dtypes.add(call[-1].dtype))
+    run = trainer(tmp_path, precision="bf16-mixed")
+    run.fit(net, data(tiny_camvid))
+    assert dtypes == {torch.bfloat16}
+    assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
+    (scores,) = trainer(tmp_path / "again").validate(
+        module(tiny_model), data(tiny_camvid), ckpt_path=tmp_path / "last.ckpt", verbose=False, weights_only=True
+    )
+    for key in ("val/miou", "val/loss"):
+        assert scores[key] == pytest.approx(run.callback_metrics[key].item(), rel=1e-5)
 
 
 def test_starts_from_weights_of_other_classes(tmp_path: Path, tiny_camvid: Path, tiny_model: dict[str, Any]) -> None:
