@@ -15,8 +15,8 @@ DEMO_LAST := runs/demo/training/last.ckpt
 # bfloat16 is the fastest where the processor has it, and very slow where it has not.
 PRECISION := $(shell grep -qs avx512_bf16 /proc/cpuinfo && echo bf16-mixed || echo 32-true)
 # Without a GPU, two processes of half the cores each train 1.6 times as fast as one of all cores.
-PROCESSES := $(shell command -v nvidia-smi >/dev/null || [ "$$(uname)" != Linux ] || [ "$$(nproc)" -lt 2 ] || \
-	echo --trainer.accelerator=cpu --trainer.devices=2 --trainer.strategy=ddp)
+PROCESSES = $(shell $(VENV)/bin/python -c "import os, torch; cpu = not torch.accelerator.is_available(); \
+	print('--trainer.devices=2 --trainer.strategy=ddp' if cpu and (os.cpu_count() or 1) > 1 else '')")
 
 .PHONY: help install demo clean-demo lint test test-slow
 

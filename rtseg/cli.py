@@ -176,6 +176,11 @@ def main(args: list[str] | None = None) -> None:
         message = str(error).rsplit(f"{UserError.__module__}.{UserError.__qualname__}: ", 1)[-1].strip()
         Console(stderr=True).print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
+    except RuntimeError as error:
+        if "closed by peer" not in str(error):  # gloo's word in the other processes of a training when one has ended
+            raise
+        print("error: another process of this training ended; its own message says why", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -129,12 +129,20 @@ def parse_attention(text: str) -> tuple[AttentionSpec, AttentionSpec]:
     return low, high
 
 
-def resolve_attention(text: str) -> tuple[AttentionSpec, AttentionSpec]:
-    """`parse_attention` with every option's value in it, also where the text leaves it to the branch's default.
+def parse_for_network(text: str, *, cross_size: int) -> tuple[AttentionSpec, AttentionSpec]:
+    """`parse_attention` for a network with a `cross_size` of its own, which holds unless the text names one."""
+    low, high = parse_attention(text)
+    if high.name == "ca":
+        high = AttentionSpec(high.name, {"cross_size": cross_size, **high.options})
+    return low, high
+
+
+def resolve_attention(text: str, *, cross_size: int) -> tuple[AttentionSpec, AttentionSpec]:
+    """`parse_for_network` with every option's value in it, also where the text leaves it to the branch's default.
 
     So two texts for the same network give the same answer.
     """
-    low, high = parse_attention(text)
+    low, high = parse_for_network(text, cross_size=cross_size)
     return _complete(low, "low"), _complete(high, "high")
 
 

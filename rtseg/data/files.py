@@ -24,21 +24,24 @@ def read_image(path: Path) -> np.ndarray:
 def read_mask(path: Path) -> np.ndarray:
     """A label file as stored: HW of class numbers (palette PNGs give the index, 16 bit stays), or HWC RGB / RGBA."""
     data = _read_whole(path)
-    if _is_palette_png(data):
+    depth, colors = (int(data[24]), int(data[25])) if _is_png(data) else (8, 0)
+    if colors == 3:  # OpenCV turns a palette's numbers into its colours
         with Image.open(path) as file:
             return np.asarray(file)
     raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if raw is None or raw.dtype not in (np.uint8, np.uint16):
         found = f"{path.stat().st_size} bytes" if raw is None else f"{raw.dtype} pixels"
         raise UserError(f"{path}: not a readable label image ({found}); expected a PNG of 8 or 16 bit class numbers")
+    if depth < 8:  # OpenCV spreads 1, 2 and 4 bits over 0..255
+        return raw // (255 // (2**depth - 1))
     if raw.ndim == 3:
         raw = cv2.cvtColor(raw, cv2.COLOR_BGRA2RGBA if raw.shape[2] == 4 else cv2.COLOR_BGR2RGB)
     return raw
 
 
-def _is_palette_png(data: np.ndarray) -> bool:
-    """OpenCV expands palettes to colours and loses the class number, so these files go another way."""
-    return data[:4].tobytes() == b"\x89PNG" and len(data) > 25 and data[25] == 3
+def _is_png(data: np.ndarray) -> bool:
+    """With a whole header: byte 24 is the bit depth, byte 25 the kind of colours (3: palette)."""
+    return data[:4].tobytes() == b"\x89PNG" and len(data) > 25
 
 
 def _read_whole(path: Path) -> np.ndarray:

@@ -135,12 +135,17 @@ def predict_files(
         The pictures that failed, with the reason; empty when all went well.
 
     Raises:
-        UserError: a source without pictures; `out_dir` cannot be written to, or holds something and `overwrite` is off.
+        UserError: a source without pictures; `out_dir` cannot be written to, or holds something and `overwrite` is
+            off; results would replace a source.
     """
     out_dir = Path(out_dir).expanduser()
     if not overwrite:
         check_empty(out_dir, "give another folder, or --overwrite to replace results in it")
     names = _output_names([found for source in sources for found in _expand(str(source), out_dir)])
+    for path, name in names.items():
+        for result in (out_dir / f"{name}.png", out_dir / f"{name}_overlay.jpg"):
+            if Path(os.path.abspath(result)) in names:
+                raise UserError(f"the results of '{path}' would overwrite the picture '{result}': give another folder")
     make_folder(out_dir)
     failed: dict[Path, str] = {}
     console = Console(stderr=True)
@@ -172,8 +177,9 @@ def _expand(source: str, out_dir: Path) -> list[tuple[Path, Path]]:
         found = sorted(match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES)
     else:
         raise UserError(f"no such picture, folder or glob: '{source}'")
-    # Results of an earlier run inside the source are no pictures to predict.
-    found = [picture for picture in found if not picture.absolute().is_relative_to(out_dir.absolute())]
+    # Results of an earlier run in a folder inside the source are no pictures to predict.
+    if out_dir.absolute().is_relative_to(root.absolute()) and out_dir.absolute() != root.absolute():
+        found = [picture for picture in found if not picture.absolute().is_relative_to(out_dir.absolute())]
     if not found:
         raise UserError(f"no pictures in '{source}': looked for {', '.join(IMAGE_SUFFIXES)}")
     return [(root, picture) for picture in found]
@@ -190,7 +196,7 @@ def _output_names(found: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
     )
     for scheme in schemes:
         names = {path: scheme(path).as_posix() for path in roots}
-        if len(set(names.values())) == len(names):
+        if len({name.lower() for name in names.values()}) == len(names):  # some file systems know no case
             break
     return names
 

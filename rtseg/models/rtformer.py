@@ -8,15 +8,14 @@ of two rounds sizes up.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from rtseg.attention import AttentionSpec, create_attention, parse_attention
-from rtseg.attention.base import Attention
+from rtseg.attention import AttentionSpec, create_attention
+from rtseg.attention.base import Attention, parse_for_network
 from rtseg.errors import UserError
 from rtseg.layers.conv import (
     BasicBlock,
@@ -115,9 +114,7 @@ class RTFormer(Backbone):
         if not 0 <= drop_path < 1:
             raise UserError(f"drop_path={drop_path} must be at least 0 and below 1")
         c = base_channels
-        low_attention, high_attention = parse_attention(attention)
-        if high_attention.name == "ca":
-            high_attention = replace(high_attention, options={"cross_size": cross_size, **high_attention.options})
+        low_attention, high_attention = parse_for_network(attention, cross_size=cross_size)
         self.features = {"high": FeatureInfo(2 * c, 8), "low": FeatureInfo(8 * c, 32), "aux": FeatureInfo(2 * c, 8)}
 
         self.stem = nn.Sequential(

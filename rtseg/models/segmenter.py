@@ -225,11 +225,17 @@ def differences(card: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]
     if card.model != other.model:
         return {"model": (card.model, other.model)}
     result: dict[str, tuple[Any, Any]] = {}
-    if resolve_attention(card.attention) != resolve_attention(other.attention):
-        result["attention"] = (card.attention, other.attention)
     defaults = {**backbone_options(card.model), **HEAD_OPTIONS}
     first, second = {**defaults, **card.options}, {**defaults, **other.options}
+    attentions = [
+        resolve_attention(one.attention, cross_size=options["cross_size"])
+        for one, options in ((card, first), (other, second))
+    ]
     keys = [key for key in first if first[key] != second[key]]
+    if attentions[0] == attentions[1]:
+        keys = [key for key in keys if key != "cross_size"]  # the attention names its own, or needs none
+    elif "cross_size" not in keys or card.attention != other.attention:
+        result["attention"] = (card.attention, other.attention)
     if keys:
         result["options"] = ({key: first[key] for key in keys}, {key: second[key] for key in keys})
     return result

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
@@ -22,7 +23,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}-{os.getpid()}")
+        aside = target.with_name(f".{target.name}-unfinished")  # one name, so that a killed run leaves no more than one
         try:
             with aside.open("wb") as file:
                 torch.save(checkpoint, file)
@@ -33,14 +34,28 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             aside.unlink(missing_ok=True)
 
 
+class BestCheckpoint(ModelCheckpoint):
+    """`best.ckpt`: the highest `val/miou` so far."""
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__(folder, filename="best", monitor="val/miou", mode="max", enable_version_counter=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lightning forgets the best score where the folder has another name than when it was written."""
+        best = Path(str(self.dirpath), "best.ckpt")
+        if best.is_file():
+            own = {"dirpath": self.dirpath, "best_model_path": str(best), "kth_best_model_path": str(best)}
+            state_dict = {**state_dict, **own, "best_k_models": {str(best): state_dict["best_model_score"]}}
+        super().load_state_dict(state_dict)
+
+
 def read_header(path: str | None) -> dict[str, Any] | None:
-    """What a checkpoint says of its model and its step, or None where no file is named ("best", "last" are Lightning's
-    own words).
+    """What a checkpoint says of its model and its step, or None where no file is named.
 
     Raises:
         UserError: there is no such file, or it is no checkpoint of rtseg.
     """
-    if path is None or path in ("best", "last", "hpc", "registry"):
+    if path is None:
         return None
     if not Path(path).is_file():
         folder = Path(path).parent

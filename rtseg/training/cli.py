@@ -21,7 +21,7 @@ from rich.table import Table
 
 from rtseg.errors import UserError
 from rtseg.output import make_folder
-from rtseg.training.checkpoint import AtomicCheckpointIO, check_model, read_header
+from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, check_model, read_header
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.fps_monitor import FPSMonitor
 from rtseg.training.loggers import ResumableCSVLogger
@@ -78,16 +78,8 @@ class RTSegCLI(LightningCLI):
             help="folder of the run: logs, checkpoints, pictures (default: runs/<name of the first config>)",
         )
         parser.add_lightning_class_args(FPSMonitor, "fps")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.monitor": "val/miou", "checkpoint.mode": "max", "checkpoint.filename": "best",
-                "checkpoint.enable_version_counter": False,
-                # BatchNorm over one device's few images would make results depend on the number of devices.
-                "trainer.sync_batchnorm": torch.cuda.is_available(),
-            }
-        )  # fmt: skip
-        parser.link_arguments("output", "checkpoint.dirpath")
+        # BatchNorm over one device's few images would make results depend on the number of devices.
+        parser.set_defaults({"trainer.sync_batchnorm": torch.cuda.is_available()})
         parser.link_arguments("data.batch_size", "model.batch_size")
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
@@ -102,6 +94,7 @@ class RTSegCLI(LightningCLI):
         checkpoint = read_header(config.get("ckpt_path"))
         if checkpoint is not None:
             check_model(config.model, checkpoint)
+            config.weights_only = True
         elif command in ("validate", "test") and config.model.weights is None:
             raise UserError(
                 f"rtseg {command} needs trained weights: give --ckpt_path runs/.../best.ckpt, or --model.weights"
@@ -113,14 +106,11 @@ class RTSegCLI(LightningCLI):
             config.trainer.sync_batchnorm = False  # PyTorch has none for CPU tensors
         if command == "fit":
             output = Path(config.output or Path("runs") / _run_name(config))
-            if config.trainer.fast_dev_run:
-                config.checkpoint.save_top_k = 0
-            else:
+            if not config.trainer.fast_dev_run:
                 _check_output(output, config.get("ckpt_path"))
                 make_folder(output)
             config.output = str(output)
             config.trainer.default_root_dir = str(output)
-            config.checkpoint.dirpath = str(output)
         self._command, self._resumed_step = command, checkpoint["global_step"] if checkpoint else None
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -134,9 +124,16 @@ class RTSegCLI(LightningCLI):
             if config.trainer.logger in (None, True):
                 csv = ResumableCSVLogger(output, resumed_step=self._resumed_step)
                 kwargs["logger"] = [csv, TensorBoardLogger(output, name="", version="")]
-            # ModelCheckpoint's own save_last writes only where there is a new best.
+            # The best first, so that the last knows its score. ModelCheckpoint's own save_last writes only where there
+            # is a new best.
             last = ModelCheckpoint(output, filename="last", enable_version_counter=False)
-            callbacks += [StopGracefully(output), ThroughputMonitor(), PredictionPictures(), last]
+            callbacks += [
+                StopGracefully(output),
+                ThroughputMonitor(),
+                PredictionPictures(),
+                BestCheckpoint(output),
+                last,
+            ]
             if config.trainer.logger is not False:
                 callbacks.append(LearningRateMonitor("step"))
             if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -167,7 +164,7 @@ def _check_output(output: Path, ckpt_path: str | None) -> None:
                 "go on from that one, or choose another --output"
             )
         return
-    results = sorted(p.name for p in output.iterdir() if p.suffix in (".ckpt", ".csv"))
+    results = sorted(p.name for p in output.iterdir() if p.suffix in (".ckpt", ".csv") or p.name == "config.yaml")
     if results:
         last = output / "last.ckpt"
         go_on = f"go on with it by --ckpt_path {last}, " if last.exists() else ""

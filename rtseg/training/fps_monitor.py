@@ -1,7 +1,7 @@
 """A callback that measures how fast the network in training will run once deployed, and logs it beside its accuracy."""
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -12,6 +12,10 @@ from rtseg.deploy.benchmark import Candidate, benchmark
 from rtseg.deploy.device import choose_device
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
+
+
+def _threads(device: dict[str, Any]) -> str:
+    return f", threads {device['threads']} of {device['cores']}" if "threads" in device else ""
 
 
 class FPSMonitor(Callback):
@@ -54,8 +58,11 @@ class FPSMonitor(Callback):
         self._measure(trainer, pl_module)
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
+        if trainer.is_global_zero:
+            self._measure_here(trainer, pl_module)
+        trainer.strategy.barrier("FPSMonitor")  # else the others would train on meanwhile, on the same processor
+
+    def _measure_here(self, trainer: Trainer, pl_module: LightningModule) -> None:
         segmenter = cast(Segmenter, pl_module.segmenter)
         device = self.device or pl_module.device
         height, width = self._size(segmenter)
@@ -83,7 +90,8 @@ class FPSMonitor(Callback):
         print(
             f"FPSMonitor: {picture.fps:.1f} FPS ({picture.median_ms:.1f} ms) from picture on the device to class map, "
             f"{network.fps:.1f} FPS network alone; {height}x{width}, batch {self.batch_size}, eager "
-            f"{report.conditions['precision']}, BatchNorm not folded, {report.conditions['device']['name']} ({device})"
+            f"{report.conditions['precision']}, BatchNorm not folded, {report.conditions['device']['name']} ({device}"
+            f"{_threads(report.conditions['device'])})"
         )
 
     def _size(self, segmenter: Segmenter) -> tuple[int, int]:

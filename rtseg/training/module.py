@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor
 from torch.nn import SyncBatchNorm
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 
 from rtseg.data.dataset import Sample
 from rtseg.errors import UserError
@@ -28,8 +28,11 @@ from rtseg.training.pretrained import load_pretrained
 from rtseg.training.sampling import sample_seed
 
 
-class ConfusionMatrix(Metric):
-    """One confusion matrix over all images and processes; every score comes from it."""
+class Evaluation(Metric):
+    """One confusion matrix over all images and processes, from which every score comes, and the mean of their losses.
+
+    The mean is not left to `self.log`: over processes with unequal numbers of images it divides by a rounded number.
+    """
 
     full_state_update = False
 
@@ -37,14 +40,20 @@ class ConfusionMatrix(Metric):
         super().__init__()
         self.num_classes, self.ignore_index = num_classes, ignore_index
         self.counts: Tensor
+        self.losses: Tensor
+        self.images: Tensor
         self.add_state("counts", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("losses", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("images", torch.zeros(()), dist_reduce_fx="sum")
 
-    def update(self, pred: Tensor, mask: Tensor) -> None:
+    def update(self, pred: Tensor, mask: Tensor, loss: Tensor) -> None:
+        """Of one image."""
         # Not in place: Lightning evaluates in inference mode, whose tensors refuse that outside it.
         self.counts = self.counts + confusion_matrix(pred, mask, self.num_classes, ignore_index=self.ignore_index)
+        self.losses, self.images = self.losses + loss, self.images + 1
 
-    def compute(self) -> Tensor:
-        return self.counts
+    def compute(self) -> tuple[Tensor, Tensor]:
+        return self.counts, self.losses / self.images
 
 
 class SegmentationModule(L.LightningModule):
@@ -107,8 +116,7 @@ class SegmentationModule(L.LightningModule):
             self.ema = ModelEmaV3(self.segmenter, decay=ema_decay, use_warmup=True, warmup_power=1.0)
             self.ema.requires_grad_(False)
         self._forward_train = torch.compile(self.segmenter.forward_train) if compile else self.segmenter.forward_train
-        self.confusion = ConfusionMatrix(num_classes, self.segmenter.card.ignore_index)
-        self.mean_loss = MeanMetric()
+        self.evaluation = Evaluation(num_classes, self.segmenter.card.ignore_index)
 
     @property
     def evaluated(self) -> Segmenter:
@@ -184,22 +192,21 @@ class SegmentationModule(L.LightningModule):
         if logits.shape[-2:] != batch.mask.shape:
             logits = upsample_to(logits, (batch.mask.shape[0], batch.mask.shape[1]))
         loss = pixel_loss(logits, batch.mask[None], LossConfig(), ignore_index=self.segmenter.card.ignore_index)
-        self.mean_loss.update(loss)
         pred = logits[0].argmax(0)
-        self.confusion.update(pred, batch.mask)
+        self.evaluation.update(pred, batch.mask, loss)
         return pred
 
     def _log_scores(self, stage: str) -> None:
-        counts = self.confusion.compute()
+        counts, loss = self.evaluation.compute()
+        counts = counts.cpu()  # scores are float64, which Apple's GPUs do not have
         names = self.segmenter.card.class_names or [str(k) for k in range(len(counts))]
-        # Not by self.log's own mean: over processes with unequal numbers of images it divides by a rounded number.
-        self.log(f"{stage}/loss", self.mean_loss.compute(), sync_dist=True)
-        self.log(f"{stage}/miou", mean_iou(counts).float(), prog_bar=True, sync_dist=True)
-        self.log(f"{stage}/accuracy", pixel_accuracy(counts).float(), sync_dist=True)
-        by_class = {f"{stage}/iou_{name}": value for name, value in zip(names, iou(counts).float(), strict=True)}
+        self.log(f"{stage}/loss", loss, sync_dist=True)
+        self.log(f"{stage}/miou", mean_iou(counts).float().to(self.device), prog_bar=True, sync_dist=True)
+        self.log(f"{stage}/accuracy", pixel_accuracy(counts).float().to(self.device), sync_dist=True)
+        ious = iou(counts).float().to(self.device)
+        by_class = {f"{stage}/iou_{name}": value for name, value in zip(names, ious, strict=True)}
         self.log_dict(by_class, sync_dist=True)
-        self.confusion.reset()
-        self.mean_loss.reset()
+        self.evaluation.reset()
 
     def on_validation_epoch_start(self) -> None:
         self.evaluated.eval()

@@ -2,6 +2,8 @@
 
 import pickle
 import re
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +48,20 @@ def test_16_bit_masks_keep_large_values(tmp_path: Path, write: Write) -> None:
     raw = np.full((4, 6), 300, np.uint16)
     sample = one(write(tmp_path / "x.png", IMAGE), write(tmp_path / "m.png", raw))[0]
     assert (sample.mask == 1).all()
+
+
+@pytest.mark.parametrize(("depth", "packed"), [(1, 0b01000000), (2, 0b00011011)])
+def test_small_grey_pngs_give_the_stored_number(tmp_path: Path, depth: int, packed: int) -> None:
+    """OpenCV and PIL both spread 1, 2 and 4 bits over 0..255, and 255 is the ignored class of many data sets."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = struct.pack(">IIBBBBB", 4, 1, depth, 0, 0, 0, 0)
+    image = zlib.compress(bytes([0, packed]))
+    path = tmp_path / "mask.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", image) + chunk(b"IEND", b""))
+    assert read_mask(path).tolist() == [[packed >> (8 - depth * (k + 1)) & (2**depth - 1) for k in range(4)]]
 
 
 def test_palette_png_gives_the_index(tmp_path: Path) -> None:

@@ -182,6 +182,25 @@ def test_results_are_never_overwritten_silently(predictor: Predictor, tmp_path: 
         predict_files(predictor, [picture], picture)
 
 
+def test_results_never_replace_a_source(predictor: Predictor, tmp_path: Path) -> None:
+    picture = save(tmp_path / "a.png")
+    before = picture.read_bytes()
+    for source in (picture, tmp_path, tmp_path / "*.png"):
+        with pytest.raises(UserError, match="would overwrite the picture"):
+            predict_files(predictor, [source], tmp_path, overwrite=True)
+    assert picture.read_bytes() == before
+    save(tmp_path / "drive" / "b.jpg")
+    assert predict_files(predictor, [tmp_path / "drive"], tmp_path, overwrite=True) == {}
+    assert (tmp_path / "b.png").exists()
+
+
+def test_names_that_differ_by_case_alone_stay_apart(predictor: Predictor, tmp_path: Path) -> None:
+    for name in ("A.png", "a.jpg"):
+        save(tmp_path / "in" / name)
+    predict_files(predictor, [tmp_path / "in"], tmp_path / "out")
+    assert len({name.lower() for name in results(tmp_path / "out")}) == 4
+
+
 def test_sources_without_pictures_are_refused(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for source in (tmp_path / "empty", f"{tmp_path}/*.jpg"):

@@ -15,7 +15,7 @@ from rtseg.attention import list_attentions, parse_attention
 from rtseg.errors import UserError
 from rtseg.models import Segmenter, create_model, list_models, weights
 from rtseg.models.model_card import ModelCard
-from rtseg.models.segmenter import describe
+from rtseg.models.segmenter import describe, differences
 
 
 def pairs() -> list[str]:
@@ -383,3 +383,24 @@ def test_a_push_to_the_hub_sends_the_whole_folder(monkeypatch: pytest.MonkeyPatc
     files = sent["somebody/rtformer"]
     assert files.keys() == {"README.md", "config.json", "model.safetensors"}
     assert "# rtformer_slim, attention gfa+ca, 5 classes" in files["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("model", "first", "second", "kinds"),
+    [
+        ("rtformer_slim", ("sa", {}), ("sa+sa:heads=2", {}), set()),
+        ("rtformer_slim", ("gfa+ca", {}), ("gfa+ca:cross_size=8", {"drop_path": 0.1}), set()),
+        ("rtformer_base", ("gfa+ca", {}), ("gfa+ca:cross_size=12", {}), set()),
+        ("rtformer_base", ("gfa+ca:cross_size=8", {}), ("gfa+ca:cross_size=8", {"cross_size": 8}), set()),
+        ("rtformer_base", ("gfa+ca", {}), ("gfa+ca:cross_size=8", {}), {"attention"}),
+        ("rtformer_base", ("gfa+ca", {}), ("gfa+ca", {"cross_size": 8}), {"options"}),
+        ("rtformer_slim", ("gfa+ca", {}), ("gfa", {}), {"attention"}),
+        ("rtformer_slim", ("gfa", {"injection": [True, True]}), ("gfa", {}), {"options"}),
+    ],
+)
+def test_differences_are_of_the_network_not_of_the_spelling(
+    model: str, first: tuple[str, dict], second: tuple[str, dict], kinds: set[str]
+) -> None:
+    one, other = (ModelCard(model, attention, 5, options) for attention, options in (first, second))
+    assert differences(one, other).keys() == kinds
+    assert differences(other, one).keys() == kinds

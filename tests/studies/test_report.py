@@ -305,7 +305,7 @@ def test_without_benchmark_speed_is_that_of_the_training(run: Path, measured: st
     (run / "benchmark.json").rename(run / "speed.json")
     text = Page(write_report(run)).text
     assert f"{json.loads(measured)['networks'][0]['class_map']['fps']:.1f} FPS, picture → class map" in text
-    assert "Measured by FPSMonitor at the end of the training (speed.json)" in text
+    assert "Measured by FPSMonitor during the training (speed.json)" in text
     (run / "speed.json").unlink()
     text = Page(write_report(run)).text
     assert "FPS, picture" not in text

@@ -13,9 +13,11 @@ import torch
 
 from rtseg.cli import main
 from rtseg.errors import UserError
+from rtseg.training.checkpoint import BestCheckpoint
 from rtseg.training.cli import RTSegCLI
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.module import SegmentationModule
+from rtseg.training.stop import StopGracefully
 
 TINY_OPTIONS = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2, "drop_path": 0.2}
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -121,6 +123,7 @@ def test_fit_validate_resume(tmp_path: Path, fit: list[str], capsys: pytest.Capt
         (["--data.batch_size=many"], "data.batch_size"),
         (["--data.batch_size=500"], "more than the 10 training images"),
         (["--data.root=/nowhere"], "/nowhere"),
+        (["--ckpt_path=last"], "--ckpt_path=last does not exist"),
         (["--ckpt_path=/nowhere/best.ckpt"], "/nowhere/best.ckpt does not exist"),
         (["--config=/nowhere.yaml"], "/nowhere.yaml"),
         (["--model.weights=/nowhere"], "/nowhere"),
@@ -135,9 +138,8 @@ def test_bad_input_is_named(
     assert "Traceback" not in error
 
 
-def test_bad_label_in_a_loader_process_is_named(
-    tmp_path: Path, fit: list[str], capfd: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("processes", [[], ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2"]])
+def test_bad_label_in_a_loader_process_is_named(tmp_path: Path, fit: list[str], processes: list[str]) -> None:
     import cv2
     import numpy as np
 
@@ -147,11 +149,15 @@ def test_bad_label_in_a_loader_process_is_named(
             cv2.imwrite(
                 str(tmp_path / name / f"{k}.png"), np.full((8, 8) if "annot" in name else (8, 8, 3), 77, np.uint8)
             )
-    assert run("fit", *fit, f"--data.root={tmp_path}", f"--output={tmp_path / 'run'}") == 2
-    error = capfd.readouterr().err
-    assert "annot" in error
-    assert "77" in error
-    assert "Traceback" not in error
+    command = [sys.executable, "-m", "rtseg", "fit", *fit, f"--data.root={tmp_path}", f"--output={tmp_path / 'run'}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *processes], capture_output=True, text=True, env=environment, timeout=240, check=False
+    )
+    assert done.returncode == 2
+    assert "annot" in done.stderr
+    assert "77" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_validate_needs_weights(fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,6 +241,39 @@ def test_a_resumed_training_keeps_its_settings(
 def test_another_spelling_is_the_same_model(tmp_path: Path, fit: list[str], trained: Path) -> None:
     flags = ["--model.attention=gfa:groups=8+ca", "--model.options.injection=[true,false]"]
     assert run("validate", *fit, *flags, f"--ckpt_path={trained}") == 0
+
+
+def test_the_last_checkpoint_knows_the_best_score(
+    tmp_path: Path, fit: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the training is killed right after a validation, and so writes nothing at its end."""
+    monkeypatch.setattr(StopGracefully, "on_train_end", lambda *_: None)
+    assert run("fit", *fit, f"--output={tmp_path / 'run'}") == 0
+    best = max(float(row["val/miou"]) for row in rows(tmp_path / "run" / "metrics.csv") if row["val/miou"])
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["callbacks"]
+    (state,) = (state for key, state in saved.items() if key.startswith("BestCheckpoint"))
+    assert state["best_model_score"].item() == pytest.approx(best, abs=1e-6)
+
+
+def test_a_moved_run_keeps_its_best(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    before = BestCheckpoint(tmp_path / "before")
+    before.best_model_score = torch.tensor(0.5)
+    before.best_model_path = str(tmp_path / "before" / "best.ckpt")
+    (tmp_path / "before").rename(tmp_path / "after")
+    (tmp_path / "after" / "best.ckpt").touch()
+    after = BestCheckpoint(tmp_path / "after")
+    after.load_state_dict(before.state_dict())
+    assert after.best_model_score == 0.5
+    assert after.best_k_models == {str(tmp_path / "after" / "best.ckpt"): 0.5}
+    assert not after.check_monitor_top_k(L.Trainer(accelerator="cpu", logger=False), torch.tensor(0.4))
+
+
+def test_a_users_config_is_not_replaced(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text("seed_everything: 3  # mine\n")
+    assert run("fit", *fit, f"--config={tmp_path / 'config.yaml'}", f"--output={tmp_path}") == 2
+    assert "config.yaml" in capsys.readouterr().err
+    assert "mine" in (tmp_path / "config.yaml").read_text()
 
 
 def test_checkpoint_folder_is_the_runs(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:

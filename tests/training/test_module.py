@@ -15,6 +15,7 @@ from rtseg.training.datamodule import SegmentationData
 from rtseg.training.losses import LossConfig
 from rtseg.training.module import SegmentationModule
 from rtseg.training.optim import OptimConfig
+from rtseg.training.stop import StopGracefully
 
 
 def data(root: Path, **options: Any) -> SegmentationData:
@@ -76,6 +77,33 @@ def test_killed_and_resumed_ends_with_the_same_bits(
     for part in ("segmenter", "ema"):
         ours, theirs = getattr(resumed, part).state_dict(), getattr(whole, part).state_dict()
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+class _Impatient(L.Callback):
+    """Asks for the end at the first batch."""
+
+    def __init__(self, stop: StopGracefully) -> None:
+        self.stop = stop
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        self.stop._asked = True
+
+
+@pytest.mark.parametrize(
+    ("options", "step"), [({}, 1), ({"accumulate_grad_batches": 2}, 1), ({"val_check_interval": 1}, 6)]
+)
+def test_stops_between_steps_alone(
+    tmp_path: Path, tiny_camvid: Path, tiny_model: dict[str, Any], options: dict[str, int], step: int
+) -> None:
+    """With no gradients gathered in vain, and never between a step and the validation that is due after it."""
+    stop = StopGracefully(tmp_path)
+    run = trainer(tmp_path, callbacks=[_Impatient(stop), stop], **options)
+    try:
+        run.fit(module(tiny_model), data(tiny_camvid))
+    except (SystemExit, KeyboardInterrupt):
+        assert run.fit_loop.total_batch_idx + 1 == step * options.get("accumulate_grad_batches", 1)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == step
 
 
 def test_checkpoint_describes_itself_and_scores_alike(

@@ -89,7 +89,8 @@ def _commands(run: Run) -> dict[str, str]:
     )
     commands = {}
     if run.config:
-        commands["train"] = f"rtseg fit --config {config} --output {again}"
+        new = " --ckpt_path null" if run.setting("ckpt_path") else ""
+        commands["train"] = f"rtseg fit --config {config} --output {again}{new}"
     if run.checkpoint:
         checkpoint = shlex.quote(str(run.checkpoint))
         height, width = run.input_size or (512, 512)

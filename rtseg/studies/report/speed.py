@@ -13,11 +13,7 @@ def speed_headline(run: Run) -> str:
     if run.benchmark is None:
         return ""
     network, conditions = run.benchmark.networks[0], run.benchmark.conditions
-    by = (
-        "FPSMonitor at the end of the training"
-        if run.benchmark_file.name == "speed.json"
-        else "<code>rtseg benchmark</code>"
-    )
+    by = "FPSMonitor during the training" if run.benchmark_file.name == "speed.json" else "<code>rtseg benchmark</code>"
     notes = "".join(f'<p class="warn">Caution: {escape(doubt)}.</p>' for doubt in run.benchmark.doubts())
     pair = figure(f"{network.class_map.fps:.1f}", "FPS, picture → class map")
     pair += figure(f"{network.network.fps:.1f}", "FPS, network only (stride-8 logits)")
