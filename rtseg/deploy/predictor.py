@@ -160,7 +160,7 @@ def predict_files(
         _write(out_dir / f"{name}.png", predictor.to_ids(classes))
         _write(out_dir / f"{name}_overlay.jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     for reason in failed.values():
-        console.print(f"not predicted: {reason}", style="red", markup=False, highlight=False)
+        console.print(f"not predicted: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
     return failed
 
 

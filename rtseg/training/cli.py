@@ -64,6 +64,13 @@ def _keys(parser: ArgumentParser) -> set[str]:
     return keys
 
 
+class _Progress(RichProgressBar):
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Lightning's own says "Epoch 0/-2" where the steps decide on the end."""
+        bounded = (self.trainer.max_epochs or -1) > 0
+        return super()._get_train_description(current_epoch) if bounded else f"Epoch {current_epoch}"
+
+
 class RTSegCLI(LightningCLI):
     """Adds to LightningCLI: `--output`, the run's folder; a default set of callbacks.
 
@@ -118,7 +125,7 @@ class RTSegCLI(LightningCLI):
         trainer = self._get(self.config_init, "trainer")
         callbacks, plugins = _listed(trainer.callbacks), _listed(trainer.plugins)
         if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
-            callbacks.append(RichProgressBar(leave=True))
+            callbacks.append(_Progress(leave=True))
         if self._command == "fit" and not config.trainer.fast_dev_run:
             output = config.output
             if config.trainer.logger in (None, True):

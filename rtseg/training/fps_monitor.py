@@ -91,7 +91,7 @@ class FPSMonitor(Callback):
             f"FPSMonitor: {picture.fps:.1f} FPS ({picture.median_ms:.1f} ms) from picture on the device to class map, "
             f"{network.fps:.1f} FPS network alone; {height}x{width}, batch {self.batch_size}, eager "
             f"{report.conditions['precision']}, BatchNorm not folded, {report.conditions['device']['name']} ({device}"
-            f"{_threads(report.conditions['device'])})"
+            f"{_threads(report.conditions['device'])})" + "".join(f". Caution: {doubt}" for doubt in report.doubts())
         )
 
     def _size(self, segmenter: Segmenter) -> tuple[int, int]:

@@ -163,7 +163,7 @@ def make_data(
 
     unfinished = out.with_name(f".{out.name}.unfinished")  # renamed at the end: a folder called `out` is complete
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
+    make_folder(unfinished)
 
     def draw(picture: _Picture) -> None:
         rng = np.random.default_rng([seed, _SPLITS.index(picture.split), picture.index])
