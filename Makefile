@@ -14,7 +14,7 @@ DEMO := configs/rtformer_slim_demo.yaml
 DEMO_LAST := runs/demo/training/last.ckpt
 # bfloat16 is the fastest where the processor has it, and very slow where it has not.
 PRECISION := $(shell grep -qs avx512_bf16 /proc/cpuinfo && echo bf16-mixed || echo 32-true)
-# Without a GPU, two processes of half the cores each train 1.6 times as fast as one of all cores.
+# Without a GPU, two processes of half the cores each train 1.4 times as fast as one of all cores.
 PROCESSES = $(shell $(VENV)/bin/python -c "import os, torch; cpu = not torch.accelerator.is_available(); \
 	print('--trainer.devices=2 --trainer.strategy=ddp' if cpu and (os.cpu_count() or 1) > 1 else '')")
 
