@@ -92,7 +92,7 @@ def test_training_is_the_same_and_speed_is_logged(tmp_path: Path, capsys: pytest
 
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FPSMonitor")]
     assert len(said) == 2
-    for part in ("picture on the device to class map", "24x40", "batch 2", "eager float32", "(cpu)"):
+    for part in ("picture on the device to class map", "24x40", "batch 2", "eager float32", "(cpu, threads "):
         assert part in said[0]
 
 
