@@ -144,6 +144,24 @@ def report(
     print(f"Report: {write_report(run, output)}")
 
 
+@app.command()
+def complexity(
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="folder for complexity.json and .svg")] = None,
+    channels: Annotated[int, typer.Option(help="of the tables")] = 64,
+    heads: Annotated[int, typer.Option(help="of the tables")] = 8,
+    size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="of the tables' map")] = (64, 64),
+    measure: Annotated[bool, typer.Option("--measure", help="also run fa and nl on growing maps")] = False,
+    device: Device = None,
+    seconds: Annotated[float, typer.Option(help="timed at least, for each map")] = 2.0,
+) -> None:
+    """Memory and compute of linear and quadratic attention: the factorized-attention paper's tables and figures."""
+    from rtseg.studies.complexity import complexity_report
+
+    complexity_report(
+        output, channels=channels, heads=heads, size=size, measure=measure, device=device, seconds=seconds
+    )
+
+
 def _lightning_command(name: str, help_text: str) -> None:
     """Lists a LightningCLI command in `rtseg --help` without importing Lightning."""
 

@@ -11,9 +11,9 @@ Grammar of a choice, safe in a shell, in make and in YAML:
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -21,6 +21,33 @@ from rtseg.errors import UserError
 from rtseg.registry import Registry, suggest
 
 Branch = Literal["low", "high"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an attention takes, from its closed form.
+
+    Attributes:
+        parameters: numbers that are learnt.
+        macs: multiply-adds of one picture: a profiler's FLOPs / 2. Pooling, norms and softmax do not count.
+        activation_floats: numbers that one picture's forward pass writes down, for mechanisms whose paper counts them.
+    """
+
+    parameters: int
+    macs: int
+    activation_floats: int | None = None
+
+
+class AttentionMap(NamedTuple):
+    """What looks at what.
+
+    Attributes:
+        weights: (B, heads, N, M): how much each of N positions of the output takes from each of M keys.
+        key_size: (h, w) where the keys are places of a map, M = h * w; None where they are slots of a memory.
+    """
+
+    weights: Tensor
+    key_size: tuple[int, int] | None
 
 
 class Attention(nn.Module):
@@ -32,6 +59,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x: (B, in, H, W); context: the low-resolution map (B, context, h, w), for mechanisms that need it."""
+        raise NotImplementedError
+
+    def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
+        """For one picture whose input map is (height, width) and whose context map, if read, is `context_size`."""
+        raise NotImplementedError
+
+    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
+        """The weights behind `forward(x, context)`, written out; for drawing and tests, not for speed."""
         raise NotImplementedError
 
 
@@ -199,3 +234,9 @@ def check_positive(name: str, option: str, value: int) -> None:
     """Raises: UserError where `value` is below 1."""
     if value < 1:
         raise UserError(f"attention '{name}': {option}={value} must be at least 1")
+
+
+def check_choice(name: str, option: str, value: str, choices: Sequence[str]) -> None:
+    """Raises: UserError where `value` is none of `choices`; the message names the nearest one and all of them."""
+    if value not in choices:
+        raise UserError(f"attention '{name}': {option}={value} is unknown.{suggest(value, choices)}")

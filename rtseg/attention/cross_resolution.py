@@ -1,8 +1,12 @@
 """CA, cross-resolution attention (RTFormer, https://arxiv.org/abs/2210.07124).
 
 Every position of the high-resolution branch looks at the low-resolution branch, pooled to cross_size x cross_size
-tokens. The reference writes it as a grouped convolution with computed weights, which bakes the batch size in and does
-not export; here it is two matrix products, with the same numbers.
+tokens:
+
+    [K, V] = W max_pool(BN(context));    y = softmax(scale x K^T) V
+
+The reference writes it as a grouped convolution with computed weights, which bakes the batch size in and does not
+export; here it is two matrix products, with the same numbers.
 
 B batch, C channels, D context channels, P positions of the high branch, T = cross_size^2 tokens.
 """
@@ -10,8 +14,11 @@ B batch, C channels, D context channels, P positions of the high branch, T = cro
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.attention.base import Attention, check_positive, register_attention
+from rtseg.attention.base import Attention, AttentionMap, Cost, check_choice, check_positive, register_attention
+from rtseg.attention.tokens import attention_weights, to_map, to_tokens
 from rtseg.errors import UserError
+from rtseg.layers.conv import spatial_size
+from rtseg.layers.pooling import adaptive_max_pool2d
 
 
 @register_attention("ca", needs_context=True)
@@ -21,6 +28,8 @@ class CrossResolutionAttention(Attention):
 
     Args:
         cross_size: side of the grid that the context is max-pooled to.
+        scale: "tokens", 1/sqrt(T), with which the released weights were trained, or "dim", 1/sqrt(C), the paper's.
+            Weights of one are wrong with the other, unless T = C.
     """
 
     def __init__(
@@ -31,27 +40,46 @@ class CrossResolutionAttention(Attention):
         stride: int = 1,
         context_channels: int | None = None,
         cross_size: int = 8,
+        scale: str = "tokens",
     ) -> None:
         super().__init__()
         check_positive("ca", "cross_size", cross_size)
+        check_choice("ca", "scale", scale, ("tokens", "dim"))
         if stride != 1 or (out_channels or in_channels) != in_channels:
             raise UserError("attention 'ca' keeps width and resolution: its queries are the feature map itself")
         if context_channels is None:
             raise UserError("attention 'ca' reads another feature map: pass its channels as context_channels")
+        self.cross_size = cross_size
         self.norm = nn.BatchNorm2d(context_channels)
-        self.pool = nn.AdaptiveMaxPool2d(cross_size)
         self.keys_values = nn.Conv2d(context_channels, 2 * in_channels, 1, bias=False)
-        # The released weights were trained with 1/sqrt(tokens), not the paper's 1/sqrt(channels).
-        self.scale = 1 / cross_size
+        self.scale = 1 / cross_size if scale == "tokens" else in_channels**-0.5
         nn.init.trunc_normal_(self.keys_values.weight, std=0.02, a=-0.04, b=0.04)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def _keys_values(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Each (B, 1, T, C): one head, and channels contiguous, as the fused kernel wants them."""
         if context is None:
             raise UserError("attention 'ca' reads another feature map: call it as attention(x, context)")
-        tokens = self.keys_values(self.pool(self.norm(context))).flatten(2).transpose(1, 2)
-        # One head, as (B, 1, tokens, C). The fused kernel wants channels to be the contiguous axis: free for queries
-        # that are channels_last.
-        queries = x.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
-        keys, values = (t.unsqueeze(1).contiguous() for t in tokens.chunk(2, -1))
+        pooled = adaptive_max_pool2d(self.norm(context), (self.cross_size, self.cross_size))
+        keys, values = to_tokens(self.keys_values(pooled)).unsqueeze(1).chunk(2, -1)
+        return keys.contiguous(), values.contiguous()
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        keys, values = self._keys_values(context)
+        queries = to_tokens(x).unsqueeze(1).contiguous()  # free where x is channels_last
         y = F.scaled_dot_product_attention(queries, keys, values, scale=self.scale)
-        return y.squeeze(1).transpose(1, 2).unflatten(2, x.shape[-2:])
+        return to_map(y.squeeze(1), spatial_size(x))
+
+    def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
+        """The context's size does not matter: it is pooled first."""
+        context_channels, channels = self.keys_values.in_channels, self.keys_values.out_channels // 2
+        projection, tokens = 2 * context_channels * channels, self.cross_size**2
+        return Cost(
+            parameters=projection + 2 * context_channels,
+            macs=tokens * projection + 2 * height * width * tokens * channels,
+        )
+
+    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
+        """(B, 1, P, T): the cells of the pooled context; rows sum to 1."""
+        keys, _ = self._keys_values(context)
+        weights = attention_weights(to_tokens(x).unsqueeze(1), keys, self.scale)
+        return AttentionMap(weights, (self.cross_size, self.cross_size))

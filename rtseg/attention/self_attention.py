@@ -1,6 +1,12 @@
 """SA, multi-head self-attention with spatial reduction (SegFormer, https://arxiv.org/abs/2105.15203; heads and
 reduction per branch as in RTFormer's appendix B.1).
 
+    z = LN(conv(x)), or x without reduction;    [K, V] = W_kv z
+    y_head = softmax((W_q x)_head K_head^T / sqrt(D / h)) V_head;    out = W_o y
+
+All linear maps have a bias. The convolution's kernel and stride are `reduction`, so z is a map smaller by that factor
+on each side.
+
 B batch, C channels in, D channels out, h heads, N query tokens, M key tokens.
 """
 
@@ -9,12 +15,16 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.attention.base import Attention, check_divides, check_positive, register_attention
-
-
-def _tokens(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, H * W, C)."""
-    return x.flatten(2).transpose(1, 2)
+from rtseg.attention.base import (
+    Attention,
+    AttentionMap,
+    Cost,
+    check_divides,
+    check_positive,
+    register_attention,
+)
+from rtseg.attention.tokens import attention_weights, join_heads, split_heads, to_map, to_tokens
+from rtseg.layers.conv import spatial_size
 
 
 @register_attention("sa", low={"heads": 8, "reduction": 1}, high={"heads": 2, "reduction": 4})
@@ -56,21 +66,37 @@ class SelfAttention(Attention):
             nn.init.normal_(self.reduce.weight, std=math.sqrt(2 / (self.step**2 * in_channels)))
             nn.init.zeros_(self.reduce.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        strided = x[:, :, :: self.stride, :: self.stride]
+    def _queries_keys_values(self, x: Tensor, strided: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, h, N, D / h) and twice (B, h, M, D / h)."""
         if self.reduce is None:
-            source = _tokens(strided)
+            source = to_tokens(strided)
         else:
             # A strided convolution would drop the rows and columns that do not fill a cell, and fail on a map smaller
             # than one.
             padded = F.pad(x, (0, -x.shape[3] % self.step, 0, -x.shape[2] % self.step))
-            source = self.reduce_norm(_tokens(self.reduce(padded)))
-
-        # (B, N, D) -> (B, h, N, D / h), the last axis contiguous as the fused kernel wants it.
-        def split(t: Tensor) -> Tensor:
-            return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
+            source = self.reduce_norm(to_tokens(self.reduce(padded)))
         keys, values = self.keys_values(source).chunk(2, -1)
-        y = F.scaled_dot_product_attention(split(self.queries(_tokens(strided))), split(keys), split(values))
-        y = self.project(y.transpose(1, 2).flatten(2))
-        return y.transpose(1, 2).unflatten(2, strided.shape[-2:])
+        queries = self.queries(to_tokens(strided))
+        return split_heads(queries, self.heads), split_heads(keys, self.heads), split_heads(values, self.heads)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        strided = x[:, :, :: self.stride, :: self.stride]
+        y = F.scaled_dot_product_attention(*self._queries_keys_values(x, strided))
+        return to_map(self.project(join_heads(y)), spatial_size(strided))
+
+    def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
+        c, d = self.queries.in_features, self.queries.out_features
+        n = -(-height // self.stride) * -(-width // self.stride)
+        m = -(-height // self.step) * -(-width // self.step)
+        parameters = 3 * (c * d + d) + d * d + d
+        macs = n * (c * d + d * d) + 2 * m * c * d + 2 * n * m * d
+        if self.reduce is not None:
+            kernel = self.step**2 * c * c
+            parameters, macs = parameters + kernel + 3 * c, macs + m * kernel
+        return Cost(parameters, macs)
+
+    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
+        """(B, h, N, M); rows sum to 1. The keys are the places of the reduced map."""
+        queries, keys, _ = self._queries_keys_values(x, x[:, :, :: self.stride, :: self.stride])
+        height, width = spatial_size(x)
+        return AttentionMap(attention_weights(queries, keys), (-(-height // self.step), -(-width // self.step)))

@@ -72,7 +72,7 @@ def test_cross_size_is_the_attentions_own_or_else_the_models() -> None:
     def sizes(attention: str, **options: int) -> tuple[Any, ...]:
         backbone = create_backbone("rtformer_slim", attention=attention, base_channels=8, **options)
         attentions = [module for module in backbone.modules() if isinstance(module, CrossResolutionAttention)]
-        return tuple(attention.pool.output_size for attention in attentions)
+        return tuple(attention.cross_size for attention in attentions)
 
     assert sizes("gfa+ca") == (8, 8)
     assert sizes("gfa+ca", cross_size=12) == (12, 12)

@@ -1,0 +1,189 @@
+"""FA, factorized attention (Shen et al., "Factorized Attention: Self-Attention with Linear Complexities", later named
+"Efficient Attention", https://arxiv.org/abs/1812.01243).
+
+The attention weights are a product of two factors, so the values are gathered first and handed out afterwards, and the
+N x N map is never made:
+
+    dot     y = C (B^T V) / b
+    gauss   y = softmax_channels(C) (softmax_tokens(B)^T V)
+
+    C = x W_c  (N, b)   coefficients: how much a position takes of each basis mask
+    B = x W_b  (N, b)   basis: b masks over the map
+    V = x W_v  (N, m)   values
+    out = y W_o         reprojection, (N, m) -> (N, d)
+
+N tokens, c channels in, d channels out, b channels of the basis, m channels of the values, h heads. A head has b / h
+and m / h channels of its own, and "dot" divides by b / h. No map has a bias. Initial values are PyTorch's.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rtseg.attention.base import (
+    Attention,
+    AttentionMap,
+    Cost,
+    check_choice,
+    check_divides,
+    check_positive,
+    register_attention,
+)
+from rtseg.errors import UserError
+from rtseg.layers.conv import conv1x1
+
+
+class ProjectedAttention(Attention):
+    """What `fa` and `nl` share: everything but the products between positions.
+
+    (B, c, H, W) -> (B, d, ceil(H / stride), ceil(W / stride)). Both have the same options, with the same meaning and
+    defaults, and the same parameters, so the state dict of one loads into the other where the options are equal:
+    `coefficients.weight` (the paper's C, in `nl` its K), `basis.weight` (B, in `nl` Q), `values.weight`,
+    `project.weight` (not with values=none), `feedforward.0.weight` and `feedforward.2.weight` (with transformer).
+    Stride and widening are in the first three.
+
+    Args:
+        kind: "gauss" or "dot".
+        heads: must divide the channels of the basis and of the values.
+        basis: b, a number, or "half" of the output's channels.
+        values: m, a number, or "half" of the output's channels, or "none" for no bottleneck: m = d and no reprojection.
+        normalize: what "dot" is divided by: "channels" (b / h, the paper's) or "tokens" (N, so that the output does not
+            grow with the map). "gauss" needs neither.
+        transformer: adds a pointwise feed-forward part, d -> transformer * d -> ReLU -> d, and gives
+            y + feedforward(x + y): with the block's residual connection, a Transformer layer without its norms. Where
+            stride or width change there is no x to add, and it reads y. 0: none.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | None = None,
+        *,
+        stride: int = 1,
+        context_channels: int | None = None,
+        kind: str = "gauss",
+        heads: int = 8,
+        basis: str = "half",
+        values: str = "half",
+        normalize: str = "tokens",
+        transformer: int = 0,
+    ) -> None:
+        super().__init__()
+        out_channels = out_channels or in_channels
+        half = max(1, out_channels // 2)
+        b = self._width("basis", basis, {"half": half})
+        m = self._width("values", values, {"half": half, "none": out_channels})
+        check_divides(self.name, "heads", heads, b)
+        check_divides(self.name, "heads", heads, m)
+        check_choice(self.name, "kind", kind, ("gauss", "dot"))
+        check_choice(self.name, "normalize", normalize, ("channels", "tokens"))
+        if transformer < 0:
+            raise UserError(f"attention '{self.name}': transformer={transformer} must be at least 1, or 0 for none")
+        self.kind, self.heads, self.normalize, self.stride = kind, heads, normalize, stride
+        self.keeps_shape = stride == 1 and out_channels == in_channels
+        self.coefficients = conv1x1(in_channels, b, stride)
+        self.basis = conv1x1(in_channels, b, stride)
+        self.values = conv1x1(in_channels, m, stride)
+        self.project: nn.Conv2d | None = None if values == "none" else conv1x1(m, out_channels)
+        self.feedforward: nn.Sequential | None = None
+        if transformer:
+            hidden = transformer * out_channels
+            self.feedforward = nn.Sequential(conv1x1(out_channels, hidden), nn.ReLU(), conv1x1(hidden, out_channels))
+        self.widths = (in_channels, b, m, out_channels, transformer * out_channels)
+
+    def _width(self, option: str, value: str, words: dict[str, int]) -> int:
+        try:
+            width = words[value] if value in words else int(value)
+        except ValueError:
+            known = " or ".join(f"'{word}'" for word in words)
+            raise UserError(f"attention '{self.name}': {option}={value} is no number; give one, or {known}") from None
+        check_positive(self.name, option, width)
+        return width
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        values = self.values(x)
+        y = self._attend(self._split(self.coefficients(x)), self._split(self.basis(x)), self._split(values))
+        y = y.flatten(1, 2).unflatten(2, values.shape[-2:])
+        if self.project is not None:
+            y = self.project(y)
+        if self.feedforward is not None:
+            y = y + self.feedforward(x + y if self.keeps_shape else y)
+        return y
+
+    def _split(self, t: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, h, C / h, N)."""
+        return t.flatten(2).unflatten(1, (self.heads, -1))
+
+    def _divisor(self, coefficients: Tensor) -> int:
+        """Of a dot product; coefficients (B, h, b / h, N)."""
+        return coefficients.shape[2 if self.normalize == "channels" else 3]
+
+    def _attend(self, coefficients: Tensor, basis: Tensor, values: Tensor) -> Tensor:
+        """(B, h, b / h, N), the same, (B, h, m / h, N) -> (B, h, m / h, N)."""
+        raise NotImplementedError
+
+    def _between_positions(self, tokens: int) -> tuple[int, int]:
+        """Multiply-adds and floats of `_attend`, y left out."""
+        raise NotImplementedError
+
+    def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
+        """Floats as the paper counts them: every result once, the input not, and with the sum of the residual
+        connection around the attention, which is the block's (of a transformer, the two sums inside).
+        """
+        c, b, m, d, hidden = self.widths
+        n = -(-height // self.stride) * -(-width // self.stride)
+        parameters, floats_of_a_token = 2 * b * c + m * c, 2 * b + 2 * m + d
+        if self.project is not None:
+            parameters, floats_of_a_token = parameters + m * d, floats_of_a_token + d
+        if self.feedforward is not None:
+            parameters, floats_of_a_token = parameters + 2 * hidden * d, floats_of_a_token + 2 * hidden + 2 * d
+        macs, floats = self._between_positions(n)
+        return Cost(parameters, n * parameters + macs, n * floats_of_a_token + floats)
+
+
+@register_attention("fa", low={"heads": 8}, high={"heads": 2})
+class FactorizedAttention(ProjectedAttention):
+    """Cost linear in the number of tokens. With kind=dot it equals `nl` of the same weights; with kind=gauss it does
+    not, but the weights of a position sum to 1 as well. The options are those of `ProjectedAttention`.
+    """
+
+    name = "fa"
+
+    def _attend(self, coefficients: Tensor, basis: Tensor, values: Tensor) -> Tensor:
+        coefficients, basis = self._factors(coefficients, basis)
+        gathered = values @ basis.transpose(2, 3)  # (B, h, m / h, b / h)
+        if self.kind == "dot":
+            gathered = gathered.div_(self._divisor(coefficients))
+        return gathered @ coefficients
+
+    def _factors(self, coefficients: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+        """The two factors of the attention weights, but for the divisor of "dot"."""
+        if self.kind == "dot":
+            return coefficients, basis
+        # At least float32, also under autocast: a sum over all tokens.
+        dtype = torch.promote_types(basis.dtype, torch.float32)
+        return coefficients.softmax(2, dtype=dtype).to(basis.dtype), basis.softmax(3, dtype=dtype).to(basis.dtype)
+
+    def _between_positions(self, tokens: int) -> tuple[int, int]:
+        _, b, m, _, _ = self.widths
+        gathered = b * m // self.heads
+        return 2 * gathered * tokens, gathered + (2 * b * tokens if self.kind == "gauss" else 0)
+
+    def basis_maps(self, x: Tensor) -> Tensor:
+        """(B, c, H, W) -> (B, h, b / h, ceil(H / stride), ceil(W / stride)): what each mask of the basis looks at, the
+        paper's Figure 7. Masks of kind=gauss sum to 1 over the map, those of kind=dot can be negative.
+        """
+        basis = self.basis(x)
+        return self._factors(self._split(self.coefficients(x)), self._split(basis))[1].unflatten(3, basis.shape[-2:])
+
+    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
+        """The N x N map that the factors imply; keys are the positions of the output."""
+        basis = self.basis(x)
+        left, right = self._factors(self._split(self.coefficients(x)), self._split(basis))
+        weights = left.transpose(2, 3) @ right
+        if self.kind == "dot":
+            weights = weights / self._divisor(left)
+        return AttentionMap(weights, (basis.shape[2], basis.shape[3]))

@@ -1,0 +1,44 @@
+"""NL, conventional (non-local) attention: the quadratic twin of `fa`, and the first paper's baseline (its "CA"; Shen et
+al., https://arxiv.org/abs/1812.01243, after Wang et al., "Non-local Neural Networks", https://arxiv.org/abs/1711.07971).
+
+    dot     y = (C B^T / b) V
+    gauss   y = softmax_keys(C B^T) V
+
+The letters are those of `factorized.py`: C asks, B and V are the keys and values. Scores are not scaled before the
+softmax, as the paper writes it.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from rtseg.attention.base import AttentionMap, register_attention
+from rtseg.attention.factorized import ProjectedAttention
+
+
+@register_attention("nl", low={"heads": 8}, high={"heads": 2})
+class NonLocalAttention(ProjectedAttention):
+    """Cost quadratic in the number of tokens. Options and parameters are those of `fa`, see `ProjectedAttention`."""
+
+    name = "nl"
+
+    def _attend(self, coefficients: Tensor, basis: Tensor, values: Tensor) -> Tensor:
+        if self.kind == "dot":
+            # The transposed map, (B, h, keys, queries): the product then comes out channels first.
+            weights = (basis.transpose(2, 3) @ coefficients).div_(self._divisor(coefficients))
+            return values @ weights
+        # The fused kernel wants channels to be the contiguous axis.
+        queries, keys, values = (t.transpose(2, 3).contiguous() for t in (coefficients, basis, values))
+        return F.scaled_dot_product_attention(queries, keys, values, scale=1.0).transpose(2, 3)
+
+    def _between_positions(self, tokens: int) -> tuple[int, int]:
+        """The map counts once, as the paper has it, although the fused kernel of kind=gauss does not store it."""
+        _, b, m, _, _ = self.widths
+        return (b + m) * tokens**2, self.heads * tokens**2
+
+    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
+        """Keys are the positions of the output."""
+        basis = self.basis(x)
+        queries, keys = self._split(self.coefficients(x)), self._split(basis)
+        scores = queries.transpose(2, 3) @ keys
+        weights = scores / self._divisor(queries) if self.kind == "dot" else scores.softmax(3)
+        return AttentionMap(weights, (basis.shape[2], basis.shape[3]))

@@ -1,0 +1,58 @@
+"""Pooling of any feature map to a fixed grid, in a form that exports to ONNX with height and width left open.
+
+Cell i of k over an axis of n positions averages, or takes the largest of, positions floor(i n / k) to
+ceil((i + 1) n / k) - 1: neighbouring cells overlap where k does not divide n, and share positions where n < k. That is
+PyTorch's own rule, and outside of an export PyTorch's own kernels are used. Exporters write these kernels down for the
+one size they have seen: at another size the exported average is silently wrong, and the maximum does not export at all
+unless the grid divides the map. So an export gets the same function as arithmetic on the size.
+
+B batch, C channels, H, W height and width, (k_h, k_w) the grid.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def adaptive_avg_pool2d(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, C, H, W) -> (B, C, k_h, k_w): the mean of every cell of `grid` = (k_h, k_w)."""
+    return average_by_matrices(x, grid) if torch.compiler.is_exporting() else F.adaptive_avg_pool2d(x, grid)
+
+
+def adaptive_max_pool2d(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, C, H, W) -> (B, C, k_h, k_w): the largest value of every cell of `grid` = (k_h, k_w)."""
+    return maximum_by_gather(x, grid) if torch.compiler.is_exporting() else F.adaptive_max_pool2d(x, grid)
+
+
+def average_by_matrices(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """`adaptive_avg_pool2d` as P_h X P_w^T, P a (cells, positions) matrix whose rows are means."""
+    rows, columns = (
+        _averaging_matrix(n, cells, x.device, torch.promote_types(x.dtype, torch.float32))
+        for n, cells in zip(x.shape[-2:], grid, strict=True)
+    )
+    return (rows @ x.to(rows.dtype) @ columns.T).to(x.dtype)
+
+
+def maximum_by_gather(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """`adaptive_max_pool2d` along one axis after the other: positions are gathered cell by cell, then the largest."""
+    for axis, cells in zip((-2, -1), grid, strict=True):
+        n = x.shape[axis]
+        start, end = _cells(n, cells, x.device)
+        # No cell is longer than n // cells + 2; shorter ones name their last position again.
+        steps = torch.arange(n // cells + 2, device=x.device)
+        positions = torch.minimum(start[:, None] + steps, end[:, None] - 1)
+        x = x.index_select(axis, positions.flatten()).unflatten(axis, (cells, -1)).amax(axis)
+    return x
+
+
+def _cells(n: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """First position of every cell, and the one behind its last."""
+    i = torch.arange(cells, device=device)
+    return i * n // cells, ((i + 1) * n + cells - 1) // cells
+
+
+def _averaging_matrix(n: int, cells: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    start, end = (t[:, None] for t in _cells(n, cells, device))
+    positions = torch.arange(n, device=device)
+    inside = (positions >= start) & (positions < end)
+    return inside.to(dtype) / (end - start)

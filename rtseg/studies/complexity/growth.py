@@ -1,0 +1,98 @@
+"""How time and memory of an attention really grow with the number of positions: measured, and fitted by a power."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from rtseg.attention import create_attention
+from rtseg.deploy.timing import measure_together
+from rtseg.errors import UserError
+
+
+class _FloatCounter(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.floats = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        results = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+        self.floats += sum(t.numel() for t in results if t.untyped_storage().data_ptr() not in given)
+        return out
+
+
+def count_floats(step: Callable[[], Any]) -> int:
+    """Numbers that the operations of `step` write into memory of their own; views and work in place do not count."""
+    with _FloatCounter() as counter, torch.no_grad():
+        step()
+    return counter.floats
+
+
+@dataclass(frozen=True)
+class Growth:
+    """One attention over growing maps, at batch 1 and in float32.
+
+    Attributes:
+        median_ms: of one forward pass, for each number of tokens.
+        floats: numbers that it writes, counted while it runs (`count_floats`).
+        time_exponent, memory_exponent: e of the power law y = a * tokens^e, by least squares of the logarithms.
+    """
+
+    attention: str
+    channels: int
+    tokens: tuple[int, ...]
+    median_ms: tuple[float, ...]
+    floats: tuple[int, ...]
+    time_exponent: float
+    memory_exponent: float
+
+
+def measure_growth(
+    sides: Mapping[str, Sequence[int]], *, channels: int = 64, device: torch.device, seconds: float = 1.0
+) -> list[Growth]:
+    """Runs each attention on square maps.
+
+    Args:
+        sides: one branch's choice, e.g. "nl:kind=dot" -> sides of the maps, at least two.
+        seconds: timed at least, for each map; all maps take turns.
+
+    Raises:
+        UserError: fewer than two sides, or one below 1; see `create_attention` and `measure_together`.
+    """
+    for name, own in sides.items():
+        if len(set(own)) < 2 or min(own) < 1:
+            raise UserError(f"sides {list(own)} of '{name}': a power needs two different ones, each at least 1")
+    steps = [_forward(name, channels, side, device) for name, own in sides.items() for side in own]
+    timings = measure_together(
+        steps, device=device, warmup_seconds=min(seconds, 0.5), min_iterations=5, min_seconds=seconds
+    )
+    measured = iter([(timing.median_ms, count_floats(step)) for timing, step in zip(timings, steps, strict=True)])
+    found = []
+    for name, own in sides.items():
+        tokens = tuple(side * side for side in own)
+        times, floats = zip(*(next(measured) for _ in own), strict=True)
+        found.append(Growth(name, channels, tokens, times, floats, fit_power(tokens, times), fit_power(tokens, floats)))
+    return found
+
+
+def _forward(name: str, channels: int, side: int, device: torch.device) -> Callable[[], Tensor]:
+    with torch.device(device):
+        attention, x = create_attention(name, channels).eval(), torch.randn(1, channels, side, side)
+
+    @torch.no_grad()
+    def step() -> Tensor:
+        return attention(x)
+
+    return step
+
+
+def fit_power(x: Sequence[float], y: Sequence[float]) -> float:
+    """e of y = a * x^e that fits the points best, by least squares of the logarithms."""
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])

@@ -1,0 +1,226 @@
+"""The command: prints tables, writes complexity.json and complexity.svg."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rtseg.deploy.device import choose_device, describe_device
+from rtseg.errors import UserError
+from rtseg.output import check_empty, make_folder
+from rtseg.studies.complexity.figures import figure4, figure5, quotes
+from rtseg.studies.complexity.growth import measure_growth
+from rtseg.studies.complexity.loglog import Chart, draw
+from rtseg.studies.complexity.tables import Sizes, table, table12
+
+# What no single row shows.
+SLIPS = (
+    "Units change: '50 GMACC' (128x128) and '3.2 TMACC' (64x64x32) count 2 for a multiply-add, '412 GMACC' (256x256) "
+    "counts 1; never compare them.",
+    "Equation 3 divides by h, which is the number of heads elsewhere; b is meant.",
+    "'32x less memory' at 64x64x32 does not come out with the 64 channels of the other figures; 513x does.",
+    "Figure 4 states 64 channels; its numbers need b = k = 32 as well.",
+)
+# Sides of square maps. On smaller ones the calls themselves take the time; the quadratic map of a larger one takes
+# many gigabytes.
+MEASURED: Mapping[str, Sequence[int]] = {
+    "nl:kind=dot:heads=1:values=none": (32, 48, 64, 96, 128),
+    "fa:kind=dot:heads=1:values=none": (64, 96, 128, 192, 256),
+}
+
+
+def complexity_report(
+    output: Path | None = None,
+    *,
+    channels: int = 64,
+    heads: int = 8,
+    size: tuple[int, int] = (64, 64),
+    measure: bool = False,
+    device: str | None = None,
+    seconds: float = 2.0,
+    sides: Mapping[str, Sequence[int]] = MEASURED,
+) -> dict[str, Any]:
+    """Computes the first paper's tables and figures, prints them, and on demand measures how `fa` and `nl` grow.
+
+    Args:
+        output: folder for complexity.json and complexity.svg, made if absent; None writes nothing.
+        channels, heads, size: c, h and s = height * width of the tables, with b = m = c / 2 in Table 9. The figures and
+            quotes hold for the paper's own sizes.
+        measure: run both attentions; a minute or two, and 2 GB of memory at the default sides.
+        device: where; None takes a GPU where there is one.
+        seconds: timed at least, for each map.
+        sides: attention -> sides of the square maps that it is measured on.
+
+    Returns:
+        What complexity.json holds.
+
+    Raises:
+        UserError: channels that do not divide, a size below 1, or `output` holds something or cannot be written.
+    """
+    if channels < 1 or heads < 1 or channels % (4 * heads):
+        raise UserError(
+            f"channels {channels} with {heads} heads: Table 11 splits a quarter of the channels into heads, so take a "
+            f"multiple of {4 * max(heads, 1)} channels, or fewer heads"
+        )
+    if min(size) < 1:
+        raise UserError(f"size {size[0]} {size[1]}: height and width must be at least 1")
+    if output is not None:  # before the minutes that it takes to measure
+        check_empty(output, "give another folder, or empty it")
+        make_folder(output)
+    sizes = Sizes(channels, channels // 2, channels // 2, heads, size[0] * size[1])
+    result: dict[str, Any] = {
+        "sizes": asdict(sizes),
+        **{f"table{number}": table(number, sizes) for number in (9, 10, 11)},
+        "table12": table12(sizes),
+        "figure4": figure4(),
+        "figure5": figure5(),
+        "quotes": [{**asdict(quote), "holds": quote.holds} for quote in quotes()],
+        "slips": list(SLIPS),
+        "measured": None,
+    }
+    if measure:
+        chosen = choose_device(device)
+        conditions = describe_device(chosen)  # first: the load is that of other work
+        with Console(stderr=True).status(f"measuring on {chosen}"):
+            growths = measure_growth(sides, device=chosen, seconds=seconds)
+        result["measured"] = {"device": conditions, "growth": [asdict(growth) for growth in growths]}
+    if output is not None:
+        (output / "complexity.json").write_text(json.dumps(result, indent=1) + "\n")
+        (output / "complexity.svg").write_text(draw(_charts(result)))
+    console = Console(width=None if Console().is_terminal else 150)
+    for printed in _tables(result):
+        console.print(printed)
+    console.print("The paper's slips:", *(f"- {slip}" for slip in SLIPS), sep="\n", markup=False, highlight=False)
+    if output is not None:
+        print(f"{output}: complexity.json, complexity.svg")
+    return result
+
+
+def _formula(text: str) -> str:
+    """Python's notation as one writes it."""
+    for python, written in (("**2", "²"), ("*", "")):
+        text = text.replace(python, written)
+    return text
+
+
+def _number(value: float) -> str:
+    """'1.644 G'; three digits after the point where there is a unit."""
+    for factor, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3f} {unit}"
+    return f"{value:g}"
+
+
+def _tables(result: dict[str, Any]) -> list[Table]:
+    c, b, m, h, s = (result["sizes"][letter] for letter in "cbmhs")
+    at = {9: f"b = k = {b}, m = {m}", 10: f"b = k = m = {c // 2}", 11: f"b = k = m = {c // 4}"}
+    tables = []
+    for number, widths in at.items():
+        shown = Table(title=f"Table {number}: c = {c}, {widths}, h = {h}, s = {s}")
+        for heading in ("module", "memory, as printed", "numbers", "computed", "compute, as printed", "MACC", "MACs"):
+            shown.add_column(heading, justify="right" if heading in ("numbers", "computed", "MACC", "MACs") else "left")
+        shown.add_column("MACC / MACs")
+        for row in result[f"table{number}"]:
+            shown.add_row(
+                row["module"],
+                _formula(row["paper_memory"]),
+                _number(row["paper_floats"]),
+                _number(row["floats"]),
+                _formula(row["paper_compute"]),
+                _number(row["paper_macc"]),
+                _number(row["macs"]),
+                f"{row['macc_per_mac']:.3g}" + (f": {row['slip']}" if row["slip"] else ""),
+            )
+        tables.append(shown)
+    shown = Table("module", "memory", "compute", title="Table 12")
+    for row in result["table12"]:
+        shown.add_row(row["module"], row["memory"], row["compute"])
+    tables.append(shown)
+
+    shown = Table(
+        "module", "map", "memory", "compute", "as the paper counts", title="Figure 4: dot product, c = 64, b = k = 32"
+    )
+    for row in result["figure4"]:
+        shown.add_row(
+            row["module"],
+            f"{row['side']}x{row['side']}",
+            f"{_number(row['bytes'])}B",
+            f"{_number(row['macs'])}MAC",
+            f"{_number(row['paper_macc'])}MACC",
+        )
+    tables.append(shown)
+
+    shown = Table(
+        "model", "f", "length", "memory, conventional", "factorized", "compute, conventional", "factorized",
+        title="Figure 5: BERT, feed-forward part of f * c channels; activations of one sequence, and parameters",
+    )  # fmt: skip
+    points = {(row["model"], row["f"], row["length"], row["module"]): row for row in result["figure5"]}
+    for (model, f, length, module), conventional in points.items():
+        if module == "CA-Tfm":
+            factorized = points[model, f, length, "FA-Tfm"]
+            memory = [f"{_number(row['bytes'])}B" for row in (conventional, factorized)]
+            compute = [f"{_number(row['macs'])}MAC" for row in (conventional, factorized)]
+            shown.add_row(model, str(f), str(length), *memory, *compute)
+    tables.append(shown)
+
+    shown = Table("what the text says", "paper", "computed", "holds", "note", title="Figures in the paper's text")
+    for row in result["quotes"]:
+        shown.add_row(
+            row["what"],
+            row["paper"],
+            f"{row['computed']:.4g} {row['unit']}",
+            "yes" if row["holds"] else "NO",
+            row["note"],
+        )
+    tables.append(shown)
+    if result["measured"]:
+        tables.append(_measured(result["measured"]))
+    return tables
+
+
+def _measured(measured: dict[str, Any]) -> Table:
+    device = measured["device"]
+    shown = Table(
+        "attention", "tokens", "time", "written", "time grows as", "memory grows as",
+        title=f"Measured, 64 channels, batch 1, float32, {device['name']}",
+        caption=", ".join(f"{key} {value}" for key, value in device.items() if key != "name"),
+    )  # fmt: skip
+    for growth in measured["growth"]:
+        powers = f"tokens^{growth['time_exponent']:.2f}", f"tokens^{growth['memory_exponent']:.2f}"
+        for tokens, time, floats in zip(growth["tokens"], growth["median_ms"], growth["floats"], strict=True):
+            shown.add_row(growth["attention"], str(tokens), f"{time:.2f} ms", f"{_number(4 * floats)}B", *powers)
+    return shown
+
+
+def _charts(result: dict[str, Any]) -> list[Chart]:
+    """Figures 4 and 5, then what was measured: memory left, compute or time right."""
+    names = {"CA-dot": "conventional", "FA-dot": "factorized", "CA-Tfm": "conventional", "FA-Tfm": "factorized"}
+    drawn = []
+    for title, key, unit, scale in (("memory", "bytes", "GB", 1e9), ("compute", "macs", "GMAC", 1e9)):
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for row in result["figure4"]:
+            lines.setdefault(names[row["module"]], []).append((row["side"], row[key] / scale))
+        drawn.append(Chart(f"Figure 4: {title}, 64 channels", "side of the square map", unit, lines))
+    for title, key, unit, scale in (("memory", "bytes", "GB", 1e9), ("compute", "macs", "GMAC", 1e9)):
+        lines = {}
+        for row in result["figure5"]:
+            if row["f"] == 1:
+                name = f"{row['model']}, {names[row['module']]}"
+                lines.setdefault(name, []).append((row["length"], row[key] / scale))
+        drawn.append(Chart(f"Figure 5: {title} of a BERT", "length of the sequence", unit, lines))
+    if result["measured"]:
+        growths = result["measured"]["growth"]
+        for title, key, unit, scale in (("memory", "floats", "GB", 0.25e9), ("time", "median_ms", "ms", 1)):
+            exponent = "time_exponent" if key == "median_ms" else "memory_exponent"
+            lines = {
+                f"{g['attention']}, tokens^{g[exponent]:.2f}": [
+                    (tokens**0.5, value / scale) for tokens, value in zip(g["tokens"], g[key], strict=True)
+                ]
+                for g in growths
+            }
+            drawn.append(Chart(f"Measured: {title}, 64 channels", "side of the square map", unit, lines))
+    return drawn
