@@ -78,7 +78,7 @@ class GPUFriendlyAttention(Attention):
         if scores.is_contiguous():
             weights = double_normalize(scores.flatten(2).unflatten(1, (self.groups, -1)), self.norm, tokens=3, slots=2)
             weights = weights.reshape(scores.shape)
-        else:  # channels_last: no copy; 64 channels at 64 x 64 take one CPU thread 1.2 ms instead of 2.0
+        else:  # channels_last, without a copy into the other layout
             channels_last = scores.permute(0, 2, 3, 1)
             grouped = channels_last.flatten(1, 2).unflatten(2, (self.groups, -1))
             weights = double_normalize(grouped, self.norm, tokens=1, slots=3)
