@@ -10,6 +10,8 @@ MODEL ?= rtformer_slim
 ATTN ?= gfa+ca
 DATA_DIR ?=
 ARGS ?=
+EPOCHS ?= 16
+SEEDS ?= 2
 DEMO := configs/rtformer_slim_demo.yaml
 DEMO_LAST := runs/demo/training/last.ckpt
 # bfloat16 is the fastest where the processor has it, and very slow where it has not.
@@ -18,7 +20,7 @@ PRECISION := $(shell grep -qs avx512_bf16 /proc/cpuinfo && echo bf16-mixed || ec
 PROCESSES = $(shell $(VENV)/bin/python -c "import os, torch; cpu = not torch.accelerator.is_available(); \
 	print('--trainer.devices=2 --trainer.strategy=ddp' if cpu and (os.cpu_count() or 1) > 1 else '')")
 
-.PHONY: help install demo clean-demo lint test test-slow
+.PHONY: help install demo clean-demo table3 docs lint test test-slow
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +56,13 @@ train-camvid: install ## train on CamVid
 train-%:
 	$(RUN) fit --config configs/$(MODEL)_$*.yaml --model.attention=$(ATTN) $(if $(DATA_DIR),--data.root=$(DATA_DIR)) \
 		$(if $(filter camvid,$*),--trainer.precision=$(PRECISION) $(PROCESSES)) $(ARGS)
+
+table3: install ## RTFormer's Table 3 measured here; with DATA_DIR= (CamVid) also trained: EPOCHS=16 SEEDS=2
+	$(RUN) compare -o runs/table3 $(if $(DATA_DIR),--data $(DATA_DIR) --epochs $(EPOCHS) --seeds $(SEEDS) \
+		--config configs/$(MODEL)_camvid_half.yaml --trainer.precision=$(PRECISION)) $(ARGS)
+
+docs: install ## refresh the tables in docs/ that are made from the code
+	$(VENV)/bin/python -m rtseg.studies.attention_table docs/attention.md
 
 lint: install ## style, types, and who imports whom
 	$(VENV)/bin/ruff check .

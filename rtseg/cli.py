@@ -120,7 +120,10 @@ def make_data(
 
 
 @app.command("list")
-def list_names(kind: Annotated[str, typer.Argument(help="models, attentions or datasets")]) -> None:
+def list_names(
+    kind: Annotated[str, typer.Argument(help="models, attentions or datasets")],
+    details: Annotated[bool, typer.Option("--details", help="of attentions: options, costs, papers")] = False,
+) -> None:
     """List the names that options take."""
     import rtseg
     from rtseg.registry import UnknownNameError, suggest
@@ -128,7 +131,14 @@ def list_names(kind: Annotated[str, typer.Argument(help="models, attentions or d
     kinds = {"models": rtseg.list_models, "attentions": rtseg.list_attentions, "datasets": rtseg.list_datasets}
     if kind not in kinds:
         raise UnknownNameError(f"nothing is called '{kind}' to list.{suggest(kind, kinds)}")
-    print("\n".join(kinds[kind]()))
+    if not details:
+        print("\n".join(kinds[kind]()))
+    elif kind == "attentions":
+        from rtseg.studies.attention_table import table
+
+        Console(width=None if Console().is_terminal else 150).print(table())
+    else:
+        raise UserError(f"there are no details of {kind}; leave --details out, or list attentions")
 
 
 @app.command()
@@ -142,6 +152,23 @@ def report(
     from rtseg.studies.report import write_report
 
     print(f"Report: {write_report(run, output)}")
+
+
+@app.command()
+def visualize(
+    checkpoint: Annotated[str, typer.Argument(help=".ckpt, folder with model.safetensors, or Hugging Face id")],
+    image: Annotated[str, typer.Argument(help="a picture")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for the sheets")],
+    at: Annotated[
+        str | None, typer.Option(metavar="X,Y", help="the pixel whose view is drawn; default: the picture's centre")
+    ] = None,
+    device: Device = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
+) -> None:
+    """Draw what each attention of a network looks at: basis masks, memory slots, or the view of one pixel."""
+    from rtseg.studies.visualize import visualize as draw
+
+    draw(checkpoint, image, output, at=at, device=device, overwrite=overwrite)
 
 
 @app.command()
@@ -159,6 +186,53 @@ def complexity(
 
     complexity_report(
         output, channels=channels, heads=heads, size=size, measure=measure, device=device, seconds=seconds
+    )
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def compare(
+    context: typer.Context,
+    attention: Annotated[
+        list[str] | None, typer.Option(help="a row, as in gfa+ca; repeat it; default: the rows of RTFormer's Table 3")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="folder; called again, the command goes on there")
+    ] = Path("runs/compare"),
+    model: Annotated[str, typer.Option(help="rtformer_slim or rtformer_base")] = "rtformer_slim",
+    input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="of what is timed")] = (512, 512),
+    num_classes: Annotated[int, typer.Option(help="of what is timed")] = 150,
+    device: Device = None,
+    threads: Annotated[int | None, typer.Option(help="of PyTorch on the CPU; default: all cores")] = None,
+    seconds: Annotated[float, typer.Option(help="timed at least, for each figure")] = 6.0,
+    data: Annotated[Path | None, typer.Option(help="a data set's folder: also train each row")] = None,
+    epochs: Annotated[int | None, typer.Option(help="of each training")] = None,
+    config: Annotated[Path, typer.Option(help="recipe of the trainings")] = Path(
+        "configs/rtformer_slim_camvid_half.yaml"
+    ),
+    seeds: Annotated[int, typer.Option(help="trainings a row, seeds 0, 1, ...")] = 1,
+    jobs: Annotated[int, typer.Option(help="trainings at a time; on a CPU they share its cores")] = 1,
+) -> None:
+    """Attentions side by side: parameters, MACs, latency and FPS here, the paper's figures, mIoU where trained.
+
+    Flags of `rtseg fit` are handed on to the trainings: --trainer.precision=bf16-mixed --data.num_workers=4
+    """
+    from rtseg.studies.compare import compare as compare_attentions
+
+    compare_attentions(
+        attention or [],
+        output,
+        model=model,
+        input_size=input_size,
+        num_classes=num_classes,
+        device=device,
+        threads=threads,
+        seconds=seconds,
+        config=config,
+        data=data,
+        epochs=epochs,
+        seeds=seeds,
+        jobs=jobs,
+        flags=context.args,
     )
 
 

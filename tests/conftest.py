@@ -1,10 +1,15 @@
-"""What every test may use: the real data and golden vectors, where they lie beside the checkout."""
+"""What every test may use: a tiny data set; the real data and golden vectors, where they lie beside the checkout."""
 
 import os
 from pathlib import Path
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+# For the commands that tests start, as set_num_threads below. And oneDNN crashes where two threads share the backward
+# pass of a strided 1x1 convolution of 8 channels over a batch of 3, as tiny networks have it (PyTorch 2.15).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -24,3 +29,19 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no real data: RTSEG_SHARED={SHARED} is not a folder")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten training and three validation images of 40x56 in CamVid's layout; the class follows the brightness."""
+    root = tmp_path_factory.mktemp("camvid")
+    rng = np.random.default_rng(0)
+    for split, number in (("train", 10), ("val", 3), ("test", 2)):
+        (root / split).mkdir()
+        (root / f"{split}annot").mkdir()
+        for k in range(number):
+            mask = cv2.resize(rng.integers(0, 12, (2, 3), dtype=np.uint8), (56, 40), interpolation=cv2.INTER_NEAREST)
+            image = np.repeat((mask * 20)[..., None], 3, -1) + rng.integers(0, 8, (40, 56, 3), dtype=np.uint8)
+            cv2.imwrite(str(root / split / f"{k:03d}.png"), image)
+            cv2.imwrite(str(root / f"{split}annot" / f"{k:03d}.png"), mask)
+    return root

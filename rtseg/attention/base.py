@@ -65,8 +65,13 @@ class Attention(nn.Module):
         """For one picture whose input map is (height, width) and whose context map, if read, is `context_size`."""
         raise NotImplementedError
 
-    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
-        """The weights behind `forward(x, context)`, written out; for drawing and tests, not for speed."""
+    def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
+        """The weights behind `forward(x, context)`, written out; for drawing and tests, not for speed.
+
+        Args:
+            at: a position of the output, in raster order: only its row is made, N = 1, in memory linear in the number
+                of positions.
+        """
         raise NotImplementedError
 
 
@@ -83,6 +88,11 @@ class Mechanism:
         parameters = inspect.signature(self.cls).parameters.values()
         names = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
         return {name: kind for name, kind in names.items() if name not in ("stride", "context_channels")}
+
+    def default_options(self, branch: Branch) -> dict[str, Any]:
+        """Option name -> the value that it has in `branch` where a choice does not name it."""
+        parameters = inspect.signature(self.cls).parameters
+        return {**{name: parameters[name].default for name in self.options()}, **self.defaults[branch]}
 
 
 _ATTENTIONS: Registry[Mechanism] = Registry("attention")
@@ -107,6 +117,20 @@ def register_attention(
 def list_attentions() -> list[str]:
     """Names of all mechanisms."""
     return _ATTENTIONS.names()
+
+
+def get_mechanism(name: str) -> Mechanism:
+    """What is registered under `name`.
+
+    Raises:
+        UserError: nothing is; the message names the nearest mechanism and all of them.
+    """
+    return _ATTENTIONS.get(name)
+
+
+def attention_name(attention: Attention) -> str:
+    """The name that its mechanism is registered under."""
+    return next(name for name in list_attentions() if _ATTENTIONS.get(name).cls is type(attention))
 
 
 @dataclass(frozen=True)
@@ -182,10 +206,7 @@ def resolve_attention(text: str, *, cross_size: int) -> tuple[AttentionSpec, Att
 
 
 def _complete(spec: AttentionSpec, branch: Branch) -> AttentionSpec:
-    mechanism = _ATTENTIONS.get(spec.name)
-    parameters = inspect.signature(mechanism.cls).parameters
-    own = {key: parameters[key].default for key in mechanism.options()}
-    return AttentionSpec(spec.name, {**own, **mechanism.defaults[branch], **spec.options})
+    return AttentionSpec(spec.name, {**_ATTENTIONS.get(spec.name).default_options(branch), **spec.options})
 
 
 def create_attention(
@@ -230,10 +251,14 @@ def check_divides(name: str, option: str, parts: int, whole: int) -> None:
         raise UserError(f"attention '{name}': {option}={parts} does not divide {whole} channels; choose one of {good}")
 
 
-def check_positive(name: str, option: str, value: int) -> None:
-    """Raises: UserError where `value` is below 1."""
-    if value < 1:
-        raise UserError(f"attention '{name}': {option}={value} must be at least 1")
+def check_between(name: str, option: str, value: float, most: int, least: int = 1) -> None:
+    """`most` is far above what any paper uses, and below what would fill the memory before a message could be given.
+
+    Raises:
+        UserError: `value` is not from `least` to `most`.
+    """
+    if not least <= value <= most:
+        raise UserError(f"attention '{name}': {option}={value} must be from {least} to {most}")
 
 
 def check_choice(name: str, option: str, value: str, choices: Sequence[str]) -> None:

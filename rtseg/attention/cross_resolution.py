@@ -14,8 +14,8 @@ B batch, C channels, D context channels, P positions of the high branch, T = cro
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.attention.base import Attention, AttentionMap, Cost, check_choice, check_positive, register_attention
-from rtseg.attention.tokens import attention_weights, to_map, to_tokens
+from rtseg.attention.base import Attention, AttentionMap, Cost, check_between, check_choice, register_attention
+from rtseg.attention.tokens import attention_weights, pick, to_map, to_tokens
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
 from rtseg.layers.pooling import adaptive_max_pool2d
@@ -43,7 +43,7 @@ class CrossResolutionAttention(Attention):
         scale: str = "tokens",
     ) -> None:
         super().__init__()
-        check_positive("ca", "cross_size", cross_size)
+        check_between("ca", "cross_size", cross_size, 256)
         check_choice("ca", "scale", scale, ("tokens", "dim"))
         if stride != 1 or (out_channels or in_channels) != in_channels:
             raise UserError("attention 'ca' keeps width and resolution: its queries are the feature map itself")
@@ -78,8 +78,8 @@ class CrossResolutionAttention(Attention):
             macs=tokens * projection + 2 * height * width * tokens * channels,
         )
 
-    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
+    def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """(B, 1, P, T): the cells of the pooled context; rows sum to 1."""
         keys, _ = self._keys_values(context)
-        weights = attention_weights(to_tokens(x).unsqueeze(1), keys, self.scale)
+        weights = attention_weights(pick(to_tokens(x), at).unsqueeze(1), keys, self.scale)
         return AttentionMap(weights, (self.cross_size, self.cross_size))

@@ -10,15 +10,13 @@ slots.
 B batch, C channels in, D channels out, h heads, M = ratio * D slots, N tokens.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtseg.attention.base import Attention, AttentionMap, Cost, check_divides, register_attention
 from rtseg.attention.gpu_friendly import double_normalize
-from rtseg.attention.tokens import to_map, to_tokens
+from rtseg.attention.tokens import pick, to_map, to_tokens
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
 
@@ -46,9 +44,9 @@ class ExternalAttention(Attention):
         out_channels = out_channels or in_channels
         check_divides("ea", "heads", heads, in_channels)
         check_divides("ea", "heads", heads, out_channels)
-        if not (math.isfinite(ratio) and ratio * out_channels >= 1):
-            least = f"at least 1/{out_channels}, which is one slot"
-            raise UserError(f"attention 'ea': ratio={ratio} of {out_channels} channels is no memory; give {least}")
+        if not (ratio * out_channels >= 1 and ratio <= 16):
+            least = f"1/{out_channels}, which is one slot"
+            raise UserError(f"attention 'ea': ratio={ratio} of {out_channels} channels must be from {least}, to 16")
         self.heads = heads
         self.stride = stride
         slots = int(ratio * out_channels)
@@ -58,8 +56,10 @@ class ExternalAttention(Attention):
         nn.init.normal_(self.values, std=1e-3)
 
     def _weights(self, strided: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, N, h, M). Slots come last: the quicker layout for large channels_last maps on a CPU."""
-        scores = F.linear(to_tokens(strided).unflatten(2, (self.heads, -1)), self.keys)
+        """(B, C, H, W) -> (B, N, h, M). Slots come last: the quickest layout for channels_last maps on a CPU."""
+        # Without the copy, which channels_last does not need, the linear map would be one small product a token.
+        tokens = to_tokens(strided).contiguous()
+        scores = F.linear(tokens.unflatten(2, (self.heads, -1)), self.keys)
         return double_normalize(scores, tokens=1, slots=3)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -73,6 +73,7 @@ class ExternalAttention(Attention):
         parameters = slots * (in_per_head + self.values.shape[0])
         return Cost(parameters, self.heads * tokens * parameters)
 
-    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
+    def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """(B, h, N, M): the slots of the memory; rows sum to 1, but for the 1e-6 of the normalisation."""
-        return AttentionMap(self._weights(x[:, :, :: self.stride, :: self.stride]).transpose(1, 2), None)
+        weights = self._weights(x[:, :, :: self.stride, :: self.stride]).transpose(1, 2)
+        return AttentionMap(pick(weights, at), None)

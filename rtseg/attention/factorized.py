@@ -25,13 +25,15 @@ from rtseg.attention.base import (
     Attention,
     AttentionMap,
     Cost,
+    check_between,
     check_choice,
     check_divides,
-    check_positive,
     register_attention,
 )
+from rtseg.attention.products import rows_to_map, to_rows
+from rtseg.attention.tokens import pick
 from rtseg.errors import UserError
-from rtseg.layers.conv import conv1x1
+from rtseg.layers.conv import conv1x1, spatial_size
 
 
 class ProjectedAttention(Attention):
@@ -80,8 +82,7 @@ class ProjectedAttention(Attention):
         check_divides(self.name, "heads", heads, m)
         check_choice(self.name, "kind", kind, ("gauss", "dot"))
         check_choice(self.name, "normalize", normalize, ("channels", "tokens"))
-        if transformer < 0:
-            raise UserError(f"attention '{self.name}': transformer={transformer} must be at least 1, or 0 for none")
+        check_between(self.name, "transformer", transformer, 64, least=0)
         self.kind, self.heads, self.normalize, self.stride = kind, heads, normalize, stride
         self.keeps_shape = stride == 1 and out_channels == in_channels
         self.coefficients = conv1x1(in_channels, b, stride)
@@ -100,21 +101,20 @@ class ProjectedAttention(Attention):
         except ValueError:
             known = " or ".join(f"'{word}'" for word in words)
             raise UserError(f"attention '{self.name}': {option}={value} is no number; give one, or {known}") from None
-        check_positive(self.name, option, width)
+        check_between(self.name, option, width, 4096)
         return width
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        values = self.values(x)
-        y = self._attend(self._split(self.coefficients(x)), self._split(self.basis(x)), self._split(values))
-        y = y.flatten(1, 2).unflatten(2, values.shape[-2:])
-        if self.project is not None:
-            y = self.project(y)
+        rows = (self._split(to_rows(conv, x)) for conv in (self.coefficients, self.basis, self.values))
+        y = self._attend(*rows).flatten(1, 2)
+        size = spatial_size(x[:, :, :: self.stride, :: self.stride])
+        y = y.unflatten(2, size) if self.project is None else rows_to_map(self.project, y, size, like=x)
         if self.feedforward is not None:
             y = y + self.feedforward(x + y if self.keeps_shape else y)
         return y
 
     def _split(self, t: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, h, C / h, N)."""
+        """(B, C, H, W) or (B, C, N) -> (B, h, C / h, N)."""
         return t.flatten(2).unflatten(1, (self.heads, -1))
 
     def _divisor(self, coefficients: Tensor) -> int:
@@ -179,11 +179,11 @@ class FactorizedAttention(ProjectedAttention):
         basis = self.basis(x)
         return self._factors(self._split(self.coefficients(x)), self._split(basis))[1].unflatten(3, basis.shape[-2:])
 
-    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
+    def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """The N x N map that the factors imply; keys are the positions of the output."""
         basis = self.basis(x)
         left, right = self._factors(self._split(self.coefficients(x)), self._split(basis))
-        weights = left.transpose(2, 3) @ right
+        weights = pick(left.transpose(2, 3), at) @ right
         if self.kind == "dot":
             weights = weights / self._divisor(left)
         return AttentionMap(weights, (basis.shape[2], basis.shape[3]))

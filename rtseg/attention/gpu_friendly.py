@@ -26,13 +26,16 @@ from rtseg.attention.base import (
     check_divides,
     register_attention,
 )
+from rtseg.attention.products import rows_to_map, to_rows
+from rtseg.attention.tokens import pick
+from rtseg.layers.conv import spatial_size
 
 
 def double_normalize(scores: Tensor, norm: str = "plain", *, tokens: int, slots: int) -> Tensor:
     """DN of scores whose axis `tokens` holds the N tokens and whose axis `slots` the slots of a group.
 
     At least float32, also under autocast: it divides numbers of about 1/N. Quick where one of the axes is the last in
-    memory, so callers leave the scores in the layout that they come in.
+    memory, quickest where `tokens` is.
     """
     kind = torch.promote_types(scores.dtype, torch.float32)
     if norm == "log":
@@ -74,23 +77,23 @@ class GPUFriendlyAttention(Attention):
         nn.init.normal_(self.values.weight, std=1e-3)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        scores = self.keys(x)
-        if scores.is_contiguous():
-            weights = double_normalize(scores.flatten(2).unflatten(1, (self.groups, -1)), self.norm, tokens=3, slots=2)
-            weights = weights.reshape(scores.shape)
-        else:  # channels_last, without a copy into the other layout
-            channels_last = scores.permute(0, 2, 3, 1)
-            grouped = channels_last.flatten(1, 2).unflatten(2, (self.groups, -1))
-            weights = double_normalize(grouped, self.norm, tokens=1, slots=3)
-            weights = weights.reshape(channels_last.shape).permute(0, 3, 1, 2)
-        return self.values(weights.to(scores.dtype))
+        if self.training and not x.is_contiguous():  # channels_last both ways: the quickest backward pass
+            scores = self.keys(x).permute(0, 2, 3, 1)
+            grouped = scores.flatten(1, 2).unflatten(2, (self.groups, -1))
+            weights = double_normalize(grouped, self.norm, tokens=1, slots=3).reshape(scores.shape)
+            return self.values(weights.permute(0, 3, 1, 2).to(scores.dtype))
+        scores = to_rows(self.keys, x)
+        weights = double_normalize(scores.unflatten(1, (self.groups, -1)), self.norm, tokens=3, slots=2)
+        size = spatial_size(x[:, :, :: self.stride, :: self.stride])
+        return rows_to_map(self.values, weights.flatten(1, 2).to(scores.dtype), size, like=x)
 
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
         tokens = -(-height // self.stride) * -(-width // self.stride)
         parameters = self.values.in_channels * (self.keys.in_channels + self.values.out_channels)
         return Cost(parameters, tokens * parameters)
 
-    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
+    def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """(B, g, N, M / g): the slots of each group; rows sum to 1, but for the 1e-6."""
         scores = self.keys(x).flatten(2).unflatten(1, (self.groups, -1))
-        return AttentionMap(double_normalize(scores, self.norm, tokens=3, slots=2).transpose(2, 3), None)
+        weights = double_normalize(scores, self.norm, tokens=3, slots=2).transpose(2, 3)
+        return AttentionMap(pick(weights, at), None)

@@ -18,11 +18,11 @@ from rtseg.attention.base import (
     Attention,
     AttentionMap,
     Cost,
+    check_between,
     check_divides,
-    check_positive,
     register_attention,
 )
-from rtseg.attention.tokens import attention_weights, join_heads, split_heads, to_map, to_tokens
+from rtseg.attention.tokens import attention_weights, join_heads, pick, split_heads, to_map, to_tokens
 from rtseg.layers.conv import spatial_size
 from rtseg.layers.pooling import adaptive_avg_pool2d
 
@@ -50,8 +50,8 @@ class LinformerAttention(Attention):
     ) -> None:
         super().__init__()
         out_channels = out_channels or in_channels
-        check_positive("la", "k", k)
-        check_positive("la", "grid", grid)
+        check_between("la", "k", k, 1024)
+        check_between("la", "grid", grid, 256)
         check_divides("la", "heads", heads, out_channels)
         self.heads = heads
         self.stride = stride
@@ -92,8 +92,8 @@ class LinformerAttention(Attention):
             macs=n * (3 * c * d + d * d) + 2 * k * places * d + 2 * n * k * d,
         )
 
-    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
+    def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """(B, h, N, grid^2): how much is taken of each cell's value, softmax(.) F. Since F has negative entries, so can
         these rows, and they need not sum to 1."""
         queries, keys, _ = self._queries_keys_values(x[:, :, :: self.stride, :: self.stride])
-        return AttentionMap(attention_weights(queries, keys) @ self.mix_values, (self.grid, self.grid))
+        return AttentionMap(attention_weights(pick(queries, at), keys) @ self.mix_values, (self.grid, self.grid))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rtseg.attention.base import AttentionMap, register_attention
 from rtseg.attention.factorized import ProjectedAttention
+from rtseg.attention.tokens import pick
 
 
 @register_attention("nl", low={"heads": 8}, high={"heads": 2})
@@ -35,10 +36,10 @@ class NonLocalAttention(ProjectedAttention):
         _, b, m, _, _ = self.widths
         return (b + m) * tokens**2, self.heads * tokens**2
 
-    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
+    def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """Keys are the positions of the output."""
         basis = self.basis(x)
         queries, keys = self._split(self.coefficients(x)), self._split(basis)
-        scores = queries.transpose(2, 3) @ keys
+        scores = pick(queries.transpose(2, 3), at) @ keys
         weights = scores / self._divisor(queries) if self.kind == "dot" else scores.softmax(3)
         return AttentionMap(weights, (basis.shape[2], basis.shape[3]))

@@ -24,12 +24,12 @@ from rtseg.attention.base import (
     Attention,
     AttentionMap,
     Cost,
+    check_between,
     check_choice,
     check_divides,
-    check_positive,
     register_attention,
 )
-from rtseg.attention.tokens import attention_weights, join_heads, split_heads, to_map, to_tokens
+from rtseg.attention.tokens import attention_weights, join_heads, pick, split_heads, to_map, to_tokens
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
 from rtseg.layers.pooling import adaptive_avg_pool2d
@@ -80,10 +80,11 @@ class NystromAttention(Attention):
     ) -> None:
         super().__init__()
         out_channels = out_channels or in_channels
-        check_positive("na", "landmarks", landmarks)
+        check_between("na", "landmarks", landmarks, 1024)
+        check_between("na", "dwconv", dwconv, 127, least=0)
         check_choice("na", "placement", placement, ("grid", "segment"))
         check_divides("na", "heads", heads, out_channels)
-        if dwconv < 0 or (dwconv and dwconv % 2 == 0):
+        if dwconv and dwconv % 2 == 0:
             raise UserError(
                 f"attention 'na': dwconv={dwconv} has no centre; give an odd number such as 3, or 0 for none"
             )
@@ -150,7 +151,7 @@ class NystromAttention(Attention):
         attention = 2 * n * n * d if n <= m else approximate
         return Cost(3 * c * d + d * d + d + kernel, n * (3 * c * d + d * d + kernel) + attention)
 
-    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
+    def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """(B, h, N, N): the product of the three factors, whose rows sum to about 1 and can have negative entries, or
         the exact map of no more than m tokens. The depthwise convolution is not in it."""
         strided = x[:, :, :: self.stride, :: self.stride]
@@ -158,9 +159,10 @@ class NystromAttention(Attention):
         qkv, averages = self._project(strided)
         (q, k, _), (q_landmarks, k_landmarks) = self._heads(qkv, 3), self._heads(averages, 2)
         if size[0] * size[1] <= self.landmarks:
-            return AttentionMap(attention_weights(q, k), size)
+            return AttentionMap(attention_weights(pick(q, at), k), size)
         inverse = _landmark_inverse(q_landmarks, k_landmarks).to(q.dtype)
-        return AttentionMap(attention_weights(q, k_landmarks) @ inverse @ attention_weights(q_landmarks, k), size)
+        weights = attention_weights(pick(q, at), k_landmarks) @ inverse @ attention_weights(q_landmarks, k)
+        return AttentionMap(weights, size)
 
 
 def _landmark_inverse(q_landmarks: Tensor, k_landmarks: Tensor) -> Tensor:

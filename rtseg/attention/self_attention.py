@@ -19,11 +19,11 @@ from rtseg.attention.base import (
     Attention,
     AttentionMap,
     Cost,
+    check_between,
     check_divides,
-    check_positive,
     register_attention,
 )
-from rtseg.attention.tokens import attention_weights, join_heads, split_heads, to_map, to_tokens
+from rtseg.attention.tokens import attention_weights, join_heads, pick, split_heads, to_map, to_tokens
 from rtseg.layers.conv import spatial_size
 
 
@@ -49,7 +49,7 @@ class SelfAttention(Attention):
         super().__init__()
         out_channels = out_channels or in_channels
         check_divides("sa", "heads", heads, out_channels)
-        check_positive("sa", "reduction", reduction)
+        check_between("sa", "reduction", reduction, 32)
         self.heads = heads
         self.stride = stride
         self.step = reduction * stride
@@ -95,8 +95,9 @@ class SelfAttention(Attention):
             parameters, macs = parameters + kernel + 3 * c, macs + m * kernel
         return Cost(parameters, macs)
 
-    def attention_map(self, x: Tensor, context: Tensor | None = None) -> AttentionMap:
+    def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """(B, h, N, M); rows sum to 1. The keys are the places of the reduced map."""
         queries, keys, _ = self._queries_keys_values(x, x[:, :, :: self.stride, :: self.stride])
         height, width = spatial_size(x)
-        return AttentionMap(attention_weights(queries, keys), (-(-height // self.step), -(-width // self.step)))
+        key_size = -(-height // self.step), -(-width // self.step)
+        return AttentionMap(attention_weights(pick(queries, at), keys), key_size)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 
 def to_tokens(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, N, C)."""
-    return x.flatten(2).transpose(1, 2)
+    """(B, C, H, W) -> (B, N, C). A strided channels_last map is copied, and keeps its layout."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
@@ -25,6 +25,11 @@ def split_heads(tokens: Tensor, heads: int) -> Tensor:
 def join_heads(y: Tensor) -> Tensor:
     """(B, h, N, C / h) -> (B, N, C)."""
     return y.transpose(1, 2).flatten(2)
+
+
+def pick(tokens: Tensor, at: int | None) -> Tensor:
+    """(..., N, c) -> (..., 1, c), the token `at` alone; all of them with None."""
+    return tokens if at is None else tokens.narrow(-2, at, 1)
 
 
 def attention_weights(queries: Tensor, keys: Tensor, scale: float | None = None) -> Tensor:

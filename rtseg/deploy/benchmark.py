@@ -7,7 +7,7 @@ network alone, normalised image -> stride-8 logits (what papers tend to time). d
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -279,6 +280,14 @@ def weights_hash(module: nn.Module) -> str:
     return f"sha256:{digest.hexdigest()[:12]}"
 
 
+@contextmanager
+def timing_progress(description: str, console: Console) -> Iterator[Callable[[float], None]]:
+    """A bar for `on_progress` of `measure_together`; it moves between the turns alone."""
+    with Progress(console=console) as progress:
+        bar = progress.add_task(description, total=1.0)
+        yield lambda share: progress.update(bar, completed=share)
+
+
 def run_benchmark(
     checkpoints: Sequence[str] = (),
     model: str | None = None,
@@ -318,7 +327,7 @@ def run_benchmark(
         make_folder(output.parent)
         if output.exists():
             raise UserError(f"'{output}' exists; give another name for the result, or remove it")
-    with Console(stderr=True).status(f"timing {len(candidates)} network(s) on {device_found}"):
+    with timing_progress(f"timing {len(candidates)} network(s) on {device_found}", Console(stderr=True)) as on_progress:
         report = benchmark(
             candidates,
             input_size,
@@ -327,6 +336,7 @@ def run_benchmark(
             threads=threads,
             memory_format=memory_format,
             image=None if image is None else to_rgb(image),
+            on_progress=on_progress,
             **timing,
         )
     console = Console(width=None if Console().is_terminal else 150)

@@ -74,6 +74,7 @@ def measure_together(
     min_iterations: int = 200,
     min_seconds: float = 6.0,
     max_seconds: float | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> list[Timing]:
     """How long each of several steps takes, in turns of half a second, so that their ratios hold on a noisy machine.
 
@@ -85,6 +86,7 @@ def measure_together(
         batch_size: pictures in one run, for the FPS.
         warmup_seconds: of each step, at least; at most four times as long.
         max_seconds: of each step, warm-up not counted; None takes three times `min_seconds`.
+        on_progress: is told between the turns what share of the work is done, 0..1.
 
     Raises:
         UserError: no such device, or numbers that leave nothing to measure.
@@ -104,6 +106,11 @@ def measure_together(
     def unfinished(i: int) -> bool:
         return spent[i] < limit and (spent[i] < min_seconds or len(times[i]) < min_iterations)
 
+    def share_done(i: int) -> float:
+        if not unfinished(i):
+            return 1.0
+        return max(spent[i] / limit, min(spent[i] / max(min_seconds, 1e-9), len(times[i]) / min_iterations))
+
     while any(map(unfinished, range(len(steps)))):
         for i in filter(unfinished, range(len(steps))):
             begin, turn_end = time.perf_counter() - spent[i], spent[i] + _ROUND_SECONDS
@@ -112,6 +119,8 @@ def measure_together(
             while unfinished(i) and spent[i] < turn_end:
                 times[i].append(stopwatch(steps[i]))
                 spent[i] = time.perf_counter() - begin
+            if on_progress is not None:
+                on_progress(sum(map(share_done, range(len(steps)))) / len(steps))
     return [
         Timing.of(own, batch_size=batch_size, warmup_iterations=warmup)
         for own, warmup in zip(times, warmups, strict=True)

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtseg.attention import AttentionSpec, create_attention, list_attentions, parse_attention
-from rtseg.attention.base import Branch, parse_branch
+from rtseg.attention.base import Branch, parse_branch, resolve_attention
 from rtseg.errors import UserError
 
 
@@ -87,21 +87,44 @@ def test_any_text_gives_a_pair_of_choices_or_an_error_for_the_user(text: str) ->
         ("sa:heads=3", 64, {}, r"'sa': heads=3 does not divide 64 channels; choose one of \[1, 2, 4, 8, 16, 32, 64\]"),
         ("sa:heads=0", 64, {}, "heads=0 does not divide 64 channels"),
         ("sa:heads=-2", 64, {}, "heads=-2 does not divide 64 channels"),
-        ("sa:reduction=0", 64, {}, "attention 'sa': reduction=0 must be at least 1"),
+        ("sa:reduction=0", 64, {}, "attention 'sa': reduction=0 must be from 1 to 32"),
         ("gfa:groups=7", 64, {}, "attention 'gfa': groups=7 does not divide 64 channels"),
         ("gfa", 9, {}, r"groups=2 does not divide 9 channels; choose one of \[1, 3, 9\]"),
-        ("ca:cross_size=0", 64, {"context_channels": 8}, "cross_size=0 must be at least 1"),
+        ("ca:cross_size=0", 64, {"context_channels": 8}, "cross_size=0 must be from 1 to 256"),
         ("ca", 64, {}, "attention 'ca' reads another feature map: pass its channels as context_channels"),
         ("ca", 64, {"context_channels": 8, "branch": "low"}, "'ca' reads the low-resolution branch: it can stand only"),
         ("ca", 64, {"context_channels": 8, "stride": 2}, "'ca' keeps width and resolution"),
         ("ca", 64, {"context_channels": 8, "out_channels": 32}, "'ca' keeps width and resolution"),
         ("gfa", 64, {"branch": "middle"}, "branch 'middle': there are two, 'low' and 'high'"),
         ("gfa+ca", 64, {}, "unknown attention 'gfa[+]ca'"),
+        ("gfa:norm=logs", 64, {}, r"'gfa': norm=logs is unknown. Did you mean 'log'\? Known: log, plain."),
+        ("ca:scale=channels", 64, {"context_channels": 8}, "'ca': scale=channels is unknown. Known: dim, tokens."),
     ],
 )
 def test_attentions_that_cannot_be_built_are_refused(spec: str, channels: int, options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         create_attention(spec, channels, **options)
+
+
+OPTIONS = [
+    (name, option) for name in list_attentions() for option in resolve_attention(f"gfa+{name}", cross_size=8)[1].options
+]
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+@pytest.mark.parametrize("value", ["two", "2.5e", "-1", "1000000", "9" * 30, "nan", "-inf"])
+def test_no_option_of_any_mechanism_takes_what_makes_no_sense(name: str, option: str, value: str) -> None:
+    """Least of all a number of which the memory would fill up before there were an error to show."""
+    with pytest.raises(UserError, match=f"attention '{name}': {option}=") as error:
+        create_attention(f"{name}:{option}={value}", 64, context_channels=64)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", list_attentions())
+def test_every_mechanism_names_its_options_where_one_is_unknown(name: str) -> None:
+    own = sorted(option for owner, option in OPTIONS if owner == name)
+    with pytest.raises(UserError, match=f"attention '{name}' has no option 'depth'.*Known: {', '.join(own)}"):
+        create_attention(f"{name}:depth=3", 64, context_channels=64)
 
 
 @pytest.mark.parametrize(("branch", "heads", "reduction", "groups"), [("low", 8, 1, 8), ("high", 2, 4, 2)])

@@ -96,9 +96,9 @@ def test_initial_values_keep_the_size_of_keys() -> None:
     ("spec", "message"),
     [
         ("la:heads=3", r"'la': heads=3 does not divide 16 channels; choose one of \[1, 2, 4, 8, 16\]"),
-        ("la:k=0", "attention 'la': k=0 must be at least 1"),
-        ("la:grid=0", "attention 'la': grid=0 must be at least 1"),
-        ("la:grid=-4", "attention 'la': grid=-4 must be at least 1"),
+        ("la:k=0", "attention 'la': k=0 must be from 1 to 1024"),
+        ("la:grid=0", "attention 'la': grid=0 must be from 1 to 256"),
+        ("la:grid=-4", "attention 'la': grid=-4 must be from 1 to 256"),
         ("la:size=4", r"attention 'la' has no option 'size'. Known: grid, heads, k."),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every mechanism against its equations written out, and properties that all of them share.
+"""Properties that all mechanisms share, or some and not the others; their equations are in a file of each.
 
 B batch, C channels in, D channels out, H, W height and width, N = H * W tokens.
 """
@@ -13,13 +13,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from rtseg.attention import create_attention, list_attentions
 from rtseg.attention.base import Attention, Branch
-from rtseg.attention.cross_resolution import CrossResolutionAttention
-from rtseg.attention.gpu_friendly import GPUFriendlyAttention, double_normalize
-from rtseg.attention.self_attention import SelfAttention
 from rtseg.errors import UserError
 
 CONTEXT = 24
@@ -162,7 +160,8 @@ def test_gradients_are_those_of_finite_differences(spec: str, branch: Branch) ->
 @every_place
 @torch.no_grad()
 def test_half_precision_stays_near_and_keeps_its_type(spec: str, branch: Branch) -> None:
-    attention, (x, context) = create(spec, branch).eval(), inputs(2, 12, 12)
+    # Not 16 channels: oneDNN 3.13 gets the strided convolution of `sa` wrong there, in bfloat16 on processors with AMX.
+    attention, (x, context) = create(spec, branch, 32).eval(), inputs(2, 12, 12, 32)
     reference = attention(x, context)
     with torch.autocast("cpu", torch.bfloat16):
         y = attention(x, context)
@@ -197,6 +196,44 @@ def test_attention_maps_name_every_position_and_key(spec: str, branch: Branch) -
         torch.testing.assert_close(weights.sum(3), torch.ones(weights.shape[:3]), rtol=0, atol=2e-4)
 
 
+@every_place
+@pytest.mark.parametrize("size", [(9, 7), (2, 1)])  # na changes its way with the size
+@torch.no_grad()
+def test_one_row_of_an_attention_map_is_that_row(spec: str, branch: Branch, size: tuple[int, int]) -> None:
+    stride = 2 if branch == "low" else 1
+    attention, (x, context) = create(spec, branch, 16, 16 * stride, stride).eval(), inputs(2, *size)
+    whole = attention.attention_map(x, context)
+    for at in range(whole.weights.shape[2]):
+        row = attention.attention_map(x, context, at=at)
+        assert row.key_size == whole.key_size
+        torch.testing.assert_close(row.weights, whole.weights[:, :, at : at + 1], rtol=1e-4, atol=1e-6)
+    with pytest.raises((IndexError, RuntimeError)):
+        attention.attention_map(x, context, at=whole.weights.shape[2])
+
+
+@pytest.mark.parametrize("spec", ["sa:reduction=1", *(spec for spec, branch in PLACES if branch == "high")])
+@torch.no_grad()
+def test_one_row_takes_memory_linear_in_the_positions(spec: str) -> None:
+    """Read from the shapes of all that is made; the meta device makes nothing else of a map of a million positions."""
+    with torch.device("meta"):
+        attention = create_attention(spec, 16, context_channels=CONTEXT, branch="high")
+        x, context = torch.empty(1, 16, 1024, 1024), torch.empty(1, CONTEXT, 256, 256)
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal largest
+            result = func(*args, **(kwargs or {}))
+            results = result if isinstance(result, tuple | list) else (result,)
+            largest = max([largest, *(t.numel() for t in results if isinstance(t, Tensor))])
+            return result
+
+    with Watch():
+        weights = attention.attention_map(x, context, at=5).weights
+    assert weights.shape[2] == 1
+    assert largest <= 100 * 1024**2
+
+
 @pytest.mark.parametrize("spec", ["ca", "la", "na:landmarks=4", "na:landmarks=6:placement=segment", "nl", "sa"])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_the_fused_kernel_takes_every_dot_product_attention(spec: str, memory_format: torch.memory_format) -> None:
@@ -207,7 +244,6 @@ def test_the_fused_kernel_takes_every_dot_product_attention(spec: str, memory_fo
         attention(x, context)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["sa:reduction=1", "ca:cross_size=12", *list_attentions()])
 @torch.no_grad()
 def test_onnx_with_open_height_and_width_is_the_mechanism(spec: str, tmp_path: Path) -> None:
@@ -241,13 +277,20 @@ def double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-@pytest.mark.parametrize("spec", ["sa:reduction=1", "ea", "gfa", "gfa:norm=log", "ca"])
+# Those that pool positions by where they are.
+POOLING = [spec for spec, branch in PLACES if branch == "high" and spec.split(":")[0] in ("la", "na", "sa")]
+POOLING.append("na:landmarks=8:placement=segment")
+
+
+@pytest.mark.parametrize(
+    "spec", ["sa:reduction=1", *(spec for spec, branch in PLACES if branch == "high" and spec not in POOLING)]
+)
 def test_the_order_of_positions_does_not_matter(spec: str) -> None:
     attention, (x, context) = create(spec, "high").eval(), inputs(2, 8, 8)
     assert distance(attention(permute(x), context), permute(attention(x, context))) < 2e-6
 
 
-@pytest.mark.parametrize("spec", ["sa:reduction=4", "la", "na:landmarks=8", "na:landmarks=8:placement=segment"])
+@pytest.mark.parametrize("spec", POOLING)
 def test_the_order_of_positions_matters_where_they_are_pooled(spec: str) -> None:
     attention, x = create(spec, "high").eval(), 3 * inputs(2, 8, 8)[0]
     assert distance(attention(permute(x)), permute(attention(x))) > 0.05
@@ -275,196 +318,6 @@ def test_a_doubled_map_gives_the_doubled_output(spec: str, tolerance: float) -> 
 def test_a_doubled_map_is_another_where_cells_have_a_size(spec: str) -> None:
     attention, x = create(spec, "high").eval(), 3 * inputs(2, 8, 16)[0]
     assert distance(attention(double(x)), double(attention(x))) > 0.05
-
-
-# --- GFA
-
-
-@pytest.mark.parametrize("groups", [1, 2, 8])
-@pytest.mark.parametrize(("out_channels", "stride"), [(16, 1), (32, 2)])
-def test_gfa_is_the_double_normalisation_in_a_loop_over_groups(groups: int, out_channels: int, stride: int) -> None:
-    attention = GPUFriendlyAttention(16, out_channels, stride=stride, groups=groups)
-    for conv in (attention.keys, attention.values):
-        nn.init.normal_(conv.weight)
-    x = torch.randn(2, 16, 7, 5)
-    keys, values = attention.keys.weight[:, :, 0, 0], attention.values.weight[:, :, 0, 0]
-    tokens = x[:, :, ::stride, ::stride].flatten(2)
-    y = torch.zeros(2, out_channels, tokens.shape[2])
-    per_group = out_channels // groups
-    for image in range(2):
-        for group in range(groups):
-            slots = range(group * per_group, (group + 1) * per_group)
-            over_space = [torch.softmax(keys[m] @ tokens[image], 0) for m in slots]
-            total = sum(over_space) + 1e-6
-            for m, weights in zip(slots, over_space, strict=True):
-                y[image] += values[:, m, None] * (weights / total)
-    torch.testing.assert_close(attention(x).flatten(2), y, rtol=1e-4, atol=1e-5)
-
-
-def test_gfa_ignores_a_constant_added_to_every_position() -> None:
-    attention, x = create("gfa", "low"), torch.randn(2, 16, 6, 6)
-    torch.testing.assert_close(attention(x + torch.randn(1, 16, 1, 1)), attention(x), rtol=1e-4, atol=1e-5)
-
-
-def test_gfa_takes_the_batch_norm_before_it_into_its_keys_as_a_scale() -> None:
-    attention, norm, x = GPUFriendlyAttention(16).eval(), nn.BatchNorm2d(16).eval(), torch.randn(2, 16, 6, 6)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    for parameter in (*attention.parameters(), norm.weight, norm.bias, norm.running_mean):
-        nn.init.normal_(parameter)
-    nn.init.uniform_(norm.running_var, 0.5, 2)
-    expected = attention(norm(x))
-    with torch.no_grad():
-        attention.keys.weight *= (norm.weight / (norm.running_var + norm.eps).sqrt())[:, None, None]
-    torch.testing.assert_close(attention(x), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_gfas_log_norm_is_the_plain_one_without_its_constant() -> None:
-    scores = 3 * torch.randn(2, 4, 5, 30, dtype=torch.float64)
-    weights = scores.softmax(3)
-    torch.testing.assert_close(
-        double_normalize(scores, "log", tokens=3, slots=2), weights / weights.sum(2, keepdim=True)
-    )
-    torch.testing.assert_close(
-        double_normalize(scores, tokens=3, slots=2), weights / (weights.sum(2, keepdim=True) + 1e-6)
-    )
-    assert (
-        double_normalize(scores, "log", tokens=3, slots=2) - double_normalize(scores, tokens=3, slots=2)
-    ).abs().max() > 1e-7
-    # Far-away scores: the plain norm switches such positions off, the log norm does not.
-    scores = 6 * torch.randn(1, 1, 8, 32768)
-    assert double_normalize(scores, tokens=3, slots=2).sum(2).min() < 0.5
-    torch.testing.assert_close(double_normalize(scores, "log", tokens=3, slots=2).sum(2), torch.ones(1, 1, 32768))
-
-
-def test_gfas_maps_times_the_values_are_its_output() -> None:
-    attention: Any = create("gfa:groups=4", "low", 16, 32, 2)
-    x = torch.randn(2, 16, 7, 6)
-    weights, key_size = attention.attention_map(x)
-    assert key_size is None
-    assert weights.shape == (2, 4, 12, 8)
-    values = attention.values.weight[:, :, 0, 0].view(32, 4, 8)
-    y = torch.einsum("bgnm,dgm->bdn", weights, values)
-    torch.testing.assert_close(attention(x).flatten(2), y, rtol=1e-4, atol=1e-5)
-
-
-# --- CA
-
-
-@pytest.mark.parametrize("cross_size", [3, 8])
-def test_ca_is_the_references_grouped_convolution(cross_size: int) -> None:
-    """PaddleSeg's form: images side by side as groups of one convolution whose weights are the pooled context."""
-    attention = CrossResolutionAttention(16, context_channels=CONTEXT, cross_size=cross_size)
-    nn.init.normal_(attention.keys_values.weight)
-    x, context = torch.randn(2, 16, 7, 9), torch.randn(2, CONTEXT, 5, 4)
-    pooled = F.conv2d(F.adaptive_max_pool2d(attention.norm(context), cross_size), attention.keys_values.weight)
-    keys, values = pooled.chunk(2, 1)
-    tokens = cross_size**2
-    # Keys are read by row: (B, C, s, s) -> (B * T, C, 1, 1); values are (B * C, T, 1, 1).
-    keys = keys.flatten(2).transpose(1, 2).reshape(2 * tokens, 16, 1, 1)
-    scores = F.conv2d(x.reshape(1, 2 * 16, 7, 9), keys, groups=2)
-    weights = (scores * tokens**-0.5).reshape(2, tokens, 7, 9).softmax(1)
-    y = F.conv2d(weights.reshape(1, 2 * tokens, 7, 9), values.reshape(2 * 16, tokens, 1, 1), groups=2)
-    torch.testing.assert_close(attention(x, context), y.reshape(2, 16, 7, 9), rtol=1e-4, atol=1e-5)
-
-
-def test_ca_normalises_before_it_pools() -> None:
-    """A negative BatchNorm weight turns minima into maxima; normalising after the pool would not see them."""
-    attention = CrossResolutionAttention(16, context_channels=CONTEXT, cross_size=1).eval()
-    nn.init.constant_(attention.norm.weight, -1.0)
-    context = torch.randn(1, CONTEXT, 4, 4)
-    lowest = -context.amin((2, 3), keepdim=True) / (1 + attention.norm.eps) ** 0.5
-    values = attention.keys_values(lowest)[:, 16:]
-    torch.testing.assert_close(attention(torch.randn(1, 16, 3, 3), context), values.expand(1, 16, 3, 3))
-
-
-@pytest.mark.parametrize(("choice", "factor"), [("tokens", 1 / 3), ("dim", 1 / 4)])
-def test_cas_map_times_the_values_is_its_output(choice: str, factor: float) -> None:
-    attention: Any = create(f"ca:cross_size=3:scale={choice}", "high").eval()
-    x, context = inputs(2, 7, 9)
-    weights, key_size = attention.attention_map(x, context)
-    assert weights.shape == (2, 1, 63, 9)
-    assert key_size == (3, 3)
-    tokens = attention.keys_values(F.adaptive_max_pool2d(attention.norm(context), 3)).flatten(2)
-    scores = torch.einsum("bcn,bcm->bnm", x.flatten(2), tokens[:, :16])
-    torch.testing.assert_close(weights[:, 0], (factor * scores).softmax(2))
-    y = weights[:, 0] @ tokens[:, 16:].transpose(1, 2)
-    torch.testing.assert_close(attention(x, context).flatten(2).transpose(1, 2), y, rtol=1e-4, atol=1e-5)
-
-
-# --- SA
-
-
-def test_sa_is_torchs_multi_head_attention() -> None:
-    attention = SelfAttention(16, heads=4, reduction=1)
-    twin = nn.MultiheadAttention(16, 4, batch_first=True)
-    with torch.no_grad():
-        for parameter in attention.parameters():
-            parameter.normal_(std=0.5)
-        twin.in_proj_weight.copy_(torch.cat([attention.queries.weight, attention.keys_values.weight]))
-        twin.in_proj_bias.copy_(torch.cat([attention.queries.bias, attention.keys_values.bias]))
-        twin.out_proj.load_state_dict(attention.project.state_dict())
-    x = torch.randn(2, 16, 5, 6)
-    tokens = x.flatten(2).transpose(1, 2)
-    expected = twin(tokens, tokens, tokens, need_weights=False)[0].transpose(1, 2).reshape(x.shape)
-    torch.testing.assert_close(attention(x), expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(("reduction", "stride"), [(2, 1), (4, 1), (2, 2)])
-def test_sa_reduces_keys_and_values_by_a_strided_convolution(reduction: int, stride: int) -> None:
-    attention = SelfAttention(8, 16, stride=stride, heads=2, reduction=reduction)
-    for parameter in attention.parameters():
-        nn.init.normal_(parameter, std=0.5)
-    x = torch.randn(2, 8, 16, 8)
-    assert attention.reduce is not None
-    step = reduction * stride
-    reduced = F.conv2d(x, attention.reduce.weight, attention.reduce.bias, stride=step).flatten(2).transpose(1, 2)
-    reduced = F.layer_norm(reduced, (8,), attention.reduce_norm.weight, attention.reduce_norm.bias)
-    keys, values = attention.keys_values(reduced).chunk(2, -1)
-    queries = attention.queries(x[:, :, ::stride, ::stride].flatten(2).transpose(1, 2))
-    heads = []
-    for head in (slice(0, 8), slice(8, 16)):
-        scores = queries[..., head] @ keys[..., head].transpose(1, 2) / 8**0.5
-        heads.append(scores.softmax(-1) @ values[..., head])
-    expected = attention.project(torch.cat(heads, -1)).transpose(1, 2).reshape(2, 16, 16 // stride, 8 // stride)
-    torch.testing.assert_close(attention(x), expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(("reduction", "stride", "key_size"), [(1, 1, (5, 6)), (4, 1, (2, 2)), (2, 2, (2, 2))])
-def test_sas_maps_times_the_values_are_its_output(reduction: int, stride: int, key_size: tuple[int, int]) -> None:
-    attention: Any = create(f"sa:heads=2:reduction={reduction}", "low", stride=stride)
-    x = torch.randn(2, 16, 5, 6)
-    weights, size = attention.attention_map(x)
-    assert size == key_size
-    if attention.reduce is None:
-        source = x.flatten(2).transpose(1, 2)
-    else:
-        step = reduction * stride
-        padded = F.pad(x, (0, step * key_size[1] - 6, 0, step * key_size[0] - 5))
-        source = attention.reduce_norm(attention.reduce(padded).flatten(2).transpose(1, 2))
-    values = attention.keys_values(source)[..., 16:].unflatten(2, (2, 8)).transpose(1, 2)
-    y = attention.project((weights @ values).transpose(1, 2).flatten(2)).transpose(1, 2)
-    torch.testing.assert_close(attention(x).flatten(2), y, rtol=1e-4, atol=1e-5)
-
-
-def test_sa_sees_rows_that_fill_no_cell_of_the_reduction() -> None:
-    attention = create("sa:reduction=4", "high").eval()
-    x = torch.randn(1, 16, 6, 6)
-    changed = x.clone()
-    changed[..., 5, 5] += 10
-    assert (attention(changed) - attention(x))[..., 0, 0].abs().max() > 1e-4
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("gfa:norm=logs", r"attention 'gfa': norm=logs is unknown. Did you mean 'log'\? Known: log, plain."),
-        ("ca:scale=channels", r"attention 'ca': scale=channels is unknown. Known: dim, tokens."),
-    ],
-)
-def test_unknown_choices_are_refused(spec: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        create(spec, "high")
 
 
 # --- counts (parameters, million multiply-adds of one image) at 512 x 512 of the slim network

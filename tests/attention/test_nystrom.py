@@ -98,6 +98,16 @@ def test_more_landmarks_come_nearer_to_self_attention() -> None:
         assert errors[2] < 0.05
 
 
+@torch.no_grad()
+def test_the_rows_of_its_map_sum_to_about_one() -> None:
+    """Those of the pseudo-inverse would, exactly; six steps leave a few per cent."""
+    for seed in range(5):
+        torch.manual_seed(seed)
+        x = F.interpolate(torch.randn(1, 32, 4, 4), (16, 16), mode="bicubic") + 0.05 * torch.randn(1, 32, 16, 16)
+        sums = create(32, std=32**-0.5, heads=2).attention_map(x).weights.sum(3)
+        torch.testing.assert_close(sums, torch.ones_like(sums), rtol=0, atol=0.05)
+
+
 def landmark_matrices(n: int = 6, m: int = 32) -> Tensor:
     """Close to singular, as those of neighbouring landmarks are."""
     return (torch.randn(n, m, 3, dtype=torch.float64) @ torch.randn(n, 3, m, dtype=torch.float64)).softmax(-1)
@@ -123,6 +133,11 @@ def test_a_matrix_does_not_depend_on_the_others_of_the_batch() -> None:
     a[0] = torch.eye(32)[0]  # every landmark looks at one: the largest norm there is
     alone = torch.cat([pseudo_inverse(a[i : i + 1]) for i in range(6)])
     torch.testing.assert_close(pseudo_inverse(a), alone, rtol=1e-12, atol=1e-12)
+    z, eye = a.mT / a.sum(1).max(), torch.eye(32)
+    for _ in range(6):
+        az = a @ z
+        z = z @ (13 * eye - az @ (15 * eye - az @ (7 * eye - az))) / 4
+    assert (z - alone).norm() > 0.05 * alone.norm()
 
 
 @torch.no_grad()
@@ -181,10 +196,10 @@ def test_the_depthwise_convolution_of_the_values_is_added(size: tuple[int, int])
     ("spec", "message"),
     [
         ("na:heads=3", r"'na': heads=3 does not divide 16 channels; choose one of \[1, 2, 4, 8, 16\]"),
-        ("na:landmarks=0", "attention 'na': landmarks=0 must be at least 1"),
+        ("na:landmarks=0", "attention 'na': landmarks=0 must be from 1 to 1024"),
         ("na:placement=gird", r"'na': placement=gird is unknown. Did you mean 'grid'\? Known: grid, segment."),
         ("na:dwconv=2", "'na': dwconv=2 has no centre; give an odd number such as 3, or 0 for none"),
-        ("na:dwconv=-1", "dwconv=-1 has no centre"),
+        ("na:dwconv=-1", "dwconv=-1 must be from 0 to 127"),
     ],
 )
 def test_bad_options_are_refused(spec: str, message: str) -> None:

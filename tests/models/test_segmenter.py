@@ -18,20 +18,23 @@ from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import describe, differences
 
 
+def is_legal(attention: str) -> bool:
+    try:
+        parse_attention(attention)
+    except UserError:
+        return False
+    return True
+
+
 def pairs() -> list[str]:
     """Every mechanism in every branch: alone for both where it can be, otherwise as the high one."""
-    found = []
-    for name in list_attentions():
-        try:
-            parse_attention(name)
-        except UserError:
-            found += [f"{low}+{name}" for low in list_attentions() if low != name]
-        else:
-            found.append(name)
-    return found
+    names = list_attentions()
+    alone = [name for name in names if is_legal(name)]
+    return alone + [f"{low}+{name}" for name in names if name not in alone for low in alone]
 
 
 PAIRS = pairs()
+LEGAL = [f"{low}+{high}" for low in list_attentions() for high in list_attentions() if is_legal(f"{low}+{high}")]
 every_network = pytest.mark.parametrize(("model", "attention"), [(m, a) for m in list_models() for a in PAIRS])
 
 
@@ -52,6 +55,12 @@ def randomise_statistics(model: nn.Module) -> None:
 def test_pairs_hold_every_mechanism() -> None:
     assert {part for pair in PAIRS for part in pair.split("+")} == set(list_attentions())
     assert "gfa+ca" in PAIRS
+
+
+def test_every_mechanism_goes_with_every_other_but_ca_in_the_low_branch() -> None:
+    names = set(list_attentions())
+    assert set(LEGAL) == {f"{low}+{high}" for low in names - {"ca"} for high in names}
+    assert len(LEGAL) >= 56
 
 
 @every_network
@@ -86,16 +95,26 @@ def test_memory_layout_does_not_matter(model: str, attention: str) -> None:
 NOISE = ("stem.0.bias", "stem.3.bias", "block5.low_mlp.conv2.bias", "block5.high_mlp.conv2.bias", "norm.bias")
 
 
-@every_network
-def test_a_training_step_reaches_every_parameter(model: str, attention: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "attention"), [("rtformer_slim", pair) for pair in LEGAL] + [("rtformer_base", pair) for pair in PAIRS]
+)
+def test_training_steps_reach_every_parameter_and_keep_the_size(model: str, attention: str) -> None:
     network = small(model, attention, injection=(True, True), drop_path=0.0).train()
-    mask = torch.randint(0, 5, (2, 33, 47))
-    main, aux = network.forward_train(torch.randn(2, 3, 33, 47))
-    (F.cross_entropy(main, mask) + 0.4 * F.cross_entropy(aux, mask)).backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any() or name.endswith(NOISE), name
+    optimizer = torch.optim.Adam(network.parameters())  # without weight decay, which moves what has no gradient, too
+    for size in ((128, 160), (97, 131)):
+        before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+        mask = torch.randint(0, 5, (2, *size))
+        main, aux = network.forward_train(torch.randn(2, 3, *size))
+        assert main.shape == aux.shape == (2, 5, *size)
+        optimizer.zero_grad()
+        (F.cross_entropy(main, mask) + 0.4 * F.cross_entropy(aux, mask)).backward()
+        optimizer.step()
+        for name, parameter in network.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.isfinite().all(), name
+            moved = parameter.grad.any() and not torch.equal(parameter, before[name])
+            assert moved or name.endswith(NOISE), name
 
 
 @every_network

@@ -56,7 +56,7 @@ def chart(
     if low == high:
         high = low * 2 if low > 0 else low + 1
     scale = math.log if log else float
-    ticks = _log_ticks(low, high) if log else _ticks(low, high)
+    ticks = _log_ticks(low, high) if log else round_ticks(low, high)
     if not log:
         high = max(high, ticks[-1])
 
@@ -71,7 +71,7 @@ def chart(
     for tick in ticks:
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(tick)}" y2="{y(tick)}"/>')
         parts.append(f'<text x="{_LEFT - 7}" y="{y(tick) + 4}" text-anchor="end">{_number(tick)}</text>')
-    for tick in _ticks(0, last):
+    for tick in round_ticks(0, last):
         if tick <= last:
             parts.append(f'<text x="{x(tick)}" y="{HEIGHT - _BOTTOM + 17}" text-anchor="middle">{_number(tick)}</text>')
     parts.append(f'<text class="axis" x="{WIDTH - _RIGHT}" y="{HEIGHT - 5}" text-anchor="end">step</text>')
@@ -112,7 +112,7 @@ def _groups(points: Sequence[tuple[float, float]]) -> list[tuple[float, float, f
     return groups
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def round_ticks(low: float, high: float) -> list[float]:
     """Round numbers that cover the range, four to seven of them."""
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
@@ -127,7 +127,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
     ticks = [tick for power in powers for factor in (1, 2, 5) if low <= (tick := factor * 10.0**power) <= high]
     if len(ticks) > 8:
         ticks = [10.0**power for power in powers if low <= 10.0**power <= high]
-    return ticks if len(ticks) > 1 else [tick for tick in _ticks(low, high) if low <= tick <= high]
+    return ticks if len(ticks) > 1 else [tick for tick in round_ticks(low, high) if low <= tick <= high]
 
 
 def _number(value: float) -> str:

@@ -1,0 +1,120 @@
+"""Every registered attention in a table: what it is, its options, what it costs in the slim network.
+
+Read from the registry, so a new mechanism is in it by itself. `rtseg list attentions --details` prints it, and
+
+    python -m rtseg.studies.attention_table docs/attention.md
+
+writes it anew between the two comments that mark its place in the page.
+"""
+
+import inspect
+import math
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from rich.markup import escape
+from rich.table import Table
+
+from rtseg.attention import create_attention, list_attentions
+from rtseg.attention.base import Branch, Cost, get_mechanism
+from rtseg.errors import UserError
+
+BEGIN, END = "<!-- attention table: begin -->", "<!-- attention table: end -->"
+COLUMNS = (
+    "name", "what it is", "branches", "options: type, default", "parameters", "MACs", "growth",
+    "reads the other branch",
+)  # fmt: skip
+
+# The slim network at 512x512: channels, and side of the square map.
+SIZES: dict[Branch, tuple[int, int]] = {"low": (256, 16), "high": (64, 64)}
+
+
+def attention_rows() -> list[tuple[str, ...]]:
+    """One row a mechanism, in the order of COLUMNS. Where the branches differ, a cell says "low / high"."""
+    return [_row(name) for name in list_attentions()]
+
+
+def _row(name: str) -> tuple[str, ...]:
+    mechanism = get_mechanism(name)
+    branches: list[Branch] = ["high"] if mechanism.needs_context else ["low", "high"]
+    values = [mechanism.default_options(branch) for branch in branches]
+    options = [
+        f"`{option}`: {kind.__name__}, {_cell(str(own[option]) for own in values)}"
+        for option, kind in mechanism.options().items()
+    ]
+    costs = [_cost(name, branch, SIZES[branch][1]) for branch in branches]
+    return (
+        f"`{name}`",
+        _what(mechanism.cls),
+        ", ".join(branches),
+        "; ".join(options) or "none",
+        _cell(f"{cost.parameters:,}" for cost in costs),
+        _cell(f"{cost.macs / 1e6:,.1f} M" for cost in costs),
+        _cell(_growth(name, branch) for branch in branches),
+        "yes" if mechanism.needs_context else "no",
+    )
+
+
+def _cell(values: Iterable[str]) -> str:
+    return " / ".join(dict.fromkeys(values))
+
+
+def _what(cls: type) -> str:
+    """The first paragraph of the module, which names the paper."""
+    text = inspect.getdoc(inspect.getmodule(cls)) or ""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def _cost(name: str, branch: Branch, side: int) -> Cost:
+    """Of a square map; on the meta device, which makes no values."""
+    channels, context = SIZES[branch][0], SIZES["low"][0]
+    with torch.device("meta"):
+        attention = create_attention(name, channels, context_channels=context, branch=branch)
+    return attention.cost(side, side, (max(1, side // 4),) * 2)
+
+
+def _growth(name: str, branch: Branch) -> str:
+    """e of MACs ~ tokens^e between two maps so large that smaller terms no longer count."""
+    few, many = 1 << 12, 1 << 13
+    e = math.log(_cost(name, branch, many).macs / _cost(name, branch, few).macs, (many / few) ** 2)
+    return {"1.0": "linear", "2.0": "quadratic"}.get(f"{e:.1f}", f"tokens^{e:.1f}")
+
+
+def markdown() -> str:
+    """The table for the page."""
+    rows = [COLUMNS, ("---",) * len(COLUMNS), *attention_rows()]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def table() -> Table:
+    """The same for a terminal."""
+    shown = Table(title="Attentions; costs in rtformer_slim at 512x512, low / high", show_lines=True)
+    for heading in COLUMNS:
+        shown.add_column(heading, overflow="fold")  # or addresses would be cut
+    for row in attention_rows():
+        shown.add_row(*(escape(cell.replace("`", "")) for cell in row))
+    return shown
+
+
+def refresh(page: Path) -> None:
+    """Writes the table into `page`, between its two comments.
+
+    Raises:
+        UserError: there is no such page, or the comments are not in it once each.
+    """
+    try:
+        text = page.read_text()
+    except OSError as error:
+        raise UserError(f"'{page}' cannot be read: {error.strerror}") from None
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise UserError(f"'{page}' must hold one line '{BEGIN}' and below it one line '{END}'; the table goes between")
+    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
+    page.write_text(f"{before}{BEGIN}\n\n{markdown()}\n\n{after}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m rtseg.studies.attention_table docs/attention.md")
+    refresh(Path(sys.argv[1]))

@@ -1,0 +1,167 @@
+"""What a comparison found: one row a network, its cost, its speed here and the paper's, its accuracy where trained."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from rich.table import Table
+
+from rtseg.errors import UserError
+from rtseg.studies.compare.rows import Row, baseline
+from rtseg.studies.compare.trainings import Recipe
+
+_FIGURES = ("class_map", "network")
+
+
+def read_speed(file: Path) -> dict[str, Any] | None:
+    """The measurement that a comparison wrote, None where there is no file.
+
+    Raises:
+        UserError: the file was not written by a comparison.
+    """
+    if not file.is_file():
+        return None
+    try:
+        speed = json.loads(file.read_text())
+        if not {"asked", "conditions", "networks", "doubts"} <= speed.keys():
+            raise ValueError("entries are missing")
+    except (ValueError, AttributeError) as error:
+        raise UserError(
+            f"'{file}' was not written by `rtseg compare` ({error}): remove it, or choose another -o"
+        ) from None
+    return speed
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Attributes:
+    rows: the networks.
+    speed: of `read_speed`; networks by the row's name, None where the memory was not enough.
+    recipe: of the trainings, None where nothing was trained.
+    scores: (row, seed) -> `Training.score()`.
+    """
+
+    rows: Sequence[Row]
+    speed: Mapping[str, Any]
+    recipe: Recipe | None
+    scores: Mapping[tuple[Row, int], Mapping[str, float]]
+
+    def mious(self, row: Row) -> list[float]:
+        """Measured, one a seed."""
+        return [score["miou"] for (own, _), score in self.scores.items() if own == row]
+
+    def seed_noise(self) -> float | None:
+        """Standard deviation of the mIoU between seeds, pooled over all rows; None where no row has two seeds."""
+        spreads = [stdev(values) for row in self.rows if len(values := self.mious(row)) > 1]
+        return math.sqrt(mean(spread**2 for spread in spreads)) if spreads else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        return {
+            "conditions": {**self.speed["conditions"], "protocol": self.speed["protocol"]},
+            "doubts": self.speed["doubts"],
+            "recipe": self.recipe and self.recipe.to_dict(),
+            "seed_noise": self.seed_noise(),
+            "rows": [self._row(row) for row in self.rows],
+        }
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        network, mious, base = self.speed["networks"][row.name], self.mious(row), baseline(self.rows)
+        reference = self.speed["networks"][base.name]
+        return {
+            "name": row.name,
+            "attention": row.attention,
+            "options": dict(row.options),
+            "parameters": network and network["parameters"],
+            "macs": network and network["macs"],
+            **{figure: network and network[figure] for figure in _FIGURES},
+            "fps_ratio": network
+            and reference
+            and {figure: network[figure]["fps"] / reference[figure]["fps"] for figure in _FIGURES},
+            "paper": row.paper_fps
+            and {
+                "fps": row.paper_fps,
+                "fps_ratio": row.paper_fps / base.paper_fps if base.paper_fps else None,
+                "miou": row.paper_miou,
+            },
+            "trained": {
+                "miou": mean(mious),
+                "miou_difference": mean(mious) - mean(self.mious(base)),
+                "seeds": {seed: dict(score) for (own, seed), score in self.scores.items() if own == row},
+            }
+            if mious
+            else None,
+        }
+
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
+        headings = ["network", "params", "MACs", "picture → class map", "FPS", "ratio", "network alone", "FPS", "ratio"]
+        paper = any(row.paper_fps for row in self.rows)
+        headings += ["paper FPS", "ratio", "paper mIoU"] if paper else []
+        headings += ["mIoU here", "each seed", "difference"] if self.scores else []
+        lines = []
+        for row in map(self._row, self.rows):
+            cells = [row["name"]]
+            if row["network"] is None:
+                cells += ["does not fit into memory", *[""] * 7]
+            else:
+                cells += [f"{row['parameters'] / 1e6:.3f} M", f"{row['macs'] / 1e9:.3f} G"]
+                for figure in _FIGURES:
+                    ratio = row["fps_ratio"] and f"{row['fps_ratio'][figure]:.2f}"
+                    cells += [f"{row[figure]['median_ms']:.1f} ms", f"{row[figure]['fps']:.1f}", ratio or ""]
+            if paper:
+                found = row["paper"]
+                ratio = found and found["fps_ratio"] and f"{found['fps_ratio']:.2f}"
+                cells += [f"{found['fps']}", ratio or "", f"{found['miou']}"] if found else [""] * 3
+            if self.scores:
+                found = row["trained"]
+                each = ", ".join(f"{score['miou']:.4f}" for score in found["seeds"].values())
+                cells += [f"{found['miou']:.4f}", each, f"{found['miou_difference']:+.4f}"]
+            lines.append(cells)
+        return headings, lines
+
+    def notes(self) -> list[str]:
+        """Under which conditions the figures hold."""
+        c = self.speed["conditions"]
+        device, (height, width) = c["device"], c["input_size"]
+        machine = ", ".join(f"{key} {value}" for key, value in device.items() if key != "name" and value is not None)
+        found = [
+            f"speed: {height}x{width}, {self.speed['asked']['num_classes']} classes, batch {c['batch_size']}, "
+            f"untrained, {c['backend']} {c['precision']}, {c['memory_format']}, BatchNorm {c['batchnorm']}, "
+            f"PyTorch {c['torch']}; {device['name']}, {machine}; commit {c['git_commit'] or 'unknown'}, {c['date']}",
+            f"ratio: FPS over that of {baseline(self.rows).name}",
+        ]
+        if any(row.paper_fps for row in self.rows):
+            found.append("paper: RTFormer's Table 3, ADE20K, RTX 2080 Ti, as the paper states it")
+        if self.recipe:
+            noise = self.seed_noise()
+            spread = "one seed a row, so the noise between seeds is unknown"
+            if noise is not None:
+                each = min(len(self.mious(row)) for row in self.rows)
+                error = noise * math.sqrt(2 / each)
+                spread = (
+                    f"between seeds the standard deviation is {noise:.4f} (pooled over the rows), so that of a "
+                    f"difference between two rows is {error:.4f}"
+                )
+            found.append(f"mIoU here: {self.recipe.config}, {self.recipe.epochs} epochs, last epoch; {spread}")
+        return found + [f"doubt: {doubt}" for doubt in self.speed["doubts"]]
+
+    def table(self) -> Table:
+        """For people."""
+        table = Table(title="Attention, compared", caption="\n".join(self.notes()), caption_justify="left")
+        headings, lines = self._cells()
+        for i, heading in enumerate(headings):
+            table.add_column(heading, justify="right" if i else "left")
+        for cells in lines:
+            table.add_row(*cells)
+        return table
+
+    def markdown(self) -> str:
+        """The same table, for a page."""
+        headings, lines = self._cells()
+        rule = ["---", *["---:"] * (len(headings) - 1)]
+        text = "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, rule, *lines))
+        return text + "\n" + "".join(f"- {note}\n" for note in self.notes())

@@ -1,0 +1,104 @@
+"""The rows of a comparison; those of RTFormer's Table 3 with the paper's figures."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rtseg.attention.base import resolve_attention
+from rtseg.errors import UserError
+from rtseg.models.backbone import backbone_options
+
+BASELINE = "gfa+ca"  # the authors' choice, which every row is held against
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network to compare.
+
+    Attributes:
+        name: unique in a table; the attention, and the options where there are any.
+        attention: "low+high", or one name for both.
+        options: of the model.
+        paper_fps, paper_miou: of RTFormer's Table 3 (https://arxiv.org/abs/2210.07124, appendix): ADE20K on an RTX
+            2080 Ti. None where the paper has no such row.
+    """
+
+    attention: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    paper_fps: float | None = None
+    paper_miou: float | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.attention == BASELINE and not self.options
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @property
+    def name(self) -> str:
+        return " ".join([self.attention, *(f"{key}={value}" for key, value in self.options.items())])
+
+    @property
+    def slug(self) -> str:
+        """The name as a file's: "ea:ratio=0.25" -> "ea-ratio0.25"."""
+        return re.sub(r"[^\w.+-]", "-", self.name.replace("=", ""))
+
+
+TABLE3 = (
+    Row("sa", paper_fps=97.4, paper_miou=32.7),
+    Row("sa:reduction=1"),
+    Row("ea:ratio=0.125", paper_fps=196.9, paper_miou=31.9),
+    Row("ea:ratio=0.25", paper_fps=189.6, paper_miou=32.0),
+    Row("ea:ratio=1", paper_fps=180.8, paper_miou=32.2),
+    Row("ea:ratio=1", {"base_channels": 36, "head_channels": 64}, paper_fps=134.8, paper_miou=32.8),
+    # Linformer's own matrices, for the maps of a 512x512 picture; without them, grids of 16x16 that fit any size.
+    Row("la:grid=16+la:grid=64", paper_fps=167.6, paper_miou=32.4),
+    Row("la"),
+    Row("na:landmarks=32", paper_fps=77.6, paper_miou=32.9),
+    Row("na:landmarks=64", paper_fps=72.2, paper_miou=33.0),
+    Row("gfa", paper_fps=189.8, paper_miou=32.8),
+    Row("gfa+ca", paper_fps=187.9, paper_miou=33.0),
+    Row("fa"),
+    Row("fa+ca"),
+    *(Row(f"fa:basis={basis}") for basis in (32, 64, 128)),
+    *(Row(f"fa:heads={heads}") for heads in (1, 2, 4, 8)),
+    Row("nl+ca"),
+    Row("nl"),
+)
+"""Table 3, and what the paper leaves open or lacks: self-attention without its reduction, Linformer for any size, the
+first paper's attentions."""
+
+
+def choose_rows(attentions: Sequence[str], model: str) -> tuple[Row, ...]:
+    """Rows for attentions as the command line has them, each once; `TABLE3` for none. The paper's figures stand beside
+    a network that is the paper's, however it is spelled ("gfa" is "gfa+gfa"), where `model` is rtformer_slim.
+
+    The baseline comes first where it is not among them.
+
+    Raises:
+        UserError: unknown model or attention, or the same network twice.
+    """
+    cross_size = backbone_options(model).get("cross_size", 8)
+    if not attentions:
+        return TABLE3 if model == "rtformer_slim" else tuple(Row(row.attention) for row in TABLE3 if not row.options)
+    known = {} if model != "rtformer_slim" else {_network(row, cross_size): row for row in TABLE3 if not row.options}
+    chosen: dict[Any, Row] = {}
+    for attention in attentions:
+        network = _network(Row(attention), cross_size)
+        if network in chosen:
+            raise UserError(f"--attention {attention} is {chosen[network].name} once more; leave one")
+        chosen[network] = replace(known.get(network, Row("")), attention=attention)
+    rows = tuple(chosen.values())
+    return rows if any(row.is_baseline for row in rows) else (*choose_rows([BASELINE], model), *rows)
+
+
+def baseline(rows: Sequence[Row]) -> Row:
+    """The row that the others are held against."""
+    return next(row for row in rows if row.is_baseline)
+
+
+def _network(row: Row, cross_size: int) -> tuple:
+    low, high = resolve_attention(row.attention, cross_size=cross_size)
+    return tuple((spec.name, tuple(sorted(spec.options.items()))) for spec in (low, high))

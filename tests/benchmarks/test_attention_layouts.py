@@ -1,0 +1,64 @@
+"""The script that compares layouts: every way is held to the library's numbers before it is timed."""
+
+import importlib.util
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks/attention_layouts.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("attention_layouts", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@torch.no_grad()
+def test_every_way_gives_the_librarys_result_and_a_wrong_one_is_caught(script: ModuleType) -> None:
+    places = [script.Place("high", 16, 12, 8, 16), script.Place("low", 16, 12, 8, 32, stride=2)]
+    asked = list(script.questions(places, torch.device("cpu")))
+    assert len(asked) == 2 * 2 * (len(script.OTHER_WAYS) + 1) + 4 + 3
+    for question in asked:
+        script.check_equal(question)
+
+        def wrong(right: partial[list[Tensor]]) -> list[Tensor]:
+            return [*right()[:-1], 1.02 * right()[-1]]
+
+        ways = {**question.ways, "wrong": partial(wrong, question.ways[script.LIBRARY])}
+        with pytest.raises(ValueError, match=r"'wrong' is off by 2\.0e-02"):
+            script.check_equal(script.Question(question.what, question.place, "any", ways, question.tolerance))
+
+
+def test_the_table_and_the_json_hold_every_way(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "layouts.json"
+    result = script.main(seconds=0.001, output=file, places=[script.Place("high", 16, 8, 8, 16)])
+    printed = capsys.readouterr().out
+    assert json.loads(printed.splitlines()[-1]) == json.loads(file.read_text()) == result
+    assert {row["what"].split(",")[0] for row in result["rows"]} == {
+        "gfa",
+        "gfa's norm",
+        "ea",
+        "fa",
+        "sa",
+        "ca",
+        "na",
+        "la",
+    }
+    assert all(row["ratio"] == 1 for row in result["rows"] if row["way"] == script.LIBRARY)
+    assert all(row["p5_ms"] > 0 for row in result["rows"])
+    assert "slots last, convolutions" in printed
+    assert result["device"]["cores"] >= 1

@@ -1,0 +1,330 @@
+"""The rows of Table 3, their speed beside the paper's, and trainings that go on where they stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from rtseg.cli import main
+from rtseg.deploy.benchmark import Candidate, count_macs
+from rtseg.errors import UserError
+from rtseg.models import create_model
+from rtseg.models.weights import read_weights
+from rtseg.studies.compare import compare
+from rtseg.studies.compare.command import _fits
+from rtseg.studies.compare.report import Comparison
+from rtseg.studies.compare.rows import TABLE3, Row, choose_rows
+from rtseg.studies.compare.trainings import Recipe, train, trainings
+from rtseg.studies.report.metrics_log import read_log
+
+TINY = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2, "drop_path": 0.2}
+CONFIG = f"""
+model: {{options: {json.dumps(TINY)}, ema_decay: 0.9, optim: {{warmup_steps: 2}}}}
+data: {{dataset: camvid, root: nowhere, batch_size: 3, crop_size: [32, 48], num_workers: 0}}
+trainer: {{accelerator: cpu, max_steps: 7, check_val_every_n_epoch: 5, log_every_n_steps: 1}}
+fps: {{seconds: 0.05}}
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    file.write_text(CONFIG)
+    return file
+
+
+def settings(data: Path, config: Path, **changes: Any) -> dict[str, Any]:
+    own = {"input_size": (64, 96), "num_classes": 11, "device": "cpu", "threads": 1, "seconds": 0.05}
+    return own | {"data": data, "config": config, "epochs": 2} | changes
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, tiny_camvid: Path, config: Path) -> tuple[Comparison, Path]:
+    """One row that is asked for, and the baseline; two seeds each, two trainings at a time."""
+    folder = tmp_path_factory.mktemp("compare") / "new"
+    return compare(["ea:ratio=1"], folder, **settings(tiny_camvid, config, seeds=2, jobs=2)), folder
+
+
+def document(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "compare.json").read_text())
+
+
+# --- rows
+
+
+def test_table_3_is_the_papers() -> None:
+    """Names as the paper has them -> FPS, mIoU."""
+    paper = {
+        "sa": (97.4, 32.7),
+        "ea:ratio=0.125": (196.9, 31.9),
+        "ea:ratio=0.25": (189.6, 32.0),
+        "ea:ratio=1": (180.8, 32.2),
+        "ea:ratio=1 base_channels=36 head_channels=64": (134.8, 32.8),
+        "la:grid=16+la:grid=64": (167.6, 32.4),
+        "na:landmarks=32": (77.6, 32.9),
+        "na:landmarks=64": (72.2, 33.0),
+        "gfa": (189.8, 32.8),
+        "gfa+ca": (187.9, 33.0),
+    }
+    assert {row.name: (row.paper_fps, row.paper_miou) for row in TABLE3 if row.paper_fps} == paper
+    assert len({row.slug for row in TABLE3}) == len(TABLE3)
+    assert choose_rows([], "rtformer_slim") == TABLE3
+
+
+@pytest.mark.parametrize("row", TABLE3, ids=lambda row: row.slug)
+def test_every_row_is_a_network(row: Row) -> None:
+    with torch.device("meta"):
+        create_model("rtformer_slim", 150, attention=row.attention, **row.options)
+
+
+def test_the_papers_figures_stand_beside_its_network_however_it_is_spelled() -> None:
+    rows = choose_rows(
+        ["sa:reduction=1+sa:reduction=4", "gfa+ca:cross_size=8", "gfa+ca:cross_size=12"], "rtformer_slim"
+    )
+    assert [row.paper_fps for row in rows] == [187.9, 97.4, 187.9, None]
+    assert [row.paper_fps for row in choose_rows(["sa"], "rtformer_base")] == [None, None]
+    assert all(row.paper_fps is None and not row.options for row in choose_rows([], "rtformer_base"))
+
+
+def test_the_baseline_is_always_there_and_nothing_twice() -> None:
+    assert [row.name for row in choose_rows(["sa", "gfa"], "rtformer_slim")] == ["gfa+ca", "sa", "gfa"]
+    assert [row.name for row in choose_rows(["sa", "gfa+ca"], "rtformer_slim")] == ["sa", "gfa+ca"]
+    with pytest.raises(UserError, match=r"--attention sa\+sa is sa once more"):
+        choose_rows(["sa", "sa+sa"], "rtformer_slim")
+    with pytest.raises(UserError, match="unknown attention 'se'"):
+        choose_rows(["se"], "rtformer_slim")
+
+
+# --- a whole comparison
+
+
+def test_costs_and_ratios_are_those_of_the_networks(done: tuple[Comparison, Path]) -> None:
+    base, row = document(done[1])["rows"]
+    assert (base["name"], row["name"]) == ("gfa+ca", "ea:ratio=1")
+    for found in (base, row):
+        network = create_model("rtformer_slim", 11, attention=found["attention"])
+        used = sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in network.aux_head.parameters())
+        assert found["parameters"] == used
+        assert found["macs"] == count_macs(network, (64, 96))
+    for figure in ("class_map", "network"):
+        assert base["fps_ratio"][figure] == 1
+        assert row["fps_ratio"][figure] == pytest.approx(base[figure]["median_ms"] / row[figure]["median_ms"])
+    assert row["paper"] == {"fps": 180.8, "fps_ratio": pytest.approx(180.8 / 187.9), "miou": 32.2}
+
+
+def test_scores_are_those_of_the_last_epoch(done: tuple[Comparison, Path]) -> None:
+    found = document(done[1])
+    means = []
+    for row in found["rows"]:
+        seeds = {}
+        for seed in (0, 1):
+            log = read_log(done[1] / f"{row['name'].replace(':', '-').replace('=', '')}_seed{seed}" / "metrics.csv")
+            scored = log.points("val/miou")
+            assert [step for step, _ in scored] == [2, 5]  # three steps an epoch; the last epoch is scored
+            seeds[str(seed)] = scored[-1][1]
+        assert {seed: score["miou"] for seed, score in row["trained"]["seeds"].items()} == seeds
+        assert seeds["0"] != seeds["1"]
+        means.append(mean(seeds.values()))
+        assert row["trained"]["miou"] == pytest.approx(means[-1])
+    assert found["rows"][1]["trained"]["miou_difference"] == pytest.approx(means[1] - means[0])
+
+
+def test_the_noise_between_seeds_is_pooled() -> None:
+    rows = choose_rows(["sa"], "rtformer_slim")
+    scores = {(rows[0], 0): 0.5, (rows[0], 1): 0.52, (rows[1], 0): 0.4, (rows[1], 1): 0.44}
+    comparison = Comparison(rows, {}, None, {key: {"miou": value} for key, value in scores.items()})
+    assert comparison.seed_noise() == pytest.approx((((0.02**2 + 0.04**2) / 2) / 2) ** 0.5)
+    assert replace(comparison, scores={(rows[0], 0): {"miou": 0.5}}).seed_noise() is None
+
+
+def test_table_and_plot_hold_every_row(done: tuple[Comparison, Path]) -> None:
+    folder = done[1]
+    lines = (folder / "compare.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    assert {len(line) for line in cells} == {15}
+    assert [line[0] for line in cells[2:]] == ["gfa+ca", "ea:ratio=1"]
+    assert cells[3][-1] == f"{document(folder)['rows'][1]['trained']['miou_difference']:+.4f}"
+    assert any("standard deviation" in line for line in lines)
+    dots = ElementTree.parse(folder / "compare.svg").iter("{http://www.w3.org/2000/svg}circle")
+    # Two figures here and one of the paper for each of two rows, two seeds for each; four kinds in the legends.
+    assert sum(1 for _ in dots) == 2 * (2 + 1) + 2 * 2 + 4
+
+
+def test_called_again_it_measures_and_trains_nothing(
+    done: tuple[Comparison, Path], tiny_camvid: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = document(done[1])
+    files = sorted(done[1].glob("*_seed*/*"))
+    times = [file.stat().st_mtime_ns for file in files]
+    compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, config, seeds=2, jobs=2))
+    printed = capsys.readouterr()
+    assert json.loads(printed.out.splitlines()[-1]) == document(done[1]) == before
+    assert "remove" in printed.err
+    assert [file.stat().st_mtime_ns for file in files] == times
+
+
+def test_rows_of_another_recipe_are_refused(done: tuple[Comparison, Path], tiny_camvid: Path, config: Path) -> None:
+    for changes, words in (
+        ({"epochs": 3}, r"epochs 2, not 3"),
+        ({"flags": ["--data.flip=0.0"]}, r"flags \[\], not \['--data.flip=0.0'\]"),
+    ):
+        with pytest.raises(UserError, match=f"another recipe.*{words}"):
+            compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, config, **changes))
+    changed = config.with_name("changed.yaml")
+    changed.write_text(CONFIG.replace("0.9", "0.8"))
+    with pytest.raises(UserError, match=r"another recipe.*the text of the config"):
+        compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, changed))
+
+
+def test_a_failed_training_says_why(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
+    with pytest.raises(UserError, match=r"training of gfa\+ca, seed 0, ended with status 2: .*batch.*train.log"):
+        compare(["gfa+ca"], tmp_path, **settings(tiny_camvid, config, flags=["--data.batch_size=1"]))
+
+
+def test_a_folder_in_work_is_left_alone(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
+    holder = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True)"
+    command = [sys.executable, "-c", f"{holder}; time.sleep(60)", str(tmp_path / ".lock")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(UserError, match=r"another `rtseg compare`.* works in"):
+            compare(["gfa+ca"], tmp_path, **settings(tiny_camvid, config))
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_interrupted_it_goes_on_to_the_same_bits(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
+    """Ctrl-C in the second of three trainings: the first is kept, the second gone on with, the third made."""
+    command = [
+        sys.executable,
+        "-m",
+        "rtseg",
+        "compare",
+        "--attention",
+        "sa",
+        "--attention",
+        "ea",
+        "-o",
+        str(tmp_path / "cut"),
+    ]
+    command += ["--input-size", "64", "96", "--seconds", "0.05", "--device", "cpu", "--threads", "1"]
+    command += ["--data", str(tiny_camvid), "--config", str(config), "--epochs", "30"]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
+    second = tmp_path / "cut" / "sa_seed0"
+    _wait(lambda: (second / "last.ckpt").is_file(), process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) != 0
+    assert (tmp_path / "cut" / "gfa+ca_seed0" / "finished.json").is_file()
+    assert not (second / "finished.json").exists()
+    kept = (tmp_path / "cut" / "gfa+ca_seed0" / "metrics.csv").stat().st_mtime_ns
+    assert subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == 0
+    assert "--ckpt_path" in (second / "train.log").read_text()
+    assert (tmp_path / "cut" / "gfa+ca_seed0" / "metrics.csv").stat().st_mtime_ns == kept
+    whole = compare(["sa", "ea"], tmp_path / "whole", **settings(tiny_camvid, config, epochs=30))
+    assert [row["trained"]["miou"] for row in document(tmp_path / "cut")["rows"]] == [
+        row["trained"]["miou"] for row in whole.to_dict()["rows"]
+    ]
+
+
+def _wait(ready: Any, process: subprocess.Popen) -> None:
+    end = time.monotonic() + 240
+    while not ready():
+        assert process.poll() is None, "the command ended before it could be interrupted"
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+# --- bad input, and what cannot be had
+
+
+def test_a_network_that_does_not_fit_is_said_to(tmp_path: Path) -> None:
+    class Greedy(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return torch.empty(1 << 60, dtype=torch.uint8)
+
+    network = create_model("rtformer_slim", 3, **{k: v for k, v in TINY.items() if k != "drop_path"})  # type: ignore[arg-type]
+    assert _fits(Candidate(network), (32, 32), device="cpu")
+    network.backbone = Greedy()  # type: ignore[assignment]
+    assert not _fits(Candidate(network), (32, 32), device="cpu")
+
+
+def test_a_row_without_figures_is_shown(done: tuple[Comparison, Path]) -> None:
+    comparison = done[0]
+    networks = {**comparison.speed["networks"], "ea:ratio=1": None}
+    without = replace(comparison, speed={**comparison.speed, "networks": networks}, scores={}, recipe=None)
+    assert "does not fit into memory" in without.markdown()
+    assert without.to_dict()["rows"][1]["network"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--atention", "sa"], "'--atention'"),
+        (["--epochs", "3"], "--data DIR"),
+        (["--data", "DATA"], "--epochs N"),
+        (["--data", "DATA", "--epochs", "0"], "--epochs 0 must be at least 1"),
+        (["--data", "nowhere", "--epochs", "1"], "--data nowhere: no such folder"),
+        (["--data", "DATA", "--epochs", "1", "--config", "no.yaml"], "--config no.yaml: no such file"),
+        (["--data", "DATA", "--epochs", "1", "--seeds", "0"], "--seeds 0 must be at least 1"),
+        (["--data", "DATA", "--epochs", "1", "--jobs", "-1"], "--jobs -1 must be at least 1"),
+        (
+            ["--data", "DATA", "--epochs", "1", "--trainer.max_epochs=3"],
+            "'--trainer.max_epochs' is set by the comparison",
+        ),
+        (["--data", "DATA", "--epochs", "1", "--trainer.precision", "32"], "'--trainer.precision' is no option"),
+        (["--trainer.precision=32-true"], "--trainer.precision=32-true"),
+        (["--attention", "ca"], "'ca' reads the low-resolution branch"),
+        (["--input-size", "0", "5"], "height 0 must be at least 1"),
+    ],
+)
+def test_bad_input_ends_in_one_line(
+    arguments: Sequence[str],
+    words: str,
+    config: Path,
+    tiny_camvid: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    filled = [str(tiny_camvid) if argument == "DATA" else argument for argument in arguments]
+    more = [] if "--config" in arguments else ["--config", str(config)]
+    with pytest.raises(SystemExit) as end:
+        main(["compare", "-o", str(tmp_path / "out"), *more, *filled])
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_foreign_measurement_is_named(tmp_path: Path) -> None:
+    (tmp_path / "speed.json").write_text("{}")
+    with pytest.raises(UserError, match=r"speed.json' was not written by `rtseg compare`"):
+        compare(["gfa"], tmp_path, device="cpu", seconds=0.05, input_size=(32, 32))
+
+
+def test_a_training_cut_before_its_first_checkpoint_begins_anew(
+    tmp_path: Path, tiny_camvid: Path, config: Path
+) -> None:
+    row = Row("gfa+ca", {"base_channels": 16})
+    (wanted,) = trainings([row], [0], tmp_path)
+    wanted.folder.mkdir()
+    (wanted.folder / "metrics.csv").write_text("step\n")
+    (wanted.folder / "config.yaml").write_text("")
+    train([wanted], Recipe("rtformer_slim", config, tiny_camvid, 1), tmp_path, jobs=1, console=Console(stderr=True))
+    assert wanted.finished
+    assert [step for step, _ in read_log(wanted.folder / "metrics.csv").points("val/miou")] == [2]
+    card, _ = read_weights(wanted.folder / "last.ckpt")
+    assert card.options == {**TINY, "base_channels": 16}  # the row's options beside those of the config
