@@ -73,7 +73,7 @@ class Recipe:
         return {
             "model": self.model,
             "config": self.config.read_text(),
-            "data": str(self.data.resolve()),
+            "data": str(self.data),
             "epochs": self.epochs,
             "flags": list(self.flags),
         }
@@ -180,7 +180,7 @@ def train(wanted: Sequence[Training], recipe: Recipe, folder: Path, *, jobs: int
                             progress.console.print(f"{training.row.name}, seed {training.seed}: {score}")
         finally:
             for process in running.values():
-                process.send_signal(signal.SIGINT)
+                process.terminate()  # not SIGINT: under nohup it is ignored until the training itself has begun
             for process in running.values():
                 process.wait()
 
@@ -227,7 +227,7 @@ def _finish(training: Training, process: subprocess.Popen) -> None:
 
 
 def _check_recipe(recipe: Recipe, file: Path) -> None:
-    ours = recipe.to_dict()
+    ours = {**recipe.to_dict(), "data": str(recipe.data.resolve())}
     if file.is_file():
         theirs = json.loads(file.read_text())
         different = [key for key in ours if ours[key] != theirs.get(key)]
