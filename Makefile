@@ -58,8 +58,8 @@ train-%:
 		$(if $(filter camvid,$*),--trainer.precision=$(PRECISION) $(PROCESSES)) $(ARGS)
 
 table3: install ## RTFormer's Table 3 measured here; with DATA_DIR= (CamVid) also trained: EPOCHS=16 SEEDS=2
-	$(RUN) compare -o runs/table3 $(if $(DATA_DIR),--data $(DATA_DIR) --epochs $(EPOCHS) --seeds $(SEEDS) \
-		--config configs/$(MODEL)_camvid_half.yaml --trainer.precision=$(PRECISION)) $(ARGS)
+	$(RUN) compare -o runs/table3 --model $(MODEL) $(if $(DATA_DIR),--data $(DATA_DIR) --epochs $(EPOCHS) --seeds $(SEEDS) \
+		--config configs/rtformer_slim_camvid_half.yaml --trainer.precision=$(PRECISION)) $(ARGS)
 
 docs: install ## refresh the tables in docs/ that are made from the code
 	$(VENV)/bin/python -m rtseg.studies.attention_table docs/attention.md

@@ -158,7 +158,9 @@ def report(
 def visualize(
     checkpoint: Annotated[str, typer.Argument(help=".ckpt, folder with model.safetensors, or Hugging Face id")],
     image: Annotated[str, typer.Argument(help="a picture")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder for the sheets")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="folder for the sheets; default: runs/visualize/<picture>")
+    ] = None,
     at: Annotated[
         str | None, typer.Option(metavar="X,Y", help="the pixel whose view is drawn; default: the picture's centre")
     ] = None,
@@ -168,7 +170,8 @@ def visualize(
     """Draw what each attention of a network looks at: basis masks, memory slots, or the view of one pixel."""
     from rtseg.studies.visualize import visualize as draw
 
-    draw(checkpoint, image, output, at=at, device=device, overwrite=overwrite)
+    folder = output or Path("runs/visualize") / Path(image).stem
+    draw(checkpoint, image, folder, at=at, device=device, overwrite=overwrite)
 
 
 @app.command()

@@ -41,6 +41,13 @@ def make_folder(folder: Path) -> None:
         raise _refusal(folder, error) from None
 
 
+def write_whole(file: Path, text: str) -> None:
+    """Writes aside and renames, so that a run that is broken off leaves the older file or none, but no half."""
+    aside = file.with_name(f".{file.name}-unfinished")
+    aside.write_text(text)
+    aside.replace(file)
+
+
 def _refusal(folder: Path, error: OSError) -> UserError:
     nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if os.path.isdir(nearest):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rtseg.attention import list_attentions, parse_attention
 from rtseg.attention.base import Attention
 from rtseg.models import Segmenter, create_model
+from rtseg.studies.compare.rows import TABLE3
 
 from .test_table3 import ROWS
 
@@ -24,15 +25,9 @@ runtime = pytest.importorskip("onnxruntime")
 MECHANISMS = ["ea", "fa", "gfa", "gfa+ca", "la", "na", "nl", "sa"]
 NARROW: dict[str, Any] = {"base_channels": 16, "spp_channels": 16, "head_channels": 16, "num_classes": 5}
 
-# The table's own rows at their own width, and what is asked beside them.
-WHOLE: list[tuple[str, dict[str, Any]]] = [
-    *((attention, options) for attention, options, *_ in ROWS),
-    ("sa:reduction=1", {}),
-    ("nl", {}),
-    ("nl+ca", {}),
-    *((f"fa:basis={basis}", {}) for basis in (32, 64, 128)),
-    *((f"fa:heads={heads}", {}) for heads in (1, 2, 4, 8)),
-]
+# What `rtseg compare` has, and what the parameters of Table 3 are counted on.
+WHOLE: list[tuple[str, dict[str, Any]]] = [(row.attention, dict(row.options)) for row in TABLE3]
+WHOLE += [(attention, options) for attention, options, *_ in ROWS if (attention, options) not in WHOLE]
 
 TRACED = (64, 96)
 # Beside the traced size: odd ones, fewer pixels than a stride, and more than traced on both sides. They make 6, 32, 1

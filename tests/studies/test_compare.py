@@ -25,9 +25,10 @@ from rtseg.models import create_model
 from rtseg.models.weights import read_weights
 from rtseg.studies.compare import compare
 from rtseg.studies.compare.command import _fits
+from rtseg.studies.compare.plot import draw
 from rtseg.studies.compare.report import Comparison
 from rtseg.studies.compare.rows import TABLE3, Row, choose_rows
-from rtseg.studies.compare.trainings import Recipe, train, trainings
+from rtseg.studies.compare.trainings import Recipe, _interval, check_recipe, locked, train, trainings
 from rtseg.studies.report.metrics_log import read_log
 
 TINY = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2, "drop_path": 0.2}
@@ -94,7 +95,10 @@ def test_the_papers_figures_stand_beside_its_network_however_it_is_spelled() -> 
     rows = choose_rows(
         ["sa:reduction=1+sa:reduction=4", "gfa+ca:cross_size=8", "gfa+ca:cross_size=12"], "rtformer_slim"
     )
-    assert [row.paper_fps for row in rows] == [187.9, 97.4, 187.9, None]
+    assert [row.paper_fps for row in rows] == [97.4, 187.9, None]
+    assert [row.is_baseline for row in rows] == [False, True, False]
+    (wide,) = choose_rows(["gfa:groups=8+ca:cross_size=12"], "rtformer_base")
+    assert (wide.is_baseline, wide.paper_fps) == (True, None)
     assert [row.paper_fps for row in choose_rows(["sa"], "rtformer_base")] == [None, None]
     assert all(row.paper_fps is None and not row.options for row in choose_rows([], "rtformer_base"))
 
@@ -169,11 +173,35 @@ def test_called_again_it_measures_and_trains_nothing(
     before = document(done[1])
     files = sorted(done[1].glob("*_seed*/*"))
     times = [file.stat().st_mtime_ns for file in files]
-    compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, config, seeds=2, jobs=2))
+    commented = config.with_name("commented.yaml")
+    commented.write_text(f"# the same settings\n{CONFIG}")
+    compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, commented, seeds=2, jobs=2))
     printed = capsys.readouterr()
     assert json.loads(printed.out.splitlines()[-1]) == document(done[1]) == before
     assert "remove" in printed.err
     assert [file.stat().st_mtime_ns for file in files] == times
+
+
+def test_validations_end_with_the_last_epoch() -> None:
+    for epochs in range(1, 200):
+        assert epochs % _interval(epochs) == 0
+        assert epochs == 1 or _interval(epochs) < epochs  # a cut training has a checkpoint to go on from
+    assert [_interval(epochs) for epochs in (16, 20, 30, 31)] == [4, 4, 6, 1]
+
+
+def test_a_recipe_is_all_its_files(tmp_path: Path, tiny_camvid: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "small.yaml").write_text("batch_size: 3\n")
+    (tmp_path / "own.yaml").write_text("data: data/small.yaml\n")
+    recipe = Recipe("rtformer_slim", tmp_path / "own.yaml", tiny_camvid, 2)
+    check_recipe(recipe, tmp_path / "recipe.json")
+    check_recipe(recipe, tmp_path / "recipe.json")
+    (tmp_path / "data" / "small.yaml").write_text("batch_size: 4\n")
+    with pytest.raises(UserError, match="other settings in the config"):
+        check_recipe(recipe, tmp_path / "recipe.json")
+    (tmp_path / "recipe.json").write_text("")
+    with pytest.raises(UserError, match=r"recipe.json' is damaged"):
+        check_recipe(recipe, tmp_path / "recipe.json")
 
 
 def test_rows_of_another_recipe_are_refused(done: tuple[Comparison, Path], tiny_camvid: Path, config: Path) -> None:
@@ -183,15 +211,31 @@ def test_rows_of_another_recipe_are_refused(done: tuple[Comparison, Path], tiny_
     ):
         with pytest.raises(UserError, match=f"another recipe.*{words}"):
             compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, config, **changes))
+    speed = (done[1] / "speed.json").read_text()
     changed = config.with_name("changed.yaml")
     changed.write_text(CONFIG.replace("0.9", "0.8"))
-    with pytest.raises(UserError, match=r"another recipe.*the text of the config"):
-        compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, changed))
+    with pytest.raises(UserError, match=r"another recipe.*other settings in the config"):
+        compare(["ea:ratio=1", "sa"], done[1], **settings(tiny_camvid, changed))
+    assert (done[1] / "speed.json").read_text() == speed
 
 
 def test_a_failed_training_says_why(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
-    with pytest.raises(UserError, match=r"training of gfa\+ca, seed 0, ended with status 2: .*batch.*train.log"):
-        compare(["gfa+ca"], tmp_path, **settings(tiny_camvid, config, flags=["--data.batch_size=1"]))
+    """And stops no other. 16 heads divide half of the channels of the network that is timed, not of the tiny one."""
+    with pytest.raises(
+        UserError, match=r"training of fa:heads=16, seed 0, ended with status 2: .*heads=16 does.*train.log"
+    ):
+        compare(["fa:heads=16", "gfa+ca"], tmp_path, **settings(tiny_camvid, config, epochs=1, jobs=2))
+    bad, good = document(tmp_path)["rows"]
+    assert bad["trained"] is None
+    assert good["trained"]["miou"] > 0
+
+
+def test_a_training_that_ends_early_is_no_result(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
+    short = settings(tiny_camvid, config, epochs=1, flags=["--trainer.max_time=00:00:00:00"])
+    with pytest.raises(UserError, match="without a score of its last epoch: max_time"):
+        compare(["gfa+ca"], tmp_path, **short)
+    assert not list(tmp_path.glob("*/finished.json"))
+    assert document(tmp_path)["rows"][0]["trained"] is None
 
 
 def test_a_folder_in_work_is_left_alone(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
@@ -270,6 +314,8 @@ def test_a_row_without_figures_is_shown(done: tuple[Comparison, Path]) -> None:
     without = replace(comparison, speed={**comparison.speed, "networks": networks}, scores={}, recipe=None)
     assert "does not fit into memory" in without.markdown()
     assert without.to_dict()["rows"][1]["network"] is None
+    zero = {key: {"miou": 0.0} for key in comparison.scores}
+    ElementTree.fromstring(draw(replace(comparison, scores=zero)))
 
 
 @pytest.mark.parametrize(
@@ -291,6 +337,7 @@ def test_a_row_without_figures_is_shown(done: tuple[Comparison, Path]) -> None:
         (["--trainer.precision=32-true"], "--trainer.precision=32-true"),
         (["--attention", "ca"], "'ca' reads the low-resolution branch"),
         (["--input-size", "0", "5"], "height 0 must be at least 1"),
+        (["--threads", "0"], "threads 0 must be at least 1"),
     ],
 )
 def test_bad_input_ends_in_one_line(
@@ -323,8 +370,13 @@ def test_a_training_cut_before_its_first_checkpoint_begins_anew(
     wanted.folder.mkdir()
     (wanted.folder / "metrics.csv").write_text("step\n")
     (wanted.folder / "config.yaml").write_text("")
-    train([wanted], Recipe("rtformer_slim", config, tiny_camvid, 1), tmp_path, jobs=1, console=Console(stderr=True))
+    # Flags cannot make another network of the row, however they are written.
+    flags = ("--model.attent=sa", "--model.options.base_channels=8")
+    recipe = Recipe("rtformer_slim", config, tiny_camvid, 1, flags)
+    with locked(tmp_path) as lock:
+        assert not train([wanted], recipe, lock=lock, jobs=1, console=Console(stderr=True))
     assert wanted.finished
     assert [step for step, _ in read_log(wanted.folder / "metrics.csv").points("val/miou")] == [2]
     card, _ = read_weights(wanted.folder / "last.ckpt")
     assert card.options == {**TINY, "base_channels": 16}  # the row's options beside those of the config
+    assert card.attention == "gfa+ca"

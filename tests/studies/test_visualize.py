@@ -225,6 +225,11 @@ def test_equal_weights_show_no_pattern(signed: bool) -> None:
     assert len(np.unique(colors(values, signed=signed).reshape(-1, 3), axis=0)) == 1
 
 
+def test_nothing_is_white_where_white_is_zero() -> None:
+    zero = colors(np.array([[-1.0, 0.0, 1.0]], np.float32), signed=True)[0, 1]
+    assert (colors(np.zeros((1, 3), np.float32), signed=True) == zero).all()
+
+
 def test_a_sheet_shows_the_maps_that_vary_most() -> None:
     maps = np.zeros((30, 2, 2), np.float32)
     maps[:, 0, 0] = 1 + np.random.default_rng(0).permutation(30)

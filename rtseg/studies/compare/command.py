@@ -1,7 +1,7 @@
 """The command: measures every row, trains it where data are given, and reports."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,14 @@ import torch
 from rich.console import Console
 
 from rtseg.deploy.benchmark import Candidate, benchmark, timing_progress
-from rtseg.deploy.device import choose_device
+from rtseg.deploy.device import choose_device, describe_device
 from rtseg.errors import UserError
 from rtseg.models import create_model
-from rtseg.output import make_folder
+from rtseg.output import make_folder, write_whole
 from rtseg.studies.compare.plot import draw
 from rtseg.studies.compare.report import Comparison, read_speed
 from rtseg.studies.compare.rows import Row, choose_rows
-from rtseg.studies.compare.trainings import Recipe, train, trainings
+from rtseg.studies.compare.trainings import Recipe, Training, check_recipe, locked, train, trainings
 
 
 def compare(
@@ -52,25 +52,34 @@ def compare(
         flags: of `rtseg fit`, for all trainings.
 
     Raises:
-        UserError: a bad name or number; `data` without `epochs` or the other way round; see `train` and `benchmark`.
+        UserError: a bad name or number; `data` without `epochs` or the other way round; another recipe than the
+            folder's, or another command in it; see `benchmark`. Or a training failed: only after the others, and the
+            report.
     """
     console = Console(stderr=True)
     rows = choose_rows(attentions, model)
     recipe = _recipe(model, config, data, epochs, seeds, jobs, flags)
-    make_folder(output)
-    speed = _speed(rows, output / "speed.json", model, num_classes, input_size, console, device, threads, seconds)
     wanted = trainings(rows, range(seeds), output) if recipe else []
-    if recipe:
-        train(wanted, recipe, output, jobs=jobs, console=console)
-    comparison = Comparison(rows, speed, recipe, {(t.row, t.seed): t.score() for t in wanted})
-    table = Console(width=None if Console().is_terminal else 180)
-    table.print(comparison.table())
-    text = json.dumps(comparison.to_dict())
-    (output / "compare.json").write_text(text + "\n")
-    (output / "compare.md").write_text(comparison.markdown())
-    (output / "compare.svg").write_text(draw(comparison))
+    failed: dict[Training, str] = {}
+    make_folder(output)
+    with locked(output) as lock:
+        if recipe:
+            check_recipe(recipe, output / "recipe.json")
+        conditions: dict[str, Any] = {"device": choose_device(device), "threads": threads}
+        speed = _speed(rows, output / "speed.json", model, num_classes, input_size, conditions, seconds, console)
+        if recipe:
+            failed = train(wanted, recipe, lock=lock, jobs=jobs, console=console)
+        scores = {(t.row, t.seed): t.score() for t in wanted if t.finished}
+        comparison = Comparison(rows, speed, recipe, scores)
+        text = json.dumps(comparison.to_dict())
+        write_whole(output / "compare.json", text + "\n")
+        write_whole(output / "compare.md", comparison.markdown())
+        write_whole(output / "compare.svg", draw(comparison))
+    Console(width=None if Console().is_terminal else 180).print(comparison.table())
     console.print(f"Written: {output}/compare.json, compare.md, compare.svg", highlight=False)
     print(text)
+    if failed:
+        raise UserError("\n".join([*failed.values(), "The same command tries these again and keeps the others"]))
     return comparison
 
 
@@ -101,21 +110,21 @@ def _speed(
     model: str,
     num_classes: int,
     input_size: tuple[int, int],
-    console: Console,
-    device: str | None,
-    threads: int | None,
+    conditions: Mapping[str, Any],
     seconds: float,
+    console: Console,
 ) -> dict[str, Any]:
-    """The measurement in `file`, if it is of these rows under these conditions, else a new one, which goes there."""
-    found_device = choose_device(device)
-    threads = threads or torch.get_num_threads()
+    """The measurement in `file`, if it is of these rows on this machine, else a new one, which goes there."""
+    device = conditions["device"]
     asked = {
         "rows": [row.name for row in rows],
         "model": model,
         "num_classes": num_classes,
         "input_size": list(input_size),
-        "device": found_device.type,
-        "threads": threads if found_device.type == "cpu" else None,
+        "seconds": seconds,
+        "device": describe_device(device)["name"],
+        "threads": conditions["threads"],
+        "torch": torch.__version__,
     }
     found = read_speed(file)
     if found and found["asked"] == asked:
@@ -124,10 +133,9 @@ def _speed(
         return found
     # All rows are built before any is measured: a bad one should not cost the minutes of the others.
     candidates = [Candidate(create_model(model, num_classes, attention=row.attention, **row.options)) for row in rows]
-    conditions: dict[str, Any] = {"device": found_device, "threads": threads}
     with console.status("a first run of every network"):
         fits = [_fits(candidate, input_size, **conditions) for candidate in candidates]
-    with timing_progress(f"timing {sum(fits)} networks on {found_device}", console) as on_progress:
+    with timing_progress(f"timing {sum(fits)} networks on {device}", console) as on_progress:
         report = benchmark(
             [candidate for candidate, fit in zip(candidates, fits, strict=True) if fit],
             input_size,
@@ -135,18 +143,19 @@ def _speed(
             min_seconds=seconds,
             on_progress=on_progress,
         )
-    measured = iter(json.loads(report.to_json())["networks"])
-    speed = {
-        **json.loads(report.to_json()),
-        "asked": asked,
-        "networks": {row.name: next(measured) if fit else None for row, fit in zip(rows, fits, strict=True)},
-    }
-    file.write_text(json.dumps(speed) + "\n")
+    speed = json.loads(report.to_json())
+    measured = iter(speed["networks"])
+    networks = {row.name: next(measured) if fit else None for row, fit in zip(rows, fits, strict=True)}
+    speed |= {"asked": asked, "networks": networks}
+    write_whole(file, json.dumps(speed) + "\n")
     return speed
 
 
 def _fits(candidate: Candidate, input_size: tuple[int, int], **conditions: Any) -> bool:
-    """Whether the memory is enough for it: attention that is quadratic in the number of positions soon has none."""
+    """Whether the memory is enough for it: attention that is quadratic in the number of positions soon has none.
+
+    Where the system refuses memory only once it is used, as Linux does for what is not absurd, it ends the process.
+    """
     try:
         benchmark(
             [candidate], input_size, **conditions, warmup_seconds=0, min_iterations=1, min_seconds=0, max_seconds=1

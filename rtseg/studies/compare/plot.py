@@ -43,7 +43,8 @@ def draw(comparison: Comparison) -> str:
         )
     ]
     if comparison.scores:
-        seeds = [[score["miou"] for score in row["trained"]["seeds"].values()] for row in rows]
+        trained = [row["trained"]["seeds"].values() if row["trained"] else () for row in rows]
+        seeds = [[score["miou"] for score in own] for own in trained]
         panels.append(_Panel("mIoU, trained here", {"one seed": (_HERE, True, seeds)}))
     elif any(papers):
         panels.append(
@@ -77,7 +78,7 @@ def _draw_panel(panel: _Panel, left: float, rows: int) -> str:
     values = [value for _, _, lists in panel.marks.values() for own in lists for value in own]
     if not values:
         return ""
-    margin = 0.08 * (max(values) - min(values)) or 0.1 * abs(values[0])
+    margin = 0.08 * (max(values) - min(values)) or 0.1 * abs(values[0]) or 1
     low, high = min(values) - margin, max(values) + margin
     bottom = _TOP + _ROW * rows
     parts = [f'<text x="{left}" y="16" font-size="13" font-weight="bold">{escape(panel.title)}</text>']

@@ -70,7 +70,8 @@ class Comparison:
         }
 
     def _row(self, row: Row) -> dict[str, Any]:
-        network, mious, base = self.speed["networks"][row.name], self.mious(row), baseline(self.rows)
+        base = baseline(self.rows)
+        network, mious, base_mious = self.speed["networks"][row.name], self.mious(row), self.mious(base)
         reference = self.speed["networks"][base.name]
         return {
             "name": row.name,
@@ -90,7 +91,7 @@ class Comparison:
             },
             "trained": {
                 "miou": mean(mious),
-                "miou_difference": mean(mious) - mean(self.mious(base)),
+                "miou_difference": mean(mious) - mean(base_mious) if base_mious else None,
                 "seeds": {seed: dict(score) for (own, seed), score in self.scores.items() if own == row},
             }
             if mious
@@ -118,8 +119,9 @@ class Comparison:
                 cells += [f"{found['fps']}", ratio or "", f"{found['miou']}"] if found else [""] * 3
             if self.scores:
                 found = row["trained"]
-                each = ", ".join(f"{score['miou']:.4f}" for score in found["seeds"].values())
-                cells += [f"{found['miou']:.4f}", each, f"{found['miou_difference']:+.4f}"]
+                each = ", ".join(f"{score['miou']:.4f}" for score in found["seeds"].values()) if found else ""
+                off = found and found["miou_difference"]
+                cells += [f"{found['miou']:.4f}", each, "" if off is None else f"{off:+.4f}"] if found else [""] * 3
             lines.append(cells)
         return headings, lines
 
@@ -140,13 +142,20 @@ class Comparison:
             noise = self.seed_noise()
             spread = "one seed a row, so the noise between seeds is unknown"
             if noise is not None:
-                each = min(len(self.mious(row)) for row in self.rows)
+                each = min(n for row in self.rows if (n := len(self.mious(row))))
                 error = noise * math.sqrt(2 / each)
                 spread = (
                     f"between seeds the standard deviation is {noise:.4f} (pooled over the rows), so that of a "
-                    f"difference between two rows is {error:.4f}"
+                    f"difference between two rows of {each} seeds is {error:.4f}"
                 )
-            found.append(f"mIoU here: {self.recipe.config}, {self.recipe.epochs} epochs, last epoch; {spread}")
+            recipe = self.recipe
+            found.append(
+                f"mIoU here: {' '.join([str(recipe.config), *recipe.flags])}, data {recipe.data}, "
+                f"last of {recipe.epochs} epochs; {spread}"
+            )
+            options = (recipe.to_dict()["config"].get("model") or {}).get("options")
+            if options:
+                found.append(f"trained with the configuration's model.options {options}, timed without them")
         return found + [f"doubt: {doubt}" for doubt in self.speed["doubts"]]
 
     def table(self) -> Table:

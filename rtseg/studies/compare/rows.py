@@ -20,6 +20,7 @@ class Row:
         name: unique in a table; the attention, and the options where there are any.
         attention: "low+high", or one name for both.
         options: of the model.
+        is_baseline: whether the others are held against it.
         paper_fps, paper_miou: of RTFormer's Table 3 (https://arxiv.org/abs/2210.07124, appendix): ADE20K on an RTX
             2080 Ti. None where the paper has no such row.
     """
@@ -28,10 +29,7 @@ class Row:
     options: Mapping[str, Any] = field(default_factory=dict)
     paper_fps: float | None = None
     paper_miou: float | None = None
-
-    @property
-    def is_baseline(self) -> bool:
-        return self.attention == BASELINE and not self.options
+    is_baseline: bool = False
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -59,7 +57,7 @@ TABLE3 = (
     Row("na:landmarks=32", paper_fps=77.6, paper_miou=32.9),
     Row("na:landmarks=64", paper_fps=72.2, paper_miou=33.0),
     Row("gfa", paper_fps=189.8, paper_miou=32.8),
-    Row("gfa+ca", paper_fps=187.9, paper_miou=33.0),
+    Row(BASELINE, paper_fps=187.9, paper_miou=33.0, is_baseline=True),
     Row("fa"),
     Row("fa+ca"),
     *(Row(f"fa:basis={basis}") for basis in (32, 64, 128)),
@@ -82,14 +80,16 @@ def choose_rows(attentions: Sequence[str], model: str) -> tuple[Row, ...]:
     """
     cross_size = backbone_options(model).get("cross_size", 8)
     if not attentions:
-        return TABLE3 if model == "rtformer_slim" else tuple(Row(row.attention) for row in TABLE3 if not row.options)
-    known = {} if model != "rtformer_slim" else {_network(row, cross_size): row for row in TABLE3 if not row.options}
+        return TABLE3 if model == "rtformer_slim" else tuple(map(_without_paper, _same_width()))
+    known = {_network(row, cross_size): row for row in _same_width()}
+    if model != "rtformer_slim":
+        known = {network: _without_paper(row) for network, row in known.items()}
     chosen: dict[Any, Row] = {}
     for attention in attentions:
         network = _network(Row(attention), cross_size)
         if network in chosen:
             raise UserError(f"--attention {attention} is {chosen[network].name} once more; leave one")
-        chosen[network] = replace(known.get(network, Row("")), attention=attention)
+        chosen[network] = replace(known[network], attention=attention) if network in known else Row(attention)
     rows = tuple(chosen.values())
     return rows if any(row.is_baseline for row in rows) else (*choose_rows([BASELINE], model), *rows)
 
@@ -97,6 +97,15 @@ def choose_rows(attentions: Sequence[str], model: str) -> tuple[Row, ...]:
 def baseline(rows: Sequence[Row]) -> Row:
     """The row that the others are held against."""
     return next(row for row in rows if row.is_baseline)
+
+
+def _same_width() -> list[Row]:
+    """Rows of Table 3 that are the model with its own options."""
+    return [row for row in TABLE3 if not row.options]
+
+
+def _without_paper(row: Row) -> Row:
+    return replace(row, paper_fps=None, paper_miou=None)
 
 
 def _network(row: Row, cross_size: int) -> tuple:

@@ -7,6 +7,7 @@ what that command printed, and, once it has ended well, `finished.json`.
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import signal
@@ -20,11 +21,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtseg.errors import UserError
-from rtseg.output import make_folder
+from rtseg.output import make_folder, write_whole
 from rtseg.studies.compare.rows import Row
 from rtseg.studies.report.metrics_log import read_log
 
@@ -56,6 +58,7 @@ class Recipe:
             raise UserError(f"--epochs {self.epochs} must be at least 1")
         if not self.config.is_file():
             raise UserError(f"--config {self.config}: no such file; give a configuration of `rtseg fit`")
+        _read_settings(self.config)
         if not self.data.exists():
             raise UserError(f"--data {self.data}: no such folder; give the data set's")
         for flag in self.flags:
@@ -69,10 +72,10 @@ class Recipe:
                 raise UserError(f"'{name}' is set by the comparison itself; leave it out")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON types; the configuration with its text, since that is what decides."""
+        """JSON types; of the configuration its settings, since they decide, and not its comments."""
         return {
             "model": self.model,
-            "config": self.config.read_text(),
+            "config": _read_settings(self.config),
             "data": str(self.data),
             "epochs": self.epochs,
             "flags": list(self.flags),
@@ -84,6 +87,7 @@ class Recipe:
         return [
             "fit",
             f"--config={self.config}",
+            *self.flags,  # before what is the comparison's own: of two values the later one holds
             f"--output={folder}",
             f"--model.name={self.model}",
             f"--model.attention={row.attention}",
@@ -93,14 +97,30 @@ class Recipe:
             *("--trainer.max_steps=-1", f"--trainer.max_epochs={self.epochs}"),
             # The last epoch must be scored, whatever the configuration says.
             *("--trainer.val_check_interval=1.0", f"--trainer.check_val_every_n_epoch={_interval(self.epochs)}"),
-            *self.flags,
             *([f"--ckpt_path={last}"] if last.is_file() else []),
         ]
 
 
 def _interval(epochs: int) -> int:
-    """Epochs between validations, with their checkpoints: four or five of them, the last at the very end."""
-    return next(every for every in range(max(1, epochs // 5), epochs + 1) if epochs % every == 0)
+    """Epochs between validations, with their checkpoints: about five of them, the last at the very end."""
+    divisors = [every for every in range(1, max(1, epochs // 2) + 1) if epochs % every == 0]
+    return min(divisors, key=lambda every: abs(math.log(5 * every / epochs)))
+
+
+def _read_settings(config: Path) -> Any:
+    """Those of the files that it names for a part (`data: data/ade20k.yaml`) included.
+
+    Raises:
+        UserError: a file that cannot be read.
+    """
+    try:
+        settings = yaml.safe_load(config.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"--config: '{config}' cannot be read as YAML: {error}") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"--config: '{config}' holds no settings; give a configuration of `rtseg fit`")
+    parts = {key: value for key, value in settings.items() if isinstance(value, str) and value.endswith(".yaml")}
+    return settings | {key: _read_settings(config.parent / value) for key, value in parts.items()}
 
 
 @dataclass(frozen=True)
@@ -115,24 +135,21 @@ class Training:
     def finished(self) -> bool:
         return (self.folder / "finished.json").is_file()
 
-    def epoch(self) -> float:
-        """How many epochs it has logged."""
-        log = self.folder / "metrics.csv"
-        try:
-            return max(row["epoch"] for row in read_log(log).rows if "epoch" in row) if log.is_file() else 0
-        except (UserError, ValueError):  # nothing is logged yet
-            return 0
-
     def score(self) -> dict[str, float]:
-        """`miou` and `accuracy` of the last epoch, and `images_per_s`. Not of the best epoch: choosing it by the very
-        images that are scored would flatter."""
-        log = read_log(self.folder / "metrics.csv")
-        speeds = [value for _, value in log.points("speed/train_images_per_s")]
-        return {
-            "miou": log.points("val/miou")[-1][1],
-            "accuracy": log.points("val/accuracy")[-1][1],
-            "images_per_s": sorted(speeds)[len(speeds) // 2] if speeds else float("nan"),
-        }
+        """`miou` and `accuracy` of the last epoch, of a finished training. Not of the best epoch: choosing it by the
+        very images that are scored would flatter."""
+        return json.loads((self.folder / "finished.json").read_text())
+
+    def epoch(self) -> int:
+        """The one that was logged last; reads the end of the log alone, since it is asked every second."""
+        try:
+            with (self.folder / "metrics.csv").open("rb") as file:
+                column = file.readline().split(b",").index(b"epoch")
+                file.seek(max(file.tell(), file.seek(0, os.SEEK_END) - 4096))
+                rows = [line.split(b",") for line in file.read().splitlines()[1:]]
+        except (OSError, ValueError):  # nothing is logged yet, or the file is being replaced
+            return 0
+        return max((int(row[column]) for row in rows if len(row) > column and row[column].isdigit()), default=0)
 
 
 def trainings(rows: Sequence[Row], seeds: Sequence[int], folder: Path) -> list[Training]:
@@ -140,21 +157,21 @@ def trainings(rows: Sequence[Row], seeds: Sequence[int], folder: Path) -> list[T
     return [Training(row, seed, folder / f"{row.slug}_seed{seed}") for seed in seeds for row in rows]
 
 
-def train(wanted: Sequence[Training], recipe: Recipe, folder: Path, *, jobs: int, console: Console) -> None:
+def train(wanted: Sequence[Training], recipe: Recipe, *, lock: int, jobs: int, console: Console) -> dict[Training, str]:
     """Makes the trainings that are not finished.
 
     Ctrl-C ends the ones that run after their step, with a checkpoint, and the same command goes on from there.
 
     Args:
-        folder: of the comparison; holds those of the trainings.
+        lock: of `locked`.
         jobs: trainings at a time; on a CPU they share its cores.
 
-    Raises:
-        UserError: the folder holds trainings of another recipe, or another process works in it; or a training failed.
+    Returns:
+        The trainings that failed, with the reason; they stop no other.
     """
-    make_folder(folder)
-    with _locked(folder) as lock, _sigterm_like_ctrl_c():
-        _check_recipe(recipe, folder / "recipe.json")
+    failed: dict[Training, str] = {}
+    settings = recipe.to_dict()
+    with _sigterm_like_ctrl_c():
         waiting = [training for training in wanted if not training.finished]
         running: dict[Training, subprocess.Popen] = {}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -165,24 +182,33 @@ def train(wanted: Sequence[Training], recipe: Recipe, folder: Path, *, jobs: int
                 while waiting or running:
                     while waiting and len(running) < jobs:
                         training = waiting.pop(0)
+                        if recipe.to_dict() != settings:
+                            raise UserError(f"'{recipe.config}' was changed while rows were trained by it: put it back")
                         running[training] = _start(training, recipe, lock, jobs)
                         name = f"{training.row.name}, seed {training.seed}"
                         bars[training] = progress.add_task(name, total=recipe.epochs)
-                    time.sleep(0.5)
+                    time.sleep(1)
                     for training, process in list(running.items()):
                         progress.update(bars[training], completed=training.epoch())
                         if process.poll() is not None:
                             del running[training]
-                            _finish(training, process)
+                            try:
+                                _finish(training, process, recipe)
+                                result = f"mIoU {training.score()['miou']:.4f}"
+                            except UserError as error:
+                                failed[training] = str(error)
+                                result = "failed"
                             progress.remove_task(bars.pop(training))
                             progress.advance(total)
-                            score = f"mIoU {training.score()['miou']:.4f}"
-                            progress.console.print(f"{training.row.name}, seed {training.seed}: {score}")
+                            progress.console.print(f"{training.row.name}, seed {training.seed}: {result}")
         finally:
+            if running:
+                console.print("stopping after the training step that is being made; the same command goes on")
             for process in running.values():
                 process.terminate()  # not SIGINT: under nohup it is ignored until the training itself has begun
             for process in running.values():
                 process.wait()
+    return failed
 
 
 def _start(training: Training, recipe: Recipe, lock: int, jobs: int) -> subprocess.Popen:
@@ -209,10 +235,12 @@ def _start(training: Training, recipe: Recipe, lock: int, jobs: int) -> subproce
         )
 
 
-def _finish(training: Training, process: subprocess.Popen) -> None:
+def _finish(training: Training, process: subprocess.Popen, recipe: Recipe) -> None:
     log = training.folder / "train.log"
     if process.returncode != 0:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        begin = max(i for i, line in enumerate(lines) if line.startswith("$ rtseg"))  # of the last attempt
+        lines = lines[begin:]
         reason = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1])
         end = f"ended with status {process.returncode}"
         if process.returncode < 0:
@@ -221,31 +249,54 @@ def _finish(training: Training, process: subprocess.Popen) -> None:
                 end += ", which is usually for want of memory (fewer --jobs, a smaller --data.batch_size)"
         raise UserError(
             f"the training of {training.row.name}, seed {training.seed}, {end}: {reason.removeprefix('error: ')} "
-            f"(all of it: {log}). The same command goes on with what is finished"
+            f"(all of it: {log})"
         )
-    (training.folder / "finished.json").write_text(json.dumps(training.score()) + "\n")
+    metrics = training.folder / "metrics.csv"
+    scored = [row for row in read_log(metrics).rows if "val/miou" in row] if metrics.is_file() else []
+    if not scored or scored[-1].get("epoch") != recipe.epochs - 1:
+        raise UserError(
+            f"the training of {training.row.name}, seed {training.seed}, ended without a score of its last epoch: "
+            "max_time, limit_val_batches, logger or a callback that stops early must not be set in its configuration"
+        )
+    write_whole(
+        training.folder / "finished.json",
+        json.dumps({"miou": scored[-1]["val/miou"], "accuracy": scored[-1]["val/accuracy"]}) + "\n",
+    )
 
 
-def _check_recipe(recipe: Recipe, file: Path) -> None:
+def check_recipe(recipe: Recipe, file: Path) -> None:
+    """All trainings of a folder have one recipe; the first one is written to `file`.
+
+    Raises:
+        UserError: this is another, or the file is damaged.
+    """
     ours = {**recipe.to_dict(), "data": str(recipe.data.resolve())}
     if file.is_file():
-        theirs = json.loads(file.read_text())
+        try:
+            theirs = dict(json.loads(file.read_text()))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"'{file}' is damaged ({error}): give another folder by -o") from None
         different = [key for key in ours if ours[key] != theirs.get(key)]
         if different:
             what = ", ".join(
-                "the text of the config" if key == "config" else f"{key} {theirs.get(key)}, not {ours[key]}"
+                "other settings in the config" if key == "config" else f"{key} {theirs.get(key)}, not {ours[key]}"
                 for key in different
             )
             raise UserError(
                 f"'{file.parent}' holds trainings of another recipe ({what}): rows must share it to be compared. "
                 "Give the same one, or another folder by -o"
             )
-    file.write_text(json.dumps(ours, indent=2) + "\n")
+    else:
+        write_whole(file, json.dumps(ours, indent=2) + "\n")
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[int]:
-    """Two commands in one folder would train into each other's files."""
+def locked(folder: Path) -> Iterator[int]:
+    """Keeps other commands out of a comparison's folder, into whose files they would train; the lock, to hand on.
+
+    Raises:
+        UserError: another one is there.
+    """
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

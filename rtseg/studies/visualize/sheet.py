@@ -51,7 +51,7 @@ def colors(values: np.ndarray, *, signed: bool) -> np.ndarray:
     white at 0, red above, both sides to the largest magnitude.
     """
     low, high = _scale(values, signed)
-    shares = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    shares = (values - low) / (high - low) if high > low else np.full_like(values, 0.5 if signed else 0)
     anchors = np.array(_DIVERGING if signed else _SEQUENTIAL)
     channels = [np.interp(shares, np.linspace(0, 1, len(anchors)), channel) for channel in anchors.T]
     return np.stack(channels, -1).round().astype(np.uint8)
