@@ -305,8 +305,8 @@ def test_every_config_builds(config: Path, monkeypatch: pytest.MonkeyPatch) -> N
         run=False,
         trainer_defaults={"logger": False},
     )
-    name, _, dataset = config.stem.rpartition("_")
-    assert cli.model.segmenter.card.model == name
+    family, size, dataset, *_ = config.stem.split("_")
+    assert cli.model.segmenter.card.model == f"{family}_{size}"
     assert cli.datamodule.dataset == dataset or dataset == "demo"
     assert cli.model.segmenter.card.num_classes == cli.datamodule.num_classes
     assert cli.model.optim.lr_batch_size == cli.datamodule.batch_size
