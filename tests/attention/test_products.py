@@ -37,8 +37,14 @@ def test_training_and_evaluation_give_the_same_numbers(
     attention = create_attention(spec, 16, channels, stride=stride, branch="low").to(memory_format=memory_format)
     for parameter in attention.parameters():
         nn.init.normal_(parameter, std=0.3)
-    x = torch.randn(2, 16, 9, 7).contiguous(memory_format=memory_format)
+    x = torch.randn(2, 16, 9, 7).contiguous(memory_format=memory_format).requires_grad_()
     expected = attention.train()(x)
+    upstream = torch.randn_like(expected)
+    gradients = [
+        torch.autograd.grad(attention.train(training)(x), [x, *attention.parameters()], upstream)
+        for training in (True, False)
+    ]
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-4)
     with FlopCounterMode(display=False) as counter:
         y = attention.eval()(x)
     torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
