@@ -194,7 +194,11 @@ def test_a_recipe_is_all_its_files(tmp_path: Path, tiny_camvid: Path) -> None:
     (tmp_path / "data" / "small.yaml").write_text("batch_size: 3\n")
     (tmp_path / "own.yaml").write_text("data: data/small.yaml\n")
     recipe = Recipe("rtformer_slim", tmp_path / "own.yaml", tiny_camvid, 2)
-    check_recipe(recipe, tmp_path / "recipe.json")
+    slip = Recipe("rtformer_slim", tmp_path / "own.yaml", tiny_camvid, 2, ("--trainer.precison=32",))
+    check_recipe(slip, tmp_path / "recipe.json")
+    check_recipe(recipe, tmp_path / "recipe.json")  # nothing was trained by the one with the slip
+    (tmp_path / "sa_seed0").mkdir()
+    (tmp_path / "sa_seed0" / "last.ckpt").touch()
     check_recipe(recipe, tmp_path / "recipe.json")
     (tmp_path / "data" / "small.yaml").write_text("batch_size: 4\n")
     with pytest.raises(UserError, match="other settings in the config"):

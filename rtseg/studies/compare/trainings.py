@@ -265,13 +265,14 @@ def _finish(training: Training, process: subprocess.Popen, recipe: Recipe) -> No
 
 
 def check_recipe(recipe: Recipe, file: Path) -> None:
-    """All trainings of a folder have one recipe; the first one is written to `file`.
+    """All trainings of a folder have one recipe, which is written to `file`; it binds once there is a checkpoint, so
+    that a recipe with a slip in it can be given anew.
 
     Raises:
         UserError: this is another, or the file is damaged.
     """
     ours = {**recipe.to_dict(), "data": str(recipe.data.resolve())}
-    if file.is_file():
+    if file.is_file() and list(file.parent.glob("*_seed*/*.ckpt")):
         try:
             theirs = dict(json.loads(file.read_text()))
         except (ValueError, TypeError) as error:
