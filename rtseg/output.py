@@ -41,10 +41,12 @@ def make_folder(folder: Path) -> None:
         raise _refusal(folder, error) from None
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Writes aside and renames, so that a run that is broken off leaves the older file or none, but no half."""
+def write_whole(file: Path, content: str | bytes) -> None:
+    """Writes aside and renames, so that a run that is broken off leaves the older file or none, but no half. Text
+    becomes UTF-8.
+    """
     aside = file.with_name(f".{file.name}-unfinished")
-    aside.write_text(text)
+    aside.write_bytes(content.encode() if isinstance(content, str) else content)
     aside.replace(file)
 
 

@@ -19,7 +19,7 @@ from rtseg.deploy.fuse import deploy
 from rtseg.deploy.overlay import overlay
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
-from rtseg.output import check_empty, make_folder
+from rtseg.output import check_empty, make_folder, write_whole
 
 
 class Predictor:
@@ -202,8 +202,6 @@ def _output_names(found: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:
-    """Grey or BGR, written aside and renamed, so that a run that is broken off leaves no half picture."""
+    """Grey or BGR."""
     make_folder(path.parent)
-    aside = path.with_name(f".{path.name}")
-    aside.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
-    aside.replace(path)
+    write_whole(path, cv2.imencode(path.suffix, pixels)[1].tobytes())

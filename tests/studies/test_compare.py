@@ -26,9 +26,10 @@ from rtseg.models.weights import read_weights
 from rtseg.studies.compare import compare
 from rtseg.studies.compare.command import _fits
 from rtseg.studies.compare.plot import draw
+from rtseg.studies.compare.recipe import Recipe, _interval, check_recipe
 from rtseg.studies.compare.report import Comparison
 from rtseg.studies.compare.rows import TABLE3, Row, choose_rows
-from rtseg.studies.compare.trainings import Recipe, _interval, check_recipe, locked, train, trainings
+from rtseg.studies.compare.trainings import locked, train, trainings
 from rtseg.studies.report.metrics_log import read_log
 
 TINY = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2, "drop_path": 0.2}

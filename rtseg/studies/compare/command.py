@@ -14,9 +14,10 @@ from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.output import make_folder, write_whole
 from rtseg.studies.compare.plot import draw
+from rtseg.studies.compare.recipe import Recipe, check_recipe
 from rtseg.studies.compare.report import Comparison, read_speed
 from rtseg.studies.compare.rows import Row, choose_rows
-from rtseg.studies.compare.trainings import Recipe, Training, check_recipe, locked, train, trainings
+from rtseg.studies.compare.trainings import Training, locked, train, trainings
 
 
 def compare(

@@ -14,8 +14,10 @@ _HERE, _ALONE, _PAPER = "#0b6fb8", "#5aa9e6", "#c2410c"
 
 @dataclass(frozen=True)
 class _Panel:
-    """Attributes:
-    marks: kind of dot -> (colour, filled, one list of values a row).
+    """Dots over one axis.
+
+    Attributes:
+        marks: kind of dot -> (colour, filled, one list of values a row).
     """
 
     title: str

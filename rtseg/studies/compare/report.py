@@ -11,8 +11,8 @@ from typing import Any
 from rich.table import Table
 
 from rtseg.errors import UserError
+from rtseg.studies.compare.recipe import Recipe
 from rtseg.studies.compare.rows import Row, baseline
-from rtseg.studies.compare.trainings import Recipe
 
 _FIGURES = ("class_map", "network")
 
@@ -38,11 +38,13 @@ def read_speed(file: Path) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Attributes:
-    rows: the networks.
-    speed: of `read_speed`; networks by the row's name, None where the memory was not enough.
-    recipe: of the trainings, None where nothing was trained.
-    scores: (row, seed) -> `Training.score()`.
+    """Rows with all that was measured of them.
+
+    Attributes:
+        rows: the networks.
+        speed: of `read_speed`; networks by the row's name, None where the memory was not enough.
+        recipe: of the trainings, None where nothing was trained.
+        scores: (row, seed) -> `Training.score()`.
     """
 
     rows: Sequence[Row]

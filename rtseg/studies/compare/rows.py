@@ -78,7 +78,7 @@ def choose_rows(attentions: Sequence[str], model: str) -> tuple[Row, ...]:
     Raises:
         UserError: unknown model or attention, or the same network twice.
     """
-    cross_size = backbone_options(model).get("cross_size", 8)
+    cross_size = backbone_options(model)["cross_size"]
     if not attentions:
         return TABLE3 if model == "rtformer_slim" else tuple(map(_without_paper, _same_width()))
     known = {_network(row, cross_size): row for row in _same_width()}

@@ -7,7 +7,6 @@ what that command printed, and, once it has ended well, `finished.json`.
 
 import fcntl
 import json
-import math
 import os
 import shutil
 import signal
@@ -19,108 +18,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtseg.errors import UserError
 from rtseg.output import make_folder, write_whole
+from rtseg.studies.compare.recipe import Recipe
 from rtseg.studies.compare.rows import Row
 from rtseg.studies.report.metrics_log import read_log
-
-_FLAGS = ("--model.", "--data.", "--trainer.", "--fps.")
-_OWN_FLAGS = (
-    *("--model.attention", "--model.name", "--data.root", "--trainer.max_epochs", "--trainer.max_steps"),
-    *("--trainer.val_check_interval", "--trainer.check_val_every_n_epoch", "--trainer.logger"),
-)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What all trainings of a comparison share.
-
-    Attributes:
-        config: a configuration of `rtseg fit`.
-        data: folder of its data set.
-        flags: further flags of `rtseg fit`, such as "--trainer.precision=bf16-mixed".
-    """
-
-    model: str
-    config: Path
-    data: Path
-    epochs: int
-    flags: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise UserError(f"--epochs {self.epochs} must be at least 1")
-        if not self.config.is_file():
-            raise UserError(f"--config {self.config}: no such file; give a configuration of `rtseg fit`")
-        _read_settings(self.config)
-        if not self.data.exists():
-            raise UserError(f"--data {self.data}: no such folder; give the data set's")
-        for flag in self.flags:
-            name = flag.partition("=")[0]
-            if not flag.startswith(_FLAGS) or "=" not in flag:
-                raise UserError(
-                    f"'{flag}' is no option of this command; flags of `rtseg fit` are handed on as "
-                    f"--data.key=value, and likewise {', '.join(f'{prefix}*' for prefix in _FLAGS)}"
-                )
-            if name in _OWN_FLAGS:
-                raise UserError(f"'{name}' is set by the comparison itself; leave it out")
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types; of the configuration its settings, since they decide, and not its comments."""
-        return {
-            "model": self.model,
-            "config": _read_settings(self.config),
-            "data": str(self.data),
-            "epochs": self.epochs,
-            "flags": list(self.flags),
-        }
-
-    def command(self, row: Row, seed: int, folder: Path) -> list[str]:
-        """`rtseg fit` for one row and seed, with results in `folder`."""
-        last = folder / "last.ckpt"
-        return [
-            "fit",
-            f"--config={self.config}",
-            *self.flags,  # before what is the comparison's own: of two values the later one holds
-            f"--output={folder}",
-            f"--model.name={self.model}",
-            f"--model.attention={row.attention}",
-            *(f"--model.options.{key}={value}" for key, value in row.options.items()),
-            f"--data.root={self.data}",
-            f"--seed_everything={seed}",
-            *("--trainer.max_steps=-1", f"--trainer.max_epochs={self.epochs}"),
-            # The last epoch must be scored, whatever the configuration says.
-            *("--trainer.val_check_interval=1.0", f"--trainer.check_val_every_n_epoch={_interval(self.epochs)}"),
-            *([f"--ckpt_path={last}"] if last.is_file() else []),
-        ]
-
-
-def _interval(epochs: int) -> int:
-    """Epochs between validations, with their checkpoints: about five of them, the last at the very end."""
-    divisors = [every for every in range(1, max(1, epochs // 2) + 1) if epochs % every == 0]
-    return min(divisors, key=lambda every: abs(math.log(5 * every / epochs)))
-
-
-def _read_settings(config: Path) -> Any:
-    """Those of the files that it names for a part (`data: data/ade20k.yaml`) included.
-
-    Raises:
-        UserError: a file that cannot be read.
-    """
-    try:
-        settings = yaml.safe_load(config.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"--config: '{config}' cannot be read as YAML: {error}") from None
-    if not isinstance(settings, dict):
-        raise UserError(f"--config: '{config}' holds no settings; give a configuration of `rtseg fit`")
-    parts = {key: value for key, value in settings.items() if isinstance(value, str) and value.endswith(".yaml")}
-    return settings | {key: _read_settings(config.parent / value) for key, value in parts.items()}
 
 
 @dataclass(frozen=True)
@@ -262,33 +169,6 @@ def _finish(training: Training, process: subprocess.Popen, recipe: Recipe) -> No
         training.folder / "finished.json",
         json.dumps({"miou": scored[-1]["val/miou"], "accuracy": scored[-1]["val/accuracy"]}) + "\n",
     )
-
-
-def check_recipe(recipe: Recipe, file: Path) -> None:
-    """All trainings of a folder have one recipe, which is written to `file`; it binds once there is a checkpoint, so
-    that a recipe with a slip in it can be given anew.
-
-    Raises:
-        UserError: this is another, or the file is damaged.
-    """
-    ours = {**recipe.to_dict(), "data": str(recipe.data.resolve())}
-    if file.is_file() and list(file.parent.glob("*_seed*/*.ckpt")):
-        try:
-            theirs = dict(json.loads(file.read_text()))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"'{file}' is damaged ({error}): give another folder by -o") from None
-        different = [key for key in ours if ours[key] != theirs.get(key)]
-        if different:
-            what = ", ".join(
-                "other settings in the config" if key == "config" else f"{key} {theirs.get(key)}, not {ours[key]}"
-                for key in different
-            )
-            raise UserError(
-                f"'{file.parent}' holds trainings of another recipe ({what}): rows must share it to be compared. "
-                "Give the same one, or another folder by -o"
-            )
-    else:
-        write_whole(file, json.dumps(ours, indent=2) + "\n")
 
 
 @contextmanager

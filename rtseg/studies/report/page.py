@@ -1,6 +1,5 @@
 """`rtseg report`: one HTML page of a training, complete in itself: no script, no font, no request."""
 
-import os
 import shlex
 from datetime import UTC, datetime
 from html import escape
@@ -10,7 +9,7 @@ from string import Template
 import yaml
 
 from rtseg.errors import UserError
-from rtseg.output import make_folder
+from rtseg.output import make_folder, write_whole
 from rtseg.studies.report.accuracy import accuracy_headline, class_section, class_strip, curve_section
 from rtseg.studies.report.pictures import picture_section
 from rtseg.studies.report.run_folder import Run, read_run
@@ -38,9 +37,7 @@ def write_report(run: Path, output: Path | None = None) -> Path:
     make_folder(output.parent)
     if output.is_dir():
         raise UserError(f"'{output}' is a folder; give the name of a file, such as '{output / 'report.html'}'")
-    aside = output.with_name(f".{output.name}")
-    aside.write_text(_page(found), encoding="utf-8")
-    os.replace(aside, output)
+    write_whole(output, _page(found))
     return output
 
 

@@ -1,5 +1,6 @@
 """What attention looks at: the maps of every attention of a network, drawn over a picture."""
 
+import io
 import os
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ from rtseg.deploy.fuse import deploy
 from rtseg.deploy.predictor import to_rgb
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
-from rtseg.output import check_empty, make_folder
+from rtseg.output import check_empty, make_folder, write_whole
 from rtseg.studies.visualize.looks import Point, look
 from rtseg.studies.visualize.sheet import draw
 
@@ -55,7 +56,7 @@ def visualize(
         raise UserError(f"a result would overwrite the picture '{picture}': give another folder")
     make_folder(out_dir)
     for path, found in sheets.items():
-        _write(path, draw(found, pixels, point))
+        write_whole(path, _jpeg(draw(found, pixels, point)))
         print(path)
     if at is not None and all(found.position is None for found in sheets.values()):
         print(f"--at {at} changed nothing: {network.segmenter.card.attention} is drawn for all positions at once")
@@ -79,8 +80,7 @@ def _parse_point(at: str | None, pixels: np.ndarray) -> Point:
     return point
 
 
-def _write(path: Path, sheet: Image.Image) -> None:
-    """Written aside and renamed, so that a run that is broken off leaves no half picture."""
-    aside = path.with_name(f".{path.name}")
-    sheet.save(aside, "JPEG", quality=92, subsampling=0)  # subsampled colour would blur the edges of cells
-    aside.replace(path)
+def _jpeg(sheet: Image.Image) -> bytes:
+    encoded = io.BytesIO()
+    sheet.save(encoded, "JPEG", quality=92, subsampling=0)  # subsampled colour would blur the edges of cells
+    return encoded.getvalue()
