@@ -7,10 +7,13 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/rtseg
 MODEL ?= rtformer_slim
-ATTN ?= gfa+ca
+ATTN ?=
 DATA_DIR ?=
 ARGS ?=
 EPOCHS ?= 16
+NETWORKS ?= rtformer_slim ddrnet_23_slim ddrnet_23 segformer_b0 segformer_b1 lraspp_mobilenet_v3_large \
+	deeplabv3_mobilenet_v3_large
+IMAGE ?=
 SEEDS ?= 2
 DEMO := configs/rtformer_slim_demo.yaml
 DEMO_LAST := runs/demo/training/last.ckpt
@@ -20,11 +23,11 @@ PRECISION := $(shell grep -qs avx512_bf16 /proc/cpuinfo && echo bf16-mixed || ec
 PROCESSES = $(shell $(VENV)/bin/python -c "import os, torch; cpu = not torch.accelerator.is_available(); \
 	print('--trainer.devices=2 --trainer.strategy=ddp' if cpu and (os.cpu_count() or 1) > 1 else '')")
 
-.PHONY: help install demo clean-demo table3 docs lint test test-slow
+.PHONY: help install demo clean-demo benchmark table3 docs lint test test-slow
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo; echo 'Variables: MODEL=$(MODEL) ATTN=$(ATTN) DATA_DIR=folder of the data set ARGS="more flags"'
+	@echo; echo 'Variables: MODEL=$(MODEL) ATTN=attention, as gfa+ca DATA_DIR=folder of the data set ARGS="more flags"'
 
 install: $(VENV)/.installed ## install rtseg and its tools into .venv
 
@@ -54,8 +57,12 @@ train-ade20k: install ## train on ADE20K; train-cityscapes, train-camvid likewis
 train-cityscapes: install ## train on Cityscapes
 train-camvid: install ## train on CamVid
 train-%:
-	$(RUN) fit --config configs/$(MODEL)_$*.yaml --model.attention=$(ATTN) $(if $(DATA_DIR),--data.root=$(DATA_DIR)) \
-		$(if $(filter camvid,$*),--trainer.precision=$(PRECISION) $(PROCESSES)) $(ARGS)
+	$(RUN) fit --config configs/$(MODEL)_$*.yaml $(if $(ATTN),--model.attention=$(ATTN)) \
+		$(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(if $(filter camvid,$*),--trainer.precision=$(PRECISION) $(PROCESSES)) $(ARGS)
+
+benchmark: install ## speed of NETWORKS= on every engine of this machine, IMAGE=a picture or folder; into docs/results.md
+	$(RUN) benchmark $(NETWORKS) $(if $(IMAGE),--image $(IMAGE)) -o benchmarks/results $(ARGS)
+	$(VENV)/bin/python -m rtseg.studies.speed.results benchmarks/results docs/results.md
 
 table3: install ## RTFormer's Table 3 measured here; with DATA_DIR= (CamVid) also trained: EPOCHS=16 SEEDS=2
 	$(RUN) compare -o runs/table3 --model $(MODEL) $(if $(DATA_DIR),--data $(DATA_DIR) --epochs $(EPOCHS) --seeds $(SEEDS) \
@@ -63,6 +70,7 @@ table3: install ## RTFormer's Table 3 measured here; with DATA_DIR= (CamVid) als
 
 docs: install ## refresh the tables in docs/ that are made from the code
 	$(VENV)/bin/python -m rtseg.studies.attention_table docs/attention.md
+	$(VENV)/bin/python -m rtseg.studies.speed.results benchmarks/results docs/results.md
 
 lint: install ## style, types, and who imports whom
 	$(VENV)/bin/ruff check .

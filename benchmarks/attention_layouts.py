@@ -14,6 +14,8 @@ B batch, C channels in, D channels out, h heads (g groups), M slots, N tokens.
 
 import argparse
 import json
+import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,7 +37,9 @@ from rtseg.attention.gpu_friendly import double_normalize
 from rtseg.attention.tokens import attention_weights, join_heads, split_heads, to_map, to_tokens
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.deploy.timing import measure_together
+from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
+from rtseg.output import make_folder
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 LIBRARY = "the library"
@@ -353,10 +357,22 @@ def main(
     device: str | None = "cpu",
     places: Sequence[Place] = PLACES,
 ) -> dict[str, Any]:
-    """Measures everything, prints a table and, as last line, the JSON, which also goes to `output`."""
+    """Measures everything, prints a table and, as last line, the JSON, which also goes to `output`.
+
+    Raises:
+        UserError: a bad number or device, or `output` cannot be written to.
+    """
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads {threads} must be at least 1")
+    if not 0 < seconds < math.inf:
+        raise UserError(f"--seconds {seconds:g} must be a number above 0, as in --seconds 2")
+    chosen = choose_device(device)
+    if output is not None:  # before the minutes that it takes to measure
+        make_folder(output.parent)
+        if output.is_dir():
+            raise UserError(f"--output {output} is a folder; give a file in it")
     if threads is not None:
         torch.set_num_threads(threads)
-    chosen = choose_device(device)
     torch.manual_seed(0)
     result: dict[str, Any] = {
         "device": describe_device(chosen),  # first: the load is that of other work
@@ -377,10 +393,19 @@ def main(
     return result
 
 
-if __name__ == "__main__":
+def command(arguments: Sequence[str] | None = None) -> None:
+    """The command line; an error of the user's ends in one line and exit status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, help="of PyTorch on the CPU; default: all cores")
     parser.add_argument("--seconds", type=float, default=2.0, help="timed at least, for each way (2)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
     parser.add_argument("-o", "--output", type=Path, help="file for the JSON")
-    main(**vars(parser.parse_args()))
+    try:
+        main(**vars(parser.parse_args(arguments)))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    command()

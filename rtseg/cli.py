@@ -3,6 +3,7 @@
 Each imports what it needs when it runs.
 """
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -43,36 +44,78 @@ def predict(
 
 @app.command()
 def benchmark(
-    checkpoints: Annotated[list[str] | None, typer.Argument(help="trained networks, as for predict")] = None,
-    model: Annotated[str | None, typer.Option(help="an untrained network by name")] = None,
-    attention: Annotated[list[str] | None, typer.Option(help="of the network by name; repeat it to compare")] = None,
+    networks: Annotated[
+        list[str] | None,
+        typer.Argument(help="checkpoints, exported .onnx files, models or rivals by name; default: rtformer_slim"),
+    ] = None,
+    attention: Annotated[
+        list[str] | None, typer.Option(help="of the models by name, as in gfa+ca; repeat it to compare")
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(help="engine, as in openvino:bf16; repeat it; default: all that this machine has. See rtseg list"),
+    ] = None,
     input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH")] = (512, 512),
-    num_classes: Annotated[int, typer.Option(help="of the network by name")] = 150,
+    also: Annotated[list[str] | None, typer.Option(metavar="HxW", help="a further input size, as in 1024x2048")] = None,
+    batch_size: Annotated[list[int] | None, typer.Option(help="repeat it for throughput; default: 1")] = None,
+    num_classes: Annotated[int, typer.Option(help="of the networks by name")] = 150,
     device: Device = None,
-    batch_size: int = 1,
-    threads: Annotated[int | None, typer.Option(help="of PyTorch on the CPU; default: all cores")] = None,
-    memory_format: Annotated[str, typer.Option(help="channels_last or contiguous")] = "channels_last",
-    image: Annotated[Path | None, typer.Option(help="a picture to run on instead of a drawn one")] = None,
+    threads: Annotated[int | None, typer.Option(help="on the CPU; default: all cores")] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(help="picture, folder or glob to run on; default: a drawn texture")
+    ] = None,
+    min_parity: Annotated[
+        float | None,
+        typer.Option(help="per cent of pixels equal to plain float32 PyTorch's, below which no time counts"),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="a data set's folder: also the mIoU of every row")] = None,
+    dataset: Annotated[str, typer.Option(help="what it is")] = "camvid",
+    memory: Annotated[bool, typer.Option("--memory", help="also the memory of every row; seconds each")] = False,
+    protocol: Annotated[str, typer.Option(help="rtseg, or ddrnet: also as that repository measures")] = "rtseg",
     seconds: Annotated[float, typer.Option(help="timed at least, for each figure")] = 6.0,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="file for the JSON")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help=".json file for the result, or a folder")
+    ] = None,
 ) -> None:
-    """Measure latency and FPS, picture to class map, with all conditions; the last line is JSON."""
-    from rtseg.deploy.benchmark import run_benchmark
+    """Measure latency and FPS, picture to class map, engine by engine, with all conditions; the last line is JSON."""
+    from rtseg.studies.speed import run_benchmark
+    from rtseg.studies.speed.command import parse_size
 
     run_benchmark(
-        checkpoints or [],
-        model,
-        attention or [],
-        input_size,
-        num_classes,
-        device,
-        batch_size,
-        threads,
-        output,
-        memory_format=memory_format,
-        image=image,
+        networks or [],
+        attentions=attention or [],
+        backends=backend or [],
+        input_sizes=[input_size, *map(parse_size, also or [])],
+        batch_sizes=batch_size or [1],
+        num_classes=num_classes,
+        device=device,
+        threads=threads,
+        images=image or [],
+        least_percent=min_parity,
+        data=data,
+        dataset=dataset,
+        memory=memory,
+        protocol=protocol,
+        output=output,
+        command=_command_line(),
         min_seconds=seconds,
     )
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[str, typer.Argument(help=".ckpt, folder with model.safetensors, or Hugging Face id")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=".onnx file")],
+    input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH")] = (512, 512),
+    batch_size: int = 1,
+    class_map: Annotated[
+        bool, typer.Option("--class-map", help="upsampling and argmax in the graph: slower, but all in one file")
+    ] = False,
+) -> None:
+    """Write a network as ONNX: uint8 pictures in, logits out, for one input size; BatchNorm folded."""
+    from rtseg.deploy.export import export_file
+
+    export_file(checkpoint, output, (batch_size, *input_size), "class_map" if class_map else "logits")
 
 
 @app.command()
@@ -121,14 +164,22 @@ def make_data(
 
 @app.command("list")
 def list_names(
-    kind: Annotated[str, typer.Argument(help="models, attentions or datasets")],
+    kind: Annotated[str, typer.Argument(help="models, attentions, datasets, backends or rivals")],
     details: Annotated[bool, typer.Option("--details", help="of attentions: options, costs, papers")] = False,
 ) -> None:
     """List the names that options take."""
     import rtseg
+    from rtseg.deploy.rivals import list_rivals
+    from rtseg.deploy.runtime import list_backends
     from rtseg.registry import UnknownNameError, suggest
 
-    kinds = {"models": rtseg.list_models, "attentions": rtseg.list_attentions, "datasets": rtseg.list_datasets}
+    kinds = {
+        "models": rtseg.list_models,
+        "attentions": rtseg.list_attentions,
+        "datasets": rtseg.list_datasets,
+        "backends": list_backends,
+        "rivals": list_rivals,
+    }
     if kind not in kinds:
         raise UnknownNameError(f"nothing is called '{kind}' to list.{suggest(kind, kinds)}")
     if not details:
@@ -136,7 +187,8 @@ def list_names(
     elif kind == "attentions":
         from rtseg.studies.attention_table import table
 
-        Console(width=None if Console().is_terminal else 150).print(table())
+        console = Console(width=None if Console().is_terminal else 150)
+        console.print(table(console.width))
     else:
         raise UserError(f"there are no details of {kind}; leave --details out, or list attentions")
 
@@ -209,9 +261,10 @@ def compare(
     seconds: Annotated[float, typer.Option(help="timed at least, for each figure")] = 6.0,
     data: Annotated[Path | None, typer.Option(help="a data set's folder: also train each row")] = None,
     epochs: Annotated[int | None, typer.Option(help="of each training")] = None,
-    config: Annotated[Path, typer.Option(help="recipe of the trainings")] = Path(
-        "configs/rtformer_slim_camvid_half.yaml"
-    ),
+    config: Annotated[
+        Path | None,
+        typer.Option(help="recipe of the trainings; default: configs/rtformer_slim_camvid_half.yaml of the repository"),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="trainings a row, seeds 0, 1, ...")] = 1,
     jobs: Annotated[int, typer.Option(help="trainings at a time; on a CPU they share its cores")] = 1,
 ) -> None:
@@ -219,8 +272,15 @@ def compare(
 
     Flags of `rtseg fit` are handed on to the trainings: --trainer.precision=bf16-mixed --data.num_workers=4
     """
+    from rtseg.registry import suggest
     from rtseg.studies.compare import compare as compare_attentions
 
+    if context.args and not context.args[0].startswith("-"):
+        raise UserError(f"'{context.args[0]}' belongs to no option; a row is given as --attention {context.args[0]}")
+    own = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
+    for name in (argument.partition("=")[0] for argument in context.args):
+        if name.startswith("--") and "." not in name:  # flags of `rtseg fit` have a dot
+            raise UserError(f"'{name}' is no option of this command.{suggest(name, own)}")
     compare_attentions(
         attention or [],
         output,
@@ -237,6 +297,11 @@ def compare(
         jobs=jobs,
         flags=context.args,
     )
+
+
+def _command_line() -> str:
+    """What was typed; of absolute paths their last part alone, since results are published."""
+    return shlex.join(["rtseg", *(Path(word).name if word.startswith("/") else word for word in sys.argv[1:])])
 
 
 def _lightning_command(name: str, help_text: str) -> None:

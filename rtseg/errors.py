@@ -1,5 +1,20 @@
 """The one exception whose message is written for the person at the keyboard."""
 
+import importlib
+from types import ModuleType
+
 
 class UserError(ValueError):
     """Bad input: the message names the bad value, the good values and the repair; commands print it, no traceback."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Imports a library that an extra of this project brings.
+
+    Raises:
+        UserError: it is not installed; the message has the line that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"{module} is missing here ({error}). Install it: pip install 'rtseg[{extra}]'") from None

@@ -50,6 +50,22 @@ def write_whole(file: Path, content: str | bytes) -> None:
     aside.replace(file)
 
 
+def replace_between(page: Path, begin: str, end: str, content: str) -> None:
+    """Replaces what stands between two lines of a page, which stay.
+
+    Raises:
+        UserError: there is no such page, or the lines are not in it once each.
+    """
+    try:
+        text = page.read_text()
+    except OSError as error:
+        raise UserError(f"'{page}' cannot be read: {error.strerror}") from None
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise UserError(f"'{page}' must hold one line '{begin}' and below it one line '{end}'; the table goes between")
+    before, after = text[: text.index(begin)], text[text.index(end) :]
+    write_whole(page, f"{before}{begin}\n\n{content}\n\n{after}")
+
+
 def _refusal(folder: Path, error: OSError) -> UserError:
     nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if os.path.isdir(nearest):

@@ -11,6 +11,8 @@ from PIL import Image
 
 import rtseg
 from rtseg.cli import app, main
+from rtseg.deploy import timing
+from rtseg.deploy.rivals import list_rivals
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,7 +45,7 @@ def test_help_lists_every_command_and_stays_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    commands = "fit validate test predict benchmark convert make-data list report complexity compare visualize"
+    commands = "fit validate test predict benchmark export convert make-data list report complexity compare visualize"
     for command in commands.split():
         assert re.search(rf"^  {command}\b", done.stdout, re.M)
 
@@ -66,24 +68,98 @@ def test_predict(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert run("predict", trained, tmp_path / "a", "-o", tmp_path / "second", "--device", "cpu") == 1
 
 
+@pytest.fixture
+def cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times without their warm-up of seconds, where it does not matter what they are."""
+    monkeypatch.setattr(timing, "_warm_up", lambda run, seconds: 0)
+
+
+@pytest.mark.usefixtures("cold")
 def test_benchmark_ends_with_json(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "speed.json"
-    arguments = ("--input-size", "32", "48", "--device", "cpu", "--seconds", "0.2", "-o", file)
-    assert run("benchmark", trained, *arguments) == 0
+    arguments = ("--input-size", "32", "48", "--device", "cpu", "--seconds", "0.05", "-o", file)
+    assert run("benchmark", trained, *arguments, "--also", "48x32", "--backend", "eager", "--batch-size", "2") == 0
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last == json.loads(file.read_text())
-    assert last["conditions"]["input_size"] == [32, 48]
-    assert last["networks"][0]["class_map"]["fps"] > 0
+    rows = last["networks"]
+    assert [(row["input_size"], row["batch_size"], row["backend"]) for row in rows] == [
+        ([32, 48], 2, "eager:fp32"),
+        ([48, 32], 2, "eager:fp32"),
+    ]
+    assert all(row["class_map"]["fps"] > 0 for row in rows)
 
 
-@pytest.mark.parametrize("command", ["predict", "benchmark", "convert", "make-data"])
+@pytest.mark.usefixtures("cold")
+def test_export(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file holds the network, for the size and with the output that were asked for; what exists is kept."""
+    pytest.importorskip("onnxscript")
+    from rtseg.deploy.export import read_onnx
+    from rtseg.models.segmenter import Segmenter
+    from rtseg.models.weights import weights_hash
+
+    segmenter = Segmenter.from_pretrained(trained)
+    file = tmp_path / "made" / "net.onnx"
+    assert run("export", trained, "-o", file, "--input-size", "32", "48") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == f"Try: rtseg benchmark {file} --input-size 32 48"
+    graph = read_onnx(file)
+    assert (graph.shape, graph.output) == ((1, 32, 48), "logits")
+    assert (graph.card, graph.weights) == (segmenter.card, weights_hash(segmenter))
+    arguments = ("--input-size", "32", "48", "--device", "cpu", "--seconds", "0.05")
+    assert run("benchmark", file, *arguments, "--backend", "onnxruntime") == 0
+    (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["networks"]
+    assert (row["backend"], row["weights"]) == ("onnxruntime:fp32", graph.weights)
+    assert row["class_map"]["fps"] > 0
+    before = file.read_bytes()
+    capsys.readouterr()
+    bad: list[tuple[tuple[str | Path, ...], str]] = [
+        ((trained, "-o", file), "net.onnx' exists"),
+        ((trained, "-o", tmp_path / "net.pt"), "must end in .onnx"),
+        ((tmp_path / "absent", "-o", tmp_path / "x.onnx"), "absent"),
+        ((trained, "-o", tmp_path / "x.onnx", "--input-size", "0", "32"), "1x0x32 must be at least 1"),
+        ((trained, "-o", tmp_path / "x.onnx", "--batch-size", "0"), "0x512x512 must be at least 1"),
+        ((trained, "-o", file / "x.onnx"), f"'{file}' is a file"),
+    ]
+    for wrong, words in bad:
+        assert run("export", *wrong) == 2
+        assert words in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["made", "net.onnx"]
+
+
+def test_options_of_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple] = []
+    monkeypatch.setattr("rtseg.deploy.export.export_file", lambda *arguments: asked.append(arguments))
+    assert run("export", "net", "-o", "a.onnx") == 0
+    assert run("export", "net", "-o", "a.onnx", "--input-size", "32", "48", "--batch-size", "2", "--class-map") == 0
+    assert asked == [
+        ("net", Path("a.onnx"), (1, 512, 512), "logits"),
+        ("net", Path("a.onnx"), (2, 32, 48), "class_map"),
+    ]
+
+
+def test_export_without_its_libraries_says_how_to_get_them(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert run("export", trained, "-o", tmp_path / "net.onnx", "--input-size", "32", "32") == 2
+    assert "pip install" in capsys.readouterr().err
+    assert not (tmp_path / "net.onnx").exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "benchmark", "export", "convert", "make-data"])
 def test_a_file_in_the_way_of_the_output_is_named(
     command: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "file"
     Image.new("RGB", (8, 8)).save(file, "PNG")
-    arguments = {"predict": (trained, file, "--device", "cpu"), "benchmark": (trained,), "convert": (file,)}
-    for output in (file / "out" / "x", file):
+    arguments = {
+        "predict": (trained, file, "--device", "cpu"),
+        "benchmark": (trained, "--backend", "eager"),
+        "export": (trained,),
+        "convert": (file,),
+    }
+    for output in (file / "out" / ("x.onnx" if command == "export" else "x"), file):
         if command == "predict" or output != file:
             assert run(command, *arguments.get(command, ()), "-o", output) == 2
             assert f"'{file}' is a file; give another folder" in capsys.readouterr().err
@@ -99,8 +175,15 @@ def test_make_data_and_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "camvid" in capsys.readouterr().err
     assert run("list", "attentions") == 0
     assert {"ca", "gfa", "sa"} <= set(capsys.readouterr().out.split())
+    assert run("list", "backends") == 0
+    assert {"reference", "eager", "onnxruntime", "openvino"} <= set(capsys.readouterr().out.split())
+    assert run("list", "rivals") == 0
+    assert set(list_rivals()) == set(capsys.readouterr().out.split()) != set()
     assert run("list", "model") == 2
     assert "'models'" in capsys.readouterr().err
+    for kind in ("backends", "rivals"):
+        assert run("list", kind, "--details") == 2
+        assert f"there are no details of {kind}" in capsys.readouterr().err
 
 
 def test_convert(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

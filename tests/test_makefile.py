@@ -26,6 +26,15 @@ def test_help_lists_every_described_target(tmp_path: Path) -> None:
     assert {"help", "install", "demo", "test", "train-camvid"} <= printed.keys()
 
 
+def test_an_attention_is_handed_on_where_it_is_given(tmp_path: Path) -> None:
+    """And left to the network otherwise: not every one has an attention to choose."""
+    assert "--model.attention" not in make(tmp_path, "-n", "train-camvid", "MODEL=ddrnet_23_slim")
+    printed = make(tmp_path, "-n", "train-camvid", "ATTN=sa", "DATA_DIR=data/camvid")
+    assert "fit --config configs/rtformer_slim_camvid.yaml --model.attention=sa" in printed
+    assert "--data.root=data/camvid" in printed
+    assert "ATTN=attention, as gfa+ca" in make(tmp_path)
+
+
 def test_demo_does_what_is_missing_and_no_more(tmp_path: Path) -> None:
     """With a program in place of rtseg that writes its command down, and fails where the test says so."""
     program, demo = tmp_path / ".venv" / "bin" / "rtseg", tmp_path / "runs" / "demo"

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from rtseg.data.dataset import IGNORE, Sample
+from rtseg.data.evaluation import check_eval_resize, evaluation_size, resize_for_evaluation
 from rtseg.errors import UserError
 
-EVAL_MULTIPLE = 32  # of both sides of an image that the evaluation resizes
 PAD = 127  # grey level around small images; the reference's 127.5 cast to uint8
 HUE_STEPS = 256  # PIL's hue circle
 Factors = tuple[tuple[str, float], ...]
@@ -163,32 +163,20 @@ class EvalTransform:
     """The evaluation rule of a data set. The mask always keeps its own size; logits are resized to it.
 
     Args:
-        resize: None feeds the image as it is (CamVid, Cityscapes). (short, long) scales it in proportion by
-            min(long / long side, short / short side), then stretches both sides up to a multiple of 32; ADE20K's is
-            (512, 2048).
+        resize: see `evaluation_size`.
     """
 
     def __init__(self, resize: tuple[int, int] | None = None) -> None:
-        if resize is not None and (len(resize) != 2 or min(resize) < 1 or resize[0] > resize[1]):
-            raise UserError(f"resize is (short side, long side) or null, not {resize}; ADE20K's is [512, 2048]")
+        check_eval_resize(resize)
         self.resize = resize
 
     def __call__(self, sample: Sample[np.ndarray]) -> Sample[torch.Tensor]:
         """Image HWC uint8, mask HW uint8 -> image 3HW uint8 at the evaluation size, mask HW int64 at its own."""
-        image = sample.image
-        height, width = self.input_size((image.shape[0], image.shape[1]))
-        if (height, width) != image.shape[:2]:
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-        return _to_tensors(sample, image, sample.mask)
+        return _to_tensors(sample, resize_for_evaluation(sample.image, self.resize), sample.mask)
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of an image -> (height, width) the network sees."""
-        if self.resize is None:
-            return size
-        scale = min(self.resize[1] / max(size), self.resize[0] / min(size))
-        scaled = (int(side * scale + 0.5) for side in size)
-        height, width = (max(1, math.ceil(side / EVAL_MULTIPLE)) * EVAL_MULTIPLE for side in scaled)
-        return height, width
+        return evaluation_size(size, self.resize)
 
 
 def _to_tensors(sample: Sample[np.ndarray], image: np.ndarray, mask: np.ndarray) -> Sample[torch.Tensor]:

@@ -1,5 +1,6 @@
 """Image and label files on disk: finding, pairing and reading them whole, and saying what is wrong with a folder."""
 
+import glob
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -56,6 +57,28 @@ def _read_whole(path: Path) -> np.ndarray:
         what = "truncated" if data else "empty"
         raise UserError(f"{path}: {what} file ({len(data)} bytes); copy or download it again")
     return np.frombuffer(data, np.uint8)
+
+
+def find_pictures(source: str) -> tuple[Path, list[Path]]:
+    """The pictures that a picture, a folder (searched to the bottom) or a glob stands for, and the folder they are in.
+
+    Raises:
+        UserError: no such thing, or none in it.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path.parent, [path]
+    if path.is_dir():
+        root, found = path, find_files(path, IMAGE_SUFFIXES, "**/*")
+    elif glob.has_magic(source):
+        root = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
+        matches = (Path(match) for match in glob.glob(str(path), recursive=True))
+        found = sorted(match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES)
+    else:
+        raise UserError(f"no such picture, folder or glob: '{source}'")
+    if not found:
+        raise UserError(f"no pictures in '{source}': looked for {', '.join(IMAGE_SUFFIXES)}")
+    return root, found
 
 
 def find_files(folder: Path, suffixes: Iterable[str], pattern: str = "*") -> list[Path]:

@@ -1,5 +1,10 @@
 """Logits at stride 8 -> class map at image size: bilinear (align_corners=False, float32), then the best class.
 
+For 150 classes the upsampled logits take 600 bytes a pixel, to write one: upsampling and argmax take longer than the
+network. Here they are never held. On a CPU a compiled kernel looks only at the classes that can win a cell
+(class_map_cpu), on CUDA one fused Triton kernel goes through all of them in registers (class_map_triton), elsewhere
+classes are upsampled in groups.
+
 B batch, K classes, h, w the size of the logits, H, W the size of the class map.
 """
 
@@ -7,29 +12,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_CPU_CLASSES = 8  # that are upsampled together: their maps stay in the cache, where all K would go through main memory
-_GPU_ELEMENTS = 2**28  # of one upsampled chunk, 1 GiB; below it one launch for all classes is the fastest
+from rtseg.deploy import class_map_triton
+from rtseg.deploy.class_map_cpu import class_map_cpu
+
+_GROUP_ELEMENTS = 2**28  # of one upsampled group of classes, 1 GiB
 
 
 def class_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """The class of every pixel.
+    """The class of every pixel, the lower one where two are equal.
 
-    Equal to `F.interpolate(logits.float().contiguous(), size, mode="bilinear").argmax(1)`, the lower class where two
-    are equal; but the K x H x W tensor, which for 150 classes is 600 bytes a pixel, is never held.
+    Equal to `F.interpolate(logits.float().contiguous(), size, mode="bilinear").argmax(1)` but for pixels where two
+    classes are equal up to the rounding of the interpolation. Quickest where the classes of a position lie side by side
+    in memory (channels_last).
 
     Args:
-        logits: (B, K, h, w).
-        size: (H, W).
+        logits: (B, K, h, w), finite, of any precision.
+        size: (H, W), larger or smaller.
 
     Returns:
-        (B, H, W), uint8 for up to 256 classes, int16 above.
+        (B, H, W), uint8 for up to 256 classes, int16 above, on the same device.
     """
+    if logits.device.type == "cpu":
+        # float() alone would keep strides that are neither of the two formats.
+        rows = logits.detach().float().permute(0, 2, 3, 1).contiguous()
+        classes, _ = class_map_cpu(rows.numpy(), size, threads=torch.get_num_threads())
+        return torch.from_numpy(classes)
+    if logits.device.type == "cuda" and class_map_triton.available():
+        return class_map_triton.class_map_triton(logits, size)
+    return class_map_by_groups(logits, size)
+
+
+def class_map_by_groups(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """`class_map` in PyTorch's own operations, on any device: some classes at a time, so that the memory is bounded."""
     batch, num_classes = logits.shape[:2]
-    # PyTorch's bilinear differs in the last bits between memory formats: the plain one is the reference.
     logits = logits.float().contiguous()
     dtype = torch.uint8 if num_classes <= 256 else torch.int16
-    fits = _GPU_ELEMENTS // (batch * size[0] * size[1])
-    at_once = _CPU_CLASSES if logits.device.type == "cpu" else max(_CPU_CLASSES, fits)
+    at_once = max(1, _GROUP_ELEMENTS // (batch * size[0] * size[1]))
     best, classes = _best_class(logits[:, :at_once], size)
     classes = classes.to(dtype)
     for first in range(at_once, num_classes, at_once):

@@ -1,18 +1,31 @@
-"""The deployed form of a segmenter: uint8 picture in, class map out, one module.
+"""The deployed form of a segmenter: uint8 picture in, class map out, one module, BatchNorm folded where that is exact.
 
-Inside: normalisation, the network without its auxiliary head in eval mode, upsampling to the picture's size, argmax.
-BatchNorm stays as it was trained; nothing is folded.
+In evaluation BatchNorm is s x + t with a scale and a shift for each channel. It folds into
+
+- the convolution before it: s (W x + b) + t;
+- a 1x1 convolution behind it, with no ReLU between: W (s x + t) = (W s) x + W t;
+- the memory of `gfa` behind it by its scale alone: W t adds the same number to a slot's score at every token, and the
+  softmax over the tokens does not see it.
+
+It stays before a padded 3x3 (zeros are padded behind it), before ReLU and before max pooling, and before the other
+attentions.
 """
 
 import copy
+from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from rtseg.attention.gpu_friendly import GPUFriendlyAttention
 from rtseg.deploy.class_map import class_map
+from rtseg.deploy.rivals import Network
 from rtseg.errors import UserError
+from rtseg.layers.conv import BasicBlock
 from rtseg.layers.normalize import Normalize
-from rtseg.models.segmenter import Segmenter
+from rtseg.models.heads import ConvHead
+from rtseg.models.rtformer import RTFormerBlock
 
 
 class DeployedSegmenter(nn.Module):
@@ -23,7 +36,7 @@ class DeployedSegmenter(nn.Module):
         segmenter: the network; `segmenter.logits` takes what `prepare` returns.
     """
 
-    def __init__(self, segmenter: Segmenter, memory_format: torch.memory_format) -> None:
+    def __init__(self, segmenter: Network, memory_format: torch.memory_format) -> None:
         super().__init__()
         self.normalize = Normalize(segmenter.card.mean, segmenter.card.std)
         self.segmenter = segmenter
@@ -35,11 +48,16 @@ class DeployedSegmenter(nn.Module):
         x = self.normalize(image.permute(0, 3, 1, 2)).contiguous(memory_format=self.memory_format)
         return x.to(next(self.segmenter.parameters()).dtype)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def logits(self, prepared: Tensor) -> Tensor:
+        """What `prepare` returns -> (B, K, h, w), at stride 8 where the network is ours."""
+        return self.segmenter.logits(prepared)
+
+    def forward(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Class map of one picture or of several of one size.
 
         Args:
-            image: (H, W, 3) or (B, H, W, 3) uint8 RGB, on the module's device.
+            image: (h, w, 3) or (B, h, w, 3) uint8 RGB, on the module's device.
+            size: (H, W) of the class map; the picture's where it is not given.
 
         Returns:
             (H, W) or (B, H, W) class numbers 0..K-1; uint8 for up to 256 classes, int16 above.
@@ -47,25 +65,144 @@ class DeployedSegmenter(nn.Module):
         Raises:
             UserError: another type or shape.
         """
-        if image.dtype != torch.uint8 or image.ndim not in (3, 4) or image.shape[-1] != 3 or 0 in image.shape:
-            raise UserError(
-                f"a deployed network takes uint8 RGB pictures of shape (H, W, 3) or (B, H, W, 3), not {image.dtype} of "
-                f"shape {tuple(image.shape)}. Put channels last; leave grey levels at 0..255: normalisation is inside"
-            )
+        check_pictures(image)
         batch = image if image.ndim == 4 else image[None]
-        classes = class_map(self.segmenter.logits(self.prepare(batch)), (batch.shape[1], batch.shape[2]))
+        classes = class_map(self.logits(self.prepare(batch)), size or (batch.shape[1], batch.shape[2]))
         return classes if image.ndim == 4 else classes[0]
 
 
-def deploy(segmenter: Segmenter, *, memory_format: torch.memory_format = torch.channels_last) -> DeployedSegmenter:
+def check_pictures(image: Tensor) -> None:
+    """Raises:
+    UserError: no (H, W, 3) or (B, H, W, 3) uint8 RGB.
+    """
+    if image.dtype != torch.uint8 or image.ndim not in (3, 4) or image.shape[-1] != 3 or 0 in image.shape:
+        raise UserError(
+            f"a deployed network takes uint8 RGB pictures of shape (H, W, 3) or (B, H, W, 3), not {image.dtype} of "
+            f"shape {tuple(image.shape)}. Put channels last; leave grey levels at 0..255: normalisation is inside"
+        )
+
+
+def deploy(
+    segmenter: Network, *, memory_format: torch.memory_format = torch.channels_last, fold: bool = True
+) -> DeployedSegmenter:
     """A copy of `segmenter` that maps uint8 pictures to class maps; the original stays as it is.
 
     The copy is in eval mode, its parameters ask for no gradient, and the auxiliary head is gone.
 
     Args:
         memory_format: of weights and feature maps; docs/benchmark.md has the figures behind the default.
+        fold: fold BatchNorm where that is exact.
     """
-    aux_head = segmenter.aux_head
+    aux_head = getattr(segmenter, "aux_head", None)
     # The memo makes the copy leave the auxiliary head out, instead of copying and dropping it.
-    copied = copy.deepcopy(segmenter, {id(aux_head): nn.Identity()})
-    return DeployedSegmenter(copied, memory_format).eval().requires_grad_(False).to(memory_format=memory_format)
+    memo = {} if aux_head is None else {id(aux_head): nn.Identity()}
+    copied = copy.deepcopy(segmenter, memo)
+    network = DeployedSegmenter(copied, memory_format).eval().requires_grad_(False)
+    if fold:
+        fold_batchnorm(network)
+    return network.to(memory_format=memory_format)
+
+
+def fold_batchnorm(module: nn.Module) -> int:
+    """Folds BatchNorm below `module`, in place and for evaluation only.
+
+    Returns:
+        How many were folded. `count_batchnorm` tells how many are left.
+    """
+    folded = 0
+    for part in list(module.modules()):
+        if isinstance(part, nn.Sequential):
+            folded += _fold_row(list(_leaves(part)))
+        elif isinstance(part, ConvHead):
+            folded += _fold_row([*_leaves(part.hidden), *_leaves(part.classify)])
+        elif isinstance(part, BasicBlock):
+            folded += _fold_row([part.conv1, part.bn1]) + _fold_row([part.conv2, part.bn2])
+        elif isinstance(part, RTFormerBlock):
+            for norm, attention in (
+                (part.low_norm, part.low_attention),
+                (part.high_norm, part.high_attention),
+            ):
+                if isinstance(attention, GPUFriendlyAttention) and _is_batchnorm(norm):
+                    scale, _ = _affine(norm)
+                    _scale_inputs(attention.keys, scale)
+                    _drop(norm)
+                    folded += 1
+    _replace_dropped(module)
+    return folded
+
+
+def count_batchnorm(module: nn.Module) -> int:
+    """BatchNorm layers below `module`."""
+    return sum(map(_is_batchnorm, module.modules()))
+
+
+def _leaves(row: nn.Module) -> Iterator[nn.Module]:
+    """What a sequence runs, one after the other; sequences within it are opened."""
+    if isinstance(row, nn.Sequential):
+        for part in row:
+            yield from _leaves(part)
+    else:
+        yield row
+
+
+def _fold_row(row: list[nn.Module]) -> int:
+    """Folds within layers that run one after the other."""
+    folded = 0
+    for first, second in pairwise(row):
+        if isinstance(first, nn.Conv2d) and _is_batchnorm(second):
+            scale, shift = _affine(second)
+            weight = first.weight.double() * scale[:, None, None, None]
+            bias = shift if first.bias is None else first.bias.double() * scale + shift
+            _set(first, weight, bias)
+            _drop(second)
+            folded += 1
+        elif _is_batchnorm(first) and isinstance(second, nn.Conv2d) and _sees_one_position(second):
+            scale, shift = _affine(first)
+            constant = second.weight[:, :, 0, 0].double() @ shift
+            bias = constant if second.bias is None else second.bias.double() + constant
+            _scale_inputs(second, scale)
+            _set(second, second.weight, bias)
+            _drop(first)
+            folded += 1
+    return folded
+
+
+def _is_batchnorm(module: nn.Module) -> bool:
+    return isinstance(module, nn.BatchNorm2d) and not getattr(module, "folded", False)
+
+
+def _sees_one_position(conv: nn.Conv2d) -> bool:
+    return conv.kernel_size == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
+
+
+def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """(s, t) of s x + t, each (C,) in float64."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
+    scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    return scale, norm.bias.double() - norm.running_mean.double() * scale
+
+
+def _set(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+    dtype = conv.weight.dtype
+    conv.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
+    conv.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+
+
+def _scale_inputs(conv: nn.Conv2d, scale: Tensor) -> None:
+    weight = conv.weight.double() * scale[None, :, None, None]
+    conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
+
+
+def _drop(norm: nn.Module) -> None:
+    """Marks it: the list of a sequence must not change while others look at it."""
+    norm.folded = True  # type: ignore[assignment]
+
+
+def _replace_dropped(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if getattr(child, "folded", False):
+            setattr(module, name, nn.Identity())
+        else:
+            _replace_dropped(child)

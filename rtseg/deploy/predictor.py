@@ -1,6 +1,5 @@
 """Pictures -> class maps: two lines of Python, or a folder at once."""
 
-import glob
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ from rich.console import Console
 from rich.progress import track
 
 from rtseg.data.dataset import default_palette
-from rtseg.data.files import IMAGE_SUFFIXES, find_files, read_image
+from rtseg.data.evaluation import resize_for_evaluation
+from rtseg.data.files import find_pictures, read_image
 from rtseg.deploy.device import choose_device
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.overlay import overlay
@@ -42,7 +42,8 @@ class Predictor:
         self._network = deploy(segmenter).to(self.device)
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-        """The class of every pixel.
+        """The class of every pixel. The network sees the picture at the size at which its data set's evaluation does
+        (`card.eval_resize`); the class map has the picture's own.
 
         Args:
             image: a file, a PIL image, or (H, W, 3) uint8 RGB. Any size. Of files and PIL images grey ones become RGB,
@@ -55,9 +56,11 @@ class Predictor:
         Raises:
             UserError: no readable picture.
         """
-        pixels = torch.from_numpy(np.array(to_rgb(image), order="C")).to(self.device)
+        picture = to_rgb(image)
+        shown = np.array(resize_for_evaluation(picture, self.card.eval_resize), order="C")
         with torch.inference_mode():
-            return self._network(pixels).cpu().numpy()
+            size = (picture.shape[0], picture.shape[1])
+            return self._network(torch.from_numpy(shown).to(self.device), size).cpu().numpy()
 
     def to_ids(self, class_map: np.ndarray) -> np.ndarray:
         """Class numbers 0..K-1 -> those of the data set's own label files; uint8, or uint16 where one exceeds 255."""
@@ -166,22 +169,14 @@ def predict_files(
 
 def _expand(source: str, out_dir: Path) -> list[tuple[Path, Path]]:
     """(root, picture) of one source; output names are relative to the root."""
-    path = Path(source).expanduser()
-    if path.is_file():
-        return [(path.parent, path)]
-    if path.is_dir():
-        root, found = path, find_files(path, IMAGE_SUFFIXES, "**/*")
-    elif glob.has_magic(source):
-        root = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
-        matches = (Path(match) for match in glob.glob(str(path), recursive=True))
-        found = sorted(match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES)
-    else:
-        raise UserError(f"no such picture, folder or glob: '{source}'")
+    root, found = find_pictures(source)
     # Results of an earlier run in a folder inside the source are no pictures to predict.
-    if out_dir.absolute().is_relative_to(root.absolute()) and out_dir.absolute() != root.absolute():
+    if Path(source).is_file() or not out_dir.absolute().is_relative_to(root.absolute()):
+        return [(root, picture) for picture in found]
+    if out_dir.absolute() != root.absolute():
         found = [picture for picture in found if not picture.absolute().is_relative_to(out_dir.absolute())]
     if not found:
-        raise UserError(f"no pictures in '{source}': looked for {', '.join(IMAGE_SUFFIXES)}")
+        raise UserError(f"no pictures in '{source}' but the results of an earlier run in '{out_dir}'")
     return [(root, picture) for picture in found]
 
 

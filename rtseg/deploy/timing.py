@@ -69,7 +69,7 @@ def measure_together(
     steps: Sequence[Step],
     *,
     device: str | torch.device = "cpu",
-    batch_size: int = 1,
+    batch_size: int | Sequence[int] = 1,
     warmup_seconds: float = 1.0,
     min_iterations: int = 200,
     min_seconds: float = 6.0,
@@ -83,7 +83,7 @@ def measure_together(
 
     Args:
         steps: functions without arguments; they choose the gradient mode themselves.
-        batch_size: pictures in one run, for the FPS.
+        batch_size: pictures in one run, for the FPS; of all steps, or of each.
         warmup_seconds: of each step, at least; at most four times as long.
         max_seconds: of each step, warm-up not counted; None takes three times `min_seconds`.
         on_progress: is told between the turns what share of the work is done, 0..1.
@@ -121,9 +121,10 @@ def measure_together(
                 spent[i] = time.perf_counter() - begin
             if on_progress is not None:
                 on_progress(sum(map(share_done, range(len(steps)))) / len(steps))
+    batch_sizes = [batch_size] * len(steps) if isinstance(batch_size, int) else batch_size
     return [
-        Timing.of(own, batch_size=batch_size, warmup_iterations=warmup)
-        for own, warmup in zip(times, warmups, strict=True)
+        Timing.of(own, batch_size=batch, warmup_iterations=warmup)
+        for own, batch, warmup in zip(times, batch_sizes, warmups, strict=True)
     ]
 
 

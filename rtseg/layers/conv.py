@@ -54,6 +54,39 @@ class BasicBlock(nn.Module):
         return F.relu(out, inplace=True) if self.final_relu else out
 
 
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 to twice the channels, BatchNorm after each, plus a projected shortcut; the sum stays signed.
+
+    (B, in, H, W) -> (B, 2 * channels, ceil(H / stride), ceil(W / stride)).
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.reduce = nn.Sequential(conv1x1(in_channels, channels), nn.BatchNorm2d(channels))
+        self.conv = nn.Sequential(conv3x3(channels, channels, stride), nn.BatchNorm2d(channels))
+        self.expand = nn.Sequential(conv1x1(channels, 2 * channels), nn.BatchNorm2d(2 * channels))
+        self.shortcut = nn.Sequential(conv1x1(in_channels, 2 * channels, stride), nn.BatchNorm2d(2 * channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.reduce(x), inplace=True)
+        out = F.relu(self.conv(out), inplace=True)
+        return self.expand(out) + self.shortcut(x)
+
+
+def stem(channels: int) -> nn.Sequential:
+    """Two strided 3x3, each with BatchNorm and ReLU: (B, 3, H, W) -> (B, channels, ceil(H / 4), ceil(W / 4))."""
+    return nn.Sequential(
+        conv3x3(3, channels, 2, bias=True), nn.BatchNorm2d(channels), nn.ReLU(inplace=True),
+        conv3x3(channels, channels, 2, bias=True), nn.BatchNorm2d(channels), nn.ReLU(inplace=True),
+    )  # fmt: skip
+
+
+def basic_stage(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    """Two `BasicBlock`s, the sum of the second one signed: (B, in, H, W) -> (B, out, ceil(H / stride), ...)."""
+    blocks = (BasicBlock(in_channels, out_channels, stride), BasicBlock(out_channels, out_channels, final_relu=False))
+    return nn.Sequential(*blocks)
+
+
 class ConvMLP(nn.Module):
     """RTFormer's feed-forward part: BatchNorm (eps 1e-6), 3x3, GELU, 3x3, no expansion. (B, C, H, W) -> the same."""
 
@@ -67,7 +100,7 @@ class ConvMLP(nn.Module):
         return self.conv2(F.gelu(self.conv1(self.norm(x))))
 
 
-def init_convolutions(module: nn.Module, *, skip: type[nn.Module]) -> None:
+def init_convolutions(module: nn.Module, *, skip: type[nn.Module] | tuple[()] = ()) -> None:
     """Kaiming-normal (fan in, ReLU) for every convolution below `module`, biases 0; `skip` initialises its own."""
     if isinstance(module, skip):
         return

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -17,10 +17,22 @@ class FeatureInfo(NamedTuple):
     stride: int
 
 
+NO_ATTENTION = "none"  # what cards say of a backbone that has none to choose
+
+Fusion = Literal["concatenate", "add"]
+
+
 class Backbone(nn.Module):
-    """(B, 3, H, W) normalised image -> {"high": 1/8, "low": 1/32, "aux": 1/8}; any H, W >= 1, sizes are rounded up."""
+    """(B, 3, H, W) normalised image -> {"high": 1/8, "low": 1/32 or less, "aux": 1/8}; any H, W >= 1, sizes are rounded
+    up.
+
+    Attributes:
+        features: of each map, its width and stride.
+        fusion: how the head joins the context of "low" to "high", both as wide as "high".
+    """
 
     features: Mapping[str, FeatureInfo]
+    fusion: Fusion = "concatenate"
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError
@@ -30,7 +42,10 @@ _BACKBONES: Registry[Callable[..., Backbone]] = Registry("model")
 
 
 def register_backbone(name: str) -> Callable[[Callable[..., Backbone]], Callable[..., Backbone]]:
-    """Decorator for a function of keyword arguments, `attention` among them, that builds a backbone."""
+    """Decorator for a function of keyword arguments that builds a backbone.
+
+    One that takes `attention`, with a default, is a network of swappable attention; one that does not has none.
+    """
     return _BACKBONES.register(name)
 
 
@@ -43,6 +58,28 @@ def backbone_options(name: str) -> dict[str, Any]:
     """Option -> default value of the backbone called `name`, `attention` left out."""
     parameters = inspect.signature(_BACKBONES.get(name)).parameters
     return {key: p.default for key, p in parameters.items() if key != "attention"}
+
+
+def choose_attention(name: str, attention: str | None) -> str:
+    """The attention that the backbone called `name` is built with: its own default for None, "none" where it has none.
+
+    Raises:
+        UserError: unknown backbone, or an attention for one that has none.
+    """
+    if attention is None:
+        return _default_attention(name)
+    if attention != NO_ATTENTION and _default_attention(name) == NO_ATTENTION:
+        swappable = [other for other in list_models() if _default_attention(other) != NO_ATTENTION]
+        raise UserError(
+            f"model '{name}' has no attention to choose, so it cannot have '{attention}': leave attention out, or take "
+            f"one of the models {', '.join(swappable)}"
+        )
+    return attention
+
+
+def _default_attention(name: str) -> str:
+    parameter = inspect.signature(_BACKBONES.get(name)).parameters.get("attention")
+    return NO_ATTENTION if parameter is None else parameter.default
 
 
 def check_options(model: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -67,11 +104,17 @@ def check_options(model: str, options: Mapping[str, Any], defaults: Mapping[str,
             raise UserError(f"model '{model}': {key}={value!r} must be {kind}{example}")
 
 
-def create_backbone(name: str, *, attention: str = "gfa+ca", **options: Any) -> Backbone:
+def create_backbone(name: str, *, attention: str | None = None, **options: Any) -> Backbone:
     """Builds a backbone by name.
+
+    Args:
+        attention: see `choose_attention`.
 
     Raises:
         UserError: unknown name or option, or a bad value.
     """
     check_options(name, options, backbone_options(name))
-    return _BACKBONES.get(name)(attention=attention, **options)
+    chosen = choose_attention(name, attention)
+    if _default_attention(name) == NO_ATTENTION:
+        return _BACKBONES.get(name)(**options)
+    return _BACKBONES.get(name)(attention=chosen, **options)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rtseg.layers.conv import conv1x1, conv3x3, preactivated, spatial_size, upsample_to
 from rtseg.layers.dappm import DAPPM
-from rtseg.models.backbone import FeatureInfo
+from rtseg.models.backbone import FeatureInfo, Fusion
 
 
 class ConvHead(nn.Module):
@@ -26,22 +26,31 @@ class ConvHead(nn.Module):
 
 
 class DualResolutionHead(nn.Module):
-    """Pyramid context of the low branch, brought up beside the high branch, then classified: features -> (B, K, h, w).
+    """Pyramid context of the low branch, joined to the high branch, then classified: features -> (B, K, h, w).
 
     Args:
-        hidden_channels: of the classifier's 3x3.
+        fusion: see `Backbone`. Concatenated maps are twice as wide, and so is the classifier.
+        hidden_channels: of the classifier's 3x3, where the maps are added.
         spp_channels: of each of DAPPM's scales.
     """
 
     def __init__(
-        self, features: Mapping[str, FeatureInfo], num_classes: int, *, hidden_channels: int, spp_channels: int
+        self,
+        features: Mapping[str, FeatureInfo],
+        num_classes: int,
+        *,
+        fusion: Fusion,
+        hidden_channels: int,
+        spp_channels: int,
     ) -> None:
         super().__init__()
         high = features["high"].channels
+        self.fusion = fusion
         self.context = DAPPM(features["low"].channels, spp_channels, high)
-        self.classifier = ConvHead(2 * high, hidden_channels, num_classes)
+        maps = 2 if fusion == "concatenate" else 1
+        self.classifier = ConvHead(maps * high, maps * hidden_channels, num_classes)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         high = features["high"]
         context = upsample_to(self.context(features["low"]), spatial_size(high))
-        return self.classifier(torch.cat([high, context], 1))
+        return self.classifier(torch.cat([high, context], 1) if self.fusion == "concatenate" else high + context)

@@ -17,12 +17,14 @@ class ModelCard:
     `to_dict`.
 
     Attributes:
-        model, attention, options: what `create_model` was called with.
+        model, attention, options: what `create_model` was called with; attention "none" of a model that has none.
         class_names, palette: of class 0..K-1; RGB 0..255.
         ids: class k is written ids[k] in the data set's own label files.
         ignore_index: of the training masks.
         mean, std: normalisation of RGB in 0..1.
         input_size: (height, width) that it was trained at, if known.
+        eval_resize: (short side, long side) that the data set's evaluation resizes pictures to before the network, if
+            it does; a deployed network does the same.
         dataset, source: where the classes and the weights come from.
     """
 
@@ -37,6 +39,7 @@ class ModelCard:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     input_size: tuple[int, int] | None = None
+    eval_resize: tuple[int, int] | None = None
     dataset: str | None = None
     source: str | None = None
 
@@ -55,6 +58,10 @@ class ModelCard:
             "mean": (_each(self.mean, _is_number, 3), "three numbers"),
             "std": (_each(self.std, lambda v: _is_number(v) and v > 0, 3), "three numbers above 0"),
             "input_size": (self.input_size is None or _each(self.input_size, _is_length, 2), "[height, width]"),
+            "eval_resize": (
+                self.eval_resize is None or _each(self.eval_resize, _is_length, 2),
+                "[short side, long side]",
+            ),
         }
         for name, (fits, kind) in rules.items():
             if not fits:

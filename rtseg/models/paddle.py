@@ -31,6 +31,7 @@ OFFICIAL_VARIANTS: dict[tuple[str, str], dict[str, Any]] = {
 
 _BASE_CHANNELS = {"rtformer_slim": 32, "rtformer_base": 64}
 _NUM_CLASSES = {"ade20k": 150, "cityscapes": 19}
+_EVAL_RESIZE = {"ade20k": (512, 2048), "cityscapes": None}
 _CROP_SIZES = {"ade20k": (512, 512), "cityscapes": (512, 1024)}
 
 # Paddle's name -> ours; all that match apply, in this order.
@@ -113,7 +114,7 @@ def convert(
     describe(
         segmenter,
         class_names=tuple(class_names), palette=tuple(palette), ids=tuple(ids),
-        input_size=_CROP_SIZES[dataset], dataset=dataset, source=source,
+        input_size=_CROP_SIZES[dataset], eval_resize=_EVAL_RESIZE[dataset], dataset=dataset, source=source,
     )  # fmt: skip
     return segmenter.eval()
 

@@ -20,11 +20,13 @@ from rtseg.errors import UserError
 from rtseg.layers.conv import (
     BasicBlock,
     ConvMLP,
+    basic_stage,
     conv1x1,
     conv3x3,
     init_convolutions,
     preactivated,
     spatial_size,
+    stem,
     upsample_to,
 )
 from rtseg.models.backbone import Backbone, FeatureInfo, register_backbone
@@ -117,13 +119,10 @@ class RTFormer(Backbone):
         low_attention, high_attention = parse_for_network(attention, cross_size=cross_size)
         self.features = {"high": FeatureInfo(2 * c, 8), "low": FeatureInfo(8 * c, 32), "aux": FeatureInfo(2 * c, 8)}
 
-        self.stem = nn.Sequential(
-            conv3x3(3, c, 2, bias=True), nn.BatchNorm2d(c), nn.ReLU(inplace=True),
-            conv3x3(c, c, 2, bias=True), nn.BatchNorm2d(c), nn.ReLU(inplace=True),
-        )  # fmt: skip
-        self.stage1 = nn.Sequential(BasicBlock(c, c), BasicBlock(c, c, final_relu=False))
-        self.stage2 = nn.Sequential(BasicBlock(c, 2 * c, 2), BasicBlock(2 * c, 2 * c, final_relu=False))
-        self.stage3 = nn.Sequential(BasicBlock(2 * c, 4 * c, 2), BasicBlock(4 * c, 4 * c, final_relu=False))
+        self.stem = stem(c)
+        self.stage1 = basic_stage(c, c)
+        self.stage2 = basic_stage(c, 2 * c, 2)
+        self.stage3 = basic_stage(2 * c, 4 * c, 2)
         self.stage3_to_high = preactivated(4 * c, conv1x1(4 * c, 2 * c))
         self.stage3_high = BasicBlock(2 * c, 2 * c)
         self.block4, self.block5 = (
@@ -146,5 +145,5 @@ class RTFormer(Backbone):
 
 
 # The defaults are the authors' ADE20K variants.
-register_backbone("rtformer_slim")(partial(RTFormer, base_channels=32, cross_size=8))
-register_backbone("rtformer_base")(partial(RTFormer, base_channels=64, cross_size=12))
+register_backbone("rtformer_slim")(partial(RTFormer, attention="gfa+ca", base_channels=32, cross_size=8))
+register_backbone("rtformer_base")(partial(RTFormer, attention="gfa+ca", base_channels=64, cross_size=12))

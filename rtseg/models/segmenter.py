@@ -5,6 +5,7 @@ B batch, K classes, H, W input height and width.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,13 @@ from torch import Tensor, nn
 from rtseg.attention.base import Attention, resolve_attention
 from rtseg.errors import UserError
 from rtseg.layers.conv import init_convolutions, spatial_size, upsample_to
-from rtseg.models.backbone import Backbone, backbone_options, check_options, create_backbone
+from rtseg.models.backbone import (
+    Backbone,
+    backbone_options,
+    check_options,
+    choose_attention,
+    create_backbone,
+)
 from rtseg.models.heads import ConvHead, DualResolutionHead
 from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import CARD_FILE, WEIGHTS_FILE, read_weights
@@ -66,8 +73,9 @@ class Segmenter(
         features = self.backbone.features
         hidden = head_part["head_channels"] or features["aux"].channels
         self.head = DualResolutionHead(
-            features, card.num_classes, hidden_channels=2 * hidden, spp_channels=head_part["spp_channels"]
-        )
+            features, card.num_classes,
+            fusion=self.backbone.fusion, hidden_channels=hidden, spp_channels=head_part["spp_channels"],
+        )  # fmt: skip
         self.aux_head = ConvHead(features["aux"].channels, hidden, card.num_classes)
         for head in (self.head, self.aux_head):
             init_convolutions(head, skip=Attention)
@@ -195,19 +203,20 @@ class Segmenter(
         self.load_state_dict(state)
 
 
-def create_model(name: str, num_classes: int, *, attention: str = "gfa+ca", **options: Any) -> Segmenter:
+def create_model(name: str, num_classes: int, *, attention: str | None = None, **options: Any) -> Segmenter:
     """Builds a segmenter by name, with fresh weights.
 
     Args:
         name: one of `list_models()`.
-        attention: "low+high" or one name for both branches, e.g. "gfa+ca", "sa".
-        options: of the backbone (base_channels, cross_size, injection, drop_path) and the head (head_channels,
-            spp_channels).
+        attention: "low+high" or one name for both branches, e.g. "gfa+ca", "sa". None: the model's own, "gfa+ca" for
+            RTFormer, "none" for DDRNet, which takes no other.
+        options: of the backbone (RTFormer: base_channels, cross_size, injection, drop_path; DDRNet: base_channels,
+            low_stride) and the head (head_channels, spp_channels).
 
     Raises:
         UserError: unknown model, attention or option, or a bad value.
     """
-    return Segmenter(ModelCard(name, attention, num_classes, options))
+    return Segmenter(ModelCard(name, choose_attention(name, attention), num_classes, options))
 
 
 def describe(segmenter: Segmenter, **changes: Any) -> None:
@@ -227,10 +236,7 @@ def differences(card: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]
     result: dict[str, tuple[Any, Any]] = {}
     defaults = {**backbone_options(card.model), **HEAD_OPTIONS}
     first, second = {**defaults, **card.options}, {**defaults, **other.options}
-    attentions = [
-        resolve_attention(one.attention, cross_size=options["cross_size"])
-        for one, options in ((card, first), (other, second))
-    ]
+    attentions = [_resolved(one, options) for one, options in ((card, first), (other, second))]
     keys = [key for key in first if first[key] != second[key]]
     if attentions[0] == attentions[1]:
         keys = [key for key in keys if key != "cross_size"]  # the attention names its own, or needs none
@@ -239,3 +245,9 @@ def differences(card: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]
     if keys:
         result["options"] = ({key: first[key] for key in keys}, {key: second[key] for key in keys})
     return result
+
+
+def _resolved(card: ModelCard, options: Mapping[str, Any]) -> Any:
+    """The card's attention with all that it leaves to defaults, to be compared."""
+    attention = choose_attention(card.model, card.attention)
+    return resolve_attention(attention, cross_size=options["cross_size"]) if "cross_size" in options else attention

@@ -3,6 +3,7 @@
 Lightning is not needed, and no pickled code is run.
 """
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
@@ -50,6 +51,16 @@ def read_weights(source: str | Path, **hub: Any) -> tuple[ModelCard, dict[str, T
     raise UserError(
         f"'{source}' does not exist; {where}. Give a .ckpt file, a folder with {WEIGHTS_FILE}, or a Hugging Face id"
     )
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Names weights by their values, whatever file they came in; the auxiliary head does not count."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        if not key.startswith("aux_head."):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return f"sha256:{digest.hexdigest()[:12]}"
 
 
 def _is_hub_id(source: str) -> bool:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from rtseg.attention import create_attention, list_attentions
 from rtseg.attention.base import Branch, Cost, get_mechanism
-from rtseg.errors import UserError
+from rtseg.output import replace_between
 
 BEGIN, END = "<!-- attention table: begin -->", "<!-- attention table: end -->"
 COLUMNS = (
@@ -88,12 +88,15 @@ def markdown() -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
-def table() -> Table:
-    """The same for a terminal."""
+def table(width: int = 150) -> Table:
+    """The same for a console of this many characters; from 120 on, addresses stay whole."""
+    rows = attention_rows()
+    address = max((len(word) for row in rows for word in row[1].split() if "://" in word), default=None)
     shown = Table(title="Attentions; costs in rtformer_slim at 512x512, low / high", show_lines=True)
-    for heading in COLUMNS:
-        shown.add_column(heading, overflow="fold")  # or addresses would be cut
-    for row in attention_rows():
+    for i, heading in enumerate(COLUMNS):
+        # Folded, for else what is too long would be cut.
+        shown.add_column(heading, overflow="fold", width=address if i == 1 and width >= 120 else None)
+    for row in rows:
         shown.add_row(*(escape(cell.replace("`", "")) for cell in row))
     return shown
 
@@ -104,14 +107,7 @@ def refresh(page: Path) -> None:
     Raises:
         UserError: there is no such page, or the comments are not in it once each.
     """
-    try:
-        text = page.read_text()
-    except OSError as error:
-        raise UserError(f"'{page}' cannot be read: {error.strerror}") from None
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise UserError(f"'{page}' must hold one line '{BEGIN}' and below it one line '{END}'; the table goes between")
-    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    page.write_text(f"{before}{BEGIN}\n\n{markdown()}\n\n{after}")
+    replace_between(page, BEGIN, END, markdown())
 
 
 if __name__ == "__main__":

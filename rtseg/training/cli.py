@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rtseg.errors import UserError
+from rtseg.models.backbone import choose_attention
 from rtseg.output import make_folder
 from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, check_model, read_header
 from rtseg.training.datamodule import SegmentationData
@@ -98,6 +99,7 @@ class RTSegCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         command = self.config.get("subcommand")
         config: Namespace = self.config[command] if command else self.config
+        config.model.attention = choose_attention(config.model.name, config.model.attention)  # for config.yaml
         checkpoint = read_header(config.get("ckpt_path"))
         if checkpoint is not None:
             check_model(config.model, checkpoint)

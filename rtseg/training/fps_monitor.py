@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from rtseg.deploy.benchmark import Candidate, benchmark
+from rtseg.deploy.benchmark import Candidate, Case, benchmark
 from rtseg.deploy.device import choose_device
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
@@ -21,8 +21,8 @@ def _threads(device: dict[str, Any]) -> str:
 class FPSMonitor(Callback):
     """Times inference with `rtseg.deploy.benchmark`, when training starts and when it ends, on rank zero.
 
-    Logs `speed/fps` and `speed/latency_ms` (picture on the device -> class map at input size, eager, BatchNorm not
-    folded) and `speed/network_fps` (stride-8 logits only), and writes the whole report with its conditions to
+    Logs `speed/fps` and `speed/latency_ms` (picture on the device -> class map at input size, eager, BatchNorm folded)
+    and `speed/network_fps` (stride-8 logits only), and writes the whole report with its conditions to
     `speed.json` beside the log. A copy of the network is timed: weights, train mode, gradients, random states, threads
     and memory of the training stay as they are.
 
@@ -31,6 +31,7 @@ class FPSMonitor(Callback):
         device: where to measure, e.g. "cpu" for a network trained on a GPU; None takes the training device.
         batch_size: pictures in one run.
         seconds: for each of the two figures, on each of the two occasions; warming up takes a third more.
+        enabled: whether to measure at all.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class FPSMonitor(Callback):
         device: str | None = None,
         batch_size: int = 1,
         seconds: float = 2.0,
+        enabled: bool = True,
     ) -> None:
         if seconds <= 0 or batch_size < 1 or (input_size is not None and (len(input_size) != 2 or min(input_size) < 1)):
             raise UserError(
@@ -49,6 +51,7 @@ class FPSMonitor(Callback):
         self.device = None if device is None else choose_device(device)
         self.batch_size = batch_size
         self.seconds = seconds
+        self.enabled = enabled
 
     # Not on_fit_start: a resumed run does not know its step yet. Nor on_fit_end: the loggers are closed by then.
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -58,6 +61,8 @@ class FPSMonitor(Callback):
         self._measure(trainer, pl_module)
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.enabled:
+            return
         if trainer.is_global_zero:
             self._measure_here(trainer, pl_module)
         trainer.strategy.barrier("FPSMonitor")  # else the others would train on meanwhile, on the same processor
@@ -68,17 +73,19 @@ class FPSMonitor(Callback):
         height, width = self._size(segmenter)
         with isolate_rng():
             report = benchmark(
-                [Candidate(segmenter, "in training")],
-                (height, width),
+                [Case(Candidate(segmenter, "in training"), "eager", (self.batch_size, height, width))],
                 device=device,
-                batch_size=self.batch_size,
                 warmup_seconds=self.seconds / 3,
                 min_seconds=self.seconds,
                 max_seconds=self.seconds,
             )
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        picture, network = report.networks[0].class_map, report.networks[0].network
+        (row,) = report.networks
+        picture, network = row.class_map, row.network
+        if picture is None or network is None:
+            print(f"FPSMonitor: no FPS, {row.refused}")
+            return
         for logger in trainer.loggers:
             if isinstance(logger, CSVLogger):
                 Path(logger.log_dir).mkdir(parents=True, exist_ok=True)
@@ -89,8 +96,8 @@ class FPSMonitor(Callback):
             )
         print(
             f"FPSMonitor: {picture.fps:.1f} FPS ({picture.median_ms:.1f} ms) from picture on the device to class map, "
-            f"{network.fps:.1f} FPS network alone; {height}x{width}, batch {self.batch_size}, eager "
-            f"{report.conditions['precision']}, BatchNorm not folded, {report.conditions['device']['name']} ({device}"
+            f"{network.fps:.1f} FPS network alone; {height}x{width}, batch {self.batch_size}, {row.backend}, "
+            f"BatchNorm {row.engine['batchnorm']}, {report.conditions['device']['name']} ({device}"
             f"{_threads(report.conditions['device'])})" + "".join(f". Caution: {doubt}" for doubt in report.doubts())
         )
 

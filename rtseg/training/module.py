@@ -21,6 +21,7 @@ from rtseg.layers.conv import upsample_to
 from rtseg.layers.normalize import Normalize
 from rtseg.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy
 from rtseg.models import create_model
+from rtseg.models.backbone import choose_attention
 from rtseg.models.segmenter import Segmenter, describe
 from rtseg.training.losses import LossConfig, pixel_loss, segmentation_loss
 from rtseg.training.optim import OptimConfig, create_optimizer
@@ -62,7 +63,7 @@ class SegmentationModule(L.LightningModule):
     Args:
         name: of the model, one of `rtseg.list_models()`.
         num_classes: the command line takes it from the data set.
-        attention: "low+high", see `rtseg.attention`.
+        attention: "low+high", see `rtseg.attention`; null: the model's own.
         options: of the model, e.g. {"cross_size": 12}.
         weights: a checkpoint, a folder with safetensors or a Hugging Face id to start from; a classifier of other
             classes starts fresh.
@@ -78,7 +79,7 @@ class SegmentationModule(L.LightningModule):
         self,
         name: str = "rtformer_slim",
         num_classes: int = 19,
-        attention: str = "gfa+ca",
+        attention: str | None = None,
         options: dict[str, Any] | None = None,
         weights: str | None = None,
         loss: LossConfig = LossConfig(),  # noqa: B008  (frozen)
@@ -94,6 +95,7 @@ class SegmentationModule(L.LightningModule):
             raise UserError(f"model.ema_decay={ema_decay} must be at least 0 (none) and below 1, as 0.999")
         loss = LossConfig(**loss) if isinstance(loss, dict) else loss  # from a checkpoint's hyper-parameters
         optim = OptimConfig(**optim) if isinstance(optim, dict) else optim
+        attention = choose_attention(name, attention)
         # Plain values only: checkpoints are read with weights_only=True.
         self.save_hyperparameters(
             {
@@ -130,6 +132,7 @@ class SegmentationModule(L.LightningModule):
             facts = {
                 "class_names": labels.names, "palette": labels.palette, "ids": labels.ids,
                 "ignore_index": labels.ignore_index, "dataset": data.dataset, "input_size": tuple(data.crop_size),
+                "eval_resize": data.eval_transform.resize and tuple(data.eval_transform.resize),
             }  # fmt: skip
             for network in {self.segmenter, self.evaluated}:
                 describe(network, **facts)

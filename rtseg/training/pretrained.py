@@ -23,6 +23,12 @@ def load_pretrained(segmenter: Segmenter, source: str) -> list[str]:
     """
     other = Segmenter.from_pretrained(source)
     unlike = differences(other.card, segmenter.card)
+    if "model" in unlike:
+        theirs, ours = unlike["model"]
+        raise UserError(
+            f"model.weights={source} is of '{theirs}', this model is '{ours}': set model.name={theirs}, or leave "
+            "model.weights out"
+        )
     if "attention" in unlike:
         theirs, ours = unlike["attention"]
         raise UserError(

@@ -41,6 +41,29 @@ def test_every_way_gives_the_librarys_result_and_a_wrong_one_is_caught(script: M
             script.check_equal(script.Question(question.what, question.place, "any", ways, question.tolerance))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--threads", "0"], "error: --threads 0 must be at least 1"),
+        (["--seconds", "-1"], "error: --seconds -1 must be a number above 0"),
+        (["--seconds", "nan"], "error: --seconds nan must be a number above 0"),
+        (["--device", "tpu"], "error: unknown device 'tpu': choose cpu"),
+        (["-o", "FILE/layouts.json"], "is a file; give another folder"),
+        (["-o", "FOLDER"], "is a folder; give a file in it"),
+    ],
+)
+def test_bad_input_ends_in_one_line(
+    arguments: list[str], words: str, script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    filled = [a.replace("FILE", str(tmp_path / "file")).replace("FOLDER", str(tmp_path)) for a in arguments]
+    with pytest.raises(SystemExit) as end:
+        script.command(filled)
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
 def test_the_table_and_the_json_hold_every_way(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,7 +70,7 @@ def test_evaluation_resize_is_the_references(
     multiple: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rtseg.data.augment.EVAL_MULTIPLE", multiple)  # 1: the scaling alone, without the stretching
+    monkeypatch.setattr("rtseg.data.evaluation.EVAL_MULTIPLE", multiple)  # 1: the scaling alone, without the stretching
     picture = Sample(golden["img_rgb"], golden["label"], "x", golden["label"].shape)
     out = EvalTransform(resize)(picture)
     np.testing.assert_allclose(out.image.permute(1, 2, 0), golden[f"resize_keepratio_{name}"], atol=1)

@@ -1,4 +1,4 @@
-"""A network small enough to build and run in milliseconds, with every part of the real one."""
+"""A network small enough to build and run in milliseconds, with every part of the real one, and its exports."""
 
 from dataclasses import replace
 
@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import nn
 
+from rtseg.deploy.export import OnnxGraph, export
 from rtseg.models import create_model
 from rtseg.models.segmenter import Segmenter
 
+SHAPE = (1, 64, 96)  # of the exported graphs
 
-@pytest.fixture
-def segmenter() -> Segmenter:
+
+def _segmenter() -> Segmenter:
     torch.manual_seed(0)
     network = create_model("rtformer_slim", 5, base_channels=8, spp_channels=16, head_channels=8, cross_size=3)
     for module in network.modules():  # statistics as after training, so that eval mode differs from train mode
@@ -30,3 +32,24 @@ def segmenter() -> Segmenter:
         input_size=(40, 48),
     )
     return network.train()
+
+
+@pytest.fixture
+def segmenter() -> Segmenter:
+    return _segmenter()
+
+
+@pytest.fixture(scope="session")
+def shared_segmenter() -> Segmenter:
+    """The same network, that no test may change; the graphs are its own."""
+    return _segmenter().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def logits_graph(shared_segmenter: Segmenter) -> OnnxGraph:
+    return export(shared_segmenter, SHAPE, "logits")
+
+
+@pytest.fixture(scope="session")
+def class_map_graph(shared_segmenter: Segmenter) -> OnnxGraph:
+    return export(shared_segmenter, SHAPE, "class_map")

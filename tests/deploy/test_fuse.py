@@ -1,12 +1,18 @@
 import copy
+from collections import OrderedDict
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from rtseg.deploy.fuse import deploy
+from rtseg.attention.base import Attention
+from rtseg.deploy.fuse import count_batchnorm, deploy, fold_batchnorm
 from rtseg.errors import UserError
+from rtseg.layers.conv import ConvMLP
 from rtseg.layers.normalize import Normalize
+from rtseg.models import create_model, list_models
 from rtseg.models.segmenter import Segmenter
 
 
@@ -34,9 +40,9 @@ def test_class_map_is_the_argmax_of_forward(
         assert (network(one) == of_batch).float().mean() >= 0.999
 
 
-def test_plain_memory_format_is_exact(segmenter: Segmenter) -> None:
+def test_plain_memory_format_without_folding_is_exact(segmenter: Segmenter) -> None:
     image = torch.randint(0, 256, (1, 61, 45, 3), dtype=torch.uint8)
-    found = deploy(segmenter, memory_format=torch.contiguous_format)(image)
+    found = deploy(segmenter, memory_format=torch.contiguous_format, fold=False)(image)
     assert torch.equal(found, expected_classes(segmenter, image).to(torch.uint8))
 
 
@@ -53,8 +59,10 @@ def test_original_is_untouched_and_aux_head_gone(segmenter: Segmenter) -> None:
     assert all(parameter.requires_grad for parameter in segmenter.parameters())
     assert all(torch.equal(before[key], value) for key, value in segmenter.state_dict().items())
     assert not any("aux_head" in name for name, _ in network.named_parameters())
-    deployed = sum(p.numel() for p in network.parameters())
-    assert deployed == sum(p.numel() for name, p in segmenter.named_parameters() if not name.startswith("aux_head."))
+    kept = sum(p.numel() for p in deploy(segmenter, fold=False).parameters())
+    assert kept == sum(p.numel() for name, p in segmenter.named_parameters() if not name.startswith("aux_head."))
+    assert sum(p.numel() for p in network.parameters()) < kept
+    assert count_batchnorm(segmenter) == count_batchnorm(deploy(segmenter, fold=False)) + 2
     with torch.no_grad():
         next(network.parameters()).zero_()
     assert torch.equal(before[next(iter(before))], next(segmenter.parameters()))
@@ -78,3 +86,178 @@ def test_half_precision_weights(segmenter: Segmenter) -> None:
 def test_other_input_is_refused(segmenter: Segmenter, image: Tensor) -> None:
     with pytest.raises(UserError, match=r"uint8 RGB pictures of shape \(H, W, 3\)"):
         deploy(segmenter)(image)
+
+
+# --- folding
+
+NETWORKS = [
+    *[
+        (model, attention)
+        for model in ("rtformer_slim", "rtformer_base")
+        for attention in ("gfa+ca", "gfa", "sa", "ea")
+    ],
+    ("ddrnet_23_slim", None),
+    ("ddrnet_23", None),
+]
+every_network = pytest.mark.parametrize(("model", "attention"), NETWORKS)
+
+
+def as_trained(model: str, attention: str | None, **options: Any) -> Segmenter:
+    """BatchNorm of every kind, negative scales too, and an attention that is not uniform."""
+    random = torch.Generator().manual_seed(1)
+    options = {"base_channels": 8, "spp_channels": 8, "head_channels": 8, **options}
+    if attention:
+        options |= {"attention": attention, "cross_size": 3}
+    network = create_model(model, 5, **options).eval().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            sign = torch.rand(module.num_features, generator=random).sub(0.3).sign()
+            module.weight.uniform_(0.5, 1.5, generator=random).mul_(sign)
+            for values in (module.bias, module.running_mean):
+                values.normal_(0, 0.3, generator=random)
+            module.running_var.uniform_(0.3, 3, generator=random)
+        elif isinstance(module, Attention):
+            for values in module.parameters():
+                values.normal_(0, 0.05, generator=random)
+    return network
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    return ((found - expected).abs().max() / expected.abs().max()).item()
+
+
+def test_all_models_are_tried() -> None:
+    assert sorted({model for model, _ in NETWORKS}) == list_models()
+
+
+@every_network
+def test_folded_logits_are_those_as_trained(model: str, attention: str | None) -> None:
+    network, image = as_trained(model, attention), torch.randn(2, 3, 64, 96)
+    exact = deploy(network.double(), fold=False).logits(image.double())
+    assert exact.std() > 0
+    assert relative_error(deploy(network).logits(image.double()), exact) < 1e-10
+    network.float()
+    folded, plain = deploy(network), deploy(network, fold=False)
+    assert count_batchnorm(folded) < count_batchnorm(plain)
+    assert relative_error(folded.logits(image), plain.logits(image)) < 1e-5
+
+
+@every_network
+def test_every_batchnorm_matters(model: str, attention: str | None) -> None:
+    """Otherwise the equality above would show nothing."""
+    network, image = as_trained(model, attention).double(), torch.randn(1, 3, 64, 96).double()
+    exact = network.logits(image)
+    norms = [
+        (name, m) for name, m in network.named_modules() if isinstance(m, nn.BatchNorm2d) and "aux_head" not in name
+    ]
+    # A shift that only memories see is lost in their softmax over tokens, which is why `gfa` may drop it; the heads of
+    # `ea` share one memory, so that a scale has no place there, and its BatchNorm stays.
+    memory = {"low": attention and attention.split("+")[0], "high": attention and attention.split("+")[-1]}
+    for name, norm in norms:
+        bias = norm.bias.clone()
+        norm.bias.data += 0.5
+        moved = relative_error(network.logits(image), exact)
+        norm.bias.copy_(bias)
+        if memory.get(name.rpartition(".")[2].removesuffix("_norm")) in ("gfa", "ea"):
+            assert moved < 1e-12, name
+        else:
+            assert moved > 1e-6, name
+
+
+def left(network: nn.Module) -> set[str]:
+    return {name.removeprefix("segmenter.") for name, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)}
+
+
+DAPPM_AND_HEAD = {
+    *[f"head.context.scales.{i}.0" for i in range(5)],
+    *[f"head.context.processes.{i}.0" for i in range(4)],
+    "head.context.compression.0", "head.context.shortcut.0", "head.classifier.hidden.0",
+}  # fmt: skip
+
+
+def test_what_is_left_of_rtformer_and_why() -> None:
+    network = create_model("rtformer_slim", 5, attention="gfa+ca")
+    assert count_batchnorm(deploy(network, fold=False)) == 47
+    assert left(deploy(network)) == {
+        # before a padded 3x3
+        "backbone.block4.low_mlp.norm", "backbone.block4.high_mlp.norm",
+        "backbone.block5.low_mlp.norm", "backbone.block5.high_mlp.norm",
+        # before ReLU
+        "backbone.stage3_to_high.0", "backbone.block4.low_to_high.0", "backbone.block5.low_to_high.0",
+        "backbone.block4.high_to_low.0.0", *DAPPM_AND_HEAD,
+        # before the queries of ca, and before its max pooling
+        "backbone.block4.high_norm", "backbone.block5.high_norm",
+        "backbone.block4.high_attention.norm", "backbone.block5.high_attention.norm",
+    }  # fmt: skip
+    assert len(left(deploy(network))) == 24
+
+
+def test_what_is_left_of_ddrnet() -> None:
+    """In the trunk BatchNorm stands behind convolutions alone."""
+    network = create_model("ddrnet_23_slim", 5)
+    assert count_batchnorm(deploy(network, fold=False)) == 55
+    assert left(deploy(network)) == DAPPM_AND_HEAD
+
+
+@pytest.mark.parametrize(
+    ("attention", "norms"),
+    [
+        ("gfa", set()),
+        ("sa", {"low_norm", "high_norm"}),
+        ("ea", {"low_norm", "high_norm"}),
+        ("gfa+ca", {"high_norm"}),
+        ("sa+gfa", {"low_norm"}),
+    ],
+)
+def test_batchnorm_before_attention_folds_into_gfa_alone(attention: str, norms: set[str]) -> None:
+    found = left(deploy(as_trained("rtformer_slim", attention)))
+    blocks = ("block4", "block5")
+    assert {name for name in found if name.endswith(("low_norm", "high_norm"))} == {
+        f"backbone.{block}.{norm}" for block in blocks for norm in norms
+    }
+
+
+def test_fold_batchnorm_counts() -> None:
+    network = deploy(as_trained("rtformer_slim", "gfa+ca"), fold=False)
+    assert fold_batchnorm(network) == 23
+    assert count_batchnorm(network) == 24
+    assert fold_batchnorm(network) == 0
+
+
+def test_a_batchnorm_before_a_padded_convolution_must_stay() -> None:
+    """Zeros are padded behind it: a bias instead of it adds at the border what the zeros do not have."""
+    torch.manual_seed(3)
+    mlp = ConvMLP(6).double().eval().requires_grad_(False)
+    mlp.norm.bias.normal_()
+    mlp.norm.weight.uniform_(0.5, 1.5)
+    x = torch.randn(1, 6, 9, 11).double()
+    scale = mlp.norm.weight / (1 + mlp.norm.eps) ** 0.5  # fresh statistics: mean 0, variance 1
+    weight = mlp.conv1.weight * scale[None, :, None, None]
+    assert mlp.conv1.bias is not None
+    bias = mlp.conv1.bias + mlp.conv1.weight.sum((2, 3)) @ mlp.norm.bias
+    folded = F.conv2d(x, weight, bias, padding=1)
+    difference = (folded - mlp.conv1(mlp.norm(x))).abs().amax((0, 1))
+    assert difference[1:-1, 1:-1].max() < 1e-12
+    border = torch.cat([difference[0], difference[-1], difference[:, 0], difference[:, -1]])
+    assert border.min() > 0.01
+    block = nn.Sequential(OrderedDict(mlp=mlp))
+    expected = block(x)
+    assert fold_batchnorm(block) == 0
+    assert torch.equal(block(x), expected)
+
+
+def test_a_scale_of_zero_and_groups() -> None:
+    """A 1x1 of groups, a padded 1x1 and a strided one: the first two are left."""
+    torch.manual_seed(4)
+    norm = nn.BatchNorm2d(4)
+    norm.bias.data.normal_()
+    norm.weight.data.copy_(torch.tensor([0.0, -1.0, 2.0, 1e-3]))
+    convs = [nn.Conv2d(4, 6, 1, groups=2), nn.Conv2d(4, 6, 1, padding=1), nn.Conv2d(4, 6, 1, 2)]
+    for conv, folded in zip(convs, (0, 0, 1), strict=True):
+        row = nn.Sequential(copy.deepcopy(norm), conv).double().eval().requires_grad_(False)
+        x = torch.randn(2, 4, 7, 8).double()
+        expected = row(x)
+        assert fold_batchnorm(row) == folded
+        torch.testing.assert_close(row(x), expected, rtol=1e-12, atol=1e-12)

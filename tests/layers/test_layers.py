@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from rtseg.layers.conv import (
     BasicBlock,
+    Bottleneck,
     ConvMLP,
+    basic_stage,
     conv1x1,
     conv3x3,
     init_convolutions,
@@ -66,6 +68,27 @@ def test_basic_block_is_two_convolutions_and_a_shortcut(
     torch.testing.assert_close(y, F.relu(expected) if final_relu else expected)
     assert (y < 0).any() != final_relu
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_bottleneck_is_three_convolutions_and_a_shortcut(stride: int) -> None:
+    block = randomise(Bottleneck(4, 6, stride))
+    x = torch.randn(2, 4, 9, 7)
+    before = x.clone()
+    kernels = [part[0].kernel_size for part in (block.reduce, block.conv, block.expand, block.shortcut)]
+    assert kernels == [(1, 1), (3, 3), (1, 1), (1, 1)]
+    y = block(x)
+    expected = block.expand(F.relu(block.conv(F.relu(block.reduce(x))))) + block.shortcut(x)
+    torch.testing.assert_close(y, expected)
+    assert y.shape == (2, 12, math.ceil(9 / stride), math.ceil(7 / stride))
+    assert (y < 0).any()
+    assert torch.equal(x, before)
+
+
+def test_a_stage_strides_first_and_ends_signed() -> None:
+    first, second = randomise(basic_stage(4, 8, 2))
+    assert (first.conv1.stride, first.final_relu) == ((2, 2), True)
+    assert (second.conv1.stride, second.final_relu) == ((1, 1), False)
 
 
 def test_conv_mlp_is_norm_conv_gelu_conv() -> None:

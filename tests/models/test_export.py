@@ -1,4 +1,4 @@
-"""Every row of RTFormer's Table 3, the whole network, exports to ONNX with height and width left open.
+"""Every row of RTFormer's Table 3, the whole network, and DDRNet export to ONNX with height and width left open.
 
 The graph is `forward`, the logits at the size of the image: what a program that segments needs, and with the last
 upsampling, whose size is open too, more than `logits`. ONNX Runtime stands for all that read the file.
@@ -39,9 +39,12 @@ TOLERANCE = 1e-4  # float32 against float64 is up to a tenth of it
 
 
 def create(attention: str, *, num_classes: int = 150, **options: Any) -> Segmenter:
+    return prepare(create_model("rtformer_slim", num_classes, attention=attention, drop_path=0.0, **options))
+
+
+def prepare(network: Segmenter) -> Segmenter:
     """With attentions that matter, which the tiny initial values of some do not, and statistics as after a training:
     those that BatchNorm begins with let the scores grow until rounding decides what is looked at."""
-    network = create_model("rtformer_slim", num_classes, attention=attention, drop_path=0.0, **options)
     for module in network.modules():
         if isinstance(module, Attention):
             for parameter in module.parameters():
@@ -60,12 +63,12 @@ def distance(y: Tensor, expected: Tensor) -> float:
 
 
 @torch.no_grad()
-def check(network: Segmenter, file: Path) -> None:
+def check(network: Segmenter, file: Path, *, number_attentions: int = 4) -> None:
     """The file's logits are the network's at every size; an error of a twentieth in any one attention would show."""
     size = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     image = torch.randn(1, 3, *TRACED)
     attentions = [module for module in network.modules() if isinstance(module, Attention)]
-    assert len(attentions) == 4
+    assert len(attentions) == number_attentions
     for attention in attentions:
         with attention.register_forward_hook(lambda *call: torch.zeros_like(call[2])):
             without = network(image)
@@ -93,6 +96,10 @@ def test_the_quick_rows_hold_every_mechanism() -> None:
 @pytest.mark.parametrize("attention", MECHANISMS)
 def test_every_mechanism_exports_with_open_height_and_width(attention: str, tmp_path: Path) -> None:
     check(create(attention, **NARROW), tmp_path / "network.onnx")
+
+
+def test_ddrnet_exports_with_open_height_and_width(tmp_path: Path) -> None:
+    check(prepare(create_model("ddrnet_23_slim", **NARROW)), tmp_path / "network.onnx", number_attentions=0)
 
 
 @pytest.mark.slow

@@ -61,6 +61,7 @@ def test_the_command_prints_names_and_on_demand_the_table(capsys: pytest.Capture
 
     assert printed("attentions").split() == list_attentions()
     table = printed("attentions", "--details")
+    assert set(re.findall(r"https://\S+\d", markdown())) == set(re.findall(r"https://\S+\d", table))  # none is broken
     for words in ("GPU-friendly", "263,168 / 82,368", "quadratic"):
         assert words in table
     with pytest.raises(SystemExit):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -19,17 +19,20 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from rtseg.cli import main
-from rtseg.deploy.benchmark import Candidate, count_macs
+from rtseg.deploy import parity, timing
+from rtseg.deploy.benchmark import Candidate, Case, count_macs
+from rtseg.deploy.runtime import best_backend
 from rtseg.errors import UserError
-from rtseg.models import create_model
+from rtseg.models import create_model, list_models
+from rtseg.models.backbone import backbone_options
 from rtseg.models.weights import read_weights
-from rtseg.studies.compare import compare
+from rtseg.studies.compare import command, compare
 from rtseg.studies.compare.command import _fits
 from rtseg.studies.compare.plot import draw
 from rtseg.studies.compare.recipe import Recipe, _interval, check_recipe
 from rtseg.studies.compare.report import Comparison
 from rtseg.studies.compare.rows import TABLE3, Row, choose_rows
-from rtseg.studies.compare.trainings import locked, train, trainings
+from rtseg.studies.compare.trainings import explain, locked, train, trainings
 from rtseg.studies.report.metrics_log import read_log
 
 TINY = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2, "drop_path": 0.2}
@@ -41,6 +44,15 @@ fps: {{seconds: 0.05}}
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    """Eager PyTorch alone, so that no network is exported; tests of the best engine set one. No warm-up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "best_backend", lambda device: None)
+        patch.setattr(timing, "_warm_up", lambda run, seconds: 0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
@@ -48,9 +60,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+BEST = "eager:bf16"
+SPEED: dict[str, Any] = {"input_size": (64, 96), "num_classes": 11, "device": "cpu", "threads": 1, "seconds": 0.05}
+
+
 def settings(data: Path, config: Path, **changes: Any) -> dict[str, Any]:
-    own = {"input_size": (64, 96), "num_classes": 11, "device": "cpu", "threads": 1, "seconds": 0.05}
-    return own | {"data": data, "config": config, "epochs": 2} | changes
+    return SPEED | {"data": data, "config": config, "epochs": 2} | changes
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +73,15 @@ def done(tmp_path_factory: pytest.TempPathFactory, tiny_camvid: Path, config: Pa
     """One row that is asked for, and the baseline; two seeds each, two trainings at a time."""
     folder = tmp_path_factory.mktemp("compare") / "new"
     return compare(["ea:ratio=1"], folder, **settings(tiny_camvid, config, seeds=2, jobs=2)), folder
+
+
+@pytest.fixture(scope="module")
+def best(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
+    """A comparison with a best engine, one that needs no export; nothing is trained."""
+    folder = tmp_path_factory.mktemp("best") / "new"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "best_backend", lambda device: BEST)
+        return compare(["ea:ratio=1"], folder, **SPEED), folder
 
 
 def document(folder: Path) -> dict[str, Any]:
@@ -113,6 +137,13 @@ def test_the_baseline_is_always_there_and_nothing_twice() -> None:
         choose_rows(["se"], "rtformer_slim")
 
 
+def test_a_model_without_attention_is_refused() -> None:
+    for model in list_models():
+        if "cross_size" not in backbone_options(model):
+            with pytest.raises(UserError, match=f"--model {model} has no attention to compare; give rtformer_slim"):
+                choose_rows([], model)
+
+
 # --- a whole comparison
 
 
@@ -160,6 +191,8 @@ def test_table_and_plot_hold_every_row(done: tuple[Comparison, Path]) -> None:
     lines = (folder / "compare.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert {len(line) for line in cells} == {15}
+    assert len(set(cells[0])) == 15
+    assert any("512x512 on an RTX 2080 Ti" in line for line in lines)
     assert [line[0] for line in cells[2:]] == ["gfa+ca", "ea:ratio=1"]
     assert cells[3][-1] == f"{document(folder)['rows'][1]['trained']['miou_difference']:+.4f}"
     assert any("standard deviation" in line for line in lines)
@@ -169,7 +202,11 @@ def test_table_and_plot_hold_every_row(done: tuple[Comparison, Path]) -> None:
 
 
 def test_called_again_it_measures_and_trains_nothing(
-    done: tuple[Comparison, Path], tiny_camvid: Path, config: Path, capsys: pytest.CaptureFixture[str]
+    done: tuple[Comparison, Path],
+    tiny_camvid: Path,
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = document(done[1])
     files = sorted(done[1].glob("*_seed*/*"))
@@ -179,8 +216,41 @@ def test_called_again_it_measures_and_trains_nothing(
     compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, commented, seeds=2, jobs=2))
     printed = capsys.readouterr()
     assert json.loads(printed.out.splitlines()[-1]) == document(done[1]) == before
-    assert "remove" in printed.err
+    (line,) = (line for line in printed.err.splitlines() if "remove" in line)
+    conditions = before["conditions"]
+    for words in (conditions["date"], f"commit {conditions['git_commit'] or 'unknown'}", *before["doubts"]):
+        assert words in line
     assert [file.stat().st_mtime_ns for file in files] == times
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, commented, seeds=2, jobs=2))
+    printed = capsys.readouterr()
+    assert "Attention, compared" in printed.out
+    assert '{"conditions"' not in printed.out  # JSON would hide the table
+
+
+def test_figures_of_few_runs_are_doubted(done: tuple[Comparison, Path]) -> None:
+    comparison, own = done[0], {"doubts": ["drifted"]}
+    networks = {
+        name: network | {figure: network[figure] | {"iterations": 20} for figure in ("class_map", "network")}
+        for name, network in comparison.speed["networks"].items()
+    }
+    assert replace(comparison, speed={**comparison.speed, **own, "networks": networks}).to_dict()["doubts"] == [
+        "drifted"
+    ]
+    networks["gfa+ca"]["network"]["iterations"] = 19
+    found = replace(comparison, speed={**comparison.speed, **own, "networks": networks})
+    doubt = "fewer than 20 runs: gfa+ca (network: 19); give more --seconds"
+    assert found.to_dict()["doubts"] == ["drifted", doubt]
+    assert f"- doubt: {doubt}\n" in found.markdown()
+
+
+def test_trainings_do_not_time(done: tuple[Comparison, Path]) -> None:
+    """Though their configuration has settings for it."""
+    folders = list(done[1].glob("*_seed*"))
+    assert len(folders) == 4
+    for folder in folders:
+        assert not (folder / "speed.json").exists()
+        assert "speed/fps" not in (folder / "metrics.csv").read_text().splitlines()[0]
 
 
 def test_validations_end_with_the_last_epoch() -> None:
@@ -233,6 +303,14 @@ def test_a_failed_training_says_why(tmp_path: Path, tiny_camvid: Path, config: P
     bad, good = document(tmp_path)["rows"]
     assert bad["trained"] is None
     assert good["trained"]["miou"] > 0
+
+
+def test_equal_reasons_are_said_once(tmp_path: Path) -> None:
+    first, second, third = trainings([Row("sa"), Row("ea"), Row("gfa")], [0], tmp_path)
+    assert explain({first: "ended: no memory", second: "ended: bad key", third: "ended: no memory"}) == [
+        f"2 trainings (sa, seed 0; gfa, seed 0) each ended: no memory (all of it: {first.folder / 'train.log'})",
+        f"the training of ea, seed 0, ended: bad key (all of it: {second.folder / 'train.log'})",
+    ]
 
 
 def test_a_training_that_ends_early_is_no_result(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
@@ -299,6 +377,148 @@ def _wait(ready: Any, process: subprocess.Popen) -> None:
         time.sleep(0.1)
 
 
+# --- the best engine
+
+
+def changed(comparison: Comparison, name: str, best: Mapping[str, Any] | None = None, **own: Any) -> Comparison:
+    """With other figures of one row, in eager PyTorch (`own`) or on the best engine."""
+    networks = dict(comparison.speed["networks"])
+    networks[name] = {**networks[name], **own, "best": {**networks[name]["best"], **(best or {})}}
+    return replace(comparison, speed={**comparison.speed, "networks": networks})
+
+
+def cells(comparison: Comparison) -> dict[str, dict[str, str]]:
+    """Row -> heading -> cell."""
+    lines = [line for line in comparison.markdown().splitlines() if line.startswith("|")]
+    headings, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return {row[0]: dict(zip(headings, row, strict=True)) for row in rows}
+
+
+def tips(comparison: Comparison) -> list[str]:
+    """Of the dots, without those of the legend."""
+    return [
+        tip.text or "" for tip in ElementTree.fromstring(draw(comparison)).iter("{http://www.w3.org/2000/svg}title")
+    ]
+
+
+def test_the_best_engine_stands_beside_eager(best: tuple[Comparison, Path]) -> None:
+    comparison, folder = best
+    base, row = document(folder)["rows"]
+    for found in (base, row):
+        speed = comparison.speed["networks"][found["name"]]
+        assert found["class_map"] == speed["class_map"] != speed["best"]["class_map"] == found["best_class_map"]
+        assert (speed["backend"], speed["best"]["backend"]) == ("eager:fp32", BEST)
+        assert (speed["attention"], speed["best"]["attention"]) == (found["attention"], found["attention"])
+        assert found["best"] == {key: speed["best"][key] for key in ("backend", "engine", "parity", "refused")}
+        assert (found["best"]["parity"]["passed"], found["best"]["refused"], found["refused"]) == (True, None, None)
+    assert base["fps_ratio"]["best_class_map"] == 1
+    ratio = base["best_class_map"]["median_ms"] / row["best_class_map"]["median_ms"]
+    assert row["fps_ratio"]["best_class_map"] == pytest.approx(ratio)
+    own = cells(comparison)["ea:ratio=1"]
+    assert own[f"class map, {BEST}"] == f"{row['best_class_map']['median_ms']:.1f} ms"
+    assert own["best FPS"] == f"{row['best_class_map']['fps']:.1f}"
+    assert own["best ratio"] == f"{ratio:.2f}"
+    assert own["paper FPS"] == "180.8"
+    assert tips(comparison).count(f"picture → class map, best engine here: {ratio:.4g}") >= 1
+    assert sum("best engine" in tip for tip in tips(comparison)) == 2
+    assert "picture → class map, best engine here" in (folder / "compare.svg").read_text()
+
+
+def test_the_best_engine_is_named_in_the_notes(best: tuple[Comparison, Path]) -> None:
+    comparison = best[0]
+    assert f"BatchNorm folded, and {BEST}, PyTorch" in comparison.notes()[0]
+    openvino = changed(comparison, "gfa+ca", {"engine": {"backend": "openvino", "openvino": "2025.3.0"}})
+    openvino = replace(
+        openvino, speed={**openvino.speed, "asked": {**openvino.speed["asked"], "best_backend": "openvino"}}
+    )
+    assert "BatchNorm folded, and openvino (2025.3.0), PyTorch" in openvino.notes()[0]
+    networks = {**openvino.speed["networks"], "gfa+ca": None}
+    assert "and openvino, PyTorch" in replace(openvino, speed={**openvino.speed, "networks": networks}).notes()[0]
+
+
+def test_a_row_that_the_best_engine_gets_wrong_has_no_time_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "best_backend", lambda device: BEST)
+    monkeypatch.setitem(parity.MOST_LOGITS_ERROR, "bf16", -1.0)
+    comparison = compare(["ea:ratio=1"], tmp_path, **SPEED)
+    for row in document(tmp_path)["rows"]:
+        assert row["class_map"]["fps"] > 0
+        assert (row["best_class_map"], row["fps_ratio"]["best_class_map"]) == (None, None)
+        assert row["best"]["parity"]["passed"] is False
+        assert row["best"]["refused"].startswith("logits differ by")
+        own = cells(comparison)[row["name"]]
+        assert own[f"class map, {BEST}"] == f"refused: {row['best']['refused']}"
+        assert (own["best FPS"], own["best ratio"]) == ("", "")
+        assert own["class map FPS"] == f"{row['class_map']['fps']:.1f}"
+    assert "best engine" not in (tmp_path / "compare.svg").read_text()
+
+
+@pytest.mark.parametrize("name", ["gfa+ca", "ea:ratio=1"])
+def test_a_refusal_is_of_its_row_and_engine_alone(best: tuple[Comparison, Path], name: str) -> None:
+    """Without the baseline there is nothing to hold others against."""
+    nothing = {"class_map": None, "network": None, "refused": "too far"}
+    without = changed(best[0], name, nothing)
+    other = next(row for row in cells(without) if row != name)
+    assert cells(without)[name][f"class map, {BEST}"] == "refused: too far"
+    assert cells(without)[other][f"class map, {BEST}"].endswith(" ms")
+    assert cells(without)[other]["best ratio"] == ("" if name == "gfa+ca" else "1.00")
+    assert sum("best engine" in tip for tip in tips(without)) == (0 if name == "gfa+ca" else 1)
+    eager = changed(best[0], name, None, **nothing)
+    own = cells(eager)[name]
+    assert (own["picture → class map"], own["class map FPS"], own["network alone"]) == (
+        "refused: too far",
+        "",
+        "refused: too far",
+    )
+    assert own[f"class map, {BEST}"].endswith(" ms")
+    assert own["params"] == cells(best[0])[name]["params"]
+    assert "does not fit" not in eager.markdown()
+    ElementTree.fromstring(draw(eager))
+
+
+def test_few_runs_on_the_best_engine_are_doubted(best: tuple[Comparison, Path]) -> None:
+    few = changed(
+        best[0], "ea:ratio=1", {"class_map": {**best[0].speed["networks"]["ea:ratio=1"]["class_map"], "iterations": 7}}
+    )
+    assert any("ea:ratio=1 (class map, best engine: 7)" in doubt for doubt in few.to_dict()["doubts"])
+
+
+def test_another_best_engine_is_another_measurement(best: tuple[Comparison, Path], tmp_path: Path) -> None:
+    """As where it was uninstalled, and there is none: then nothing is said of one."""
+    (tmp_path / "speed.json").write_text((best[1] / "speed.json").read_text())
+    comparison = compare(["ea:ratio=1"], tmp_path, **SPEED)
+    assert comparison.speed["asked"]["best_backend"] is None
+    for row in document(tmp_path)["rows"]:
+        assert (row["best"], row["best_class_map"], row["fps_ratio"]["best_class_map"]) == (None, None, None)
+        assert row["fps_ratio"]["class_map"]
+    assert {len(row) for row in cells(comparison).values()} == {12}
+    assert {len(row) for row in cells(best[0]).values()} == {15}
+    for file in ("compare.md", "compare.svg"):
+        assert "best" not in (tmp_path / file).read_text()
+    assert "BatchNorm folded, PyTorch" in comparison.notes()[0]
+
+
+def test_a_network_that_does_not_fit_has_a_row_as_long_as_the_others(best: tuple[Comparison, Path]) -> None:
+    networks = {**best[0].speed["networks"], "ea:ratio=1": None}
+    without = replace(best[0], speed={**best[0].speed, "networks": networks})
+    assert cells(without)["ea:ratio=1"]["params"] == "does not fit into memory"
+    assert cells(without)["ea:ratio=1"]["paper FPS"] == "180.8"
+
+
+@pytest.mark.slow
+def test_the_best_engine_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = best_backend(torch.device("cpu"))
+    if name is None:
+        pytest.skip("no engine beside PyTorch here")
+    monkeypatch.setattr(command, "best_backend", best_backend)
+    comparison = compare(["sa"], tmp_path, **SPEED)
+    for row in comparison.to_dict()["rows"]:
+        assert row["best"]["backend"].startswith(name)
+        assert row["best_class_map"]["fps"] > 0
+    assert f"and {name} (" in comparison.notes()[0]
+
+
 # --- bad input, and what cannot be had
 
 
@@ -308,9 +528,9 @@ def test_a_network_that_does_not_fit_is_said_to(tmp_path: Path) -> None:
             return torch.empty(1 << 60, dtype=torch.uint8)
 
     network = create_model("rtformer_slim", 3, **{k: v for k, v in TINY.items() if k != "drop_path"})  # type: ignore[arg-type]
-    assert _fits(Candidate(network), (32, 32), device="cpu")
+    assert _fits(Case(Candidate(network), "eager", (1, 32, 32)), device="cpu")
     network.backbone = Greedy()  # type: ignore[assignment]
-    assert not _fits(Candidate(network), (32, 32), device="cpu")
+    assert not _fits(Case(Candidate(network), "eager", (1, 32, 32)), device="cpu")
 
 
 def test_a_row_without_figures_is_shown(done: tuple[Comparison, Path]) -> None:
@@ -326,7 +546,17 @@ def test_a_row_without_figures_is_shown(done: tuple[Comparison, Path]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--atention", "sa"], "'--atention'"),
+        (["--atention", "sa"], "'--atention' is no option of this command. Did you mean '--attention'?"),
+        (["sa"], "'sa' belongs to no option; a row is given as --attention sa"),
+        (["--seed=3"], "Did you mean '--seeds'?"),
+        (["--seconds", "-1"], "--seconds -1 must be a number above 0"),
+        (["--seconds", "nan"], "--seconds nan must be a number above 0"),
+        (["--attention", "gfa:groups=7"], "groups=7"),
+        (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--num-classes", "0"], "num_classes=0"),
+        (["--data", "/", "--epochs", "1"], "no CamVid data in /"),
+        (["--data", "DATA", "--epochs", "1", "--trainer.precison=32"], "Did you mean 'trainer.precision'?"),
+        (["--data", "DATA", "--epochs", "1", "--fps.seconds=1"], "'--fps.seconds' is without use here"),
         (["--epochs", "3"], "--data DIR"),
         (["--data", "DATA"], "--epochs N"),
         (["--data", "DATA", "--epochs", "0"], "--epochs 0 must be at least 1"),
@@ -359,6 +589,15 @@ def test_bad_input_ends_in_one_line(
         main(["compare", "-o", str(tmp_path / "out"), *more, *filled])
     assert end.value.code == 2
     assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_default_recipe_that_is_not_here_is_said_to_be_the_default(
+    tiny_camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"camvid_half\.yaml: no such file, the default, .*; give a configuration"):
+        compare(["gfa"], tmp_path / "out", device="cpu", data=tiny_camvid, epochs=1)
 
 
 def test_a_foreign_measurement_is_named(tmp_path: Path) -> None:

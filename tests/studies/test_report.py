@@ -18,8 +18,7 @@ import yaml
 from PIL import Image
 
 from rtseg.cli import main
-from rtseg.deploy.benchmark import Candidate, benchmark
-from rtseg.deploy.fuse import deploy
+from rtseg.deploy.benchmark import Candidate, Case, NetworkReport, Report, benchmark
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.models.model_card import ModelCard
@@ -141,7 +140,7 @@ def measured() -> str:
     """A real benchmark of a tiny network, as `rtseg benchmark -o` writes it."""
     network = create_model("rtformer_slim", 11, **OPTIONS)
     short: dict[str, Any] = {"warmup_seconds": 0.01, "min_seconds": 0.05, "max_seconds": 0.2, "min_iterations": 3}
-    return benchmark([Candidate(network)], (24, 32), device="cpu", **short).to_json() + "\n"
+    return benchmark([Case(Candidate(network), "eager", (1, 24, 32))], device="cpu", **short).to_json() + "\n"
 
 
 @pytest.fixture
@@ -198,10 +197,10 @@ def test_figures_are_those_of_the_files(run: Path, measured: str) -> None:
     assert f"{network['network']['fps']:.1f} FPS, network only" in text
     for condition in (
         f"device {conditions['device']['name']}",
-        f"threads {conditions['device']['threads']} of PyTorch on {conditions['device']['cores']} cores",
-        "size 24×32 (height × width), batch 1",
-        "precision float32, channels_last",
-        f"backend PyTorch {conditions['torch']} eager, BatchNorm not folded",
+        f"threads {network['engine']['threads']} on {conditions['device']['cores']} cores",
+        "size 24×32, batch 1 (height × width)",
+        "engine eager:fp32",
+        f"torch {conditions['torch']} memory_format channels_last batchnorm folded",
         f"date {conditions['date'].replace('T', ' ')}",
         f"commit {conditions['git_commit'] or 'unknown'}",
         "Measured by rtseg benchmark",
@@ -212,6 +211,81 @@ def test_figures_are_those_of_the_files(run: Path, measured: str) -> None:
     assert "8.00 images/s over the whole training, batch 2, crops of 24×32, precision bf16-mixed; 1.25% of that" in text
     assert "last logged step 39, epoch 4 of 4" in text
     assert "crop_size: - 24 - 32" in text
+
+
+def faster(row: NetworkReport, **changes: Any) -> NetworkReport:
+    """Ten times as fast as `row`."""
+    timings = {
+        figure: replace(timing, fps=10 * timing.fps, median_ms=timing.median_ms / 10)
+        for figure in ("class_map", "network")
+        if (timing := getattr(row, figure))
+    }
+    return replace(row, **timings, **changes)
+
+
+def test_the_fastest_engine_is_the_headline(run: Path, measured: str) -> None:
+    """Of those that ran on pictures of the first row's size and number; all are in the table."""
+    report = Report.from_json(measured)
+    (row,) = report.networks
+    engine = {"backend": "quick", "precision": "int8", "quick": "7.1"}
+    quick = faster(row, backend="quick:int8", engine=engine)
+    refused = replace(row, backend="poor:fp16", refused="logits differ", class_map=None, network=None)
+    small = replace(faster(faster(row)), input_size=(8, 8))
+    many = replace(faster(faster(row)), batch_size=16)
+    rows = (row, refused, quick, small, many)
+    (run / "benchmark.json").write_text(replace(report, networks=rows).to_json())
+    page = Page(write_report(run))
+    assert row.class_map is not None
+    assert f"{10 * row.class_map.fps:.1f} FPS, picture → class map" in page.text
+    assert "size 24×32, batch 1 (height × width) engine quick:int8 quick 7.1 date" in page.text
+    assert "size 24×32, batch 1 and 8×8, batch 1 and 24×32, batch 16" in page.text
+    names = [line[0] for line in page.rows if line and "picture → class map" in line[0]]
+    assert names == [
+        f"{engine}: picture → class map"
+        for engine in (
+            "eager:fp32, 24×32, batch 1",
+            "quick:int8, 24×32, batch 1",
+            "eager:fp32, 8×8, batch 1",
+            "eager:fp32, 24×32, batch 16",
+        )
+    ]
+    (run / "benchmark.json").write_text(replace(report, networks=(row, quick)).to_json())
+    lines = {line[0]: line[1:3] for line in Page(write_report(run)).rows if line and ": " in line[0]}
+    assert lines["quick:int8: picture → class map"] == [
+        f"{10 * row.class_map.fps:.1f}",
+        f"{row.class_map.median_ms / 10:.2f}",
+    ]
+
+
+def test_an_engine_that_gives_class_maps_alone(run: Path, measured: str) -> None:
+    report = Report.from_json(measured)
+    (row,) = report.networks
+    (run / "benchmark.json").write_text(replace(report, networks=(replace(row, network=None),)).to_json())
+    text = Page(write_report(run)).text
+    assert "FPS, picture → class map" in text
+    assert "FPS, network only" not in text
+
+
+def test_a_network_without_attention(run: Path, measured: str) -> None:
+    """Says nothing of it, with and without a checkpoint."""
+    report = Report.from_json(measured)
+    own = replace(report.networks[0], model="ddrnet_23_slim", attention="none")
+    (run / "benchmark.json").write_text(replace(report, networks=(own,)).to_json())
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["model"] = {"name": "ddrnet_23_slim", "attention": "none"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    write_checkpoint(run, model="ddrnet_23_slim", attention="none", options={})
+    for _ in range(2):
+        page = Page(write_report(run))
+        assert "<h1>ddrnet_23_slim</h1>" in page.html
+        assert "<title>ddrnet_23_slim on camvid</title>" in page.html
+        assert "FPS, picture → class map" in page.text
+        (run / "best.ckpt").unlink(missing_ok=True)
+    (run / "benchmark.json").write_text(measured)
+    with pytest.raises(
+        UserError, match=r"measured rtformer_slim gfa\+ca, 11 classes, but this run trained ddrnet_23_slim;"
+    ):
+        write_report(run)
 
 
 def test_throughput_weighs_rows_by_their_time(run: Path) -> None:
@@ -310,8 +384,9 @@ def test_without_benchmark_speed_is_that_of_the_training(run: Path, measured: st
     text = Page(write_report(run)).text
     assert "FPS, picture" not in text
     assert "No benchmark.json: rtseg benchmark '" in text
-    network = deploy(Segmenter(write_checkpoint(run)))
-    assert f"({sum(p.numel() for p in network.parameters()):,})" in text
+    network = Segmenter(write_checkpoint(run))
+    used = sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in network.aux_head.parameters())
+    assert f"({used:,})" in text
 
 
 def test_before_the_first_validation(run: Path) -> None:
@@ -363,7 +438,7 @@ def test_output_that_cannot_be_written_is_named(run: Path, tmp_path: Path) -> No
 
 def break_benchmark(run: Path) -> None:
     report = json.loads((run / "benchmark.json").read_text())
-    del report["conditions"]["input_size"]
+    del report["conditions"]["git_commit"]
     (run / "benchmark.json").write_text(json.dumps(report))
 
 
@@ -379,7 +454,7 @@ def break_benchmark(run: Path) -> None:
         (lambda run: (run / "config.yaml").write_text("a"), r"holds no settings"),
         (lambda run: (run / "best.ckpt").write_bytes(b"PK"), r"best.ckpt' is damaged"),
         (lambda run: (run / "benchmark.json").write_text("{"), r"not written by this version of rtseg"),
-        (break_benchmark, r"KeyError: 'input_size'"),
+        (break_benchmark, r"KeyError: 'git_commit'"),
         (lambda run: write_checkpoint(run, attention="sa"), r"gfa\+ca, 11 classes, but this run trained .* sa, 11"),
         (lambda run: (run / "pictures/step_000030.jpg").write_bytes(b"x"), r"step_000030.jpg: not a readable image"),
         (lambda run: (run / "report.html").mkdir(), r"is a folder; give the name of a file"),

@@ -86,7 +86,7 @@ def test_every_attention_of_every_network_is_drawn(
     low, high = pair.split("+")
     names = [f"block{n}_{branch}.jpg" for n in (4, 5) for branch in (f"low_{low}", f"high_{high}")]
     assert [file.name for file in files] == names
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*names, "sheets.json"])
     for file in files:
         with Image.open(file) as sheet:
             assert np.asarray(sheet).std() > 10
@@ -304,6 +304,7 @@ def test_bad_input_ends_in_one_line_and_makes_nothing(
         ((net, broken, "-o", out), "not a readable image"),
         ((net, tmp_path, "-o", out), "is a folder; one picture is expected"),
         ((tmp_path / "absent", street, "-o", out), "absent"),
+        ((tmp_path / "absent", street, "-o", tmp_path), "absent"),
         ((net, street, "-o", out, "--at", "-5,3"), "outside the picture"),
         ((net, street, "-o", street), f"'{street}' is a file; give another folder"),
         ((net, street, "-o", street / "deeper"), f"'{street}' is a file; give another folder"),
@@ -316,14 +317,53 @@ def test_bad_input_ends_in_one_line_and_makes_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.jpg", "street.png"]
 
 
+def test_a_network_without_attention_is_refused(street: Path, tmp_path: Path) -> None:
+    rtseg.create_model("ddrnet_23_slim", 3, base_channels=8).save_pretrained(tmp_path / "net")
+    with pytest.raises(UserError, match="net' is a ddrnet_23_slim, which has no attention to draw; give an RTFormer"):
+        visualize(tmp_path / "net", street, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_results_are_replaced_when_asked_but_never_the_picture(
     trained: Callable[[str], Path], street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     assert run(trained("gfa+ca"), street, "-o", out) == 0
-    assert run(trained("gfa+ca"), street, "-o", out) == 2
+    (out / "block4_low_gfa.jpg").write_bytes(b"older")
+    assert run(trained("gfa+ca"), street, "-o", out) == 0
+    assert (out / "block4_low_gfa.jpg").read_bytes() == b"older"
     assert run(trained("gfa+ca"), street, "-o", out, "--overwrite") == 0
+    assert (out / "block4_low_gfa.jpg").read_bytes() != b"older"
     before = (out / "block4_low_gfa.jpg").read_bytes()
     assert run(trained("gfa+ca"), out / "block4_low_gfa.jpg", "-o", out, "--overwrite") == 2
     assert "would overwrite the picture" in capsys.readouterr().err
     assert (out / "block4_low_gfa.jpg").read_bytes() == before
+
+
+def test_a_folder_takes_further_pixels_but_no_other_network_or_picture(
+    trained: Callable[[str], Path], street: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other.png"
+    Image.fromarray(picture(61, 37)).save(other)
+
+    def sheets() -> list[str]:
+        return sorted(path.name for path in out.iterdir() if path.suffix == ".jpg")
+
+    assert run(trained("gfa+ca"), street, "-o", out, "--at", "5,6") == 0
+    assert run(trained("gfa+ca"), street, "-o", out, "--at", "60, 36") == 0
+    low = ["block4_low_gfa.jpg", "block5_low_gfa.jpg"]
+    both = sorted([*low, *(f"block{n}_high_ca_at_{at}.jpg" for n in (4, 5) for at in ("5_6", "60_36"))])
+    assert sheets() == both
+    assert (out / both[0]).read_bytes() != (out / both[1]).read_bytes()
+    (out / "notes.txt").touch()
+    for network, image in (("sa+sa", street), ("gfa+ca", other)):
+        assert run(trained(network), image, "-o", out) == 2
+        assert (
+            "sheets of another network or picture are in it; give another folder, or --over" in capsys.readouterr().err
+        )
+        assert sheets() == both
+    assert run(trained("sa+sa"), street, "-o", out, "--overwrite") == 0
+    assert sheets() == sorted(f"block{n}_{branch}_sa.jpg" for n in (4, 5) for branch in ("low", "high"))
+    assert (out / "notes.txt").exists()
+    assert run(trained("gfa+ca"), out / "block4_low_sa.jpg", "-o", out, "--overwrite") == 2
+    assert "would overwrite the picture" in capsys.readouterr().err

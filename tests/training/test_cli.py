@@ -243,6 +243,21 @@ def test_another_spelling_is_the_same_model(tmp_path: Path, fit: list[str], trai
     assert run("validate", *fit, *flags, f"--ckpt_path={trained}") == 0
 
 
+def test_a_network_without_attention(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    ours = [flag for flag in fit if "cross_size" not in flag and "drop_path" not in flag]
+    ours += ["--model.name=ddrnet_23_slim", "--trainer.max_steps=2"]
+    assert run("fit", *ours, "--model.attention=gfa", f"--output={tmp_path / 'run'}") == 2
+    assert "'ddrnet_23_slim' has no attention to choose" in capsys.readouterr().err
+    assert run("fit", *ours, f"--output={tmp_path / 'run'}") == 0
+    assert "  attention: none\n" in (tmp_path / "run" / "config.yaml").read_text()
+    checkpoint = f"--ckpt_path={tmp_path / 'run' / 'last.ckpt'}"
+    for flags in ([], ["--model.attention=none"], [f"--config={tmp_path / 'run' / 'config.yaml'}"]):
+        assert run("validate", *flags, *ours, checkpoint) == 0
+    assert run("fit", *ours, f"--model.weights={tmp_path / 'run' / 'last.ckpt'}", f"--output={tmp_path / 'on'}") == 0
+    assert run("fit", *fit, f"--model.weights={tmp_path / 'run' / 'last.ckpt'}", f"--output={tmp_path / 'no'}") == 2
+    assert "is of 'ddrnet_23_slim', this model is 'rtformer_slim': set model.name=ddrnet" in capsys.readouterr().err
+
+
 def test_the_last_checkpoint_knows_the_best_score(
     tmp_path: Path, fit: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from rtseg.deploy import parity
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.models.segmenter import describe
@@ -85,21 +86,34 @@ def test_training_is_the_same_and_speed_is_logged(tmp_path: Path, capsys: pytest
         assert math.isclose(fps, 2 * 1000 / latency)
         assert network_fps > 0
     report = json.loads((Path(table.log_dir) / "speed.json").read_text())
-    assert report["conditions"]["input_size"] == [24, 40]
-    assert report["networks"][0]["class_map"]["median_ms"] == pytest.approx(float(speed[-1]["speed/latency_ms"]))
+    (row,) = report["networks"]
+    assert (row["input_size"], row["batch_size"], row["backend"]) == ([24, 40], 2, "eager:fp32")
+    assert row["class_map"]["median_ms"] == pytest.approx(float(speed[-1]["speed/latency_ms"]))
     events = EventAccumulator(str(board.log_dir)).Reload()
     assert [event.step for event in events.Scalars("speed/fps")] == [0, 4]
 
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FPSMonitor")]
     assert len(said) == 2
-    for part in ("picture on the device to class map", "24x40", "batch 2", "eager float32", "(cpu, threads "):
+    for part in ("device to class map", "24x40", "batch 2", "eager:fp32", "BatchNorm folded", "(cpu, threads "):
         assert part in said[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_that_is_refused_a_time_stops_no_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(parity.MOST_LOGITS_ERROR, "fp32", -1.0)
+    table = CSVLogger(tmp_path, name="csv")
+    train(tmp_path, [FPSMonitor(input_size=(24, 40), seconds=0.1)], [table])
+    assert capsys.readouterr().out.count("FPSMonitor: no FPS, logits differ by") == 2
+    assert not Path(table.log_dir, "speed.json").exists()
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_input_size_comes_from_the_card(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="set input_size"):
         train(tmp_path, [FPSMonitor(seconds=0.1)], [])
+    train(tmp_path, [FPSMonitor(enabled=False)], [])  # measures nothing, so needs no size
     segmenter = TinyTraining().segmenter
     describe(segmenter, input_size=(16, 48))
     assert FPSMonitor()._size(segmenter) == (16, 48)

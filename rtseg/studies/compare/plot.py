@@ -8,8 +8,8 @@ from rtseg.studies.compare.report import Comparison
 from rtseg.studies.report.charts import round_ticks
 
 _NAMES, _PANEL, _GAP, _ROW = 220, 300, 40, 22  # widths and the height of a row, in pixels
-_TOP, _BOTTOM = 66, 34
-_HERE, _ALONE, _PAPER = "#0b6fb8", "#5aa9e6", "#c2410c"
+_TOP, _BOTTOM = 80, 34
+_HERE, _ALONE, _BEST, _PAPER = "#0b6fb8", "#5aa9e6", "#4d7c0f", "#c2410c"
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ def draw(comparison: Comparison) -> str:
     """
     rows = comparison.to_dict()["rows"]
     ratios = {
-        figure: [[row["fps_ratio"][figure]] if row["fps_ratio"] else [] for row in rows]
-        for figure in ("class_map", "network")
+        figure: [[ratio] if (ratio := row["fps_ratio"][figure]) else [] for row in rows]
+        for figure in ("class_map", "network", "best_class_map")
     }
     papers = [row["paper"] for row in rows]
     panels = [
@@ -40,6 +40,7 @@ def draw(comparison: Comparison) -> str:
             {
                 "picture → class map, here": (_HERE, True, ratios["class_map"]),
                 "network alone, here": (_ALONE, True, ratios["network"]),
+                "picture → class map, best engine here": (_BEST, True, ratios["best_class_map"]),
                 "the paper": (_PAPER, False, [[p["fps_ratio"]] if p and p["fps_ratio"] else [] for p in papers]),
             },
         )
@@ -83,6 +84,7 @@ def _draw_panel(panel: _Panel, left: float, rows: int) -> str:
     margin = 0.08 * (max(values) - min(values)) or 0.1 * abs(values[0]) or 1
     low, high = min(values) - margin, max(values) + margin
     bottom = _TOP + _ROW * rows
+    marks = {name: mark for name, mark in panel.marks.items() if any(mark[2])}
     parts = [f'<text x="{left}" y="16" font-size="13" font-weight="bold">{escape(panel.title)}</text>']
 
     def at_x(value: float) -> float:
@@ -92,7 +94,7 @@ def _draw_panel(panel: _Panel, left: float, rows: int) -> str:
         x = at_x(value)
         parts.append(f'<line x1="{x}" x2="{x}" y1="{_TOP}" y2="{bottom}" stroke="#eee"/>')
         parts.append(f'<text x="{x}" y="{bottom + 16}" text-anchor="middle">{value:g}</text>')
-    for i, (name, (colour, filled, lists)) in enumerate(panel.marks.items()):
+    for i, (name, (colour, filled, lists)) in enumerate(marks.items()):
         look = f'fill="{colour}"' if filled else f'fill="none" stroke="{colour}" stroke-width="2"'
         parts.append(f'<circle cx="{left + 5}" cy="{28 + 14 * i}" r="4" {look}/>')
         parts.append(f'<text x="{left + 15}" y="{32 + 14 * i}">{escape(name)}</text>')

@@ -12,7 +12,8 @@ from rtseg.errors import UserError
 from rtseg.output import write_whole
 from rtseg.studies.compare.rows import Row
 
-_FLAGS = ("--model.", "--data.", "--trainer.", "--fps.")
+DEFAULT_CONFIG = Path("configs/rtformer_slim_camvid_half.yaml")
+_FLAGS = ("--model.", "--data.", "--trainer.")
 _OWN_FLAGS = (
     *("--model.attention", "--model.name", "--data.root", "--trainer.max_epochs", "--trainer.max_steps"),
     *("--trainer.val_check_interval", "--trainer.check_val_every_n_epoch", "--trainer.logger"),
@@ -39,12 +40,18 @@ class Recipe:
         if self.epochs < 1:
             raise UserError(f"--epochs {self.epochs} must be at least 1")
         if not self.config.is_file():
-            raise UserError(f"--config {self.config}: no such file; give a configuration of `rtseg fit`")
+            default = ", the default, which is looked for in the folder that the command is called in"
+            raise UserError(
+                f"--config {self.config}: no such file{default if self.config == DEFAULT_CONFIG else ''}; give a "
+                "configuration of `rtseg fit`, such as those in configs/ of the repository"
+            )
         _read_settings(self.config)
         if not self.data.exists():
             raise UserError(f"--data {self.data}: no such folder; give the data set's")
         for flag in self.flags:
             name = flag.partition("=")[0]
+            if name.startswith("--fps."):
+                raise UserError(f"'{name}' is without use here: trainings of a comparison do not time; leave it out")
             if not flag.startswith(_FLAGS) or "=" not in flag:
                 raise UserError(
                     f"'{flag}' is no option of this command; flags of `rtseg fit` are handed on as "
@@ -76,6 +83,7 @@ class Recipe:
             *(f"--model.options.{key}={value}" for key, value in row.options.items()),
             f"--data.root={self.data}",
             f"--seed_everything={seed}",
+            "--fps.enabled=false",  # speed is measured once, in turns; beside other trainings it would mislead
             *("--trainer.max_steps=-1", f"--trainer.max_epochs={self.epochs}"),
             # The last epoch must be scored, whatever the configuration says.
             *("--trainer.val_check_interval=1.0", f"--trainer.check_val_every_n_epoch={_interval(self.epochs)}"),

@@ -14,7 +14,8 @@ from rtseg.errors import UserError
 from rtseg.studies.compare.recipe import Recipe
 from rtseg.studies.compare.rows import Row, baseline
 
-_FIGURES = ("class_map", "network")
+_FIGURES = {"class_map": "class map", "network": "network", "best_class_map": "class map, best engine"}
+_FEW = 20  # runs behind a figure; below, its median says little
 
 
 def read_speed(file: Path) -> dict[str, Any] | None:
@@ -34,6 +35,30 @@ def read_speed(file: Path) -> dict[str, Any] | None:
             f"'{file}' was not written by `rtseg compare` ({error}): remove it, or choose another -o"
         ) from None
     return speed
+
+
+def doubts(speed: Mapping[str, Any]) -> list[str]:
+    """Why the figures of a measurement may not repeat: those that it named itself, and figures of few runs."""
+    few = [
+        f"{name} ({what}: {timing['iterations']})"
+        for name, network in speed["networks"].items()
+        for figure, what in _FIGURES.items()
+        if (timing := _timing(network, figure)) and timing["iterations"] < _FEW
+    ]
+    return [*speed["doubts"], *([f"fewer than {_FEW} runs: {', '.join(few)}; give more --seconds"] if few else [])]
+
+
+def _timing(network: Mapping[str, Any] | None, figure: str) -> dict[str, Any] | None:
+    """Of one of `_FIGURES`; None where it was not measured."""
+    if network is None:
+        return None
+    if figure == "best_class_map":
+        return network["best"] and network["best"]["class_map"]
+    return network[figure]
+
+
+def _ratio(timing: Mapping[str, Any] | None, of: Mapping[str, Any] | None) -> float | None:
+    return timing["fps"] / of["fps"] if timing and of else None
 
 
 @dataclass(frozen=True)
@@ -65,7 +90,7 @@ class Comparison:
         """JSON types."""
         return {
             "conditions": {**self.speed["conditions"], "protocol": self.speed["protocol"]},
-            "doubts": self.speed["doubts"],
+            "doubts": doubts(self.speed),
             "recipe": self.recipe and self.recipe.to_dict(),
             "seed_noise": self.seed_noise(),
             "rows": [self._row(row) for row in self.rows],
@@ -81,10 +106,12 @@ class Comparison:
             "options": dict(row.options),
             "parameters": network and network["parameters"],
             "macs": network and network["macs"],
-            **{figure: network and network[figure] for figure in _FIGURES},
-            "fps_ratio": network
-            and reference
-            and {figure: network[figure]["fps"] / reference[figure]["fps"] for figure in _FIGURES},
+            **{figure: _timing(network, figure) for figure in _FIGURES},
+            "fps_ratio": {figure: _ratio(_timing(network, figure), _timing(reference, figure)) for figure in _FIGURES},
+            "refused": network and network["refused"],
+            "best": network
+            and network["best"]
+            and {key: network["best"][key] for key in ("backend", "engine", "parity", "refused")},
             "paper": row.paper_fps
             and {
                 "fps": row.paper_fps,
@@ -101,20 +128,29 @@ class Comparison:
         }
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
-        headings = ["network", "params", "MACs", "picture → class map", "FPS", "ratio", "network alone", "FPS", "ratio"]
+        headings = ["network", "params", "MACs"]
+        headings += ["picture → class map", "class map FPS", "class map ratio"]
+        headings += ["network alone", "alone FPS", "alone ratio"]
+        best = self.speed["asked"]["best_backend"]
+        headings += [f"class map, {best}", "best FPS", "best ratio"] if best else []
         paper = any(row.paper_fps for row in self.rows)
-        headings += ["paper FPS", "ratio", "paper mIoU"] if paper else []
+        headings += ["paper FPS", "paper ratio", "paper mIoU"] if paper else []
         headings += ["mIoU here", "each seed", "difference"] if self.scores else []
         lines = []
         for row in map(self._row, self.rows):
             cells = [row["name"]]
-            if row["network"] is None:
-                cells += ["does not fit into memory", *[""] * 7]
+            if row["parameters"] is None:
+                cells += ["does not fit into memory", *[""] * (10 if best else 7)]
             else:
                 cells += [f"{row['parameters'] / 1e6:.3f} M", f"{row['macs'] / 1e9:.3f} G"]
-                for figure in _FIGURES:
-                    ratio = row["fps_ratio"] and f"{row['fps_ratio'][figure]:.2f}"
-                    cells += [f"{row[figure]['median_ms']:.1f} ms", f"{row[figure]['fps']:.1f}", ratio or ""]
+                for figure in [figure for figure in _FIGURES if best or figure != "best_class_map"]:
+                    timing, ratio = row[figure], row["fps_ratio"][figure]
+                    if timing:
+                        cells += [f"{timing['median_ms']:.1f} ms", f"{timing['fps']:.1f}"]
+                    else:
+                        why = row["best"]["refused"] if figure == "best_class_map" else row["refused"]
+                        cells += [f"refused: {why}", ""]
+                    cells.append(f"{ratio:.2f}" if ratio else "")
             if paper:
                 found = row["paper"]
                 ratio = found and found["fps_ratio"] and f"{found['fps_ratio']:.2f}"
@@ -129,17 +165,20 @@ class Comparison:
 
     def notes(self) -> list[str]:
         """Under which conditions the figures hold."""
-        c = self.speed["conditions"]
-        device, (height, width) = c["device"], c["input_size"]
+        c, asked = self.speed["conditions"], self.speed["asked"]
+        device, (height, width) = c["device"], asked["input_size"]
+        best = asked["best_backend"]
         machine = ", ".join(f"{key} {value}" for key, value in device.items() if key != "name" and value is not None)
+        engines = "eager float32, channels_last, BatchNorm folded" + (f", and {best}{self._version()}" if best else "")
         found = [
-            f"speed: {height}x{width}, {self.speed['asked']['num_classes']} classes, batch {c['batch_size']}, "
-            f"untrained, {c['backend']} {c['precision']}, {c['memory_format']}, BatchNorm {c['batchnorm']}, "
+            f"speed: {height}x{width}, {asked['num_classes']} classes, batch 1, untrained, {engines}, "
             f"PyTorch {c['torch']}; {device['name']}, {machine}; commit {c['git_commit'] or 'unknown'}, {c['date']}",
             f"ratio: FPS over that of {baseline(self.rows).name}",
         ]
         if any(row.paper_fps for row in self.rows):
-            found.append("paper: RTFormer's Table 3, ADE20K, RTX 2080 Ti, as the paper states it")
+            found.append(
+                "paper: RTFormer's Table 3 as the paper states it, FPS of 512x512 on an RTX 2080 Ti, mIoU on ADE20K"
+            )
         if self.recipe:
             noise = self.seed_noise()
             spread = "one seed a row, so the noise between seeds is unknown"
@@ -158,14 +197,21 @@ class Comparison:
             options = (recipe.to_dict()["config"].get("model") or {}).get("options")
             if options:
                 found.append(f"trained with the configuration's model.options {options}, timed without them")
-        return found + [f"doubt: {doubt}" for doubt in self.speed["doubts"]]
+        return found + [f"doubt: {doubt}" for doubt in doubts(self.speed)]
+
+    def _version(self) -> str:
+        """Of the best engine, in brackets; empty where nothing ran on it, or where it is PyTorch's own."""
+        rows = (network["best"] for network in self.speed["networks"].values() if network)
+        found = next((row for row in rows if row), None)
+        version = found and found["engine"].get(found["engine"]["backend"])
+        return f" ({version})" if version else ""
 
     def table(self) -> Table:
         """For people."""
         table = Table(title="Attention, compared", caption="\n".join(self.notes()), caption_justify="left")
         headings, lines = self._cells()
         for i, heading in enumerate(headings):
-            table.add_column(heading, justify="right" if i else "left")
+            table.add_column(heading, justify="right" if i else "left", overflow="fold")
         for cells in lines:
             table.add_row(*cells)
         return table

@@ -76,8 +76,10 @@ def choose_rows(attentions: Sequence[str], model: str) -> tuple[Row, ...]:
     The baseline comes first where it is not among them.
 
     Raises:
-        UserError: unknown model or attention, or the same network twice.
+        UserError: unknown model or attention, a model without attention, or the same network twice.
     """
+    if "cross_size" not in backbone_options(model):
+        raise UserError(f"--model {model} has no attention to compare; give rtformer_slim or rtformer_base")
     cross_size = backbone_options(model)["cross_size"]
     if not attentions:
         return TABLE3 if model == "rtformer_slim" else tuple(map(_without_paper, _same_width()))

@@ -13,16 +13,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rtseg.data.dataset import create_dataset
 from rtseg.errors import UserError
 from rtseg.output import make_folder, write_whole
 from rtseg.studies.compare.recipe import Recipe
@@ -62,6 +64,45 @@ class Training:
 def trainings(rows: Sequence[Row], seeds: Sequence[int], folder: Path) -> list[Training]:
     """Seed by seed, so that a comparison that is cut short has every row."""
     return [Training(row, seed, folder / f"{row.slug}_seed{seed}") for seed in seeds for row in rows]
+
+
+def check_start(wanted: Sequence[Training], recipe: Recipe) -> None:
+    """Asks `rtseg fit` what it makes of the recipe, and looks for the data: now, and not after the minutes of timing.
+
+    Raises:
+        UserError: a key or value that it does not take, or no such data.
+    """
+    first = next((training for training in wanted if not training.finished), None)
+    if first is None:
+        return
+    command = [*recipe.command(first.row, first.seed, first.folder), "--print_config"]
+    answer = subprocess.run(
+        [sys.executable, "-m", "rtseg", *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if answer.returncode != 0:
+        raise UserError(f"`rtseg fit` refuses the recipe: {_reason(answer.stderr)}")
+    data = yaml.safe_load(answer.stdout)["data"]
+    for split in ("train", "val"):
+        create_dataset(data["dataset"], data["root"], split)
+
+
+def _reason(printed: str) -> str:
+    """The error that `rtseg` ended with, or its last word."""
+    lines = [line for line in printed.splitlines() if line.strip()] or ["it said nothing"]
+    return next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1]).removeprefix("error: ")
+
+
+def explain(failed: Mapping[Training, str]) -> list[str]:
+    """One line for each reason that trainings failed for, however many share it."""
+    reasons: dict[str, list[Training]] = {}
+    for training, reason in failed.items():
+        reasons.setdefault(reason, []).append(training)
+    lines = []
+    for reason, own in reasons.items():
+        names = "; ".join(f"{training.row.name}, seed {training.seed}" for training in own)
+        many = f"{len(own)} trainings ({names}) each" if len(own) > 1 else f"the training of {names},"
+        lines.append(f"{many} {reason} (all of it: {own[0].folder / 'train.log'})")
+    return lines
 
 
 def train(wanted: Sequence[Training], recipe: Recipe, *, lock: int, jobs: int, console: Console) -> dict[Training, str]:
@@ -145,25 +186,19 @@ def _start(training: Training, recipe: Recipe, lock: int, jobs: int) -> subproce
 def _finish(training: Training, process: subprocess.Popen, recipe: Recipe) -> None:
     log = training.folder / "train.log"
     if process.returncode != 0:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        begin = max(i for i, line in enumerate(lines) if line.startswith("$ rtseg"))  # of the last attempt
-        lines = lines[begin:]
-        reason = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1])
+        _, _, last = f"\n{log.read_text(errors='replace')}".rpartition("\n$ rtseg ")  # of the last attempt
         end = f"ended with status {process.returncode}"
         if process.returncode < 0:
             end = f"was killed by {signal.Signals(-process.returncode).name}"
             if process.returncode == -signal.SIGKILL:
                 end += ", which is usually for want of memory (fewer --jobs, a smaller --data.batch_size)"
-        raise UserError(
-            f"the training of {training.row.name}, seed {training.seed}, {end}: {reason.removeprefix('error: ')} "
-            f"(all of it: {log})"
-        )
+        raise UserError(f"{end}: {_reason(last)}")
     metrics = training.folder / "metrics.csv"
     scored = [row for row in read_log(metrics).rows if "val/miou" in row] if metrics.is_file() else []
     if not scored or scored[-1].get("epoch") != recipe.epochs - 1:
         raise UserError(
-            f"the training of {training.row.name}, seed {training.seed}, ended without a score of its last epoch: "
-            "max_time, limit_val_batches, logger or a callback that stops early must not be set in its configuration"
+            "ended without a score of its last epoch: max_time, limit_val_batches, logger or a callback that stops "
+            "early must not be set in its configuration"
         )
     write_whole(
         training.folder / "finished.json",

@@ -4,8 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from rtseg.deploy.benchmark import count_macs
-from rtseg.deploy.fuse import deploy
+from rtseg.deploy.benchmark import count_macs, count_parameters
 from rtseg.models.segmenter import Segmenter
 from rtseg.studies.report.charts import Curve, chart
 from rtseg.studies.report.elements import figure, percent, rgb, swatch
@@ -57,13 +56,13 @@ def accuracy_headline(run: Run) -> str:
 def _cost(run: Run) -> tuple[int, int, tuple[int, int]] | None:
     """Parameters at inference, multiply-adds, and the input size that they hold for; None without a checkpoint."""
     if run.benchmark is not None:
-        network, (height, width) = run.benchmark.networks[0], run.benchmark.conditions["input_size"]
-        return network.parameters, network.macs, (height, width)
+        row = run.benchmark.networks[0]
+        if row.parameters and row.macs:
+            return row.parameters, row.macs, row.input_size
     if run.card is None or run.input_size is None:
         return None
     segmenter = Segmenter(run.card)
-    parameters = sum(p.numel() for p in deploy(segmenter).parameters())
-    return parameters, count_macs(segmenter, run.input_size), run.input_size
+    return count_parameters(segmenter), count_macs(segmenter, run.input_size), run.input_size
 
 
 def curve_section(run: Run) -> str:

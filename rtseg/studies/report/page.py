@@ -52,7 +52,7 @@ def _page(run: Run) -> str:
         _reproduce(run),
     ]
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    title = escape(f"{run.model} {run.attention} on {run.dataset}")
+    title = escape(" ".join(filter(None, (run.model, run.attention, "on", run.dataset))))
     return template.substitute(title=title, body="\n".join(filter(None, sections)))
 
 
@@ -65,8 +65,9 @@ def _header(run: Run) -> str:
     root = run.setting("data", "root")
     data = f" (data in <code>{escape(str(root))}</code>)" if root else ""
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    attention = f" <small>{escape(run.attention)}</small>" if run.attention else ""
     return (
-        f"<header><h1>{escape(run.model)} <small>{escape(run.attention)}</small></h1>"
+        f"<header><h1>{escape(run.model)}{attention}</h1>"
         f'<p class="byline">Trained on {escape(run.dataset)}{data}; {progress}.<br>'
         f"Run folder <code>{escape(str(run.folder))}</code>, page written {written}.</p>{class_strip(run.classes)}"
         f'<div class="headline"><div>{accuracy_headline(run)}</div>{speed_headline(run)}</div></header>'

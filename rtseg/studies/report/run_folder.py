@@ -1,6 +1,5 @@
 """What a training left in its folder, read without Lightning: log, config, model card, benchmark, pictures."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,13 @@ import yaml
 
 from rtseg.data.dataset import create_dataset, default_palette
 from rtseg.data.files import read_mask
-from rtseg.deploy.benchmark import NetworkReport, Report, Timing
+from rtseg.deploy.benchmark import Report
 from rtseg.errors import UserError
+from rtseg.models.backbone import NO_ATTENTION
 from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import read_weights
 from rtseg.studies.report.metrics_log import MetricsLog, read_log
+from rtseg.studies.speed.tables import notes
 
 _MASKS = 200  # label files that are counted, spread over the validation set
 _IOU = "val/iou_"
@@ -67,8 +68,9 @@ class Run:
 
     @property
     def attention(self) -> str:
-        """As in 'gfa+ca'."""
-        return self.card.attention if self.card else str(self.setting("model", "attention") or "")
+        """As in 'gfa+ca'; empty for a network without."""
+        found = self.card.attention if self.card else str(self.setting("model", "attention") or "")
+        return "" if found == NO_ATTENTION else found
 
     @property
     def dataset(self) -> str:
@@ -157,27 +159,24 @@ def _read_benchmark(file: Path, own: tuple[Any, Any, int | None]) -> Report | No
     if not file.is_file():
         return None
     try:
-        found = json.loads(file.read_text())
-        networks = [
-            NetworkReport(**row | {key: Timing(**row[key]) for key in ("class_map", "network")})
-            for row in found["networks"]
-        ]
-        conditions = found["conditions"]
-        Report(conditions, tuple(networks)).table()  # asks for every condition that the page shows
+        report = Report.from_json(file.read_text())
+        notes(report)  # asks for every condition that the page shows
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"'{file}' was not written by this version of rtseg ({type(error).__name__}: {error}); "
             "remove it and measure again"
         ) from None
+    networks = [row for row in report.networks if row.class_map]
     mine = [row for row in networks if own in {(row.model, row.attention, n) for n in (row.num_classes, None)}]
     if not mine:
-        others = "; ".join(f"{row.model} {row.attention}, {row.num_classes} classes" for row in networks)
+        others = "; ".join(f"{row.network_name}, {row.num_classes} classes" for row in networks)
         model, attention, num_classes = own
+        trained = f"{model} {attention}" if attention != NO_ATTENTION else model
         raise UserError(
-            f"'{file}' measured {others or 'no network'}, but this run trained {model} {attention}"
+            f"'{file}' measured {others or 'no network'}, but this run trained {trained}"
             f"{'' if num_classes is None else f', {num_classes} classes'}; remove it and measure this run's checkpoint"
         )
-    return Report(conditions, (mine[0],))
+    return Report(report.conditions, tuple(mine))
 
 
 def _label_shares(config: dict[str, Any]) -> tuple[dict[str, float], str]:

@@ -1,9 +1,12 @@
 """What attention looks at: the maps of every attention of a network, drawn over a picture."""
 
+import hashlib
 import io
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,10 +15,14 @@ from rtseg.deploy.device import choose_device
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.predictor import to_rgb
 from rtseg.errors import UserError
+from rtseg.models.backbone import NO_ATTENTION
 from rtseg.models.segmenter import Segmenter
+from rtseg.models.weights import weights_hash
 from rtseg.output import check_empty, make_folder, write_whole
 from rtseg.studies.visualize.looks import Point, look
 from rtseg.studies.visualize.sheet import draw
+
+_RECORD = "sheets.json"  # in a folder of sheets: whose they are, and their names
 
 
 def visualize(
@@ -29,6 +36,9 @@ def visualize(
 ) -> list[Path]:
     """Draws each attention of a network as it works on a picture, one sheet `<block>_<branch>_<attention>.jpg` each.
 
+    A sheet drawn for the pixel of `at` has `_at_X_Y` in its name. A folder holds sheets of one network and one picture,
+    which `sheets.json` notes; sheets of further pixels may be added, and what is there is kept.
+
     Args:
         checkpoint: see `Segmenter.from_pretrained`.
         picture: an image file of any size.
@@ -36,31 +46,60 @@ def visualize(
         at: "X,Y", the pixel whose view is drawn where an attention's keys are places, counted from 0 at the top left of
             the upright picture; None for its centre.
         device: None takes a GPU where there is one.
-        overwrite: write into a folder that is not empty.
+        overwrite: write into a folder that is not empty; sheets of another network or picture are removed from it.
 
     Returns:
-        The files, in the order of the network.
+        The files, also those that were there already, in the order of the network.
 
     Raises:
-        UserError: no such network, picture, pixel or device; `out_dir` cannot be written to, or holds something and
-            `overwrite` is off; a sheet would replace the picture.
+        UserError: no such network, or one without attention; no such picture, pixel or device; `out_dir` cannot be
+            written to, or holds something else and `overwrite` is off; a sheet would replace the picture.
     """
     out_dir = Path(out_dir).expanduser()
-    if not overwrite:
-        check_empty(out_dir, "give another folder, or --overwrite to replace results in it")
     pixels = to_rgb(picture)
     point = _parse_point(at, pixels)
-    network = deploy(Segmenter.from_pretrained(checkpoint)).to(choose_device(device))
-    sheets = {out_dir / f"{found.name}.jpg": found for found in look(network, pixels, point)}
-    if Path(os.path.realpath(Path(picture).expanduser())) in map(Path, map(os.path.realpath, sheets)):
+    segmenter = Segmenter.from_pretrained(checkpoint)
+    if segmenter.card.attention == NO_ATTENTION:
+        raise UserError(f"'{checkpoint}' is a {segmenter.card.model}, which has no attention to draw; give an RTFormer")
+    whose = {
+        "network": f"{segmenter.card.model} {segmenter.card.attention} {weights_hash(segmenter)}",
+        "picture": f"sha256:{hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:12]}",
+    }
+    before = _read_record(out_dir)
+    same = before.items() >= whose.items()
+    if not overwrite and not same:
+        what = "sheets of another network or picture are in it; " if before else ""
+        check_empty(out_dir, f"{what}give another folder, or --overwrite to replace results in it")
+    network = deploy(segmenter).to(choose_device(device))
+    suffix = "" if at is None else f"_at_{point.x}_{point.y}"
+    looks = look(network, pixels, point)
+    sheets = {out_dir / f"{found.name}{'' if found.position is None else suffix}.jpg": found for found in looks}
+    old = [out_dir / Path(name).name for name in before.get("sheets", [])]
+    if os.path.realpath(Path(picture).expanduser()) in map(os.path.realpath, [*sheets, *old]):
         raise UserError(f"a result would overwrite the picture '{picture}': give another folder")
     make_folder(out_dir)
+    if not same:
+        for path in old:
+            path.unlink(missing_ok=True)
+        old = []
+    names = sorted({path.name for path in [*old, *sheets]})
+    write_whole(out_dir / _RECORD, json.dumps({**whose, "sheets": names}, indent=2) + "\n")
     for path, found in sheets.items():
-        write_whole(path, _jpeg(draw(found, pixels, point)))
+        if overwrite or not path.exists():
+            write_whole(path, _jpeg(draw(found, pixels, point)))
         print(path)
     if at is not None and all(found.position is None for found in sheets.values()):
         print(f"--at {at} changed nothing: {network.segmenter.card.attention} is drawn for all positions at once")
     return list(sheets)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """What an earlier call noted in the folder; nothing where there is no such note."""
+    try:
+        record = dict(json.loads((folder / _RECORD).read_text()))
+        return record if all(name.endswith(".jpg") for name in record["sheets"]) else {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 def _parse_point(at: str | None, pixels: np.ndarray) -> Point:

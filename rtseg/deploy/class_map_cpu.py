@@ -1,0 +1,140 @@
+"""The class map on a CPU: one compiled kernel that looks, cell by cell, only at the classes that can win there.
+
+A pixel lies in a cell of four neighbouring logits and its value is a convex combination of theirs. So a class can be
+the best of a cell's pixels only if the largest of its four corners reaches the best of all classes' smallest corners.
+Most cells of a trained network have one such class and are filled without any interpolation; on pure noise of 150
+classes 97 remain. What remains is interpolated a row of a cell at a time, in registers.
+
+Logits are finite. h, w the size of the logits, K classes, H, W the size of the class map.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+# Interpolation rounds: a class stays if it misses the bound by no more than 8 units in the last place.
+_MARGIN = np.float32(2**-20)
+_CHUNKS = 4  # of a map for each thread: cells differ in cost
+
+
+class _Axis(NamedTuple):
+    """Output positions along one axis: how far behind its cell's first logit each lies, and where each cell begins."""
+
+    fraction: np.ndarray
+    start: np.ndarray
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Machine code, kept between processes where there is a folder for it; threads run it side by side."""
+    # Not "ninf": a class masked by -inf is legal. A NaN is no logit.
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"nsz", "contract", "nnan"}}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither beside this file nor in the user's cache may a file be written
+        return numba.njit(**options)(function)
+
+
+@_compiled
+def _largest_and_bound(a, b, c, d, largest):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Fills the largest corner of every class; the best of the smallest corners."""
+    bound = np.float32(-np.inf)
+    for k in range(a.size):
+        largest[k] = max(max(a[k], b[k]), max(c[k], d[k]))
+        bound = max(bound, min(min(a[k], b[k]), min(c[k], d[k])))
+    return bound
+
+
+@_compiled
+def _fill_rows(logits, classes, fraction_y, start_y, fraction_x, start_x, first, last):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Writes the pixels of the cells in rows first..last - 1; the number of candidates that these cells had."""
+    h, w, num_classes = logits.shape
+    largest = np.empty(num_classes, np.float32)
+    candidates = np.empty(num_classes, np.int32)
+    corners = np.empty((num_classes, 4), np.float32)
+    widest = np.max(start_x[1:] - start_x[:-1])
+    best = np.empty(widest, np.float32)
+    index = np.empty(widest, np.int32)
+    seen = 0
+    for i in range(first, last):
+        top, bottom = start_y[i], start_y[i + 1]
+        if top == bottom:
+            continue
+        below = min(i + 1, h - 1)
+        for j in range(w):
+            left, right = start_x[j], start_x[j + 1]
+            if left == right:
+                continue
+            beside = min(j + 1, w - 1)
+            a, b, c, d = logits[i, j], logits[i, beside], logits[below, j], logits[below, beside]
+            bound = _largest_and_bound(a, b, c, d, largest)
+            bound -= _MARGIN * abs(bound)
+            n = 0
+            for k in range(num_classes):  # without a branch: whether a class stays is hard to predict
+                candidates[n] = k
+                n += largest[k] >= bound
+            seen += n
+            if n == 1:
+                classes[top:bottom, left:right] = candidates[0]
+                continue
+            for m in range(n):
+                k = candidates[m]
+                corners[m, 0], corners[m, 1], corners[m, 2], corners[m, 3] = a[k], b[k], c[k], d[k]
+            for y in range(top, bottom):
+                best[:] = np.float32(-np.inf)
+                index[:] = candidates[0]
+                for m in range(n):
+                    k = candidates[m]
+                    at_left = corners[m, 0] + fraction_y[y] * (corners[m, 2] - corners[m, 0])
+                    at_right = corners[m, 1] + fraction_y[y] * (corners[m, 3] - corners[m, 1])
+                    for x in range(right - left):
+                        value = at_left + fraction_x[left + x] * (at_right - at_left)
+                        better = value > best[x]  # so that of equal ones the lower class stays
+                        best[x] = value if better else best[x]
+                        index[x] = k if better else index[x]
+                for x in range(right - left):
+                    classes[y, left + x] = index[x]
+    return seen
+
+
+def class_map_cpu(logits: np.ndarray, size: tuple[int, int], *, threads: int = 1) -> tuple[np.ndarray, float]:
+    """The class of every pixel.
+
+    Args:
+        logits: (B, h, w, K) float32, C-contiguous: the classes of a position lie side by side.
+        size: (H, W), any.
+
+    Returns:
+        (B, H, W), uint8 for up to 256 classes, int16 above; and the candidates of a cell, on average.
+    """
+    batch, h, w, num_classes = logits.shape
+    classes = np.empty((batch, *size), np.uint8 if num_classes <= 256 else np.int16)
+    y, x = _axis(h, size[0]), _axis(w, size[1])
+    chunks = min(h, 1 if threads == 1 else _CHUNKS * threads)
+    jobs = [
+        partial(_fill_rows, one, out, *y, *x, i * h // chunks, (i + 1) * h // chunks)
+        for one, out in zip(logits, classes, strict=True)
+        for i in range(chunks)
+    ]
+    run = map if threads == 1 else _pool(threads).map
+    seen = sum(run(lambda job: job(), jobs))
+    cells = batch * np.count_nonzero(np.diff(y.start)) * np.count_nonzero(np.diff(x.start))
+    return classes, seen / cells
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="class_map")
+
+
+@lru_cache(maxsize=64)
+def _axis(n: int, out: int) -> _Axis:
+    """PyTorch's rule for align_corners=False, in float32 as there."""
+    scale = np.float32(n) / np.float32(out)
+    position = np.maximum(scale * (np.arange(out, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
+    cell = np.minimum(position.astype(np.int32), n - 1)
+    fraction = np.clip(position - cell, 0, 1).astype(np.float32)
+    return _Axis(fraction, np.searchsorted(cell, np.arange(n + 1)).astype(np.int32))

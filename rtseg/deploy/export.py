@@ -1,0 +1,173 @@
+"""A network as an ONNX graph: uint8 pictures in, logits or class maps out, and the description of the network inside.
+
+B batch, H, W picture size, h, w the size of the logits, K classes.
+"""
+
+import json
+import logging
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rtseg.deploy.fuse import DeployedSegmenter, deploy
+from rtseg.deploy.rivals import Network
+from rtseg.errors import UserError, require
+from rtseg.models.model_card import ModelCard
+from rtseg.models.segmenter import Segmenter
+from rtseg.models.weights import weights_hash
+from rtseg.output import make_folder, write_whole
+
+Output = Literal["logits", "class_map"]
+_OUTPUTS: dict[str, Output] = {"logits": "logits", "class_map": "class_map"}
+_KEY = "rtseg"  # of the metadata
+
+
+@dataclass(frozen=True)
+class OnnxGraph:
+    """An ONNX file's content, and what it says of itself.
+
+    Attributes:
+        model: the file's bytes.
+        card, weights: the network's, by `weights_hash`.
+        output: "logits" (B, h, w, K) float32, or "class_map" (B, H, W), plainly upsampled inside of the graph.
+        shape: (B, H, W) of the pictures.
+        name: for messages.
+    """
+
+    model: bytes
+    card: ModelCard
+    weights: str
+    output: Output
+    shape: tuple[int, int, int]
+    name: str = "the exported graph"
+
+    def check(self, shape: tuple[int, int, int], output: Output) -> None:
+        """Raises:
+        UserError: it takes pictures of another shape, or puts out something else.
+        """
+        if shape != self.shape:
+            own, asked = ("x".join(map(str, s)) for s in (self.shape, shape))
+            raise UserError(
+                f"{self.name} takes {own} pictures (batch x height x width), not {asked}: export it for this size"
+            )
+        if output != self.output:
+            raise UserError(
+                f"{self.name} puts out {self.output}, and {output} is needed: export it from the checkpoint"
+            )
+
+
+class _Logits(nn.Module):
+    """(B, H, W, 3) uint8 -> (B, h, w, K): the classes of a position side by side, as `class_map` wants them."""
+
+    def __init__(self, network: DeployedSegmenter) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.network.logits(self.network.prepare(pictures)).permute(0, 2, 3, 1)
+
+
+class _ClassMap(_Logits):
+    """(B, H, W, 3) uint8 -> (B, H, W) int64."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        logits = self.network.logits(self.network.prepare(pictures))
+        return F.interpolate(logits, size=pictures.shape[1:3], mode="bilinear", align_corners=False).argmax(1)
+
+
+def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "logits") -> OnnxGraph:
+    """The graph of a network in float32, BatchNorm folded, for pictures of exactly `shape` = (B, H, W).
+
+    Raises:
+        UserError: the exporter is not installed, or a size that the network does not take.
+    """
+    for library in ("onnx", "onnxscript"):
+        require(library, "onnx")
+    network = deploy(segmenter, memory_format=torch.contiguous_format).float().cpu()
+    graph = (_Logits if output == "logits" else _ClassMap)(network).eval()
+    pictures = torch.zeros(*shape, 3, dtype=torch.uint8)
+    with torch.inference_mode():
+        graph(pictures)  # a size that the network does not take is refused here, in its own words
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        log.setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                graph, (pictures,), dynamo=True, verbose=False, input_names=["pictures"], output_names=[output]
+            )
+        finally:
+            log.setLevel(level)
+    assert program is not None
+    weights = weights_hash(segmenter)
+    description = {"card": segmenter.card.to_dict(), "weights": weights, "output": output, "shape": shape}
+    program.model.metadata_props[_KEY] = json.dumps(description)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "network.onnx")
+        program.save(file, external_data=False)
+        model = file.read_bytes()
+    return OnnxGraph(model, segmenter.card, weights, output, shape)
+
+
+def export_file(checkpoint: str, file: Path, shape: tuple[int, int, int], output: Output = "logits") -> None:
+    """Writes a checkpoint's graph, whole or not at all.
+
+    Raises:
+        UserError: see `Segmenter.from_pretrained`; a bad shape; the file exists, is no .onnx or cannot be written.
+    """
+    if file.suffix != ".onnx":
+        raise UserError(f"'{file}' must end in .onnx")
+    if file.exists():
+        raise UserError(f"'{file}' exists; give another name, or remove it")
+    if min(shape) < 1:
+        raise UserError(f"batch, height and width {'x'.join(map(str, shape))} must be at least 1")
+    segmenter = Segmenter.from_pretrained(checkpoint)
+    make_folder(file.parent)
+    graph = export(segmenter, shape, output)
+    write_whole(file, graph.model)
+    print(f"{file}: {segmenter.card.model}, {output}, {len(graph.model) / 2**20:.1f} MiB")
+    print(f"Try: rtseg benchmark {file} --input-size {shape[1]} {shape[2]}")
+
+
+def read_onnx(file: str | Path) -> OnnxGraph:
+    """A graph that `export_file` wrote.
+
+    Raises:
+        UserError: no such file, damaged, or not written by this project.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise UserError(f"no such file: '{file}'")
+    onnx = require("onnx", "onnx")
+    model = file.read_bytes()
+    try:
+        proto = onnx.load_model_from_string(model)
+        onnx.checker.check_model(proto)
+    except Exception as error:  # protobuf's and the checker's own, one for every kind of damage
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"'{file}' is no whole ONNX file ({reason}): export it again") from None
+    found = {entry.key: entry.value for entry in proto.metadata_props}.get(_KEY)
+    if found is None:
+        raise UserError(
+            f"'{file}' does not say which network it is: files of `rtseg export` do. Export the checkpoint with it"
+        )
+    try:
+        description = json.loads(found)
+        batch, height, width = map(int, description["shape"])
+        return OnnxGraph(
+            model,
+            ModelCard.from_dict(description["card"]),
+            str(description["weights"]),
+            _OUTPUTS[description["output"]],
+            (batch, height, width),
+            name=f"'{file}'",
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"'{file}': what it says of its network is damaged ({error!r}): export it again") from None

@@ -1,0 +1,91 @@
+"""DDRNet: two resolutions side by side, convolutions alone, which tell each other what they found after stages 3 and 4.
+
+Hong et al., https://arxiv.org/abs/2101.06085. The layers are those of the authors' implementation, and the parameters
+are counted against it in the tests; initial values are those of the other networks here, and every stride of two rounds
+sizes up.
+
+c base channels (32 slim, 64 for DDRNet-23); the high branch has 2c channels at 1/8, 4c at its end; the low one 4c at
+1/16, 8c at 1/32, 16c at its end.
+"""
+
+from functools import partial
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rtseg.errors import UserError
+from rtseg.layers.conv import (
+    Bottleneck,
+    basic_stage,
+    conv1x1,
+    conv3x3,
+    init_convolutions,
+    spatial_size,
+    stem,
+    upsample_to,
+)
+from rtseg.models.backbone import Backbone, FeatureInfo, Fusion, register_backbone
+
+
+class BilateralFusion(nn.Module):
+    """h (B, widths[0], H, W), l (B, widths[-1], ., .) -> the same, each plus the other as it came in.
+
+    Args:
+        widths: of the path from high to low, which halves the size with each step.
+    """
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        self.low_to_high = nn.Sequential(conv1x1(widths[-1], widths[0]), nn.BatchNorm2d(widths[0]))
+        steps: list[nn.Module] = []
+        for in_channels, out_channels in pairwise(widths):
+            steps += [conv3x3(in_channels, out_channels, 2), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
+        self.high_to_low = nn.Sequential(*steps[:-1])
+
+    def forward(self, h: Tensor, l: Tensor) -> tuple[Tensor, Tensor]:  # noqa: E741
+        high = h + upsample_to(self.low_to_high(F.relu(l)), spatial_size(h))
+        return high, l + self.high_to_low(F.relu(h))
+
+
+class DDRNet(Backbone):
+    """The trunk: stem and two stages in common, then three stages in each branch.
+
+    Args:
+        base_channels: c.
+        low_stride: of the last low map: 64 as the authors segment, 32 as they classify.
+    """
+
+    fusion: Fusion = "add"
+
+    def __init__(self, *, base_channels: int, low_stride: int = 64) -> None:
+        super().__init__()
+        if low_stride not in (32, 64):
+            raise UserError(f"low_stride={low_stride} must be 64, as in DDRNet's segmentation, or 32")
+        c = base_channels
+        self.features = {
+            "high": FeatureInfo(4 * c, 8), "low": FeatureInfo(16 * c, low_stride), "aux": FeatureInfo(2 * c, 8)
+        }  # fmt: skip
+
+        self.stem = stem(c)
+        self.stage1 = basic_stage(c, c)
+        self.stage2 = basic_stage(c, 2 * c, 2)
+        self.stage3 = basic_stage(2 * c, 4 * c, 2)
+        self.stage3_high = basic_stage(2 * c, 2 * c)
+        self.fusion3 = BilateralFusion(2 * c, 4 * c)
+        self.stage4 = basic_stage(4 * c, 8 * c, 2)
+        self.stage4_high = basic_stage(2 * c, 2 * c)
+        self.fusion4 = BilateralFusion(2 * c, 4 * c, 8 * c)
+        self.stage5 = Bottleneck(8 * c, 8 * c, low_stride // 32)
+        self.stage5_high = Bottleneck(2 * c, 2 * c)
+        init_convolutions(self)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        common = F.relu(self.stage2(F.relu(self.stage1(self.stem(image)))))
+        high3, low3 = self.fusion3(self.stage3_high(common), self.stage3(common))
+        high4, low4 = self.fusion4(self.stage4_high(F.relu(high3)), self.stage4(F.relu(low3)))
+        return {"high": self.stage5_high(F.relu(high4)), "low": self.stage5(F.relu(low4)), "aux": high3}
+
+
+register_backbone("ddrnet_23_slim")(partial(DDRNet, base_channels=32))
+register_backbone("ddrnet_23")(partial(DDRNet, base_channels=64))
