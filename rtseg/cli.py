@@ -3,6 +3,7 @@
 Each imports what it needs when it runs.
 """
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -78,8 +79,7 @@ def benchmark(
     ] = None,
 ) -> None:
     """Measure latency and FPS, picture to class map, engine by engine, with all conditions; the last line is JSON."""
-    from rtseg.studies.speed import run_benchmark
-    from rtseg.studies.speed.command import parse_size
+    from rtseg.studies.speed.command import parse_size, run_benchmark
 
     run_benchmark(
         networks or [],
@@ -301,7 +301,7 @@ def compare(
 
 def _command_line() -> str:
     """What was typed; of absolute paths their last part alone, since results are published."""
-    return shlex.join(["rtseg", *(Path(word).name if word.startswith("/") else word for word in sys.argv[1:])])
+    return shlex.join(["rtseg", *(re.sub(r"(^|=)/.*/", r"\1", word) for word in sys.argv[1:])])
 
 
 def _lightning_command(name: str, help_text: str) -> None:

@@ -32,14 +32,22 @@ def class_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         (B, H, W), uint8 for up to 256 classes, int16 above, on the same device.
     """
-    if logits.device.type == "cpu":
+    kind = class_map_kind(logits.device)
+    if kind == "cells":
         # float() alone would keep strides that are neither of the two formats.
         rows = logits.detach().float().permute(0, 2, 3, 1).contiguous()
         classes, _ = class_map_cpu(rows.numpy(), size, threads=torch.get_num_threads())
         return torch.from_numpy(classes)
-    if logits.device.type == "cuda" and class_map_triton.available():
+    if kind == "triton":
         return class_map_triton.class_map_triton(logits, size)
     return class_map_by_groups(logits, size)
+
+
+def class_map_kind(device: torch.device) -> str:
+    """Which way `class_map` takes: "cells", "triton" or "groups"."""
+    if device.type == "cpu":
+        return "cells"
+    return "triton" if device.type == "cuda" and class_map_triton.available() else "groups"
 
 
 def class_map_by_groups(logits: Tensor, size: tuple[int, int]) -> Tensor:

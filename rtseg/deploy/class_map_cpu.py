@@ -8,6 +8,7 @@ classes 97 remain. What remains is interpolated a row of a cell at a time, in re
 Logits are finite. h, w the size of the logits, K classes, H, W the size of the class map.
 """
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
@@ -53,7 +54,7 @@ def _fill_rows(logits, classes, fraction_y, start_y, fraction_x, start_x, first,
     """Writes the pixels of the cells in rows first..last - 1; the number of candidates that these cells had."""
     h, w, num_classes = logits.shape
     largest = np.empty(num_classes, np.float32)
-    candidates = np.empty(num_classes, np.int32)
+    candidates = np.zeros(num_classes, np.int32)  # zeros: with NaN logits no class is a candidate, and 0 is named
     corners = np.empty((num_classes, 4), np.float32)
     widest = np.max(start_x[1:] - start_x[:-1])
     best = np.empty(widest, np.float32)
@@ -128,6 +129,10 @@ def class_map_cpu(logits: np.ndarray, size: tuple[int, int], *, threads: int = 1
 @lru_cache(maxsize=1)
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="class_map")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # its threads do not live in the child
 
 
 @lru_cache(maxsize=64)

@@ -3,13 +3,13 @@
 B batch, H, W picture size, h, w the size of the logits, K classes.
 """
 
+import hashlib
 import json
 import logging
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from rtseg.output import make_folder, write_whole
 
 Output = Literal["logits", "class_map"]
 _OUTPUTS: dict[str, Output] = {"logits": "logits", "class_map": "class_map"}
-_KEY = "rtseg"  # of the metadata
+_KEY, _DIGEST = "rtseg", "rtseg.sha256"  # of the metadata
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,16 @@ def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "lo
             log.setLevel(level)
     assert program is not None
     weights = weights_hash(segmenter)
+    proto = program.model_proto
     description = {"card": segmenter.card.to_dict(), "weights": weights, "output": output, "shape": shape}
-    program.model.metadata_props[_KEY] = json.dumps(description)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "network.onnx")
-        program.save(file, external_data=False)
-        model = file.read_bytes()
-    return OnnxGraph(model, segmenter.card, weights, output, shape)
+    for key, value in {_KEY: json.dumps(description), _DIGEST: _digest(proto)}.items():
+        proto.metadata_props.add(key=key, value=value)
+    return OnnxGraph(proto.SerializeToString(), segmenter.card, weights, output, shape)
+
+
+def _digest(proto: Any) -> str:
+    """Of nodes and weights: no checker sees that a weight has changed."""
+    return hashlib.sha256(proto.graph.SerializeToString(deterministic=True)).hexdigest()
 
 
 def export_file(checkpoint: str, file: Path, shape: tuple[int, int, int], output: Output = "logits") -> None:
@@ -153,11 +156,14 @@ def read_onnx(file: str | Path) -> OnnxGraph:
     except Exception as error:  # protobuf's and the checker's own, one for every kind of damage
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"'{file}' is no whole ONNX file ({reason}): export it again") from None
-    found = {entry.key: entry.value for entry in proto.metadata_props}.get(_KEY)
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    found = metadata.get(_KEY)
     if found is None:
         raise UserError(
             f"'{file}' does not say which network it is: files of `rtseg export` do. Export the checkpoint with it"
         )
+    if metadata.get(_DIGEST) != _digest(proto):
+        raise UserError(f"'{file}' is not as it was written: nodes or weights have changed. Export it again")
     try:
         description = json.loads(found)
         batch, height, width = map(int, description["shape"])

@@ -111,8 +111,10 @@ def fold_batchnorm(module: nn.Module) -> int:
     """
     folded = 0
     for part in list(module.modules()):
-        if isinstance(part, nn.Sequential):
+        if _runs_in_order(part):
             folded += _fold_row(list(_leaves(part)))
+        elif type(part).__name__ == "SegformerDecodeHead":  # a rival's, which would else keep one that folds
+            folded += _fold_row([part.get_submodule("linear_fuse"), part.get_submodule("batch_norm")])
         elif isinstance(part, ConvHead):
             folded += _fold_row([*_leaves(part.hidden), *_leaves(part.classify)])
         elif isinstance(part, BasicBlock):
@@ -136,10 +138,15 @@ def count_batchnorm(module: nn.Module) -> int:
     return sum(map(_is_batchnorm, module.modules()))
 
 
+def _runs_in_order(module: nn.Module) -> bool:
+    """A sequence, and no subclass that does more than run its parts."""
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
 def _leaves(row: nn.Module) -> Iterator[nn.Module]:
     """What a sequence runs, one after the other; sequences within it are opened."""
-    if isinstance(row, nn.Sequential):
-        for part in row:
+    if _runs_in_order(row):
+        for part in row.children():
             yield from _leaves(part)
     else:
         yield row
@@ -151,17 +158,17 @@ def _fold_row(row: list[nn.Module]) -> int:
     for first, second in pairwise(row):
         if isinstance(first, nn.Conv2d) and _is_batchnorm(second):
             scale, shift = _affine(second)
-            weight = first.weight.double() * scale[:, None, None, None]
-            bias = shift if first.bias is None else first.bias.double() * scale + shift
+            weight = _wide(first.weight) * scale[:, None, None, None]
+            bias = shift if first.bias is None else _wide(first.bias) * scale + shift
             _set(first, weight, bias)
             _drop(second)
             folded += 1
         elif _is_batchnorm(first) and isinstance(second, nn.Conv2d) and _sees_one_position(second):
             scale, shift = _affine(first)
-            constant = second.weight[:, :, 0, 0].double() @ shift
-            bias = constant if second.bias is None else second.bias.double() + constant
+            constant = _wide(second.weight[:, :, 0, 0]) @ shift
+            bias = constant if second.bias is None else _wide(second.bias) + constant
             _scale_inputs(second, scale)
-            _set(second, second.weight, bias)
+            _set(second, _wide(second.weight), bias)
             _drop(first)
             folded += 1
     return folded
@@ -180,19 +187,24 @@ def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_var is not None
     assert norm.running_mean is not None
-    scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    return scale, norm.bias.double() - norm.running_mean.double() * scale
+    scale = _wide(norm.weight) / torch.sqrt(_wide(norm.running_var) + norm.eps)
+    return scale, _wide(norm.bias) - _wide(norm.running_mean) * scale
+
+
+def _wide(values: Tensor) -> Tensor:
+    """float64 on the CPU: not every device has it."""
+    return values.detach().cpu().double()
 
 
 def _set(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
-    dtype = conv.weight.dtype
-    conv.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
-    conv.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+    old = conv.weight
+    conv.weight = nn.Parameter(weight.to(old.device, old.dtype), requires_grad=False)
+    conv.bias = nn.Parameter(bias.to(old.device, old.dtype), requires_grad=False)
 
 
 def _scale_inputs(conv: nn.Conv2d, scale: Tensor) -> None:
-    weight = conv.weight.double() * scale[None, :, None, None]
-    conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
+    weight = _wide(conv.weight) * scale[None, :, None, None]
+    conv.weight = nn.Parameter(weight.to(conv.weight.device, conv.weight.dtype), requires_grad=False)
 
 
 def _drop(norm: nn.Module) -> None:

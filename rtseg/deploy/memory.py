@@ -44,6 +44,13 @@ def running_memory(backend: str, network: Network | OnnxGraph, pictures: Tensor,
 def _measure(
     pipe: Connection, backend: str, sent: Segmenter | OnnxGraph | tuple[str, int], pictures: Tensor, threads: int
 ) -> None:
+    try:
+        pipe.send(_run(backend, sent, pictures, threads))
+    except Exception:  # whatever fails here fails, with its message, where the row is timed
+        pipe.send(None)
+
+
+def _run(backend: str, sent: Segmenter | OnnxGraph | tuple[str, int], pictures: Tensor, threads: int) -> int:
     network = create_rival(*sent) if isinstance(sent, tuple) else sent
     torch.set_num_threads(threads)
     batch, height, width = pictures.shape[:3]
@@ -54,7 +61,7 @@ def _measure(
         _CLEAR.write_text("5")  # forgets the peak
         for _ in range(3):
             runtime.run(pictures)
-    pipe.send(_resident("VmHWM") - before)
+    return _resident("VmHWM") - before
 
 
 def _resident(field: str) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rtseg.deploy.class_map import class_map_by_groups
 from rtseg.deploy.runtime import Runtime
 
 # float32 in another order may move a pixel between two classes that are equal but for rounding; 8 and 16 bits move more
@@ -26,7 +27,9 @@ class Parity:
         equal_percent: of all pixels of all pictures.
         logits_error: root mean square of the difference over that of the reference's logits about their mean; None
             where the engine gives class maps alone.
-        gate: what decides, "equal_percent" or "logits_error"; "finite" where NaN or infinite logits refuse it at once.
+        gate: what decides, "equal_percent" or "logits_error". Two others refuse at once: "finite" where logits are NaN
+            or infinite, "class_map" where the class map is not that of the runtime's own logits, upsampled plainly;
+            `equal_percent` is then the share of those.
         threshold: of the gate.
         passed: whether it may be timed.
     """
@@ -42,6 +45,8 @@ class Parity:
         """Why it is not timed."""
         if self.gate == "finite":
             return "its logits are not finite"
+        if self.gate == "class_map":
+            return f"{self.equal_percent:.3f} % of the class map is that of its own logits, plainly upsampled"
         if self.gate == "equal_percent":
             return f"{self.equal_percent:.3f} % of the pixels are the reference's, {self.threshold:g} % are asked"
         return f"logits differ by {self.logits_error:.2g} of their spread, {self.threshold:g} is allowed"
@@ -57,20 +62,28 @@ def measure_parity(
         batches: (B, H, W, 3) uint8 each, of the shape that both were built for.
         least_percent: overrides the threshold, and makes the equal pixels decide.
     """
-    equal, errors = [], []
+    equal, errors, own = [], [], []
     for pictures in batches:
         classes = runtime.run(pictures)
-        equal.append((classes.long() == reference.run(pictures).long()).double().mean().item())
+        equal.append(_equal(classes, reference.run(pictures)))
         if runtime.has_logits and reference.has_logits:
-            found = runtime.logits(runtime.prepare(pictures)).double()
-            expected = reference.logits(reference.prepare(pictures)).double()
-            errors.append(((found - expected).square().mean().sqrt() / expected.std()).item())
+            found = runtime.logits(runtime.prepare(pictures)).clone()
+            own.append(_equal(runtime.classes(found), class_map_by_groups(found, runtime.shape[1:])))
+            expected = reference.logits(reference.prepare(pictures)).cpu().double()
+            difference = (found.cpu().double() - expected).square().mean().sqrt()
+            errors.append((difference / expected.std().clamp_min(1e-30)).item())
     percent = 100 * sum(equal) / len(equal)
     if not all(map(math.isfinite, errors)):
         return Parity(percent, None, "finite", 100.0, False, len(batches))
     error = max(errors) if errors else None
+    if own and (worst := 100 * min(own)) < LEAST_EQUAL_PERCENT["fp32"]:
+        return Parity(worst, error, "class_map", LEAST_EQUAL_PERCENT["fp32"], False, len(batches))
     if trained or error is None or least_percent is not None:
         threshold = LEAST_EQUAL_PERCENT[runtime.precision] if least_percent is None else least_percent
         return Parity(percent, error, "equal_percent", threshold, percent >= threshold, len(batches))
     threshold = MOST_LOGITS_ERROR[runtime.precision]
     return Parity(percent, error, "logits_error", threshold, error <= threshold, len(batches))
+
+
+def _equal(classes: Tensor, expected: Tensor) -> float:
+    return (classes.long() == expected.long()).float().mean().item()

@@ -17,7 +17,9 @@ B batch, H, W picture size, K classes, h, w the size of the logits.
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import os
+import shlex
 import shutil
 import sys
 from abc import ABC, abstractmethod
@@ -29,10 +31,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtseg.deploy.class_map import class_map
+from rtseg.deploy.class_map import class_map, class_map_kind
 from rtseg.deploy.device import choose_device, instruction_sets
 from rtseg.deploy.export import OnnxGraph, Output, export
-from rtseg.deploy.fuse import DeployedSegmenter, check_pictures, deploy
+from rtseg.deploy.fuse import DeployedSegmenter, check_pictures, count_batchnorm, deploy
 from rtseg.deploy.rivals import Network
 from rtseg.errors import UserError, require
 from rtseg.registry import Registry
@@ -45,7 +47,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Runtime(ABC):
     """A network on an engine, built for pictures of one shape; calling it gives class maps.
 
-    What it returns may be overwritten by the next call.
+    What `logits` and `run` return may be overwritten by the next call, what calling it returns is one's own.
 
     Attributes:
         name: "backend:precision".
@@ -67,7 +69,7 @@ class Runtime(ABC):
         self.description: dict[str, Any] = {"backend": self.backend, "precision": precision}
         if device.type == "cpu":
             self.description |= {"threads": torch.get_num_threads(), "instruction_sets": instruction_sets()}
-        self.description |= description
+        self.description |= {"class_map": class_map_kind(device), **description}
 
     @classmethod
     def check(cls, precision: str, device: torch.device) -> None:
@@ -101,7 +103,7 @@ class Runtime(ABC):
     def stages(self, pictures: Tensor) -> dict[str, Callable[[], Any]]:
         """The parts of `run`, each to be timed apart, on what the part before it has made."""
         prepared = self.prepare(pictures)
-        logits = self.logits(prepared)
+        logits = self.logits(prepared).clone()  # the engine may write the next picture's into the same memory
         return {
             "normalize": lambda: self.prepare(pictures),
             "network": lambda: self.logits(prepared),
@@ -121,7 +123,7 @@ class Runtime(ABC):
                 f"'{self.name}' was built for {_times(self.shape)} pictures (batch x height x width), not "
                 f"{_times(pictures.shape[:3])}: build one for this shape"
             )
-        return self.run(pictures)
+        return self.run(pictures).clone()
 
 
 _RUNTIMES: Registry[type[Runtime]] = Registry("backend")
@@ -211,12 +213,13 @@ class _TorchRuntime(Runtime):
     fold: ClassVar[bool] = True
 
     def __init__(self, precision: str, shape: Shape, device: torch.device, network: Network) -> None:
-        batchnorm = "folded" if self.fold else "as trained"
+        memory_format = getattr(torch, self.memory_format)
+        self.network: DeployedSegmenter = deploy(network, memory_format=memory_format, fold=self.fold)
+        left = count_batchnorm(self.network)
+        batchnorm = f"folded, but for {left}" if self.fold else "as trained"
         super().__init__(
             precision, shape, device, torch=torch.__version__, memory_format=self.memory_format, batchnorm=batchnorm
         )
-        memory_format = getattr(torch, self.memory_format)
-        self.network: DeployedSegmenter = deploy(network, memory_format=memory_format, fold=self.fold)
         self.network.segmenter.to(device=device, dtype=DTYPES[precision])
         self.network.normalize.to(device)
 
@@ -270,7 +273,9 @@ class Compiled(_TorchRuntime):
     @classmethod
     def check(cls, precision: str, device: torch.device) -> None:
         super().check(precision, device)
-        compiler = os.environ.get("CXX", "g++")
+        if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+            raise UserError("backend 'compile' needs Triton on CUDA, and it is not here: pip install triton")
+        compiler = shlex.split(os.environ.get("CXX") or "g++")[0]
         if device.type == "cpu" and shutil.which(compiler) is None:
             raise UserError(
                 f"backend 'compile' needs a C++ compiler, and '{compiler}' is not here: apt-get install g++, or set CXX"
@@ -325,18 +330,20 @@ class CudaGraph(_TorchRuntime):
 @torch.inference_mode()
 def _record(function: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], Tensor]:
     """A function that replays `function(x)`; its result lies in the same memory every time."""
-    side = torch.cuda.Stream(x.device)
-    side.wait_stream(torch.cuda.current_stream(x.device))
-    with torch.cuda.stream(side):  # cuDNN chooses its algorithms and Triton compiles before the recording
-        for _ in range(3):
-            function(x)
-    torch.cuda.current_stream(x.device).wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = function(x)
+    with torch.cuda.device(x.device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # cuDNN chooses its algorithms and Triton compiles before the recording
+            for _ in range(3):
+                function(x)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = function(x)
 
     def replay() -> Tensor:
-        graph.replay()
+        with torch.cuda.device(x.device):
+            graph.replay()
         return result
 
     return replay
@@ -387,13 +394,18 @@ class OnnxRuntime(_GraphRuntime):
         options.log_severity_level = 3
         provider: Any = "CPUExecutionProvider"
         if device.type == "cuda":
-            provider = ("CUDAExecutionProvider", {"device_id": device.index or 0})
+            provider = ("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": 0})
         try:
             self._session = engine.InferenceSession(graph.model, options, providers=[provider])
         except Exception as error:  # the engine's own classes, one for every kind of damage
             raise UserError(f"ONNX Runtime cannot run {graph.name}: {_first_line(error)}") from None
         self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
         (provider, *_) = self._session.get_providers()
+        if device.type == "cuda" and provider != "CUDAExecutionProvider":  # it goes on with the CPU where CUDA fails
+            raise UserError(
+                f"ONNX Runtime {engine.__version__} cannot start CUDA here: install the CUDA and cuDNN that it was "
+                "built for, or leave this backend out"
+            )
         super().__init__(precision, shape, device, onnxruntime=engine.__version__, provider=provider)
 
     def _infer(self, pictures: Tensor) -> Tensor:
@@ -460,14 +472,17 @@ class OpenVINO(_GraphRuntime):
         except Exception as error:  # RuntimeError, or one of the engine's own
             raise UserError(f"OpenVINO cannot read {graph.name}: {_first_line(error)}") from None
         if precision == "int8":
-            model = _quantize(model, calibration)
+            model = _quantize(model, calibration, shape[0])
         hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "bf16" if _has_bf16(core) else "f32"}[precision]
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": hint,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
-        compiled = core.compile_model(model, "CPU", settings)
+        try:
+            compiled = core.compile_model(model, "CPU", settings)
+        except Exception as error:
+            raise UserError(f"OpenVINO cannot compile {graph.name}: {_first_line(error)}") from None
         self._request = compiled.create_infer_request()
         super().__init__(
             precision, shape, device,
@@ -486,11 +501,12 @@ def _has_bf16(core: Any) -> bool:
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _quantize(model: Any, calibration: Tensor | None) -> Any:
+def _quantize(model: Any, calibration: Tensor | None, batch: int) -> Any:
     if calibration is None:
         raise UserError("int8 takes its ranges from pictures: give some with --image")
     nncf = require("nncf", "openvino")
-    pictures = [picture[None].numpy() for picture in calibration]
+    many = calibration.repeat(-(-batch // len(calibration)), 1, 1, 1)
+    pictures = [pictures.numpy() for pictures in many.split(batch) if len(pictures) == batch]
     with contextlib.redirect_stdout(sys.stderr):  # its progress; stdout is for results
         return nncf.quantize(model, nncf.Dataset(pictures), subset_size=len(pictures))
 

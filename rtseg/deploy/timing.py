@@ -3,6 +3,7 @@
 The one timing function of rtseg: `rtseg benchmark`, the training callback and the tests all come here.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -93,7 +94,14 @@ def measure_together(
     """
     device = choose_device(device)
     limit = 3 * min_seconds if max_seconds is None else max_seconds
-    if min_iterations < 1 or min_seconds < 0 or warmup_seconds < 0 or limit <= 0 or min_seconds > limit:
+    numbers = (min_iterations, min_seconds, warmup_seconds, limit)
+    if (
+        not all(map(math.isfinite, numbers))
+        or min_iterations < 1
+        or limit <= 0
+        or not 0 <= min_seconds <= limit
+        or (warmup_seconds < 0)
+    ):
         raise UserError(
             f"min_iterations={min_iterations}, warmup_seconds={warmup_seconds}, min_seconds={min_seconds}, "
             f"max_seconds={limit}: give at least one iteration, a time above 0, and min_seconds <= max_seconds"

@@ -21,8 +21,7 @@ from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
-from rtseg.studies.speed import run_benchmark
-from rtseg.studies.speed.command import parse_size
+from rtseg.studies.speed.command import parse_size, run_benchmark
 from rtseg.studies.speed.plot import draw
 from rtseg.studies.speed.results import refresh, render
 from rtseg.studies.speed.tables import headline, notes, published, stages

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from rtseg.deploy.benchmark import Candidate, Case, benchmark, timing_progress
+from rtseg.deploy.benchmark import Candidate, Case, benchmark, out_of_memory, timing_progress
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.deploy.runtime import best_backend
 from rtseg.errors import UserError
@@ -182,7 +182,7 @@ def _fits(case: Case, **conditions: Any) -> bool:
     try:
         benchmark([case], **conditions, warmup_seconds=0, min_iterations=1, min_seconds=0, max_seconds=1)
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        if out_of_memory(error):
             return False
         raise
     return True

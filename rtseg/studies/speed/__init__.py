@@ -1,5 +1,1 @@
-"""Speed of networks and engines side by side: the command, its tables and its plot."""
-
-from rtseg.studies.speed.command import run_benchmark
-
-__all__ = ["run_benchmark"]
+"""Speed of networks and engines side by side: the command, its tables, its plot, and the tables of docs/results.md."""

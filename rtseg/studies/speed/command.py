@@ -1,5 +1,6 @@
 """The command: networks by name or file on the engines of this machine, checked, timed in turns, reported."""
 
+import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from rtseg.data.dataset import SegmentationDataset, create_dataset
 from rtseg.data.files import find_pictures, read_image
-from rtseg.deploy.benchmark import Candidate, Report, benchmark, cases, timing_progress
+from rtseg.deploy.benchmark import Candidate, Report, benchmark, cases, out_of_memory, timing_progress
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.deploy.export import read_onnx
 from rtseg.deploy.rivals import create_rival, list_rivals
@@ -29,8 +30,8 @@ from rtseg.studies.speed.tables import headline, notes, published, stages
 
 # Tried where nothing is asked for; those that cannot run here are left out, and it is said why.
 DEFAULT_BACKENDS = {
-    "cpu": ("reference", "eager", "onnxruntime", "openvino", "openvino:bf16"),
-    "cuda": ("reference", "eager", "eager:fp16", "cudagraph", "cudagraph:fp16", "onnxruntime"),
+    "cpu": ("reference", "eager", "onnxruntime", "onnxruntime-plain", "openvino", "openvino:bf16"),
+    "cuda": ("reference", "eager", "eager:fp16", "compile:fp16", "cudagraph", "cudagraph:fp16", "onnxruntime"),
     "mps": ("reference", "eager"),
 }
 _MOST_IMAGES = 16
@@ -78,6 +79,8 @@ def run_benchmark(
     """
     console = Console(stderr=True)
     found = choose_device(device)
+    if not 0 < timing.get("min_seconds", 6.0) < math.inf:
+        raise UserError(f"--seconds {timing['min_seconds']:g} must be a number above 0, as in --seconds 6")
     if protocol not in ("rtseg", "ddrnet"):
         raise UserError(f"protocol '{protocol}': choose rtseg or ddrnet")
     if least_percent is not None and not 0 <= least_percent <= 100:
@@ -86,26 +89,40 @@ def run_benchmark(
     paths = [picture for source in images for picture in find_pictures(source)[1]]
     pictures = _read_images(paths or [image for image, _ in scored.pairs] if scored else paths)
     asked = backends or _available(DEFAULT_BACKENDS[found.type], found, console)
-    candidates = _candidates(networks, attentions, num_classes)
-    if scored:
-        _check_classes(candidates, scored)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # what a class map takes depends on the logits: the same untrained weights every time
+        candidates = _candidates(networks, attentions, num_classes)
+    calibration: Sequence[np.ndarray] = ()
+    if scored and data:
+        _check_fit(candidates, scored, input_sizes)
+        if any(parse_backend(backend)[1] == "int8" for backend in asked):
+            calibration = _read_images([image for image, _ in create_dataset(dataset, data, "train").pairs])
     wanted = cases(candidates, input_sizes, asked, batch_sizes)
     file = None if output is None else _file(output, describe_device(found)["name"])
-    with timing_progress(f"{len(wanted)} row(s) on {found}", console) as (on_build, on_progress):
-        report = benchmark(
-            wanted,
-            device=found,
-            threads=threads,
-            images=pictures,
-            least_percent=least_percent,
-            stages=True,
-            dataset=scored,
-            memory=memory,
-            ddrnet_seconds=timing.get("min_seconds", 6.0) if protocol == "ddrnet" else None,
-            on_build=on_build,
-            on_progress=on_progress,
-            **timing,
-        )
+    try:
+        with timing_progress(f"{len(wanted)} row(s) on {found}", console) as (on_build, on_progress):
+            report = benchmark(
+                wanted,
+                device=found,
+                threads=threads,
+                images=pictures,
+                calibration=calibration,
+                least_percent=least_percent,
+                stages=True,
+                dataset=scored,
+                memory=memory,
+                ddrnet_seconds=timing.get("min_seconds", 6.0) if protocol == "ddrnet" else None,
+                on_build=on_build,
+                on_progress=on_progress,
+                **timing,
+            )
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(
+            "the memory is not enough: give fewer networks, a smaller --input-size or --batch-size, or leave the "
+            "backend reference out"
+        ) from None
     if command is not None:
         report.conditions["command"] = command
     screen = Console(width=None if Console().is_terminal else 200)
@@ -116,14 +133,9 @@ def run_benchmark(
     for note in notes(report):
         screen.print(f"- {note}", markup=False, highlight=False)
     text = report.to_json()
-    if file is not None:
-        write_whole(file, text + "\n")
-        if drawing := draw(report):
-            write_whole(file.with_suffix(".svg"), drawing)
-        console.print(
-            f"Written: {file}" + (f" and {file.with_suffix('.svg').name}" if drawing else ""), highlight=False
-        )
     print(text)
+    if file is not None:
+        _write(file, text, draw(report), console)
     if not any(row.class_map for row in report.networks):
         raise UserError("no row agrees with the reference, so that there is no FPS; see the column 'parity'")
     return report
@@ -165,8 +177,25 @@ def _has_attention(name: str) -> bool:
     return name in list_models() and choose_attention(name, None) != NO_ATTENTION
 
 
-def _check_classes(candidates: Sequence[Candidate], dataset: SegmentationDataset) -> None:
-    classes = len(dataset.labels.names)
+def _write(file: Path, text: str, drawing: str | None, console: Console) -> None:
+    try:
+        write_whole(file, text + "\n")
+        if drawing:
+            write_whole(file.with_suffix(".svg"), drawing)
+    except OSError as error:
+        raise UserError(f"'{file}' cannot be written: {error.strerror}; the result stands above") from None
+    console.print(f"Written: {file}" + (f" and {file.with_suffix('.svg').name}" if drawing else ""), highlight=False)
+
+
+def _check_fit(
+    candidates: Sequence[Candidate], dataset: SegmentationDataset, input_sizes: Sequence[tuple[int, int]]
+) -> None:
+    classes, size = len(dataset.labels.names), dataset[0].size
+    if size not in input_sizes:
+        raise UserError(
+            f"the data set's pictures are {size[0]}x{size[1]} (height x width), and they are scored at their own size: "
+            f"give --input-size {size[0]} {size[1]}"
+        )
     for candidate in candidates:
         if candidate.trained and (own := candidate.network.card.num_classes) != classes:
             raise UserError(
@@ -205,6 +234,8 @@ def _read_images(found: Sequence[Path]) -> list[np.ndarray]:
 
 def _file(output: Path, device: str) -> Path:
     """Before the minutes that it takes to measure."""
+    if output.suffix and output.suffix != ".json":
+        raise UserError(f"'{output}' must end in .json, or be a folder")
     if output.suffix == ".json":
         make_folder(output.parent)
         for file in (output, output.with_suffix(".svg")):

@@ -48,7 +48,7 @@ def draw(report: Report) -> str | None:
         parts.append(f'<circle cx="{at_x(_latency(row))}" cy="{at_y(_cost(row))}" r="4" fill="{colour}">{tip}</circle>')
     # A network's name stands once, beside its slowest dot; where two would meet, the lower one moves down.
     taken: list[float] = []
-    slowest = {(row.model, row.attention, row.input_size): row for row in sorted(rows, key=_latency)}
+    slowest = {(row.model, row.attention, row.weights, row.input_size): row for row in sorted(rows, key=_latency)}
     for row in sorted(slowest.values(), key=_cost, reverse=True):
         y = at_y(_cost(row)) + 4
         while any(abs(y - other) < 12 for other in taken):

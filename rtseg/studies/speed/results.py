@@ -24,19 +24,23 @@ def render(results: Path) -> str:
     parts = []
     for file in sorted(results.glob("*/*.json"), key=lambda file: (file.parent.name, file.name), reverse=True):
         try:
-            report = Report.from_json(file.read_text())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            parts.append(_section(file))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise UserError(
                 f"'{file}' was not written by this version of rtseg ({type(error).__name__}: {error}): measure again, "
                 "or move it away"
             ) from None
-        title = f"### {report.conditions['device']['name']}, {report.conditions['date'][:10]}"
-        tables = [table.markdown() for table in (headline(report), stages(report), published(report)) if table]
-        lines = "".join(f"- {note}\n" for note in notes(report))
-        command = report.conditions.get("command")
-        told = f"`{command}`; `{file.parent.name}/{file.name}`\n" if command else f"`{file.parent.name}/{file.name}`\n"
-        parts.append("\n".join([title, "", told, *tables, lines]))
     return "\n".join(parts)
+
+
+def _section(file: Path) -> str:
+    report = Report.from_json(file.read_text())
+    title = f"### {report.conditions['device']['name']}, {report.conditions['date'][:10]}"
+    command = report.conditions.get("command")
+    told = f"`{command}`; " if command else ""
+    tables = [table.markdown() for table in (headline(report), stages(report), published(report)) if table]
+    lines = "".join(f"- {note}\n" for note in notes(report))
+    return "\n".join([title, "", f"{told}`{file.parent.name}/{file.name}`\n", *tables, lines])
 
 
 def refresh(results: Path, page: Path) -> None:

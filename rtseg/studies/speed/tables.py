@@ -54,17 +54,18 @@ def stages(report: Report) -> Cells | None:
     names = list(dict.fromkeys(name for row in rows for name in row.stages))
     lines = []
     for row in rows:
-        total = sum(timing.median_ms for timing in row.stages.values())
+        # Copies are no part of the headline, which begins and ends on the device.
+        total = sum(timing.median_ms for name, timing in row.stages.items() if not name.startswith("copy"))
         cells = [f"{row.stages[name].median_ms:.2f}" if name in row.stages else "" for name in names]
         whole = f"{row.class_map.median_ms:.2f}" if row.class_map else ""
         overlay = f"{row.overlay.median_ms:.2f}" if row.overlay else ""
         classes = f"{row.cell_candidates:.1f}" if row.cell_candidates else ""
-        floor = f"{row.floor_ms:.2f}" if row.floor_ms else ""
+        yardstick = f"{row.yardstick_ms:.2f}" if row.yardstick_ms else ""
         memory = f"{row.peak_memory_bytes / 2**20:.0f}" if row.peak_memory_bytes else ""
         kernels = f"{row.kernels}" if row.kernels else ""
-        lines.append([*_what(row), *cells, f"{total:.2f}", whole, floor, overlay, classes, memory, kernels])
+        lines.append([*_what(row), *cells, f"{total:.2f}", whole, yardstick, overlay, classes, memory, kernels])
     headings = [
-        "network", "engine", "input", *names, "sum", "as one", "floor of the network", "picture → overlay",
+        "network", "engine", "input", *names, "sum", "as one", "network at matmul and copy speed", "picture → overlay",
         "classes a cell", "memory, MiB", "kernels",
     ]  # fmt: skip
     lines, headings = _without_empty(lines, headings)
@@ -103,22 +104,26 @@ def notes(report: Report) -> list[str]:
         f"{device['name']}, {machine}; {', '.join(engines)}; {c['input']}; commit {c['git_commit'] or 'unknown'}, "
         f"{c['date']}",
         "median (5th to 95th percentile); FPS = batch / median; reference: PyTorch float32, nothing folded, NCHW, "
-        "interpolate and argmax; parity: pixels equal to it",
+        "interpolate and argmax; parity: pixels equal to it (an exported file's without its checkpoint: to ONNX "
+        "Runtime on the same file)",
     ]
     if any(row.weights == UNTRAINED for row in report.networks):
         found.append(
-            "untrained networks: times only. Their class maps mean nothing, so their logits decide what may be timed"
+            "untrained networks: times only. Their class maps mean nothing, so their logits decide what may be timed, "
+            "but for graphs that give class maps alone"
         )
-    folded = {
-        (row.model, row.attention): row.batchnorm
-        for row in report.networks
-        if row.batchnorm and row.batchnorm["folded"]
-    }
-    for (model, _), b in folded.items():
+    for name, b in {row.network_name: row.batchnorm for row in report.networks if row.batchnorm}.items():
         found.append(
-            f"{model}: {b['folded']} BatchNorm folded, {b['left']} left; that moves a picture's logits by at most "
+            f"{name}: {b['folded']} BatchNorm folded, {b['left']} left; that moves a picture's logits by at most "
             f"{b['max_abs_difference']:.1g} of {b['max_abs_logit']:.3g}"
         )
+    rivals = {
+        row.model: f"{row.engine['rival']['library']} {row.engine['rival']['version']}"
+        for row in report.networks
+        if "rival" in row.engine
+    }
+    if rivals:
+        found.append("rivals: " + ", ".join(f"{model} of {library}" for model, library in rivals.items()))
     found += [f"launch-bound: {line}" for line in report.launch_bound()]
     return found + [f"doubt: {doubt}" for doubt in report.doubts()]
 

@@ -1,11 +1,14 @@
-"""How fast a network could be at best: its operations and bytes over what this device reaches in a matrix product and a
-copy. A figure far above the floor is the engine's, not the network's.
+"""What a network costs: parameters, multiply-adds, bytes, and what these would take at the speed that this device
+reaches in PyTorch's matrix product and in a large copy.
+
+That time is a yardstick and no bound: maps that stay in a cache move faster, a better product computes faster.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.rivals import Network
@@ -13,6 +16,20 @@ from rtseg.deploy.timing import measure
 
 _SIDE = 2048  # of the matrices
 _COPY = 2**28  # bytes
+
+
+def count_parameters(segmenter: Network) -> int:
+    """Of inference: the auxiliary head left out, BatchNorm not folded."""
+    return sum(p.numel() for name, p in segmenter.named_parameters() if not name.startswith("aux_head."))
+
+
+def count_macs(segmenter: Network, input_size: tuple[int, int]) -> int:
+    """Multiply-adds of convolutions, linear maps and attention products from one picture to the logits."""
+    shapes_only = deploy(segmenter, fold=False).segmenter.to("meta")
+    image = torch.empty(1, 3, *input_size, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        shapes_only.logits(image.to(next(shapes_only.parameters()).dtype))
+    return counter.get_total_flops() // 2
 
 
 @dataclass(frozen=True)
@@ -59,6 +76,6 @@ def count_bytes(network: Network, input_size: tuple[int, int], element_bytes: in
     return elements * element_bytes
 
 
-def floor_ms(macs: int, moved: int, ceilings: Ceilings) -> float:
+def yardstick_ms(macs: int, moved: int, ceilings: Ceilings) -> float:
     """Milliseconds: the slower of computing and moving."""
     return 1000 * max(2 * macs / ceilings.operations, moved / ceilings.bytes)
