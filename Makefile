@@ -12,8 +12,9 @@ DATA_DIR ?=
 ARGS ?=
 EPOCHS ?= 16
 NETWORKS ?= rtformer_slim ddrnet_23_slim ddrnet_23 segformer_b0 segformer_b1 lraspp_mobilenet_v3_large \
-	deeplabv3_mobilenet_v3_large
+	deeplabv3_mobilenet_v3_large smp_deeplabv3plus_mobilenet_v2 smp_fpn_mobilenet_v2
 IMAGE ?=
+SPEED = $(if $(IMAGE),--image $(IMAGE)) --seconds 2 -o benchmarks/results $(ARGS)
 SEEDS ?= 2
 DEMO := configs/rtformer_slim_demo.yaml
 DEMO_LAST := runs/demo/training/last.ckpt
@@ -60,8 +61,10 @@ train-%:
 	$(RUN) fit --config configs/$(MODEL)_$*.yaml $(if $(ATTN),--model.attention=$(ATTN)) \
 		$(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(if $(filter camvid,$*),--trainer.precision=$(PRECISION) $(PROCESSES)) $(ARGS)
 
-benchmark: install ## speed of NETWORKS= on every engine of this machine, IMAGE=a picture or folder; into docs/results.md
-	$(RUN) benchmark $(NETWORKS) $(if $(IMAGE),--image $(IMAGE)) -o benchmarks/results $(ARGS)
+benchmark: install ## speed of NETWORKS= on this machine's engines, IMAGE=picture or folder; into docs/results.md (an hour)
+	$(RUN) benchmark $(NETWORKS) $(SPEED) --protocol ddrnet --memory
+	$(RUN) benchmark $(MODEL) $(SPEED) --also 480x360 --also 720x960 --also 1024x2048
+	$(RUN) benchmark $(MODEL) $(SPEED) --batch-size 1 --batch-size 2 --batch-size 4 --batch-size 8
 	$(VENV)/bin/python -m rtseg.studies.speed.results benchmarks/results docs/results.md
 
 table3: install ## RTFormer's Table 3 measured here; with DATA_DIR= (CamVid) also trained: EPOCHS=16 SEEDS=2

@@ -3,6 +3,7 @@
 Each imports what it needs when it runs.
 """
 
+import math
 import re
 import shlex
 import sys
@@ -80,6 +81,9 @@ def benchmark(
 ) -> None:
     """Measure latency and FPS, picture to class map, engine by engine, with all conditions; the last line is JSON."""
     from rtseg.studies.speed.command import parse_size, run_benchmark
+
+    if not 0 < seconds < math.inf:
+        raise UserError(f"--seconds {seconds:g} must be a number above 0, as in --seconds 6")
 
     run_benchmark(
         networks or [],

@@ -28,8 +28,8 @@ class Parity:
         logits_error: root mean square of the difference over that of the reference's logits about their mean; None
             where the engine gives class maps alone.
         gate: what decides, "equal_percent" or "logits_error". Two others refuse at once: "finite" where logits are NaN
-            or infinite, "class_map" where the class map is not that of the runtime's own logits, upsampled plainly;
-            `equal_percent` is then the share of those.
+            or infinite, and of untrained networks "class_map" where the class map is not that of the runtime's own
+            logits, plainly upsampled; `equal_percent` is then the share of those.
         threshold: of the gate.
         passed: whether it may be timed.
     """
@@ -76,11 +76,11 @@ def measure_parity(
     if not all(map(math.isfinite, errors)):
         return Parity(percent, None, "finite", 100.0, False, len(batches))
     error = max(errors) if errors else None
-    if own and (worst := 100 * min(own)) < LEAST_EQUAL_PERCENT["fp32"]:
-        return Parity(worst, error, "class_map", LEAST_EQUAL_PERCENT["fp32"], False, len(batches))
     if trained or error is None or least_percent is not None:
         threshold = LEAST_EQUAL_PERCENT[runtime.precision] if least_percent is None else least_percent
         return Parity(percent, error, "equal_percent", threshold, percent >= threshold, len(batches))
+    if (worst := 100 * min(own)) < LEAST_EQUAL_PERCENT["fp32"]:  # the step behind the logits must hold too
+        return Parity(worst, error, "class_map", LEAST_EQUAL_PERCENT["fp32"], False, len(batches))
     threshold = MOST_LOGITS_ERROR[runtime.precision]
     return Parity(percent, error, "logits_error", threshold, error <= threshold, len(batches))
 

@@ -69,7 +69,10 @@ class Runtime(ABC):
         self.description: dict[str, Any] = {"backend": self.backend, "precision": precision}
         if device.type == "cpu":
             self.description |= {"threads": torch.get_num_threads(), "instruction_sets": instruction_sets()}
-        self.description |= {"class_map": class_map_kind(device), **description}
+        self.description |= {"class_map": self._class_map_kind(), **description}
+
+    def _class_map_kind(self) -> str:
+        return class_map_kind(self.device)
 
     @classmethod
     def check(cls, precision: str, device: torch.device) -> None:
@@ -238,6 +241,9 @@ class Reference(_TorchRuntime):
     precisions = ("fp32",)
     memory_format = "contiguous_format"
     fold = False
+
+    def _class_map_kind(self) -> str:
+        return "interpolate and argmax"
 
     def _upsample(self, logits: Tensor) -> Tensor:
         return F.interpolate(logits, size=self.shape[1:], mode="bilinear", align_corners=False)
@@ -428,6 +434,9 @@ class OnnxRuntimePlain(OnnxRuntime):
     backend = "onnxruntime-plain"
     output = "class_map"
     has_logits = False
+
+    def _class_map_kind(self) -> str:
+        return "in the graph"
 
     def logits(self, prepared: Tensor) -> Tensor:
         raise UserError(f"the graph of '{self.backend}' puts out class maps alone")

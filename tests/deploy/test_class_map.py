@@ -1,6 +1,9 @@
 """The class map is held to float64, and where float64 sees a tie to the tied classes."""
 
+import os
+import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rtseg.data.files import read_image
 from rtseg.deploy.class_map import class_map, class_map_by_groups
 from rtseg.deploy.class_map_cpu import class_map_cpu
 from rtseg.deploy.fuse import deploy
 from rtseg.models import create_model
+from rtseg.models.paddle import convert
 
 Size = tuple[int, int]
 
@@ -101,12 +106,49 @@ def test_a_cell_of_a_certain_class_has_one_candidate() -> None:
     assert candidates(torch.randn(1, 150, 32, 32), (256, 256)) > 50
 
 
-def test_untrained_network(capsys: pytest.CaptureFixture[str]) -> None:
+def test_untrained_network() -> None:
     """A margin that no cell needs would be no proof: this one has cells with several classes."""
     network = deploy(create_model("rtformer_slim", 150, base_channels=8))
     logits = network.logits(network.prepare(torch.randint(0, 256, (1, 128, 128, 3), dtype=torch.uint8)))
     check(logits, (128, 128))
     assert candidates(logits, (128, 128)) > 1
+
+
+def test_golden_network_on_a_real_picture(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = deploy(convert(shared / "golden/rtformer_slim_ade20k.pdparams", "rtformer_slim", "ade20k"))
+    picture = read_image(next(iter(sorted((shared / "data/camvid/val").glob("*.jpg")))))
+    logits = network.logits(network.prepare(torch.from_numpy(picture)[None]))
+    for size in ((360, 480), (500, 333)):
+        check(logits, size)
+    noise = torch.randn(logits.shape)
+    with capsys.disabled():
+        print(
+            f" candidates a cell: {candidates(logits, (360, 480)):.1f}, noise {candidates(noise, (360, 480)):.1f}",
+            end=" ",
+        )
+    assert 1 < candidates(logits, (360, 480)) < 10 < candidates(noise, (360, 480))
+
+
+def test_logits_that_are_no_numbers_give_class_numbers() -> None:
+    for value in (torch.nan, torch.inf, -torch.inf):
+        assert class_map(torch.full((1, 7, 3, 3), value), (20, 20)).max() < 7
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    rows = torch.randn(1, 8, 8, 5).numpy()
+    expected, _ = class_map_cpu(rows, (64, 64), threads=2)
+    child = os.fork()
+    if child == 0:
+        os._exit(int(not np.array_equal(class_map_cpu(rows, (64, 64), threads=2)[0], expected)))
+    deadline = time.monotonic() + 20
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if ended == (0, 0):
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended == (child, 0)
 
 
 @pytest.mark.parametrize("kind", ["noise", "smooth"])

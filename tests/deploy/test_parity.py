@@ -207,3 +207,12 @@ def test_a_network_that_is_deployed_wrongly_is_seen(shared_segmenter: Segmenter)
     for trained in (True, False):
         found = measure_parity(Deployed(bare), Deployed(right), BATCHES, trained=trained, least_percent=None)
         assert not found.passed
+
+
+def test_a_class_map_that_is_not_that_of_its_logits_is_refused_untrained_too() -> None:
+    found = parity(Fake(classes=wrong(100)), trained=False)
+    assert (found.gate, found.passed) == ("class_map", False)
+    assert found.logits_error == 0
+    assert (
+        found.refusal() == f"{found.equal_percent:.3f} % of the class map is that of its own logits, plainly upsampled"
+    )

@@ -14,7 +14,7 @@ from rtseg.deploy.fuse import deploy
 from rtseg.deploy.overlay import overlay
 from rtseg.deploy.predictor import Predictor, load, predict_files
 from rtseg.errors import UserError
-from rtseg.models.segmenter import Segmenter
+from rtseg.models.segmenter import Segmenter, describe
 
 IMAGE = texture((45, 60))
 
@@ -209,6 +209,22 @@ def test_sources_without_pictures_are_refused(predictor: Predictor, tmp_path: Pa
     with pytest.raises(UserError, match="no such picture"):
         predict_files(predictor, [tmp_path / "street.jpg"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_network_sees_what_its_evaluation_shows(segmenter: Segmenter) -> None:
+    """ADE20K's rule: the short side scaled, both sides stretched to multiples of 32; the class map is the picture's."""
+    describe(segmenter, eval_resize=(64, 256))
+    seen: list[tuple[int, ...]] = []
+    predictor = Predictor(segmenter, device="cpu")
+    predictor._network.segmenter.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    classes = predictor(IMAGE)
+    assert classes.shape == IMAGE.shape[:2]
+    assert seen == [(1, 3, 64, 96)]  # 45x60 times 64 / 45 is 64x85
+    network = deploy(segmenter)
+    with torch.inference_mode():
+        logits = network.logits(network.prepare(torch.from_numpy(cv2.resize(IMAGE, (96, 64)))[None]))
+    upsampled = torch.nn.functional.interpolate(logits, size=IMAGE.shape[:2], mode="bilinear")
+    assert (upsampled.argmax(1)[0].numpy() == classes).mean() >= 0.999
 
 
 def test_real_pictures(predictor: Predictor, shared: Path, tmp_path: Path) -> None:

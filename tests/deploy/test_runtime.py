@@ -136,7 +136,7 @@ def test_descriptions_name_versions_precision_and_threads(build: Build, name: st
         )
         assert ("nncf" in found) == (precision == "int8")
     if library == "torch":
-        assert found["batchnorm"] == ("as trained" if backend == "reference" else "folded")
+        assert found["batchnorm"] == ("as trained" if backend == "reference" else "folded, but for 24")
         assert found["memory_format"] == ("contiguous_format" if backend == "reference" else "channels_last")
 
 

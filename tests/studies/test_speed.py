@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from rtseg.cli import main
+from rtseg.data.synthetic import make_data
 from rtseg.deploy.benchmark import Candidate, Case, Report, benchmark, texture
 from rtseg.deploy.class_map import class_map
 from rtseg.deploy.export import export_file
@@ -368,6 +369,36 @@ def test_an_output_below_a_file_is_refused(checkpoint: str, tmp_path: Path) -> N
     for output in (tmp_path / "file", tmp_path / "file" / "speed.json"):
         with pytest.raises(UserError, match="file"):
             run_benchmark([checkpoint], backends=["eager"], output=output, **QUICK)
+
+
+def test_an_output_of_another_kind_is_refused(checkpoint: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"speed.txt' must end in .json, or be a folder"):
+        run_benchmark([checkpoint], backends=["eager"], output=tmp_path / "speed.txt", **QUICK)
+
+
+def test_data_that_do_not_fit_are_refused(checkpoint: str, tmp_path: Path) -> None:
+    make_data("camvid", 1, tmp_path / "data", n_val=2, size=(32, 48))
+    with pytest.raises(UserError, match=r"pictures are 32x48 .* give --input-size 32 48"):
+        run_benchmark([checkpoint], backends=["eager"], data=tmp_path / "data", input_sizes=[(64, 64)], **QUICK)
+    with pytest.raises(UserError, match=r"has 5 classes, the data set has 11"):
+        run_benchmark([checkpoint], backends=["eager"], data=tmp_path / "data", input_sizes=[(32, 48)], **QUICK)
+
+
+def test_miou_stands_beside_the_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_data("camvid", 1, tmp_path / "data", n_val=2, size=(32, 48))
+    network = create_model("rtformer_slim", 11, base_channels=8, spp_channels=8, head_channels=8)
+    network.save_pretrained(tmp_path / "net")
+    report = run_benchmark(
+        [str(tmp_path / "net")],
+        backends=["reference", "eager"],
+        data=tmp_path / "data",
+        input_sizes=[(32, 48)],
+        least_percent=0,
+        **QUICK,
+    )
+    assert report.conditions["input"] == "2 given picture(s)"  # the data set's own
+    assert all(row.miou is not None for row in report.networks)
+    assert "mIoU" in capsys.readouterr().out
 
 
 def test_sizes_as_text() -> None:
