@@ -25,7 +25,7 @@ from rtseg.output import make_folder, write_whole
 
 Output = Literal["logits", "class_map"]
 _OUTPUTS: dict[str, Output] = {"logits": "logits", "class_map": "class_map"}
-_KEY, _DIGEST = "rtseg", "rtseg.sha256"  # of the metadata
+_KEY = "rtseg"  # of the metadata
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,10 @@ def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "lo
     assert program is not None
     weights = weights_hash(segmenter)
     proto = program.model_proto
-    description = {"card": segmenter.card.to_dict(), "weights": weights, "output": output, "shape": shape}
-    for key, value in {_KEY: json.dumps(description), _DIGEST: _digest(proto)}.items():
-        proto.metadata_props.add(key=key, value=value)
+    description = {
+        "card": segmenter.card.to_dict(), "weights": weights, "output": output, "shape": shape, "graph": _digest(proto)
+    }  # fmt: skip
+    proto.metadata_props.add(key=_KEY, value=json.dumps(description))
     return OnnxGraph(proto.SerializeToString(), segmenter.card, weights, output, shape)
 
 
@@ -156,18 +157,16 @@ def read_onnx(file: str | Path) -> OnnxGraph:
     except Exception as error:  # protobuf's and the checker's own, one for every kind of damage
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"'{file}' is no whole ONNX file ({reason}): export it again") from None
-    metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    found = metadata.get(_KEY)
+    found = {entry.key: entry.value for entry in proto.metadata_props}.get(_KEY)
     if found is None:
         raise UserError(
             f"'{file}' does not say which network it is: files of `rtseg export` do. Export the checkpoint with it"
         )
-    if metadata.get(_DIGEST) != _digest(proto):
-        raise UserError(f"'{file}' is not as it was written: nodes or weights have changed. Export it again")
     try:
         description = json.loads(found)
         batch, height, width = map(int, description["shape"])
-        return OnnxGraph(
+        whole = description["graph"] == _digest(proto)
+        graph = OnnxGraph(
             model,
             ModelCard.from_dict(description["card"]),
             str(description["weights"]),
@@ -177,3 +176,6 @@ def read_onnx(file: str | Path) -> OnnxGraph:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"'{file}': what it says of its network is damaged ({error!r}): export it again") from None
+    if not whole:
+        raise UserError(f"'{file}' is not as it was written: nodes or weights have changed. Export it again")
+    return graph

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from rtseg.deploy.class_map import class_map
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.parity import LEAST_EQUAL_PERCENT, MOST_LOGITS_ERROR, Parity, measure_parity
 from rtseg.deploy.runtime import Runtime
@@ -203,6 +204,9 @@ def test_a_network_that_is_deployed_wrongly_is_seen(shared_segmenter: Segmenter)
 
         def logits(self, prepared: Tensor) -> Tensor:
             return self.network.logits(prepared)  # type: ignore[operator]
+
+        def classes(self, logits: Tensor) -> Tensor:
+            return class_map(logits, self.shape[1:])
 
     for trained in (True, False):
         found = measure_parity(Deployed(bare), Deployed(right), BATCHES, trained=trained, least_percent=None)

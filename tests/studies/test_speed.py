@@ -195,6 +195,9 @@ def test_an_exported_file_on_all_engines_that_read_it(exported: str, segmenter: 
     ]
     for r in found.networks:
         assert r.weights == weights_hash(segmenter)
+        if r.backend == "onnxruntime:fp32":  # what the others are held against
+            assert r.parity is None
+            continue
         assert r.parity is not None
         assert r.parity.gate == "equal_percent"
         assert (r.class_map is None) == (not r.parity.passed)
@@ -377,24 +380,23 @@ def test_an_output_of_another_kind_is_refused(checkpoint: str, tmp_path: Path) -
 
 
 def test_data_that_do_not_fit_are_refused(checkpoint: str, tmp_path: Path) -> None:
-    make_data("camvid", 1, tmp_path / "data", n_val=2, size=(32, 48))
-    with pytest.raises(UserError, match=r"pictures are 32x48 .* give --input-size 32 48"):
-        run_benchmark([checkpoint], backends=["eager"], data=tmp_path / "data", input_sizes=[(64, 64)], **QUICK)
+    make_data("camvid", 1, tmp_path / "data", n_val=2, size=(64, 96))
+    with pytest.raises(UserError, match=r"pictures are 64x96 .* give --input-size 64 96"):
+        run_benchmark([checkpoint], backends=["eager"], data=tmp_path / "data", **QUICK)
     with pytest.raises(UserError, match=r"has 5 classes, the data set has 11"):
-        run_benchmark([checkpoint], backends=["eager"], data=tmp_path / "data", input_sizes=[(32, 48)], **QUICK)
+        run_benchmark([checkpoint], backends=["eager"], data=tmp_path / "data", **{**QUICK, "input_sizes": [(64, 96)]})
 
 
 def test_miou_stands_beside_the_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_data("camvid", 1, tmp_path / "data", n_val=2, size=(32, 48))
+    make_data("camvid", 1, tmp_path / "data", n_val=2, size=(64, 96))
     network = create_model("rtformer_slim", 11, base_channels=8, spp_channels=8, head_channels=8)
     network.save_pretrained(tmp_path / "net")
     report = run_benchmark(
         [str(tmp_path / "net")],
         backends=["reference", "eager"],
         data=tmp_path / "data",
-        input_sizes=[(32, 48)],
         least_percent=0,
-        **QUICK,
+        **{**QUICK, "input_sizes": [(64, 96)]},
     )
     assert report.conditions["input"] == "2 given picture(s)"  # the data set's own
     assert all(row.miou is not None for row in report.networks)
