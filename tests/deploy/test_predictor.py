@@ -1,6 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -216,13 +216,14 @@ def test_the_network_sees_what_its_evaluation_shows(segmenter: Segmenter) -> Non
     describe(segmenter, eval_resize=(64, 256))
     seen: list[tuple[int, ...]] = []
     predictor = Predictor(segmenter, device="cpu")
-    predictor._network.segmenter.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    network = cast(Segmenter, predictor._network.segmenter)
+    network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
     classes = predictor(IMAGE)
     assert classes.shape == IMAGE.shape[:2]
     assert seen == [(1, 3, 64, 96)]  # 45x60 times 64 / 45 is 64x85
-    network = deploy(segmenter)
+    deployed = deploy(segmenter)
     with torch.inference_mode():
-        logits = network.logits(network.prepare(torch.from_numpy(cv2.resize(IMAGE, (96, 64)))[None]))
+        logits = deployed.logits(deployed.prepare(torch.from_numpy(cv2.resize(IMAGE, (96, 64)))[None]))
     upsampled = torch.nn.functional.interpolate(logits, size=IMAGE.shape[:2], mode="bilinear")
     assert (upsampled.argmax(1)[0].numpy() == classes).mean() >= 0.999
 
