@@ -52,7 +52,7 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     name = {"name": _cpu_name(), "cores": _cores(), "threads": torch.get_num_threads()}
     if device.type == "mps":
         return {**name, "name": f"{name['name']} (MPS)"}
-    return {**name, "instruction_set": torch.backends.cpu.get_cpu_capability(), **_other_work()}
+    return {**name, **_clock(), "instruction_set": torch.backends.cpu.get_cpu_capability(), **_other_work()}
 
 
 def _other_work() -> dict[str, float]:
@@ -79,6 +79,14 @@ def _cpu_name() -> str:
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def _clock() -> dict[str, int]:
+    """Of the first core now; empty where it cannot be read."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    found = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
+    return {"clock_mhz": round(found[0])} if found else {}
 
 
 def instruction_sets() -> list[str]:
