@@ -4,7 +4,8 @@ Cell i of k over an axis of n positions averages, or takes the largest of, posit
 ceil((i + 1) n / k) - 1: neighbouring cells overlap where k does not divide n, and share positions where n < k. That is
 PyTorch's own rule, and outside of an export PyTorch's own kernels are used. Exporters write these kernels down for the
 one size they have seen: at another size the exported average is silently wrong, and the maximum does not export at all
-unless the grid divides the map. So an export gets the same function as arithmetic on the size.
+unless the grid divides the map. So an export gets the same function as arithmetic on the size,
+or plain pooling where it is of one size alone that the grid divides.
 
 B batch, C channels, H, W height and width, (k_h, k_w) the grid.
 """
@@ -16,12 +17,18 @@ from torch import Tensor
 
 def adaptive_avg_pool2d(x: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, C, H, W) -> (B, C, k_h, k_w): the mean of every cell of `grid` = (k_h, k_w)."""
-    return average_by_matrices(x, grid) if torch.compiler.is_exporting() else F.adaptive_avg_pool2d(x, grid)
+    if not torch.compiler.is_exporting():
+        return F.adaptive_avg_pool2d(x, grid)
+    cell = _equal_cells(x, grid)
+    return F.avg_pool2d(x, cell) if cell else average_by_matrices(x, grid)
 
 
 def adaptive_max_pool2d(x: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, C, H, W) -> (B, C, k_h, k_w): the largest value of every cell of `grid` = (k_h, k_w)."""
-    return maximum_by_gather(x, grid) if torch.compiler.is_exporting() else F.adaptive_max_pool2d(x, grid)
+    if not torch.compiler.is_exporting():
+        return F.adaptive_max_pool2d(x, grid)
+    cell = _equal_cells(x, grid)
+    return F.max_pool2d(x, cell) if cell else maximum_by_gather(x, grid)
 
 
 def average_by_matrices(x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -43,6 +50,16 @@ def maximum_by_gather(x: Tensor, grid: tuple[int, int]) -> Tensor:
         positions = torch.minimum(start[:, None] + steps, end[:, None] - 1)
         x = x.index_select(axis, positions.flatten()).unflatten(axis, (cells, -1)).amax(axis)
     return x
+
+
+def _equal_cells(x: Tensor, grid: tuple[int, int]) -> tuple[int, int] | None:
+    """(height, width) of every cell, where the export is of one size, which the grid divides: plain pooling, which
+    engines know. A size that is left open is no int.
+    """
+    height, width = x.shape[-2:]
+    if type(height) is not int or type(width) is not int or height % grid[0] or width % grid[1]:
+        return None
+    return height // grid[0], width // grid[1]
 
 
 def _cells(n: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
