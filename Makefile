@@ -47,7 +47,8 @@ demo: install ## draw street scenes, train, score, time, show: runs/demo/report.
 	@touch runs/demo/.trained
 	$(RUN) validate --config $(DEMO) --ckpt_path runs/demo/training/best.ckpt
 	test -e runs/demo/training/benchmark.json || \
-		$(RUN) benchmark runs/demo/training/best.ckpt --input-size 192 256 --seconds 3 -o runs/demo/training/benchmark.json
+		$(RUN) benchmark runs/demo/training/best.ckpt --input-size 192 256 --image runs/demo/data/val --seconds 1 \
+		-o runs/demo/training/benchmark.json
 	$(RUN) predict runs/demo/training/best.ckpt runs/demo/data/val -o runs/demo/training/predictions --overwrite
 	$(RUN) report runs/demo/training -o runs/demo/report.html
 
