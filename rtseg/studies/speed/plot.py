@@ -6,7 +6,8 @@ from html import escape
 from rtseg.deploy.benchmark import NetworkReport, Report
 from rtseg.studies.report.charts import round_ticks
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 460, 60, 190, 40, 50
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 480, 60, 190, 64, 50
+_BESIDE = 5  # engines in a row of the legend
 _COLOURS = ("#444444", "#0b6fb8", "#c2410c", "#4d7c0f", "#7e22ce", "#b45309", "#0f766e", "#be185d")
 
 
@@ -56,9 +57,9 @@ def draw(report: Report) -> str | None:
         taken.append(y)
         parts.append(f'<text x="{at_x(_latency(row)) + 8}" y="{y}">{escape(_label(row))}</text>')
     for i, engine in enumerate(engines):
-        y = _HEIGHT - _BOTTOM - 14 * (len(engines) - i)
-        parts.append(f'<circle cx="{_WIDTH - _RIGHT + 20}" cy="{y}" r="4" fill="{_COLOURS[i % len(_COLOURS)]}"/>')
-        parts.append(f'<text x="{_WIDTH - _RIGHT + 30}" y="{y + 4}">{escape(engine)}</text>')
+        x, y = _LEFT + 5 + 130 * (i % _BESIDE), 36 + 14 * (i // _BESIDE)
+        parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{_COLOURS[i % len(_COLOURS)]}"/>')
+        parts.append(f'<text x="{x + 10}" y="{y + 4}">{escape(engine)}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" '
         'font-family="sans-serif" font-size="11" fill="#333"><rect width="100%" height="100%" fill="white"/>'
