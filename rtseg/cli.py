@@ -3,6 +3,7 @@
 Each imports what it needs when it runs.
 """
 
+import importlib
 import math
 import re
 import shlex
@@ -127,16 +128,28 @@ def convert(
     weights: Annotated[Path, typer.Argument(help="PaddleSeg's model.pdparams")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for model.safetensors and config.json")],
     model: Annotated[str, typer.Option(help="rtformer_slim or rtformer_base")] = "rtformer_slim",
-    dataset: Annotated[str, typer.Option(help="whose official variant it is: ade20k or cityscapes")] = "ade20k",
+    dataset: Annotated[
+        str, typer.Option(help="whose official variant it is: ade20k or cityscapes; a pre-trained trunk needs none")
+    ] = "ade20k",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
 ) -> None:
-    """Turn PaddleSeg's published RTFormer weights into a folder that rtseg loads; Paddle is not needed."""
+    """Turn PaddleSeg's published RTFormer weights into a folder that rtseg loads; Paddle is not needed.
+
+    A trunk pre-trained on ImageNet becomes a backbone for rtseg fit --model.weights.
+    """
     from rtseg.data.dataset import label_space
     from rtseg.models.paddle import convert as convert_weights
+    from rtseg.models.paddle import convert_trunk, holds_trunk
+    from rtseg.models.weights import fit_command, save_backbone
     from rtseg.output import check_empty
 
     if not overwrite:
         check_empty(output, "give another folder, or --overwrite to replace the network in it")
+    if holds_trunk(weights):
+        card, state = convert_trunk(weights, model)
+        save_backbone(output, card, state)
+        print(f"{output}: the pre-trained backbone of {model}. Try: {fit_command(card, output)}")
+        return
     labels = label_space(dataset)
     segmenter = convert_weights(
         weights, model, dataset, class_names=labels.names, palette=labels.palette, ids=labels.ids
@@ -308,8 +321,12 @@ def _command_line() -> str:
     return shlex.join(["rtseg", *(re.sub(r"(^|=)/.*/", r"\1", word) for word in sys.argv[1:])])
 
 
-def _lightning_command(name: str, help_text: str) -> None:
-    """Lists a LightningCLI command in `rtseg --help` without importing Lightning."""
+def lightning_command(app: typer.Typer, name: str, help_text: str, module: str) -> None:
+    """Lists a LightningCLI command in an app's `--help` without importing Lightning.
+
+    Args:
+        module: whose `main` runs it.
+    """
 
     @app.command(
         name,
@@ -318,9 +335,7 @@ def _lightning_command(name: str, help_text: str) -> None:
         add_help_option=False,
     )
     def run(context: typer.Context) -> None:
-        from rtseg.training.cli import main as lightning_main
-
-        lightning_main([name, *context.args])
+        importlib.import_module(module).main([name, *context.args])
 
 
 for _name, _help in {
@@ -328,11 +343,11 @@ for _name, _help in {
     "validate": "Score a checkpoint on the validation images: --config ... --ckpt_path ...",
     "test": "Score a checkpoint on the test images.",
 }.items():
-    _lightning_command(_name, _help)
+    lightning_command(app, _name, _help, "rtseg.training.cli")
 
 
-def main(args: list[str] | None = None) -> None:
-    """Runs the command line; an error of the user's ends in one line and exit status 2."""
+def run_app(app: typer.Typer, args: list[str] | None = None) -> None:
+    """Runs a command line; an error of the user's ends in one line and exit status 2."""
     try:
         app(args)
     except UserError as error:
@@ -345,6 +360,11 @@ def main(args: list[str] | None = None) -> None:
             raise
         print("error: another process of this training ended; its own message says why", file=sys.stderr)
         sys.exit(2)
+
+
+def main(args: list[str] | None = None) -> None:
+    """The `rtseg` command."""
+    run_app(app, args)
 
 
 if __name__ == "__main__":

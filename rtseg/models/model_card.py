@@ -10,6 +10,8 @@ from rtseg.errors import UserError
 from rtseg.layers.normalize import IMAGENET_MEAN, IMAGENET_STD
 from rtseg.registry import suggest
 
+PARTS = ("segmenter", "backbone", "classifier")
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -26,6 +28,8 @@ class ModelCard:
         eval_resize: (short side, long side) that the data set's evaluation resizes pictures to before the network, if
             it does; a deployed network does the same.
         dataset, source: where the classes and the weights come from.
+        part: what the weights are of, one of `PARTS`. The classes of a backbone are those of the classification that it
+            was trained for.
     """
 
     model: str
@@ -42,6 +46,7 @@ class ModelCard:
     eval_resize: tuple[int, int] | None = None
     dataset: str | None = None
     source: str | None = None
+    part: str = "segmenter"
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):  # JSON's lists become tuples, so that a card equals the one that was saved
@@ -62,6 +67,7 @@ class ModelCard:
                 self.eval_resize is None or _each(self.eval_resize, _is_length, 2),
                 "[short side, long side]",
             ),
+            "part": (self.part in PARTS, f"one of {', '.join(PARTS)}"),
         }
         for name, (fits, kind) in rules.items():
             if not fits:

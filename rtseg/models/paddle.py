@@ -18,7 +18,10 @@ import torch
 from torch import Tensor
 
 from rtseg.errors import UserError
+from rtseg.models.backbone import choose_attention, create_backbone
+from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter, create_model, describe
+from rtseg.models.weights import misfits
 from rtseg.registry import suggest
 
 OFFICIAL_VARIANTS: dict[tuple[str, str], dict[str, Any]] = {
@@ -33,6 +36,7 @@ _BASE_CHANNELS = {"rtformer_slim": 32, "rtformer_base": 64}
 _NUM_CLASSES = {"ade20k": 150, "cityscapes": 19}
 _EVAL_RESIZE = {"ade20k": (512, 2048), "cityscapes": None}
 _CROP_SIZES = {"ade20k": (512, 512), "cityscapes": (512, 1024)}
+_IMAGENET_CLASSES = 1000
 
 # Paddle's name -> ours; all that match apply, in this order.
 _RENAMES = [
@@ -82,8 +86,7 @@ def convert(
 ) -> Segmenter:
     """PaddleSeg's weights as a segmenter in evaluation mode, described by its card and ready for `save_pretrained`.
 
-    A file without the auxiliary head leaves that one fresh: inference does not use it. A file of the trunk alone
-    (ImageNet pre-training) leaves all heads fresh, with a warning and a note in the card: it is for training on.
+    A file without the auxiliary head leaves that one fresh: inference does not use it.
 
     Args:
         path: a `model.pdparams` of RTFormer.
@@ -92,47 +95,103 @@ def convert(
 
     Raises:
         UserError: unknown model or data set; an unreadable or suspicious file; weights of another network or number of
-            classes.
+            classes, or of a trunk alone.
     """
-    if model not in _BASE_CHANNELS:
-        raise UserError(f"there are no published weights of model '{model}'.{suggest(model, _BASE_CHANNELS)}")
+    _check_model(model)
     if dataset not in _NUM_CLASSES:
         raise UserError(f"there are no published weights for data set '{dataset}'.{suggest(dataset, _NUM_CLASSES)}")
     params = read_pdparams(path)
-    _check_variant(params, str(path), model, dataset)
+    _check_count(params, path, "conv1.0.weight", model, _BASE_CHANNELS, "base channels", "--model")
+    if _is_trunk(params):
+        raise UserError(f"'{path}' holds a trunk alone, no segmentation network: convert_trunk reads it")
+    if "seghead.conv2.weight" in params:
+        _check_count(params, path, "seghead.conv2.weight", dataset, _NUM_CLASSES, "classes", "--dataset")
     segmenter = create_model(model, _NUM_CLASSES[dataset], **OFFICIAL_VARIANTS[model, dataset])
-    state, source = to_state_dict(params), f"PaddleSeg, {Path(path).name}"
-    fresh = segmenter.state_dict()
-    if not any(name.startswith("seghead.") for name in params):
-        source += ": the trunk alone, heads untrained"
-        warnings.warn(f"'{path}' holds no segmentation head: the heads are fresh and must be trained", stacklevel=2)
-        trunk = {key: value for key, value in state.items() if key in fresh and key.startswith("backbone.")}
-        state = {key: value for key, value in fresh.items() if not key.startswith("backbone.")} | trunk
-    elif not any(name.startswith("seghead_extra.") for name in params):
-        state = {key: value for key, value in fresh.items() if key.startswith("aux_head.")} | state
+    state = to_state_dict(params)
+    if not any(name.startswith("seghead_extra.") for name in params):
+        state = {key: value for key, value in segmenter.state_dict().items() if key.startswith("aux_head.")} | state
     segmenter.load_weights(state, source=f"'{path}'")
     describe(
         segmenter,
         class_names=tuple(class_names), palette=tuple(palette), ids=tuple(ids),
-        input_size=_CROP_SIZES[dataset], eval_resize=_EVAL_RESIZE[dataset], dataset=dataset, source=source,
+        input_size=_CROP_SIZES[dataset], eval_resize=_EVAL_RESIZE[dataset], dataset=dataset,
+        source=f"PaddleSeg, {Path(path).name}",
     )  # fmt: skip
     return segmenter.eval()
 
 
-def _check_variant(params: Mapping[str, np.ndarray], path: str, model: str, dataset: str) -> None:
-    """Raises: UserError where the two shapes that tell the official variants apart do not fit model and dataset."""
-    if "conv1.0.weight" not in params:
-        raise UserError(f"'{path}' holds no RTFormer: it has no 'conv1.0.weight', but {', '.join(list(params)[:3])} …")
-    checks = [("conv1.0.weight", model, _BASE_CHANNELS, "base channels", "--model")]
-    if "seghead.conv2.weight" in params:  # the trunk alone has no classes
-        checks.append(("seghead.conv2.weight", dataset, _NUM_CLASSES, "classes", "--dataset"))
-    for key, asked, known, what, flag in checks:
-        count = next(iter(params[key].shape), 0)
-        if count != known[asked]:
-            right = [name for name, number in known.items() if number == count]
-            others = " or ".join(map(str, known.values()))
-            repair = f"use {flag} {right[0]}" if right else f"published networks have {others}"
-            raise UserError(f"'{path}' holds a network of {count} {what}, {asked} has {known[asked]}: {repair}")
+def holds_trunk(path: str | Path) -> bool:
+    """Whether a file is one of ImageNet pre-training, a trunk without segmentation head, for `convert_trunk`.
+
+    Raises:
+        UserError: see `read_pdparams`.
+    """
+    return _is_trunk(read_pdparams(path))
+
+
+def convert_trunk(path: str | Path, model: str) -> tuple[ModelCard, dict[str, Tensor]]:
+    """PaddleSeg's pre-trained trunk as a backbone's card and weights, for `save_backbone`.
+
+    One trunk serves all variants: whether it injects in its last block is read from its names. Entries that are no part
+    of it, as a classifier's, are left out with a warning.
+
+    Args:
+        path: the `model.pdparams` of an `rtformer_*_backbone_imagenet_pretrained`.
+        model: rtformer_slim or rtformer_base.
+
+    Raises:
+        UserError: unknown model; an unreadable or suspicious file; a trunk of another model, or with entries missing.
+    """
+    _check_model(model)
+    params = read_pdparams(path)
+    _check_count(params, path, "conv1.0.weight", model, _BASE_CHANNELS, "base channels", "--model")
+    injects = any(name.startswith("layer5.down.") for name in params)
+    card = ModelCard(
+        model, choose_attention(model, None), _IMAGENET_CLASSES, {"injection": (True, injects)},
+        dataset="imagenet", source=f"PaddleSeg, {Path(path).name}", part="backbone",
+    )  # fmt: skip
+    backbone = create_backbone(model, attention=card.attention, **card.options)
+    own = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
+    state = to_state_dict(params)
+    trunk = {key: value for key, value in state.items() if key in own}
+    if wrong := misfits(own, trunk):
+        raise UserError(f"the trunk in '{path}' does not fit {model}: {wrong}. Give PaddleSeg's published file")
+    foreign = [name for name in params if not to_state_dict({name: params[name]}).keys() <= own.keys()]
+    if foreign:
+        warnings.warn(
+            f"{len(foreign)} entries of '{path}' are no part of the trunk and are left out: {', '.join(foreign)}",
+            stacklevel=2,
+        )
+    return card, trunk
+
+
+def _is_trunk(params: Mapping[str, np.ndarray]) -> bool:
+    return not any(name.startswith("seghead.") for name in params)
+
+
+def _check_model(model: str) -> None:
+    if model not in _BASE_CHANNELS:
+        raise UserError(f"there are no published weights of model '{model}'.{suggest(model, _BASE_CHANNELS)}")
+
+
+def _check_count(
+    params: Mapping[str, np.ndarray],
+    path: str | Path,
+    key: str,
+    asked: str,
+    known: Mapping[str, int],
+    what: str,
+    flag: str,
+) -> None:
+    """Raises: UserError where the shape that tells the official networks apart is not the one of `asked`."""
+    if key not in params:
+        raise UserError(f"'{path}' holds no RTFormer: it has no '{key}', but {', '.join(list(params)[:3])} …")
+    count = next(iter(params[key].shape), 0)
+    if count != known[asked]:
+        right = [name for name, number in known.items() if number == count]
+        others = " or ".join(map(str, known.values()))
+        repair = f"use {flag} {right[0]}" if right else f"published networks have {others}"
+        raise UserError(f"'{path}' holds a network of {count} {what}, {asked} has {known[asked]}: {repair}")
 
 
 def to_state_dict(params: Mapping[str, np.ndarray]) -> dict[str, Tensor]:

@@ -3,17 +3,13 @@
 B batch, K classes, H, W input height and width.
 """
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from huggingface_hub import ModelCard as HubCard
 from huggingface_hub import PyTorchModelHubMixin
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from rtseg.attention.base import Attention, resolve_attention
@@ -28,8 +24,7 @@ from rtseg.models.backbone import (
 )
 from rtseg.models.heads import ConvHead, DualResolutionHead
 from rtseg.models.model_card import ModelCard
-from rtseg.models.weights import CARD_FILE, WEIGHTS_FILE, read_weights
-from rtseg.output import make_folder
+from rtseg.models.weights import misfits, read_weights, whole_folder, write_weights
 
 HEAD_OPTIONS: dict[str, Any] = {"head_channels": None, "spp_channels": 128}
 
@@ -125,31 +120,15 @@ class Segmenter(
         Raises:
             UserError: the folder or its parent is a file or cannot be written to.
         """
-        target = Path(save_directory)
-        make_folder(target.parent)
-        if target.exists():
-            make_folder(target)
-        with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
-            written = Path(aside, target.name)
-            url = super().save_pretrained(written, **hub)
-            if target.exists():
-                (target / CARD_FILE).unlink(missing_ok=True)  # until all is moved, no card may claim other weights
-                for name in ("README.md", WEIGHTS_FILE, CARD_FILE):
-                    if name != "README.md" or not (target / name).exists():
-                        os.replace(written / name, target / name)
-            else:
-                os.replace(written, target)
-        return url
+        with whole_folder(Path(save_directory)) as written:
+            return super().save_pretrained(written, **hub)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> HubCard:
         """The README, from the template above."""
         return super().generate_model_card(*args, card=self.card, **kwargs)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        state = {key: value.contiguous() for key, value in self.state_dict().items()}
-        # Not save_file: it makes a file that its owner alone may read.
-        (save_directory / WEIGHTS_FILE).write_bytes(save(state, metadata={"format": "pt"}))
-        (save_directory / CARD_FILE).write_text(json.dumps(self.card.to_dict(), indent=2) + "\n")
+        write_weights(save_directory, self.card, self.state_dict())
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **hub: Any) -> Self:
@@ -164,11 +143,23 @@ class Segmenter(
             UserError: nothing there, damaged, or weights that their card does not describe.
         """
         card, state = read_weights(pretrained_model_name_or_path, **hub)
+        return cls.from_weights(card, state, source=f"'{pretrained_model_name_or_path}'")
+
+    @classmethod
+    def from_weights(cls, card: ModelCard, state: dict[str, Tensor], *, source: str) -> Self:
+        """The segmenter that a card describes with these weights, in evaluation mode.
+
+        Args:
+            source: where they come from, for the error.
+
+        Raises:
+            UserError: the card names what does not exist, or does not describe the weights.
+        """
         try:
             segmenter = cls(card)
         except UserError as error:
-            raise UserError(f"'{pretrained_model_name_or_path}': {error}") from None
-        segmenter.load_weights(state, source=f"'{pretrained_model_name_or_path}'")
+            raise UserError(f"{source}: {error}") from None
+        segmenter.load_weights(state, source=source)
         return segmenter.eval()
 
     def load_weights(self, state: dict[str, Tensor], *, source: str) -> None:
@@ -181,23 +172,10 @@ class Segmenter(
             UserError: entries are missing, unknown or of another shape; the message says which, and what that usually
                 means.
         """
-        own = self.state_dict()
-        missing = sorted(own.keys() - state.keys())
-        extra = sorted(state.keys() - own.keys())
-        shapes = [
-            f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
-            for key in own.keys() & state.keys()
-            if state[key].shape != own[key].shape
-        ]
-        if missing or extra or shapes:
-            what = [
-                f"{len(entries)} {kind} ({', '.join(entries[:3])}{', …' if len(entries) > 3 else ''})"
-                for kind, entries in (("missing", missing), ("unknown", extra), ("of another shape", sorted(shapes)))
-                if entries
-            ]
+        if wrong := misfits(self.state_dict(), state):
             raise UserError(
                 f"the weights in {source} do not fit {self.card.model} with attention '{self.card.attention}' and "
-                f"{self.card.num_classes} classes: {'; '.join(what)}. "
+                f"{self.card.num_classes} classes: {wrong}. "
                 "Give the attention, num_classes and options that they were trained with."
             )
         self.load_state_dict(state)

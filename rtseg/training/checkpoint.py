@@ -35,10 +35,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """`best.ckpt`: the highest `val/miou` so far."""
+    """`best.ckpt`: the highest value of `monitor` so far."""
 
-    def __init__(self, folder: str | Path) -> None:
-        super().__init__(folder, filename="best", monitor="val/miou", mode="max", enable_version_counter=False)
+    def __init__(self, folder: str | Path, monitor: str) -> None:
+        super().__init__(folder, filename="best", monitor=monitor, mode="max", enable_version_counter=False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Lightning forgets the best score where the folder has another name than when it was written."""

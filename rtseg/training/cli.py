@@ -1,186 +1,48 @@
-"""`rtseg fit|validate|test`.
+"""`rtseg fit|validate|test`: the command that trains and scores segmenters."""
 
-LightningCLI, with a run folder that is never overwritten and errors that say what to do.
-"""
+from typing import Any
 
-import re
-import sys
-import warnings
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Any, NoReturn
-
-import torch
-from jsonargparse import ArgumentParser, Namespace
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins import CheckpointIO
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 from rich.table import Table
 
 from rtseg.errors import UserError
 from rtseg.models.backbone import choose_attention
-from rtseg.output import make_folder
-from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, check_model, read_header
+from rtseg.training.checkpoint import check_model
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.fps_monitor import FPSMonitor
-from rtseg.training.loggers import ResumableCSVLogger
 from rtseg.training.module import SegmentationModule
 from rtseg.training.pictures import PredictionPictures
-from rtseg.training.stop import StopGracefully
-from rtseg.training.throughput import ThroughputMonitor
-
-# Lightning's warnings that are wrong or void here, and would hide a true one.
-_VOID_WARNINGS = (
-    "Checkpoint directory .* exists and is not empty",  # _check_output has decided on that
-    "Found .* in eval mode",  # the moving average, which is not trained
-    "Precision .* is not supported by the model summary",
-    ".*isinstance.treespec, LeafSpec.* is deprecated",
-)
-_VOID_WHERE_NOTHING_IS_TRAINED = ("The dirpath has changed", ".*callbacks used to create the checkpoint need to be")
+from rtseg.training.run_cli import RunCLI, run
 
 
-class _Parser(LightningArgumentParser):
-    """Names the nearest key where one is unknown, and keeps the long usage text out of the way."""
+class RTSegCLI(RunCLI):
+    """Segmentation: also times the network and draws what it predicts."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        unknown = re.search(r"does not accept option '([\w.]+)'|unrecognized arguments: --([\w.]+)", message)
-        if unknown:
-            key, known = unknown[1] or unknown[2], _keys(self)
-            near = get_close_matches(key, known, n=1, cutoff=0.5)
-            siblings = sorted(k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0])
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            message = f"unknown key '{key}'.{hint} Beside it stand: {', '.join(siblings) or 'no keys'}."
-        raise UserError(f"{message} (all keys: rtseg fit --help)") from ex
-
-
-def _keys(parser: ArgumentParser) -> set[str]:
-    """Every key that configs and flags may name, subcommands' included."""
-    keys = set()
-    for action in parser._actions:
-        keys.add(action.dest)
-        for subparser in (action.choices or {}).values() if isinstance(action.choices, dict) else ():
-            keys |= _keys(subparser)
-    return keys
-
-
-class _Progress(RichProgressBar):
-    def _get_train_description(self, current_epoch: int) -> str:
-        """Lightning's own says "Epoch 0/-2" where the steps decide on the end."""
-        bounded = (self.trainer.max_epochs or -1) > 0
-        return super()._get_train_description(current_epoch) if bounded else f"Epoch {current_epoch}"
-
-
-class RTSegCLI(LightningCLI):
-    """Adds to LightningCLI: `--output`, the run's folder; a default set of callbacks.
-
-    A check of the checkpoint against the asked model.
-    """
+    program = "rtseg"
+    monitor = "val/miou"
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--output",
-            type=str | None,
-            default=None,
-            help="folder of the run: logs, checkpoints, pictures (default: runs/<name of the first config>)",
-        )
+        super().add_arguments_to_parser(parser)
         parser.add_lightning_class_args(FPSMonitor, "fps")
-        # BatchNorm over one device's few images would make results depend on the number of devices.
-        parser.set_defaults({"trainer.sync_batchnorm": torch.cuda.is_available()})
-        parser.link_arguments("data.batch_size", "model.batch_size")
-        parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
 
-    def _parse_ckpt_path(self) -> None:
-        """Lightning would silently replace the asked model by the checkpoint's; `check_model` refuses instead."""
+    def default_run(self, config: Namespace) -> str:
+        return f"{config.model.name}_{config.data.dataset}"
 
-    def before_instantiate_classes(self) -> None:
-        command = self.config.get("subcommand")
-        config: Namespace = self.config[command] if command else self.config
-        config.model.attention = choose_attention(config.model.name, config.model.attention)  # for config.yaml
-        checkpoint = read_header(config.get("ckpt_path"))
-        if checkpoint is not None:
-            check_model(config.model, checkpoint)
-            config.weights_only = True
-        elif command in ("validate", "test") and config.model.weights is None:
+    def check_model(self, asked: Namespace, checkpoint: dict[str, Any]) -> None:
+        check_model(asked, checkpoint)
+
+    def prepare(self, config: Namespace, command: str | None) -> None:
+        config.model.attention = choose_attention(config.model.name, config.model.attention)
+        if command in ("validate", "test") and config.get("ckpt_path") is None and config.model.weights is None:
             raise UserError(
                 f"rtseg {command} needs trained weights: give --ckpt_path runs/.../best.ckpt, or --model.weights"
             )
-        if command in ("validate", "test"):
-            config.verbose = False  # main prints a table of its own
-            self.save_config_callback = None
-        if config.trainer.accelerator == "cpu":
-            config.trainer.sync_batchnorm = False  # PyTorch has none for CPU tensors
-        if command == "fit":
-            output = Path(config.output or Path("runs") / _run_name(config))
-            if not config.trainer.fast_dev_run:
-                _check_output(output, config.get("ckpt_path"))
-                make_folder(output)
-            config.output = str(output)
-            config.trainer.default_root_dir = str(output)
-        self._command, self._resumed_step = command, checkpoint["global_step"] if checkpoint else None
 
-    def instantiate_trainer(self, **kwargs: Any) -> Any:
-        config = self.config[self._command] if self._command else self.config
-        trainer = self._get(self.config_init, "trainer")
-        callbacks, plugins = _listed(trainer.callbacks), _listed(trainer.plugins)
-        if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
-            callbacks.append(_Progress(leave=True))
-        if self._command == "fit" and not config.trainer.fast_dev_run:
-            output = config.output
-            if config.trainer.logger in (None, True):
-                csv = ResumableCSVLogger(output, resumed_step=self._resumed_step)
-                kwargs["logger"] = [csv, TensorBoardLogger(output, name="", version="")]
-            # The best first, so that the last knows its score. ModelCheckpoint's own save_last writes only where there
-            # is a new best.
-            last = ModelCheckpoint(output, filename="last", enable_version_counter=False)
-            callbacks += [
-                StopGracefully(output),
-                ThroughputMonitor(),
-                PredictionPictures(),
-                BestCheckpoint(output),
-                last,
-            ]
-            if config.trainer.logger is not False:
-                callbacks.append(LearningRateMonitor("step"))
-            if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-                kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
-        elif self._command in ("validate", "test"):
-            kwargs["logger"] = False
-        return super().instantiate_trainer(**kwargs, callbacks=callbacks)
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _run_name(config: Namespace) -> str:
-    files = config.get("config") or []
-    return Path(str(files[0])).stem if files else f"{config.model.name}_{config.data.dataset}"
-
-
-def _check_output(output: Path, ckpt_path: str | None) -> None:
-    if not output.is_dir():
-        return
-    if ckpt_path is not None and Path(ckpt_path).resolve().parent == output.resolve():
-        asked, last = read_header(ckpt_path), output / "last.ckpt"
-        newest = read_header(str(last)) if last.is_file() else asked
-        if asked and newest and newest["global_step"] > asked["global_step"]:
-            raise UserError(
-                f"going on from {ckpt_path} in its own folder would overwrite the later steps in {last}: "
-                "go on from that one, or choose another --output"
-            )
-        return
-    results = sorted(p.name for p in output.iterdir() if p.suffix in (".ckpt", ".csv") or p.name == "config.yaml")
-    if results:
-        last = output / "last.ckpt"
-        go_on = f"go on with it by --ckpt_path {last}, " if last.exists() else ""
-        raise UserError(
-            f"the run folder '{output}' holds results ({', '.join(results)}), which would be overwritten: {go_on}"
-            "choose another --output, or move it away"
-        )
+    def more_callbacks(self, config: Namespace) -> list[Callback]:
+        return [PredictionPictures()]
 
 
 def _print_scores(console: Console, scores: dict[str, float], stage: str) -> None:
@@ -195,20 +57,8 @@ def _print_scores(console: Console, scores: dict[str, float], stage: str) -> Non
 
 def main(args: list[str]) -> None:
     """Runs `fit`, `validate` or `test` with the rest of the command line."""
+    cli = run(RTSegCLI, SegmentationModule, SegmentationData, args, "Train and score segmentation networks.")
     command = args[0] if args else ""
-    for message in _VOID_WARNINGS + _VOID_WHERE_NOTHING_IS_TRAINED * (command in ("validate", "test")):
-        warnings.filterwarnings("ignore", message)
-    torch.set_float32_matmul_precision("high")
-    sys.argv[1:] = args  # LightningCLI warns when it is given arguments beside those of the command line
-    cli = RTSegCLI(
-        SegmentationModule,
-        SegmentationData,
-        parser_class=_Parser,
-        seed_everything_default=0,
-        trainer_defaults={"use_distributed_sampler": False},
-        parser_kwargs={"prog": "rtseg", "description": "Train and score segmentation networks."},
-        save_config_kwargs={"overwrite": True},  # the run folder was checked; a resumed run writes the same config
-    )
     if command in ("validate", "test"):
         scores = {key: float(value) for key, value in cli.trainer.callback_metrics.items()}
         if cli.trainer.is_global_zero:

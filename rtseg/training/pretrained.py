@@ -1,34 +1,53 @@
 """Starting a training from weights of another one.
 
-Everything must fit but the classifiers, which start fresh for other classes.
+Of a segmentation network everything must fit but the classifiers, which start fresh for other classes. Of a pre-trained
+backbone everything must fit but its attention, which starts fresh where the model has another, and the injection of the
+last block, which the variants of one published trunk have or have not.
 """
 
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from torch import Tensor
+
+from rtseg.attention.base import Attention
 from rtseg.errors import UserError
-from rtseg.models.segmenter import Segmenter, differences
+from rtseg.models.backbone import Backbone
+from rtseg.models.model_card import ModelCard
+from rtseg.models.segmenter import HEAD_OPTIONS, Segmenter, differences
+from rtseg.models.weights import described_backbone, misfits, read_weights
 
 _CLASSIFIERS = ("head.classifier.classify.2.", "aux_head.classify.2.")
+_LAST_INJECTION = "backbone.block5.high_to_low."
 
 
 def load_pretrained(segmenter: Segmenter, source: str) -> list[str]:
     """Loads weights in place.
 
     Args:
-        source: a `.ckpt`, a folder with safetensors or a Hugging Face id.
+        source: a `.ckpt`, a folder with safetensors or a Hugging Face id; of a segmenter or of a backbone.
 
     Returns:
         Lines that say what was loaded and what starts fresh.
 
     Raises:
-        UserError: no weights there, or they do not fit, e.g. were trained with another attention.
+        UserError: no weights there, or they do not fit, e.g. those of a segmenter with another attention.
     """
-    other = Segmenter.from_pretrained(source)
-    unlike = differences(other.card, segmenter.card)
-    if "model" in unlike:
-        theirs, ours = unlike["model"]
+    card, state = read_weights(source, parts=("segmenter", "backbone"))
+    if card.model != segmenter.card.model:
         raise UserError(
-            f"model.weights={source} is of '{theirs}', this model is '{ours}': set model.name={theirs}, or leave "
-            "model.weights out"
+            f"model.weights={source} is of '{card.model}', this model is '{segmenter.card.model}': set "
+            f"model.name={card.model}, or leave model.weights out"
         )
+    load = _load_backbone if card.part == "backbone" else _load_segmenter
+    return load(segmenter, card, state, source)
+
+
+def _load_segmenter(segmenter: Segmenter, card: ModelCard, state: dict[str, Tensor], source: str) -> list[str]:
+    other = Segmenter.from_weights(card, state, source=f"'{source}'")
+    unlike = differences(other.card, segmenter.card)
     if "attention" in unlike:
         theirs, ours = unlike["attention"]
         raise UserError(
@@ -40,10 +59,76 @@ def load_pretrained(segmenter: Segmenter, source: str) -> list[str]:
     segmenter.load_weights({**state, **{key: own[key] for key in fresh}}, source=source)
     lines = [f"Weights from {source}: {len(own) - len(fresh)} of {len(own)} entries."]
     if "options" in unlike:  # those that change no shape, e.g. cross_size; another shape was refused above
-        theirs, ours = unlike["options"]
-        lines.append(f"They were trained with options {theirs}; this model has {ours}.")
+        lines.append(_options_line(*unlike["options"]))
     if fresh:
         lines.append(
             f"Fresh for {segmenter.card.num_classes} classes instead of {other.card.num_classes}: {', '.join(fresh)}."
         )
     return lines
+
+
+def _load_backbone(segmenter: Segmenter, card: ModelCard, state: dict[str, Tensor], source: str) -> list[str]:
+    other = described_backbone(card, state, source)  # what lacks in its own weights is damage, no other attention
+    ours, theirs = _attentions(segmenter.backbone), _attentions(other)
+    same = {prefix for prefix in ours if type(ours[prefix]) is type(theirs[prefix])}
+    own = {key: value for key, value in segmenter.state_dict().items() if key.startswith("backbone.")}
+    keys: dict[str, list[str]] = defaultdict(list)
+    for key in {**own, **state}:
+        keys[_fate(key, own, state, attentions=ours.keys(), same=same)].append(key)
+
+    own_options = {key: value for key, value in segmenter.card.options.items() if key not in HEAD_OPTIONS}
+    unlike = differences(card, replace(segmenter.card, options=own_options))
+    if keys["unfit"]:
+        wrong = misfits(*({key: some[key] for key in keys["unfit"] if key in some} for some in (own, state)))
+        options = "It was trained with options {}, this model has {}".format(*unlike.get("options", ({}, {})))
+        raise UserError(
+            f"the backbone in model.weights={source} does not fit this model: {wrong}. {options}: give the same as "
+            "model.options, or leave model.weights out"
+        )
+    segmenter.load_weights(segmenter.state_dict() | {key: state[key] for key in keys["loaded"]}, source=f"'{source}'")
+    lines = [
+        f"Weights of a backbone from {source}: {len(keys['loaded'])} of {len(own)} entries; the heads start fresh."
+    ]
+    if "attention" in unlike:
+        lines.append("They were trained with attention '{}'; this model has '{}'.".format(*unlike["attention"]))
+    if "options" in unlike:
+        lines.append(_options_line(*unlike["options"]))
+    for kind, what in (("fresh", "start fresh"), ("left out", "of the weights are left out")):
+        if keys[kind]:
+            lines.append(f"{len(keys[kind])} entries {what}: {', '.join(keys[kind])}.")
+    return lines
+
+
+def _fate(
+    key: str,
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    *,
+    attentions: Collection[str],
+    same: Collection[str],
+) -> Literal["loaded", "fresh", "left out", "unfit"]:
+    """What becomes of an entry that the model, the weights or both have.
+
+    Args:
+        own, state: the backbone's entries of the model and of the weights.
+        attentions: prefixes of the entries of each attention.
+        same: those of the attentions that are the same mechanism in both. In another mechanism an entry of the same
+            name plays another part, even where it has the same shape.
+    """
+    attention = next((prefix for prefix in attentions if key.startswith(prefix)), None)
+    in_both = key in own and key in state
+    if in_both and own[key].shape == state[key].shape and (attention is None or attention in same):
+        return "loaded"
+    if attention is not None or (key.startswith(_LAST_INJECTION) and not in_both):
+        return "fresh" if key in own else "left out"
+    return "unfit"
+
+
+def _attentions(backbone: Backbone) -> dict[str, Attention]:
+    """Each attention by the prefix of its entries in a segmenter."""
+    named = backbone.named_modules()
+    return {f"backbone.{name}.": module for name, module in named if isinstance(module, Attention)}
+
+
+def _options_line(theirs: Mapping[str, object], ours: Mapping[str, object]) -> str:
+    return f"They were trained with options {theirs}; this model has {ours}."

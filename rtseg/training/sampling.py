@@ -48,30 +48,35 @@ class GlobalBatchSampler(Sampler[list[SampleKey]]):
         num_samples: in the data set.
         batch_size: global, over all processes.
         rank, world_size: this process, and how many there are.
+        pieces: a process gets its share of a batch in so many equal parts, one after the other, for the gradients of
+            one optimizer step to be accumulated; `len` and `start` count parts.
 
     Raises:
-        UserError: the batch is larger than the data set, or does not divide among the processes.
+        UserError: the batch is larger than the data set, or does not divide among the processes and parts.
     """
 
-    def __init__(self, num_samples: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, num_samples: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1, pieces: int = 1
+    ) -> None:
         if batch_size < 1:
             raise UserError(f"data.batch_size={batch_size} must be at least 1 (2 to train on one device)")
-        if batch_size % world_size:
+        if batch_size % (world_size * pieces):
+            times = f" times {pieces} accumulated parts" * (pieces > 1)
             raise UserError(
                 f"data.batch_size={batch_size} is the batch of all {world_size} devices together and must be "
-                f"a multiple of {world_size}"
+                f"a multiple of {world_size}{times}"
             )
         if num_samples < batch_size:
             raise UserError(
                 f"data.batch_size={batch_size} is more than the {num_samples} training images; lower it or add images"
             )
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.pieces = rank, world_size, pieces
         self.epoch = 0
         self.start = 0
 
     def __len__(self) -> int:
-        return self.num_samples // self.batch_size
+        return self.num_samples // self.batch_size * self.pieces
 
     @property
     def sampler(self) -> "GlobalBatchSampler":
@@ -86,19 +91,20 @@ class GlobalBatchSampler(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch, start, self.start = self.epoch, self.start, 0
         order = np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
-        share = self.batch_size // self.world_size
+        part = self.batch_size // self.pieces
+        share = part // self.world_size
         for batch in range(start, len(self)):
-            first = batch * self.batch_size + self.rank * share
+            first = batch * part + self.rank * share
             yield [SampleKey(epoch, int(index)) for index in order[first : first + share]]
 
 
-class ResumableLoader(DataLoader[Sample]):
+class ResumableLoader(DataLoader[Any]):
     """A DataLoader over a GlobalBatchSampler that can say, and be told, how far into an epoch it is.
 
     Lightning saves this in checkpoints.
     """
 
-    def __init__(self, dataset: AugmentedDataset, batches: GlobalBatchSampler, **options: Any) -> None:
+    def __init__(self, dataset: Dataset[Any], batches: GlobalBatchSampler, **options: Any) -> None:
         super().__init__(dataset, batch_sampler=batches, **options)
         self._batches = batches
         self._epoch = batches.epoch
@@ -114,9 +120,12 @@ class ResumableLoader(DataLoader[Sample]):
         return {"epoch": self._epoch, "batches": self._delivered, **self._order()}
 
     def _order(self) -> dict[str, int]:
-        """What the order of the samples depends on."""
+        """What the order of the samples, and the count of batches, depend on."""
         batches = self._batches
-        return {"images": batches.num_samples, "batch_size": batches.batch_size, "seed": batches.seed}
+        return {
+            "images": batches.num_samples, "batch_size": batches.batch_size, "seed": batches.seed,
+            "accumulated parts": batches.pieces,
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Raises: UserError where the position is one in another order of samples."""

@@ -15,11 +15,19 @@ FULL = ModelCard(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("card", [FULL, ModelCard("rtformer_base", "sa", 19)])
+@pytest.mark.parametrize(
+    "card", [FULL, ModelCard("rtformer_base", "sa", 19), ModelCard("resnet18", "none", 1000, part="classifier")]
+)
 def test_a_card_survives_json(card: ModelCard) -> None:
     text = json.dumps(card.to_dict(), allow_nan=False)
     assert ModelCard.from_dict(json.loads(text)) == card
     assert json.loads(text) == card.to_dict()
+
+
+def test_a_card_from_before_pre_training_is_a_segmenter_s() -> None:
+    old = {key: value for key, value in FULL.to_dict().items() if key != "part"}
+    assert ModelCard.from_dict(old) == FULL
+    assert FULL.part == "segmenter"
 
 
 def test_lists_are_as_good_as_tuples() -> None:
@@ -59,6 +67,8 @@ def test_a_card_does_not_change_with_the_dictionary_it_was_made_from() -> None:
         ({"std": [0.2, 0.2, 0]}, "must be three numbers above 0"),
         ({"input_size": 512}, r"input_size=512 must be \[height, width\]"),
         ({"input_size": [512, 0]}, r"must be \[height, width\]"),
+        ({"part": "head"}, "part='head' must be one of segmenter, backbone, classifier"),
+        ({"part": ["backbone"]}, "must be one of segmenter"),
     ],
 )
 def test_a_wrong_entry_is_named(changes: dict[str, Any], message: str) -> None:

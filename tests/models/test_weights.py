@@ -1,16 +1,22 @@
-"""Reading checkpoints, with and without a moving average, and what is none. Folders: test_segmenter.py."""
+"""Checkpoints, with and without a moving average, and what is none; backbones. Folders of segmenters:
+test_segmenter.py.
+"""
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
+import rtseg
+from rtseg.cli import main
 from rtseg.errors import UserError
 from rtseg.models import Segmenter, create_model
-from rtseg.models.weights import read_weights
+from rtseg.models.weights import read_weights, save_backbone
 
 
 def small() -> Any:
@@ -109,3 +115,82 @@ def test_checkpoint_entries_that_do_not_fit_their_card_are_refused(tmp_path: Pat
     torch.save(content, tmp_path / "last.ckpt")
     with pytest.raises(UserError, match=r"last.ckpt' do not fit.*1 missing \(backbone.stem.0.weight\)"):
         Segmenter.from_pretrained(tmp_path / "last.ckpt")
+
+
+# --- other parts than segmenters
+
+
+def write_backbone(folder: Path, name: str = "rtformer_slim") -> tuple[Path, dict[str, torch.Tensor]]:
+    network = create_model(name, 3, base_channels=8, spp_channels=16)
+    state = {key: value for key, value in network.state_dict().items() if key.startswith("backbone.")}
+    save_backbone(folder, replace(network.card, num_classes=10, part="backbone", source="a test"), state)
+    return folder, state
+
+
+def write_classifier(file: Path) -> Path:
+    content = checkpoint(small())
+    content["model_card"]["part"] = "classifier"
+    torch.save(content, file)
+    return file
+
+
+@pytest.mark.parametrize("name", ["rtformer_slim", "ddrnet_23_slim"])
+def test_a_backbone_describes_itself_and_comes_back(name: str, tmp_path: Path) -> None:
+    folder, state = write_backbone(tmp_path / "runs" / "net", name)
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert [path.name for path in folder.parent.iterdir()] == ["net"]
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+    card, back = read_weights(folder, parts=("backbone",))
+    assert (card.part, card.num_classes, card.source) == ("backbone", 10, "a test")
+    assert back.keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in back.items())
+    readme = (folder / "README.md").read_text()
+    assert f"rtseg fit --config CONFIG --model.name={name}" in readme
+    assert ("--model.attention=gfa+ca" in readme) == (name == "rtformer_slim")
+
+
+def test_an_interrupted_save_of_a_backbone_keeps_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = write_backbone(tmp_path / "net")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def fail(*_: object, **__: object) -> bytes:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("rtseg.models.weights.save", fail)
+    for target in (folder, tmp_path / "new"):
+        with pytest.raises(OSError, match="disk full"):
+            write_backbone(target)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+def test_what_is_no_segmentation_network_says_what_it_is_and_what_it_is_good_for(tmp_path: Path) -> None:
+    folder, _ = write_backbone(tmp_path / "net")
+    file = write_classifier(tmp_path / "last.ckpt")
+    told = {
+        folder: f"'{folder}' holds a pre-trained backbone (rtformer_slim), no segmentation network: train a "
+        f"segmentation network from it with rtseg fit --model.weights={folder}",
+        file: f"'{file}' holds a classifier in pre-training (rtformer_slim), no segmentation network: export it first "
+        f"with python -m pretrain export {file} -o FOLDER, and train a segmentation network from that with rtseg fit "
+        "--model.weights=FOLDER",
+    }
+    for source, message in told.items():
+        for read in (read_weights, Segmenter.from_pretrained, rtseg.load):
+            with pytest.raises(UserError) as error:
+                read(source)
+            assert str(error.value) == message
+
+
+@pytest.mark.parametrize("command", ["predict", "benchmark", "visualize", "export"])
+def test_commands_refuse_what_is_no_segmentation_network(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = write_backbone(tmp_path / "net")
+    file = write_classifier(tmp_path / "last.ckpt")
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    picture = [str(tmp_path / "x.png")] if command in ("predict", "visualize") else []
+    for source, kind in ((folder, "pre-trained backbone"), (file, "classifier in pre-training")):
+        with pytest.raises(SystemExit) as end:
+            main([command, str(source), *picture, "-o", str(tmp_path / ("out.onnx" if command == "export" else "out"))])
+        assert end.value.code == 2
+        assert f"'{source}' holds a {kind} (rtformer_slim), no segmentation network" in capsys.readouterr().err

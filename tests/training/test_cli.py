@@ -272,12 +272,12 @@ def test_the_last_checkpoint_knows_the_best_score(
 
 def test_a_moved_run_keeps_its_best(tmp_path: Path) -> None:
     (tmp_path / "before").mkdir()
-    before = BestCheckpoint(tmp_path / "before")
+    before = BestCheckpoint(tmp_path / "before", "val/miou")
     before.best_model_score = torch.tensor(0.5)
     before.best_model_path = str(tmp_path / "before" / "best.ckpt")
     (tmp_path / "before").rename(tmp_path / "after")
     (tmp_path / "after" / "best.ckpt").touch()
-    after = BestCheckpoint(tmp_path / "after")
+    after = BestCheckpoint(tmp_path / "after", "val/miou")
     after.load_state_dict(before.state_dict())
     assert after.best_model_score == 0.5
     assert after.best_k_models == {str(tmp_path / "after" / "best.ckpt"): 0.5}

@@ -33,6 +33,25 @@ def test_devices_share_the_batches_of_one(sizes: tuple[int, int, int], epoch: in
     assert len(counts) == batches * batch_size
 
 
+@given(sizes, st.integers(1, 4), st.integers(0, 7))
+def test_accumulated_parts_make_up_the_batches_of_one(sizes: tuple[int, int, int], pieces: int, start: int) -> None:
+    """On any number of devices, and from any part on."""
+    share, batches, world_size = sizes
+    batch_size = share * world_size * pieces
+    number = (batches + 1) * batch_size - 1
+    alone = list(GlobalBatchSampler(number, batch_size, seed=3))
+    samplers = [
+        GlobalBatchSampler(number, batch_size, seed=3, rank=r, world_size=world_size, pieces=pieces)
+        for r in range(world_size)
+    ]
+    assert {len(sampler) for sampler in samplers} == {batches * pieces}
+    parts = [list(chain(*at_once)) for at_once in zip(*samplers, strict=True)]
+    assert [list(chain(*parts[k : k + pieces])) for k in range(0, len(parts), pieces)] == alone
+    for sampler in samplers:
+        sampler.start = start
+    assert [list(chain(*at_once)) for at_once in zip(*samplers, strict=True)] == parts[start:]
+
+
 def test_epochs_differ_and_repeat() -> None:
     sampler = GlobalBatchSampler(20, 5, seed=0)
     first = list(sampler)
@@ -66,6 +85,11 @@ def test_seeds_have_nothing_in_common() -> None:
 def test_refuses_batches_that_cannot_be(number: int, batch_size: int, world_size: int, says: str) -> None:
     with pytest.raises(UserError, match=says):
         GlobalBatchSampler(number, batch_size, seed=0, world_size=world_size)
+
+
+def test_refuses_parts_that_cannot_be() -> None:
+    with pytest.raises(UserError, match=r"batch_size=12 .* multiple of 4 times 2 accumulated parts"):
+        GlobalBatchSampler(20, 12, seed=0, world_size=4, pieces=2)
 
 
 def test_evaluation_counts_each_image_once() -> None:
