@@ -6,6 +6,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/rtseg
+PRETRAIN := $(VENV)/bin/python -m pretrain
+TRANSFER := runs/transfer
+IMAGES ?=
 MODEL ?= rtformer_slim
 ATTN ?=
 DATA_DIR ?=
@@ -24,7 +27,7 @@ PRECISION := $(shell grep -qs avx512_bf16 /proc/cpuinfo && echo bf16-mixed || ec
 PROCESSES = $(shell $(VENV)/bin/python -c "import os, torch; cpu = not torch.accelerator.is_available(); \
 	print('--trainer.devices=2 --trainer.strategy=ddp' if cpu and (os.cpu_count() or 1) > 1 else '')")
 
-.PHONY: help install demo clean-demo benchmark table3 docs lint test test-slow
+.PHONY: help install demo clean-demo pretrain transfer-check benchmark table2 table3 docs lint test test-slow
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +64,23 @@ train-camvid: install ## train on CamVid
 train-%:
 	$(RUN) fit --config configs/$(MODEL)_$*.yaml $(if $(ATTN),--model.attention=$(ATTN)) \
 		$(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(if $(filter camvid,$*),--trainer.precision=$(PRECISION) $(PROCESSES)) $(ARGS)
+
+pretrain: install ## ImageNet, RTFormer's recipe: DATA_DIR=folder or shards; MODEL= any of table 2, ATTN=; needs GPUs
+	$(PRETRAIN) fit --config pretrain/configs/rtformer_slim_in1k.yaml --model.name=$(MODEL) \
+		--output=runs/$(MODEL)_in1k $(if $(ATTN),--model.attention=$(ATTN)) \
+		$(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(ARGS)
+
+transfer-check: install ## does pre-training help? IMAGES=folder to pre-train on briefly, DATA_DIR=CamVid; EPOCHS=16 SEEDS=2
+	test -e $(TRANSFER)/pretrain/.trained || $(PRETRAIN) fit --config pretrain/configs/rtformer_slim_imagenette.yaml \
+		--data.root=$(IMAGES) --output=$(TRANSFER)/pretrain --trainer.precision=$(PRECISION) $(PROCESSES) \
+		$(if $(wildcard $(TRANSFER)/pretrain/last.ckpt),--ckpt_path $(TRANSFER)/pretrain/last.ckpt)
+	@touch $(TRANSFER)/pretrain/.trained
+	test -e $(TRANSFER)/backbone/config.json || $(PRETRAIN) export $(TRANSFER)/pretrain/last.ckpt -o $(TRANSFER)/backbone
+	$(PRETRAIN) transfer-check $(TRANSFER)/backbone --data $(DATA_DIR) --epochs $(EPOCHS) --seeds $(SEEDS) \
+		-o $(TRANSFER) --trainer.precision=$(PRECISION) $(ARGS)
+
+table2: install ## RTFormer's Table 2: parameters and multiply-adds, latency and throughput measured here
+	$(PRETRAIN) table2 -o benchmarks/results/table2.json $(ARGS)
 
 benchmark: install ## speed of NETWORKS= on this machine's engines, IMAGE=picture or folder; into docs/results.md (an hour)
 	$(RUN) benchmark $(NETWORKS) $(SPEED) --protocol ddrnet --memory

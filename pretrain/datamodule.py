@@ -1,0 +1,189 @@
+"""Batches of ImageNet for training and evaluation, out of class folders or shards."""
+
+import signal
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch.utils.data import DataLoader
+
+from pretrain.augment import AugmentConfig, eval_transform, train_transform
+from pretrain.imagenet import Broken, EvalImages, ImageFolder, TrainImages, class_names, collate
+from pretrain.shards import EvalShardLoader, EvalShards, ShardIndex, ShardLoader, TrainShards, find_index
+from rtseg.errors import UserError
+from rtseg.training.sampling import GlobalBatchSampler, ResumableLoader, ShardSampler
+
+
+def _start_worker(worker: int) -> None:
+    """The terminal sends Ctrl-C to the loader's processes too, but the training decides when they end.
+
+    And a worker is one thread.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def accumulated_parts(batch_size: int, device_batch_size: int, world_size: int) -> int:
+    """In how many parts each device takes its share of a global batch.
+
+    Raises:
+        UserError: the batch is not that many devices' times a whole number.
+    """
+    if batch_size % world_size:
+        below = batch_size - batch_size % world_size
+        good = " or ".join(str(near) for near in (below, below + world_size) if near)
+        raise UserError(
+            f"data.batch_size={batch_size} is the batch of all {world_size} devices together and must be a multiple of "
+            f"{world_size}, such as {good}"
+        )
+    share = batch_size // world_size
+    size = min(device_batch_size, share)
+    if share % size:
+        whole = max(divisor for divisor in range(1, size) if share % divisor == 0)
+        times = world_size * size
+        raise UserError(
+            f"data.batch_size={batch_size} is not a whole number of parts of {world_size} devices x {size} images: "
+            f"give data.device_batch_size={whole}, or data.batch_size={batch_size // times * times} or "
+            f"{(batch_size // times + 1) * times}"
+        )
+    return share // size
+
+
+class ImageNetData(L.LightningDataModule):
+    """Training and validation batches.
+
+    Args:
+        root: the folder of train/<class>/*.JPEG and val/<class>/*.JPEG; or folder or URL of shards, which holds an
+            index.json (`python -m pretrain make-shards`).
+        batch_size: global batch of one optimizer step, on any number of devices.
+        device_batch_size: images that a device takes at a time, at most; the rest of its share is accumulated.
+        num_workers: loader processes of each device.
+        broken: what a broken or animated image does: "refuse" ends the training and names it, "skip" takes another in
+            its place and counts.
+        augment: see `AugmentConfig`.
+        eval_batch_size: images that a device scores at a time.
+        seed: of the order and of every random number.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        batch_size: int = 1024,
+        device_batch_size: int = 128,
+        num_workers: int = 2,
+        broken: Broken = "refuse",
+        augment: AugmentConfig = AugmentConfig(),  # noqa: B008  (frozen)
+        eval_batch_size: int = 128,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if num_workers < 0:
+            raise UserError(f"data.num_workers={num_workers} must not be negative; 0 loads in the training process")
+        sizes = {"batch_size": batch_size, "device_batch_size": device_batch_size, "eval_batch_size": eval_batch_size}
+        for key, size in sizes.items():
+            if size < 1:
+                raise UserError(f"data.{key}={size} must be at least 1")
+        if broken not in get_args(Broken):
+            raise UserError(f"data.broken={broken} must be one of {', '.join(get_args(Broken))}")
+        self.root, self.num_workers, self.broken, self.augment, self.seed = root, num_workers, broken, augment, seed
+        self.batch_size, self.device_batch_size, self.eval_batch_size = batch_size, device_batch_size, eval_batch_size
+        self._train_loader: ResumableLoader | ShardLoader | None = None
+        self._position: dict[str, int] | None = None
+
+    @cached_property
+    def _shards(self) -> ShardIndex | None:
+        return find_index(self.root)
+
+    @cached_property
+    def _train_images(self) -> ImageFolder:
+        return ImageFolder(Path(self.root), "train", broken=self.broken)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of their numbers."""
+        return class_names(Path(self.root)) if self._shards is None else self._shards.classes
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def train_size(self) -> int:
+        """Training images."""
+        return len(self._train_images) if self._shards is None else self._shards.size("train")
+
+    def setup(self, stage: str) -> None:
+        """Has the trainer accumulate what one device cannot take at once."""
+        if stage != "fit" or self.trainer is None:
+            return
+        world_size, parts = self.trainer.world_size, self._parts()
+        if self.trainer.accumulate_grad_batches not in (1, parts):
+            raise UserError(
+                f"trainer.accumulate_grad_batches={self.trainer.accumulate_grad_batches} is decided by the batch: "
+                f"data.batch_size={self.batch_size} on {world_size} devices is {parts} parts; leave it out and change "
+                "data.batch_size or data.device_batch_size"
+            )
+        self.trainer.accumulate_grad_batches = parts
+        size = self.batch_size // (world_size * parts)
+        rank_zero_info(f"Global batch {self.batch_size} = {world_size} devices x {size} x {parts} accumulated")
+
+    def _parts(self) -> int:
+        return accumulated_parts(self.batch_size, self.device_batch_size, self._ranks()["world_size"])
+
+    def _loader_options(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "worker_init_fn": _start_worker,
+            # Its own generator, so that making a loader draws nothing from the generator of the training.
+            "generator": torch.Generator().manual_seed(self.seed),
+        }
+
+    def _ranks(self) -> dict[str, int]:
+        trainer = self.trainer
+        return {"rank": trainer.global_rank if trainer else 0, "world_size": trainer.world_size if trainer else 1}
+
+    def train_dataloader(self) -> ResumableLoader | ShardLoader:
+        transform, options = train_transform(self.augment), self._loader_options()
+        order: dict[str, Any] = {"seed": self.seed, "pieces": self._parts(), **self._ranks()}
+        if self._shards is None:
+            batches = GlobalBatchSampler(len(self._train_images), self.batch_size, **order)
+            images = TrainImages(self._train_images, transform, self.seed)
+            self._train_loader = ResumableLoader(images, batches, collate_fn=collate, **options)
+        else:
+            shards = TrainShards(self._shards, transform, self.batch_size, broken=self.broken, **order)
+            self._train_loader = ShardLoader(shards, **options)
+        if self._position is not None:
+            self._train_loader.load_state_dict(self._position)
+            self._position = None
+        return self._train_loader
+
+    # As in rtseg.training.datamodule: a datamodule's state is read before its loader is asked for.
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._train_loader is None else self._train_loader.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._position = dict(state)
+
+    def val_dataloader(self) -> DataLoader[Any] | EvalShardLoader:
+        transform, options, ranks = eval_transform(self.augment), self._loader_options(), self._ranks()
+        source = self._shards or ImageFolder(Path(self.root), "val", broken=self.broken)
+        number = source.size("val") if isinstance(source, ShardIndex) else len(source)
+        if number < ranks["world_size"]:
+            raise UserError(
+                f"{number} 'val' images for {ranks['world_size']} devices: each needs one; use fewer devices"
+            )
+        if isinstance(source, ShardIndex):
+            shards = EvalShards(source, transform, self.eval_batch_size, broken=self.broken, **ranks)
+            return EvalShardLoader(shards, **options)
+        return DataLoader(
+            EvalImages(source, transform),
+            batch_size=self.eval_batch_size,
+            sampler=ShardSampler(number, **ranks),
+            collate_fn=collate,
+            **options,
+        )

@@ -1,0 +1,178 @@
+"""Training and evaluation of a classifier on ImageNet, as Lightning wants it.
+
+B batch, K classes, S image size.
+"""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from timm.loss import SoftTargetCrossEntropy
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from pretrain.classifier import classifier_options, create_classifier
+from pretrain.imagenet import Batch
+from pretrain.mixing import MixConfig, Mixing
+from pretrain.optim import OptimConfig, create_optimizer
+from rtseg.errors import UserError
+from rtseg.models.backbone import NO_ATTENTION, choose_attention, list_models
+from rtseg.models.model_card import ModelCard
+from rtseg.training.network_module import NetworkModule
+
+
+class Scores(Metric):
+    """Top-1, top-5 and mean cross-entropy over all images and processes; their sums are counted, since means over
+    processes with unequal numbers of images are not the mean.
+    """
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sums: Tensor
+        self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, label: Tensor) -> None:
+        """Of a batch."""
+        ranked = logits.topk(min(5, logits.shape[1])).indices == label[:, None]
+        loss = F.cross_entropy(logits, label, reduction="sum")
+        counts = (ranked[:, 0].sum(), ranked.any(1).sum(), loss, torch.tensor(len(label), device=loss.device))
+        self.sums = self.sums + torch.stack([count.double() for count in counts])
+
+    def compute(self) -> dict[str, Tensor]:
+        top1, top5, loss, images = self.sums
+        return {"top1": (top1 / images).float(), "top5": (top5 / images).float(), "loss": (loss / images).float()}
+
+
+class ClassificationModule(NetworkModule):
+    """A classifier in training. Logs `train/loss`, `val/top1`, `val/top5`, `val/loss`.
+
+    Args:
+        name: of the network, one of `pretrain.classifier.list_classifiers()`.
+        num_classes: the command line takes it from the images.
+        attention: "low+high", see `rtseg.attention`; null: the network's own.
+        options: of the network, e.g. {"injection": [true, true]}.
+        optim, mix: see `OptimConfig`, `MixConfig`.
+        ema_decay: of the moving average of the weights, which is then what is evaluated and exported; 0 for none.
+        compile: compile the forward pass (`torch.compile`).
+        channels_last: keep feature maps channels-last, which is faster on CPUs and on GPUs with tensor cores.
+        batch_size: global, of one optimizer step; the command line takes it from the data.
+        seed: of random erasing, Mixup and drop path.
+    """
+
+    network_name = "classifier"
+    resumed_settings = ("optim", "mix")
+    classifier: nn.Module
+    optim: OptimConfig
+
+    def __init__(
+        self,
+        name: str = "rtformer_slim",
+        num_classes: int = 1000,
+        attention: str | None = None,
+        options: dict[str, Any] | None = None,
+        optim: OptimConfig = OptimConfig(),  # noqa: B008  (frozen)
+        mix: MixConfig = MixConfig(),  # noqa: B008
+        ema_decay: float = 0.0,
+        compile: bool = False,
+        channels_last: bool = True,
+        batch_size: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        optim = OptimConfig(**optim) if isinstance(optim, dict) else optim  # from a checkpoint's hyper-parameters
+        mix = MixConfig(**mix) if isinstance(mix, dict) else mix
+        options = classifier_options(name, options or {})
+        classifier = create_classifier(name, num_classes, attention=attention, **options)
+        if name in list_models():
+            attention = choose_attention(name, attention)
+        self._card = ModelCard(name, attention or NO_ATTENTION, num_classes, options, part="classifier")
+        super().__init__(
+            classifier, optim, ema_decay=ema_decay, channels_last=channels_last, batch_size=batch_size, seed=seed
+        )
+        # Plain values only: checkpoints are read with weights_only=True.
+        self.save_hyperparameters(
+            {
+                "name": name, "num_classes": num_classes, "attention": attention, "options": options,
+                "optim": asdict(optim), "mix": asdict(mix), "ema_decay": ema_decay, "compile": compile,
+                "channels_last": channels_last, "batch_size": batch_size, "seed": seed,
+            }
+        )  # fmt: skip
+        self.mix, self.mixing = mix, Mixing(mix, num_classes)
+        self.loss = SoftTargetCrossEntropy()
+        self._forward = torch.compile(classifier) if compile else classifier
+        self.scores = Scores()
+        self._scored: dict[str, float] = {}  # the last validation
+        self._skipped = 0  # unreadable images, of this process
+
+    @property
+    def card(self) -> ModelCard:
+        return self._card
+
+    @property
+    def step_size(self) -> int | None:
+        return self.batch_size  # the data cut it into the parts that are accumulated
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        data = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            return
+        self._card = replace(
+            self._card, class_names=tuple(data.classes), dataset="imagenet", input_size=(data.augment.image_size,) * 2
+        )
+        parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        if stage == "fit" and self.mixing.mixup and data.batch_size // parts % 2:
+            raise UserError(
+                f"data.batch_size={data.batch_size} over {parts} devices or accumulated parts is "
+                f"{data.batch_size // parts} images at a time: Mixup pairs images, so make that even"
+            )
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        schedule = self.optim
+        rank_zero_info(
+            f"Recipe: {self.total_steps()} steps of {self.step_size} images, rate {schedule.warmup_lr:.1e} to "
+            f"{schedule.lr:.1e} in {schedule.warmup_epochs:g} epochs, then by a cosine to {schedule.min_lr:.1e}."
+        )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        total = self.total_steps()
+        self.trainer.fit_loop.setup_data()  # the number of batches is known only then
+        steps_per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        optimizer, schedule = create_optimizer(
+            self.classifier, self.optim, total_steps=total, steps_per_epoch=steps_per_epoch, batch_size=self.step_size
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        image, target = self.mixing(self.prepare(batch.image), batch.label, self.batch_seed())
+        logits = self._forward(image)
+        # The loss in float32 at least, whatever the precision of the network.
+        loss = self.loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), target)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
+        self._skipped += batch.skipped
+        if batch.skipped:
+            self.log("data/skipped", float(self._skipped), batch_size=1)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        # Without the training's mixed precision: a score must not depend on the flags of the command that asks for it.
+        with torch.autocast(self.device.type, enabled=False):
+            logits = self.evaluated(self.prepare(batch.image))
+        self.scores.update(logits, batch.label)
+
+    def on_validation_epoch_end(self) -> None:
+        results = self.scores.compute()
+        self.scores.reset()
+        for name, value in results.items():
+            self.log(f"val/{name}", value, prog_bar=name == "top1", sync_dist=True)
+        self._scored = {"step": self.global_step, **{f"val/{name}": float(value) for name, value in results.items()}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        if self._scored.get("step") == checkpoint["global_step"]:
+            checkpoint["scores"] = self._scored

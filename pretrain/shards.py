@@ -1,0 +1,545 @@
+"""Images in tar files ("shards", as WebDataset lays them out) with an index of how many are in which, read in order.
+
+In each tar: <key>.jpg and <key>.cls, the class number as text. The index makes epochs exact and a position in one a
+number, which WebDataset's own reader has neither of: the order of an epoch is computed before anything is read.
+"""
+
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import fsspec
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from pretrain.augment import Transform, seeded
+from pretrain.imagenet import SUFFIXES, Batch, Broken, BrokenImage, Sample, collate, decode, repair
+from rtseg.errors import UserError
+from rtseg.training.sampling import sample_seed
+
+INDEX = "index.json"
+VERSION = 1
+BUFFER = 1000  # images that a worker holds to shuffle, as bytes: 110 MB of ImageNet's
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """What the shards hold.
+
+    Attributes:
+        root: folder or URL.
+        classes: names in the order of their numbers.
+        splits: split -> shard's file name -> number of images.
+    """
+
+    root: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, Mapping[str, int]]
+
+    def size(self, split: str) -> int:
+        """Images of a split. UserError where there is none such."""
+        return sum(self.shards(split).values())
+
+    def shards(self, split: str) -> Mapping[str, int]:
+        """File name -> number of images. UserError where there is no such split."""
+        if not self.splits.get(split):
+            raise UserError(f"{join(self.root, INDEX)} names no '{split}' shards; it has {', '.join(self.splits)}")
+        return self.splits[split]
+
+
+def join(root: str, name: str) -> str:
+    """A file in a folder or below a URL."""
+    return f"{root.rstrip('/')}/{name}"
+
+
+def open_file(url: str) -> IO[bytes]:
+    """A local file or an object of a store, seekable.
+
+    Raises:
+        FileNotFoundError
+        UserError: the store cannot be reached, or what reads from it is not installed.
+    """
+    try:
+        return fsspec.open(url, "rb").open()
+    except FileNotFoundError:
+        raise
+    except ImportError as error:  # fsspec says which package
+        raise UserError(f"{url}: {error}. Install it with pip, or copy the shards to a local folder") from None
+    except ValueError as error:
+        raise UserError(f"{url}: {error}; give a folder, or a URL such as s3://bucket/imagenet") from None
+    except Exception as error:  # each store has its own
+        raise _unreachable(url, error) from None
+
+
+def _unreachable(url: str, error: Exception) -> UserError:
+    reason = str(error) or type(error).__name__
+    return UserError(f"{url}: cannot be read ({reason}); check the address, the permissions and the network")
+
+
+def find_index(root: str) -> ShardIndex | None:
+    """The index of a folder or URL; None for a folder without, whose layout is another."""
+    if "://" not in root and not (Path(root) / INDEX).is_file():
+        return None
+    return read_index(root)
+
+
+def read_index(root: str) -> ShardIndex:
+    """Raises: UserError where there is no index, or one that is not understood."""
+    url = join(root, INDEX)
+    try:
+        with open_file(url) as file:
+            content = json.loads(file.read())
+    except FileNotFoundError:
+        raise UserError(
+            f"data.root={root} has no {INDEX}; make shards with python -m pretrain make-shards, which writes it too"
+        ) from None
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{url} is no JSON ({error}); make it again") from None
+    try:
+        version, classes = content["version"], tuple(map(str, content["classes"]))
+        splits = {split: {name: int(count) for name, count in of.items()} for split, of in content["splits"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{url} is no index of shards ({type(error).__name__}: {error}); it holds "
+            '{"version": 1, "classes": [names], "splits": {"train": {"train-000000.tar": 1000}, "val": {}}}'
+        ) from None
+    if version != VERSION:
+        raise UserError(f"{url} has version {version}, this program reads {VERSION}; make the index again")
+    return ShardIndex(root, classes, splits)
+
+
+# The order of an epoch: pure functions of counts and seeds.
+
+
+class Part(NamedTuple):
+    """What one worker reads of an epoch: so many images from `first` on, the first `delivered` of its output before."""
+
+    first: int
+    samples: int
+    delivered: int = 0
+
+
+def train_part(
+    batches: int, share: int, *, rank: int, world_size: int, worker: int, num_workers: int, start: int = 0
+) -> Part:
+    """A worker has every num_workers-th batch of its rank, and ranks and workers read ranges of the epoch's sequence.
+
+    Args:
+        batches: of a rank in an epoch.
+        share: images of one.
+        worker: as the loader counts them from the batch `start` on: it asks worker 0 for that one.
+        start: the first batch that is wanted.
+    """
+    assert 0 <= rank < world_size
+    own = (start + worker) % num_workers
+    before = sum(len(range(other, batches, num_workers)) for other in range(own))
+    return Part(
+        (rank * batches + before) * share,
+        len(range(own, batches, num_workers)) * share,
+        len(range(own, start, num_workers)) * share,
+    )
+
+
+def eval_part(total: int, batch_size: int, *, rank: int, world_size: int, worker: int, num_workers: int) -> Part:
+    """Every image once; only the last worker's last batch is smaller, so that the number of batches is known."""
+    first, end = total * rank // world_size, total * (rank + 1) // world_size
+    batches = -(-(end - first) // batch_size)
+    begin, stop = (first + batches * at // num_workers * batch_size for at in (worker, worker + 1))
+    return Part(min(begin, end), min(stop, end) - min(begin, end))
+
+
+def shuffled(number: int, buffer: int, rng: np.random.Generator) -> np.ndarray:
+    """The order in which a shuffle buffer gives out what it reads: which input comes at each place."""
+    held = list(range(min(buffer, number)))
+    order = np.empty(number, np.int64)
+    draws = rng.random(number)
+    for place, draw in enumerate(draws):
+        slot = int(draw * len(held))
+        order[place] = held[slot]
+        if place + buffer < number:
+            held[slot] = place + buffer
+        else:
+            held[slot] = held[-1]
+            held.pop()
+    return order
+
+
+# What a tar holds.
+
+
+class Raw(NamedTuple):
+    """An image as it is stored; its place for error messages."""
+
+    name: str
+    data: bytes
+    label: int
+
+
+class CutShard(Exception):
+    """A tar that ends before its time, or is none."""
+
+
+def tar_images(url: str, wanted: np.ndarray | None = None) -> Iterator[Raw | None]:
+    """The images of a shard in order; None for those that are not `wanted`, whose bytes are left alone. Ends after the
+    last that is.
+
+    Args:
+        wanted: for each image of the shard whether it is; by default all.
+
+    Raises:
+        FileNotFoundError
+        CutShard: it cannot be read to its end.
+        UserError: see `open_file`; a class that is no number.
+    """
+    last = None if wanted is None else int(np.flatnonzero(wanted)[-1])
+    with _open_tar(url) as tar:
+        for number, (image, label) in enumerate(_pairs(tar)):
+            if last is not None and number > last:
+                return
+            if wanted is not None and not wanted[number]:
+                yield None
+            else:
+                yield Raw(f"{url} ({image.name})", _bytes(tar, image), _label(url, tar, label))
+
+
+def tar_labels(url: str) -> Iterator[int]:
+    """The classes of a shard's images in order, whose bytes are left alone. Raises: as `tar_images`."""
+    with _open_tar(url) as tar:
+        for _, label in _pairs(tar):
+            yield _label(url, tar, label)
+
+
+@contextmanager
+def _open_tar(url: str) -> Iterator[tarfile.TarFile]:
+    with open_file(url) as file:
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                yield tar
+        except (tarfile.TarError, EOFError) as error:
+            raise CutShard(str(error)) from None
+        except OSError as error:
+            raise _unreachable(url, error) from None
+
+
+def _pairs(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarInfo]]:
+    """Image and class of each key that has both; they stand side by side, as WebDataset has it."""
+    current, image, label = "", None, None
+    for member in tar:
+        if not member.isfile():
+            continue
+        folder, _, name = member.name.rpartition("/")
+        stem, _, suffix = name.partition(".")
+        if f"{folder}/{stem}" != current:
+            current, image, label = f"{folder}/{stem}", None, None
+        if f".{suffix.lower()}" in SUFFIXES:
+            image = member
+        elif suffix.lower() == "cls":
+            label = member
+        if image is not None and label is not None:
+            yield image, label
+            image = label = None
+
+
+def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None  # a regular file
+    data = file.read()
+    if len(data) < member.size:
+        raise CutShard("unexpected end of data")
+    return data
+
+
+def _label(url: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> int:
+    text = _bytes(tar, member)
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"{url}: {member.name} holds {text[:20]!r}, no class number; make that shard again") from None
+
+
+class ShardReader:
+    """Images of a split's shards in a given order of shards.
+
+    Args:
+        index: of the shards.
+        split: "train" or "val".
+        broken: "refuse" ends at a shard or image that is broken and names it; "skip" gives None in their place.
+    """
+
+    def __init__(self, index: ShardIndex, split: str, broken: Broken) -> None:
+        self.index, self.split, self.broken = index, split, broken
+        self.names = list(index.shards(split))
+        self.counts = np.array(list(index.shards(split).values()))
+        self.firsts = np.cumsum(self.counts) - self.counts  # the number of each shard's first image
+
+    def read(self, shards: np.ndarray, first: int, order: np.ndarray) -> Iterator[tuple[int, Raw | None]]:
+        """Number of an image in the split, and the image.
+
+        Args:
+            shards: numbers of the shards in the order of the epoch; their images, one after the other, are a sequence.
+            first: of the images in that sequence.
+            order: places behind `first`, in the order in which their images are to come. Shards that have none of them
+                are not opened.
+        """
+        held: dict[int, tuple[int, Raw | None]] = {}
+        images = self._in_sequence(shards, first + np.sort(order))
+        for place in order:
+            while first + place not in held:
+                at, number, raw = next(images)
+                held[at] = number, raw
+            yield held.pop(first + place)
+
+    def _in_sequence(self, shards: np.ndarray, places: np.ndarray) -> Iterator[tuple[int, int, Raw | None]]:
+        """Place in the sequence, number in the split and image, for increasing places."""
+        ends = np.cumsum(self.counts[shards])
+        for shard, end in zip(shards, ends, strict=True):
+            begin = end - self.counts[shard]
+            wanted = places[np.searchsorted(places, begin) : np.searchsorted(places, end)] - begin
+            if len(wanted):
+                for within, raw in self._shard(int(shard), wanted):
+                    yield int(begin) + within, int(self.firsts[shard]) + within, raw
+
+    def _shard(self, shard: int, wanted: np.ndarray) -> Iterator[tuple[int, Raw | None]]:
+        url, count = join(self.index.root, self.names[shard]), self.counts[shard]
+        mask = np.zeros(count, bool)
+        mask[wanted] = True
+        found = 0
+        problem = "it is shorter"
+        try:
+            for within, raw in enumerate(tar_images(url, mask)):
+                found = within + 1
+                if raw is not None:
+                    yield within, self._checked(raw)
+        except FileNotFoundError:
+            problem = "there is no such file"
+        except CutShard as error:
+            problem = f"it is cut off or damaged ({error})"
+        if found <= wanted[-1]:
+            if self.broken == "refuse":
+                raise UserError(
+                    f"{url}: {found} images where the index counts {count}: {problem}. Copy or make that shard again, "
+                    "make the index anew, or train on with --data.broken=skip"
+                )
+            yield from ((int(within), None) for within in wanted[wanted >= found])
+
+    def _checked(self, raw: Raw) -> Raw:
+        if not 0 <= raw.label < len(self.index.classes):
+            raise UserError(
+                f"{raw.name} is of class {raw.label}, but the index names {len(self.index.classes)} classes, "
+                f"0..{len(self.index.classes) - 1}; make the index again"
+            )
+        return raw
+
+
+class _Decoder:
+    """Images out of bytes, and in the place of one that is broken the one before it."""
+
+    def __init__(self, broken: Broken) -> None:
+        self.broken = broken
+        self._good: tuple[Image.Image, int] | None = None
+
+    def __call__(self, images: Iterator[tuple[int, Raw | None]]) -> Iterator[tuple[int, Image.Image, int, int]]:
+        """(number, image) -> (number, image, class, 1 if it stands for another). UserError: a broken image is refused,
+        or there is no good one.
+        """
+        waiting = []  # broken ones before the first that is good
+        for number, raw in images:
+            replaced = raw is None or not self._decode(raw)
+            if self._good is None:
+                waiting.append(number)
+                continue
+            for earlier in waiting:
+                yield earlier, *self._good, 1
+            waiting.clear()
+            yield number, *self._good, int(replaced)
+        if waiting:
+            raise UserError(f"not one of {len(waiting)} images in a row can be read; check-data says why")
+
+    def _decode(self, raw: Raw) -> bool:
+        try:
+            self._good = decode(raw.data), raw.label
+        except BrokenImage as error:
+            if self.broken == "refuse":
+                raise repair(raw.name, error) from None
+            return False
+        return True
+
+
+class TrainShards(IterableDataset[Sample]):
+    """Augmented images of an epoch in its order, for one process's workers.
+
+    Ranks and workers read ranges of the epoch's shuffled sequence of shards, each through a shuffle buffer. An epoch is
+    the whole global batches of the split: every rank gets as many, and no image twice.
+
+    Args:
+        index, broken: see `ShardReader`.
+        transform: from RGB image to tensor.
+        batch_size: global, over all processes.
+        seed: of order and augmentation.
+        rank, world_size: this process, and how many there are.
+        pieces: see `rtseg.training.sampling.GlobalBatchSampler`.
+        buffer: images that are held to be shuffled.
+    """
+
+    def __init__(
+        self,
+        index: ShardIndex,
+        transform: Transform,
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        pieces: int = 1,
+        buffer: int = BUFFER,
+        broken: Broken = "refuse",
+    ) -> None:
+        self.reader = ShardReader(index, "train", broken)
+        self.transform, self.broken, self.buffer, self.seed = transform, broken, buffer, seed
+        self.batch_size, self.rank, self.world_size, self.pieces = batch_size, rank, world_size, pieces
+        self.images = index.size("train")
+        if self.images < batch_size:
+            raise UserError(
+                f"data.batch_size={batch_size} is more than the {self.images} training images; lower it or add images"
+            )
+        self.batches = self.images // batch_size * pieces
+        self.share = batch_size // (world_size * pieces)
+        # Epoch and first batch. Shared memory: workers live longer than an epoch and must see it change.
+        self._position = torch.zeros(2, dtype=torch.int64).share_memory_()
+
+    def go_to(self, epoch: int, start: int) -> None:
+        """Where the next iteration begins, in all workers."""
+        self._position.copy_(torch.tensor([epoch, start]))
+
+    def __iter__(self) -> Iterator[Sample]:
+        epoch, start = self._position.tolist()
+        return self._samples(epoch, start, **_worker())
+
+    def _samples(self, epoch: int, start: int, worker: int, num_workers: int) -> Iterator[Sample]:
+        part = train_part(
+            self.batches, self.share, rank=self.rank, world_size=self.world_size, worker=worker,
+            num_workers=num_workers, start=start,
+        )  # fmt: skip
+        shards = np.random.default_rng((self.seed, epoch)).permutation(len(self.reader.names))
+        # The place in the sequence tells workers apart, whoever reads it.
+        order = shuffled(part.samples, self.buffer, np.random.default_rng((self.seed, epoch, part.first)))
+        images = self.reader.read(shards, part.first, order[part.delivered :])
+        for number, image, label, skipped in _Decoder(self.broken)(images):
+            with seeded(sample_seed(self.seed, epoch, number)):
+                tensor = self.transform(image)
+            yield Sample(tensor, label, skipped)
+
+
+def _worker() -> dict[str, int]:
+    info = get_worker_info()
+    return {"worker": info.id, "num_workers": info.num_workers} if info else {"worker": 0, "num_workers": 1}
+
+
+class ShardLoader:
+    """Batches of `TrainShards` that can say, and be told, how far into an epoch they are; Lightning saves this.
+
+    No DataLoader itself, since Lightning would count and set epochs of one over an iterable in its own way.
+    """
+
+    def __init__(self, data: TrainShards, **options: Any) -> None:
+        self._data, self._workers = data, max(1, options["num_workers"])
+        self._loader = DataLoader(data, batch_size=data.share, collate_fn=collate, **options)
+        self._next_epoch, self._start = 0, 0
+        self._epoch, self._delivered = 0, 0
+
+    def __len__(self) -> int:
+        return self._data.batches
+
+    @property
+    def sampler(self) -> "ShardLoader":
+        """Where Lightning looks for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each epoch; keeps the position when it is the epoch that a checkpoint was resumed in."""
+        if epoch != self._next_epoch:
+            self._next_epoch, self._start = epoch, 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._epoch, self._delivered, self._start = self._next_epoch, self._start, 0
+        self._data.go_to(self._epoch, self._delivered)
+        for batch in self._loader:
+            self._delivered += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self._epoch, "batches": self._delivered, "batches of an epoch": len(self), **self._order()}
+
+    def _order(self) -> dict[str, int]:
+        """What the order inside an epoch depends on."""
+        data = self._data
+        return {
+            "images": data.images, "batch_size": data.batch_size, "seed": data.seed, "accumulated parts": data.pieces,
+            "devices": data.world_size, "num_workers": self._workers, "shuffle buffer": data.buffer,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Raises: UserError where the position is inside an epoch of another order."""
+        finished, start = divmod(state["batches"], state["batches of an epoch"])
+        for key, ours in self._order().items():
+            if start and state[key] != ours:
+                raise UserError(
+                    f"the checkpoint stands inside epoch {state['epoch']} with {key}={state[key]} in its training "
+                    f"data, now it is {ours}: shards are read in another order then. Give the same, go on from a "
+                    "checkpoint at the end of an epoch, or start a new training from its weights with model.weights"
+                )
+        self._next_epoch, self._start = state["epoch"] + finished, start
+        self._epoch, self._delivered = self._next_epoch, self._start
+
+
+class EvalShards(IterableDataset[Sample]):
+    """Every image of the validation split once, over all ranks and workers."""
+
+    def __init__(
+        self,
+        index: ShardIndex,
+        transform: Transform,
+        batch_size: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        broken: Broken = "refuse",
+    ) -> None:
+        self.reader = ShardReader(index, "val", broken)
+        self.transform, self.batch_size, self.broken = transform, batch_size, broken
+        self.images, self.rank, self.world_size = index.size("val"), rank, world_size
+
+    def part(self, worker: int = 0, num_workers: int = 1) -> Part:
+        """Of a worker; by default of the whole process."""
+        return eval_part(
+            self.images, self.batch_size, rank=self.rank, world_size=self.world_size, worker=worker,
+            num_workers=num_workers,
+        )  # fmt: skip
+
+    def __iter__(self) -> Iterator[Sample]:
+        part = self.part(**_worker())
+        images = self.reader.read(np.arange(len(self.reader.names)), part.first, np.arange(part.samples))
+        for _, image, label, skipped in _Decoder(self.broken)(images):
+            yield Sample(self.transform(image), label, skipped)
+
+
+class EvalShardLoader:
+    """Batches of `EvalShards`; no DataLoader, whose length over an iterable Lightning doubts aloud."""
+
+    def __init__(self, data: EvalShards, **options: Any) -> None:
+        self._length = -(-data.part().samples // data.batch_size)
+        self._loader = DataLoader(data, batch_size=data.batch_size, collate_fn=collate, **options)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader)

@@ -1,0 +1,108 @@
+"""Does pre-training help? Segmenters trained from a pre-trained backbone and from scratch, with equal data, recipe,
+number of epochs and seeds, side by side.
+
+The trainings are those of `rtseg compare`: each an `rtseg fit` in a process of its own, gone on with where an earlier
+run of the command stopped, scored at its last epoch.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+from rich.console import Console
+from rich.table import Table
+
+from rtseg.errors import UserError
+from rtseg.models.weights import read_weights
+from rtseg.output import make_folder, write_whole
+from rtseg.studies.compare.recipe import Recipe, check_recipe
+from rtseg.studies.compare.rows import Row
+from rtseg.studies.compare.trainings import Training, check_start, explain, locked, train, trainings
+
+SCRATCH, PRETRAINED = "scratch", "pretrained"
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """mIoU of the last epoch by seed, from scratch and from the pre-trained backbone; equal seeds belong together."""
+
+    scratch: Mapping[int, float]
+    pretrained: Mapping[int, float]
+
+    def gains(self) -> list[float]:
+        """Pre-trained minus scratch, of every seed that has both."""
+        return [self.pretrained[seed] - self.scratch[seed] for seed in sorted(self.scratch) if seed in self.pretrained]
+
+    def noise(self) -> float | None:
+        """Standard error of the mean gain, from its spread over the seeds; None for a single seed."""
+        gains = self.gains()
+        return stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None
+
+    def verdict(self) -> str:
+        """One sentence."""
+        gains, noise = self.gains(), self.noise()
+        if not gains:
+            return "no seed has both trainings yet"
+        if noise is None:
+            return f"{mean(gains):+.4f} mIoU over one seed, whose noise is unknown: take --seeds 3"
+        if abs(mean(gains)) <= 2 * noise:
+            return f"{mean(gains):+.4f} mIoU, within twice its standard error of {noise:.4f}: no difference is shown"
+        return f"{mean(gains):+.4f} mIoU, standard error {noise:.4f}: {'it helps' if mean(gains) > 0 else 'it hurts'}"
+
+
+def transfer_check(
+    weights: Path, output: Path, *, config: Path, data: Path, epochs: int, seeds: int, jobs: int, flags: Sequence[str]
+) -> Transfer:
+    """Trains, prints a table, and writes `transfer.json`.
+
+    Args:
+        weights: folder that `pretrain export` wrote.
+        config: of `rtseg fit`; model and attention are those of the backbone.
+        flags: further flags of `rtseg fit`.
+
+    Raises:
+        UserError: bad input; or a training failed, after the others were made.
+    """
+    for name, value in (("--seeds", seeds), ("--jobs", jobs)):
+        if value < 1:
+            raise UserError(f"{name} {value} must be at least 1")
+    card, _ = read_weights(weights, parts=("backbone",))
+    row = Row(card.attention, {key: list(v) if isinstance(v, tuple) else v for key, v in card.options.items()})
+    scratch = Recipe(card.model, config, data, epochs, tuple(flags))
+    pretrained = replace(scratch, flags=(*flags, f"--model.weights={weights}"))
+    recipes = {SCRATCH: scratch, PRETRAINED: pretrained}
+    wanted = {arm: trainings([row], range(seeds), output / arm) for arm in recipes}
+    for arm, recipe in recipes.items():
+        check_start(wanted[arm], recipe)
+    console = Console(stderr=True)
+    failed: dict[Training, str] = {}
+    make_folder(output)
+    with locked(output) as lock:
+        for arm, recipe in recipes.items():
+            make_folder(output / arm)
+            check_recipe(recipe, output / arm / "recipe.json")
+            console.print(f"{arm}:")
+            failed |= train(wanted[arm], recipe, lock=lock, jobs=jobs, console=console)
+        scores = {arm: {t.seed: t.score()["miou"] for t in wanted[arm] if t.finished} for arm in recipes}
+        transfer = Transfer(scores[SCRATCH], scores[PRETRAINED])
+        result = {
+            **scores, "gains": transfer.gains(), "noise": transfer.noise(), "epochs": epochs, "config": config.name,
+            "backbone": {"model": card.model, "attention": card.attention, "source": card.source},
+        }  # fmt: skip
+        write_whole(output / "transfer.json", json.dumps(result) + "\n")
+    _print(transfer)
+    if failed:
+        raise UserError("\n".join([*explain(failed), "The same command tries these again and keeps the others"]))
+    return transfer
+
+
+def _print(transfer: Transfer) -> None:
+    table = Table("from", *(f"seed {seed}" for seed in sorted(transfer.scratch)), "mean", title="mIoU, last epoch")
+    for arm, scores in ((SCRATCH, transfer.scratch), (PRETRAINED, transfer.pretrained)):
+        cells = [f"{scores[seed]:.4f}" if seed in scores else "-" for seed in sorted(transfer.scratch)]
+        table.add_row(arm, *cells, f"{mean(scores.values()):.4f}" if scores else "-")
+    console = Console()
+    console.print(table)
+    console.print(f"Pre-training: {transfer.verdict()}.", highlight=False, soft_wrap=True)
