@@ -80,7 +80,7 @@ transfer-check: install ## does pre-training help? IMAGES=folder to pre-train on
 		-o $(TRANSFER) --trainer.precision=$(PRECISION) $(ARGS)
 
 table2: install ## RTFormer's Table 2: parameters and multiply-adds, latency and throughput measured here
-	$(PRETRAIN) table2 -o benchmarks/results/table2.json $(ARGS)
+	$(PRETRAIN) table2 -o runs/table2_$(shell date +%F_%H%M).json $(ARGS)
 
 benchmark: install ## speed of NETWORKS= on this machine's engines, IMAGE=picture or folder; into docs/results.md (an hour)
 	$(RUN) benchmark $(NETWORKS) $(SPEED) --protocol ddrnet --memory

@@ -4,11 +4,15 @@ Each imports what it needs when it runs.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rtseg.cli import lightning_command, run_app
+from rtseg.errors import UserError
+
+if TYPE_CHECKING:
+    from pretrain.shards import ShardIndex
 
 app = typer.Typer(
     name="python -m pretrain",
@@ -39,6 +43,81 @@ def export(
     from pretrain.export import export as write
 
     print("\n".join(write(checkpoint, output, overwrite=overwrite)))
+
+
+@app.command("check-data")
+def check_data(
+    root: Annotated[str, typer.Argument(help="folder of train/ and val/, or folder or URL of shards")],
+    num_classes: Annotated[int | None, typer.Option(help="that the data must have; ImageNet: 1000")] = None,
+    workers: Annotated[int | None, typer.Option(help="processes; default: all cores")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="text file for the names of the bad files")
+    ] = None,
+) -> None:
+    """Count classes and images, decode every file, and name what would stop or mislead a training."""
+    from pretrain.check import check_data as check
+    from pretrain.check import describe, write_list
+
+    report = check(root, num_classes=num_classes, workers=workers)
+    print(describe(report))
+    if output is not None:
+        write_list(report, output)
+    if report.fails:
+        raise typer.Exit(1)
+
+
+@app.command("make-shards")
+def make_shards(
+    root: Annotated[Path, typer.Argument(help="folder of train/<class>/*.JPEG and val/<class>/*.JPEG")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for the shards and index.json")],
+    per_shard: Annotated[int, typer.Option(help="images in one; of ImageNet's, 1000 are 110 MB")] = 1000,
+    workers: Annotated[int | None, typer.Option(help="shards written at a time; default: one a core")] = None,
+) -> None:
+    """Pack class folders into WebDataset shards, byte for byte."""
+    from pretrain.make_shards import write_shards
+
+    _print_shards(write_shards(root, output, per_shard=per_shard, workers=workers))
+
+
+@app.command("index-shards")
+def index_shards(
+    root: Annotated[str, typer.Argument(help="folder or URL of shards that others wrote: <key>.jpg and <key>.cls")],
+    train: Annotated[str, typer.Option(help="pattern of the training shards' names")] = "*train*.tar",
+    val: Annotated[str, typer.Option(help="pattern of the validation shards' names")] = "*val*.tar",
+    classes: Annotated[
+        Path | None, typer.Option(help="text file, the name of class 0, 1, ... on a line each; default: numbers")
+    ] = None,
+) -> None:
+    """Count the images of shards and write the index.json that a training needs beside them."""
+    from pretrain.make_shards import index_shards as count
+    from pretrain.make_shards import write_index
+
+    if classes is not None and not classes.is_file():
+        raise UserError(f"--classes {classes}: no such file; give a text file with a class name on each line")
+    names = classes.read_text().splitlines() if classes is not None else []
+    index = count(root, {"train": train, "val": val}, classes=[name.strip() for name in names if name.strip()])
+    write_index(index)
+    _print_shards(index)
+
+
+def _print_shards(index: "ShardIndex") -> None:
+    for split, shards in index.splits.items():
+        print(f"{split}: {sum(shards.values())} images in {len(shards)} shards")
+
+
+@app.command()
+def table2(
+    networks: Annotated[list[str] | None, typer.Argument(help="default: every row of the paper's Table 2")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda; default: a GPU where there is one")] = None,
+    threads: Annotated[int | None, typer.Option(help="on the CPU; default: all cores")] = None,
+    seconds: Annotated[float, typer.Option(help="timed at least, for each figure")] = 6.0,
+    batch_size: Annotated[int | None, typer.Option(help="for the throughput; default: 16, on CUDA 64")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help=".json file for the result")] = None,
+) -> None:
+    """RTFormer's Table 2: parameters and multiply-adds at 224x224, latency and throughput here, the paper's figures."""
+    from pretrain.table2 import table2 as table
+
+    table(networks or [], device=device, threads=threads, seconds=seconds, batch_size=batch_size, output=output)
 
 
 @app.command("transfer-check", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

@@ -111,7 +111,7 @@ class Classifier(nn.Module):
         if isinstance(backbone, DDRNet):
             if (stride := backbone.features["low"].stride) != 32:
                 raise UserError(
-                    f"low_stride={stride} is DDRNet's for segmentation; to classify leave it out, or give 32"
+                    f"low_stride={stride} is for segmentation: a classifier's DDRNet has 32, or leave it out"
                 )
             self.head = DDRNetHead(backbone.features)
         else:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from pretrain.augment import AugmentConfig, eval_transform, train_transform
 from pretrain.imagenet import Broken, EvalImages, ImageFolder, TrainImages, class_names, collate
-from pretrain.shards import EvalShardLoader, EvalShards, ShardIndex, ShardLoader, TrainShards, find_index
+from pretrain.shards import EvalShards, ShardBatches, ShardIndex, ShardLoader, TrainShards, find_index
 from rtseg.errors import UserError
 from rtseg.training.sampling import GlobalBatchSampler, ResumableLoader, ShardSampler
 
@@ -169,7 +169,7 @@ class ImageNetData(L.LightningDataModule):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._position = dict(state)
 
-    def val_dataloader(self) -> DataLoader[Any] | EvalShardLoader:
+    def val_dataloader(self) -> DataLoader[Any] | ShardBatches:
         transform, options, ranks = eval_transform(self.augment), self._loader_options(), self._ranks()
         source = self._shards or ImageFolder(Path(self.root), "val", broken=self.broken)
         number = source.size("val") if isinstance(source, ShardIndex) else len(source)
@@ -179,7 +179,7 @@ class ImageNetData(L.LightningDataModule):
             )
         if isinstance(source, ShardIndex):
             shards = EvalShards(source, transform, self.eval_batch_size, broken=self.broken, **ranks)
-            return EvalShardLoader(shards, **options)
+            return ShardBatches(shards, **options)
         return DataLoader(
             EvalImages(source, transform),
             batch_size=self.eval_batch_size,

@@ -36,6 +36,8 @@ class DFNet(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Linear(channels, num_classes)
         init_convolutions(self)
+        nn.init.trunc_normal_(self.fc.weight, std=0.02)
+        nn.init.zeros_(self.fc.bias)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.fc(self.blocks(self.stem(image)).mean((2, 3)))

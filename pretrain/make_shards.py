@@ -1,5 +1,6 @@
 """Writes shards out of class folders, and the index of shards that others wrote; `pretrain.shards` reads both."""
 
+import glob
 import json
 import os
 import tarfile
@@ -107,7 +108,7 @@ def index_shards(
 def _matching(root: str, pattern: str) -> list[str]:
     files, folder = fsspec.core.url_to_fs(root)
     prefix = f"{folder.rstrip('/')}/"
-    return sorted(path[path.index(prefix) + len(prefix) :] for path in map(str, files.glob(prefix + pattern)))
+    return sorted(path[path.index(prefix) + len(prefix) :] for path in map(str, files.glob(glob.escape(prefix) + pattern)))
 
 
 def _count(url: str) -> tuple[int, int]:
@@ -120,7 +121,9 @@ def _count(url: str) -> tuple[int, int]:
 
 
 def write_index(index: ShardIndex) -> None:
-    """Into the shards' folder or below their URL."""
+    """Into the shards' folder or below their URL. UserError where there is one, whose class names would be lost."""
+    if _matching(index.root, INDEX):
+        raise UserError(f"{index.root} has its {INDEX}: to count anew move that away, and give its class names again")
     content = {"version": VERSION, "classes": list(index.classes), "splits": index.splits}
     text = json.dumps(content, indent=1) + "\n"
     if "://" in index.root:

@@ -133,10 +133,11 @@ class ClassificationModule(NetworkModule):
 
     def on_train_start(self) -> None:
         super().on_train_start()
-        schedule = self.optim
+        optim, scale = self.optim, self.optim.batch_scale(self.step_size)
         rank_zero_info(
-            f"Recipe: {self.total_steps()} steps of {self.step_size} images, rate {schedule.warmup_lr:.1e} to "
-            f"{schedule.lr:.1e} in {schedule.warmup_epochs:g} epochs, then by a cosine to {schedule.min_lr:.1e}."
+            f"{self.card.num_classes} classes; {self.total_steps()} steps of {self.step_size} images; learning rate "
+            f"from {scale * optim.warmup_lr:.2e} to {scale * optim.lr:.2e} in {optim.warmup_epochs:g} epochs, then by "
+            f"a cosine to {scale * optim.min_lr:.2e}."
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

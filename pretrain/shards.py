@@ -6,7 +6,7 @@ number, which WebDataset's own reader has neither of: the order of an epoch is c
 
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,18 +157,21 @@ def eval_part(total: int, batch_size: int, *, rank: int, world_size: int, worker
 
 
 def shuffled(number: int, buffer: int, rng: np.random.Generator) -> np.ndarray:
-    """The order in which a shuffle buffer gives out what it reads: which input comes at each place."""
-    held = list(range(min(buffer, number)))
+    """The order in which a shuffle buffer gives out what it reads: which input comes at each place.
+
+    It begins with a tenth of its size and takes in two for one out until it is full, so that an epoch's first batch
+    does not wait for thousands of images.
+    """
     order = np.empty(number, np.int64)
-    draws = rng.random(number)
-    for place, draw in enumerate(draws):
+    held: list[int] = []
+    taken = 0
+    for place, draw in enumerate(rng.random(number)):
+        more = min(buffer, buffer // 10 + place + 1) - len(held)
+        held += range(taken, min(taken + more, number))
+        taken = min(taken + more, number)
         slot = int(draw * len(held))
-        order[place] = held[slot]
-        if place + buffer < number:
-            held[slot] = place + buffer
-        else:
-            held[slot] = held[-1]
-            held.pop()
+        order[place], held[slot] = held[slot], held[-1]
+        held.pop()
     return order
 
 
@@ -339,38 +342,40 @@ class ShardReader:
         return raw
 
 
-class _Decoder:
-    """Images out of bytes, and in the place of one that is broken the one before it."""
+def decoded(images: Iterable[tuple[int, Raw | None]], broken: Broken) -> Iterator[tuple[int, Image.Image, int, int]]:
+    """Numbers and images in bytes -> number, RGB image, class, and 1 where it is another's, since its own is broken.
 
-    def __init__(self, broken: Broken) -> None:
-        self.broken = broken
-        self._good: tuple[Image.Image, int] | None = None
+    That is the next good one's: what came before is not known where a training was resumed.
 
-    def __call__(self, images: Iterator[tuple[int, Raw | None]]) -> Iterator[tuple[int, Image.Image, int, int]]:
-        """(number, image) -> (number, image, class, 1 if it stands for another). UserError: a broken image is refused,
-        or there is no good one.
-        """
-        waiting = []  # broken ones before the first that is good
-        for number, raw in images:
-            replaced = raw is None or not self._decode(raw)
-            if self._good is None:
-                waiting.append(number)
-                continue
-            for earlier in waiting:
-                yield earlier, *self._good, 1
-            waiting.clear()
-            yield number, *self._good, int(replaced)
-        if waiting:
+    Raises:
+        UserError: a broken image is refused, or there is no good one.
+    """
+    waiting: list[int] = []
+    good: tuple[Image.Image, int] | None = None
+    for number, raw in images:
+        found = _decoded(raw, broken)
+        if found is None:
+            waiting.append(number)
+            continue
+        good = found
+        yield from ((earlier, *good, 1) for earlier in waiting)
+        waiting.clear()
+        yield number, *good, 0
+    if waiting:
+        if good is None:
             raise UserError(f"not one of {len(waiting)} images in a row can be read; check-data says why")
+        yield from ((earlier, *good, 1) for earlier in waiting)
 
-    def _decode(self, raw: Raw) -> bool:
-        try:
-            self._good = decode(raw.data), raw.label
-        except BrokenImage as error:
-            if self.broken == "refuse":
-                raise repair(raw.name, error) from None
-            return False
-        return True
+
+def _decoded(raw: Raw | None, broken: Broken) -> tuple[Image.Image, int] | None:
+    if raw is None:
+        return None
+    try:
+        return decode(raw.data), raw.label
+    except BrokenImage as error:
+        if broken == "refuse":
+            raise repair(raw.name, error) from None
+        return None
 
 
 class TrainShards(IterableDataset[Sample]):
@@ -432,7 +437,7 @@ class TrainShards(IterableDataset[Sample]):
         # The place in the sequence tells workers apart, whoever reads it.
         order = shuffled(part.samples, self.buffer, np.random.default_rng((self.seed, epoch, part.first)))
         images = self.reader.read(shards, part.first, order[part.delivered :])
-        for number, image, label, skipped in _Decoder(self.broken)(images):
+        for number, image, label, skipped in decoded(images, self.broken):
             with seeded(sample_seed(self.seed, epoch, number)):
                 tensor = self.transform(image)
             yield Sample(tensor, label, skipped)
@@ -443,20 +448,70 @@ def _worker() -> dict[str, int]:
     return {"worker": info.id, "num_workers": info.num_workers} if info else {"worker": 0, "num_workers": 1}
 
 
-class ShardLoader:
-    """Batches of `TrainShards` that can say, and be told, how far into an epoch they are; Lightning saves this.
+class EvalShards(IterableDataset[Sample]):
+    """Every image of the validation split once, over all ranks and workers."""
 
-    No DataLoader itself, since Lightning would count and set epochs of one over an iterable in its own way.
+    def __init__(
+        self,
+        index: ShardIndex,
+        transform: Transform,
+        batch_size: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        broken: Broken = "refuse",
+    ) -> None:
+        self.reader = ShardReader(index, "val", broken)
+        self.transform, self.share, self.broken = transform, batch_size, broken
+        self.rank, self.world_size = rank, world_size
+        self.batches = -(-self._part(worker=0, num_workers=1).samples // batch_size)
+
+    def _part(self, *, worker: int, num_workers: int) -> Part:
+        total = int(self.reader.counts.sum())
+        return eval_part(
+            total, self.share, rank=self.rank, world_size=self.world_size, worker=worker, num_workers=num_workers
+        )
+
+    def __iter__(self) -> Iterator[Sample]:
+        part = self._part(**_worker())
+        images = self.reader.read(np.arange(len(self.reader.names)), part.first, np.arange(part.samples))
+        for _, image, label, skipped in decoded(images, self.broken):
+            yield Sample(self.transform(image), label, skipped)
+
+
+class ShardBatches:
+    """Batches of shards. It has a DataLoader and is none, since Lightning counts batches and sets epochs of one over an
+    iterable in its own way.
     """
 
-    def __init__(self, data: TrainShards, **options: Any) -> None:
-        self._data, self._workers = data, max(1, options["num_workers"])
+    def __init__(self, data: TrainShards | EvalShards, **options: Any) -> None:
+        self._length = data.batches
         self._loader = DataLoader(data, batch_size=data.share, collate_fn=collate, **options)
-        self._next_epoch, self._start = 0, 0
-        self._epoch, self._delivered = 0, 0
 
     def __len__(self) -> int:
-        return self._data.batches
+        return self._length
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader)
+
+    @property
+    def _iterator(self) -> Any:
+        """Where Lightning looks for workers to end after a training."""
+        return self._loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, iterator: None) -> None:
+        self._loader._iterator = iterator
+
+
+class ShardLoader(ShardBatches):
+    """Batches of `TrainShards` that can say, and be told, how far into an epoch they are; Lightning saves this."""
+
+    def __init__(self, data: TrainShards, **options: Any) -> None:
+        super().__init__(data, **options)
+        self._data, self._workers = data, max(1, options["num_workers"])
+        self._next_epoch, self._start = 0, 0
+        self._epoch, self._delivered = 0, 0
 
     @property
     def sampler(self) -> "ShardLoader":
@@ -494,52 +549,7 @@ class ShardLoader:
                 raise UserError(
                     f"the checkpoint stands inside epoch {state['epoch']} with {key}={state[key]} in its training "
                     f"data, now it is {ours}: shards are read in another order then. Give the same, go on from a "
-                    "checkpoint at the end of an epoch, or start a new training from its weights with model.weights"
+                    "checkpoint at the end of an epoch, or start a new training"
                 )
         self._next_epoch, self._start = state["epoch"] + finished, start
         self._epoch, self._delivered = self._next_epoch, self._start
-
-
-class EvalShards(IterableDataset[Sample]):
-    """Every image of the validation split once, over all ranks and workers."""
-
-    def __init__(
-        self,
-        index: ShardIndex,
-        transform: Transform,
-        batch_size: int,
-        *,
-        rank: int = 0,
-        world_size: int = 1,
-        broken: Broken = "refuse",
-    ) -> None:
-        self.reader = ShardReader(index, "val", broken)
-        self.transform, self.batch_size, self.broken = transform, batch_size, broken
-        self.images, self.rank, self.world_size = index.size("val"), rank, world_size
-
-    def part(self, worker: int = 0, num_workers: int = 1) -> Part:
-        """Of a worker; by default of the whole process."""
-        return eval_part(
-            self.images, self.batch_size, rank=self.rank, world_size=self.world_size, worker=worker,
-            num_workers=num_workers,
-        )  # fmt: skip
-
-    def __iter__(self) -> Iterator[Sample]:
-        part = self.part(**_worker())
-        images = self.reader.read(np.arange(len(self.reader.names)), part.first, np.arange(part.samples))
-        for _, image, label, skipped in _Decoder(self.broken)(images):
-            yield Sample(self.transform(image), label, skipped)
-
-
-class EvalShardLoader:
-    """Batches of `EvalShards`; no DataLoader, whose length over an iterable Lightning doubts aloud."""
-
-    def __init__(self, data: EvalShards, **options: Any) -> None:
-        self._length = -(-data.part().samples // data.batch_size)
-        self._loader = DataLoader(data, batch_size=data.batch_size, collate_fn=collate, **options)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self._loader)

@@ -122,7 +122,7 @@ def benchmark(
         raise UserError("int8 takes its ranges from pictures: give some with --image")
     if threads is not None and threads < 1:
         raise UserError(f"threads {threads} must be at least 1")
-    with _settings(threads), torch.inference_mode():
+    with timing_settings(threads), torch.inference_mode():
         described = describe_device(device)  # first of all: the load is that of other work
         told = on_build or (lambda _: None)
         shared = Shared(cases, device, images, calibration, least_percent, dataset, memory, told)
@@ -143,7 +143,7 @@ def benchmark(
             "tf32": False if device.type == "cuda" else None,
             "cudnn_benchmark": torch.backends.cudnn.benchmark if device.type == "cuda" else None,
             "input": f"{len(images)} given picture(s)" if images else "drawn texture",
-            "git_commit": _git_commit(),
+            "git_commit": git_commit(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         published = () if ddrnet_seconds is None else _ddrnet(cases, device, ddrnet_seconds)
@@ -196,7 +196,7 @@ def _ddrnet(cases: Sequence[Case], device: torch.device, seconds: float) -> tupl
 
 
 @contextmanager
-def _settings(threads: int | None) -> Iterator[None]:
+def timing_settings(threads: int | None) -> Iterator[None]:
     """The input size is fixed, so cuDNN may search for its fastest algorithms; float32 means float32, not TF32."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     own = torch.get_num_threads(), cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
@@ -215,7 +215,7 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """Of the checkout that this very file belongs to, with '+changes' where it was edited since."""
 
     def git(*arguments: str) -> str | None:

@@ -134,7 +134,7 @@ class ResumableLoader(DataLoader[Any]):
                 raise UserError(
                     f"the checkpoint was trained with {key}={state[key]} in its training data, now it is {ours}: a "
                     "resumed training goes on in the middle of its order of images, so give the same, or start a new "
-                    "training from its weights with model.weights"
+                    "training"
                 )
         finished, start = divmod(state["batches"], len(self._batches))
         self._batches.epoch, self._batches.start = state["epoch"] + finished, start

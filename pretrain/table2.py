@@ -1,0 +1,303 @@
+"""RTFormer's Table 2, the paper's figures beside ours: parameters, multiply-adds, and what the networks take here.
+
+Wang et al., NeurIPS 2022, https://arxiv.org/abs/2210.07124, appendix. The paper's "FLOPs" are multiply-adds. Of the
+thirteen networks it times none; here all are timed in turns, in one run.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch.utils.flop_counter import FlopCounterMode
+
+import rtseg
+from pretrain.classifier import create_classifier
+from rtseg.deploy.benchmark import git_commit, out_of_memory, timing_progress, timing_settings
+from rtseg.deploy.device import choose_device, describe_device
+from rtseg.deploy.speed_report import UNTRAINED, NetworkReport, Report
+from rtseg.deploy.timing import Timing, measure_together
+from rtseg.errors import UserError
+from rtseg.models import list_models
+from rtseg.models.backbone import NO_ATTENTION, choose_attention
+from rtseg.output import make_folder, replace_between, write_whole
+from rtseg.studies.speed.tables import Cells
+
+BEGIN, END = "<!-- table 2 begins: python -m pretrain table2 -->", "<!-- table 2 ends -->"
+NUM_CLASSES = 1000
+_FEW = 20  # runs behind a figure; below, its median says little
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """What the paper prints of a network.
+
+    Attributes:
+        parameters: millions.
+        macs: 10^9, at 224x224.
+        top1: per cent, the paper's alone.
+        difference: why ours rounds to another figure; empty where it does not. The tests count every number in it.
+    """
+
+    parameters: float
+    macs: float
+    top1: float
+    difference: str = ""
+
+
+PAPER: Mapping[str, PaperRow] = {
+    "resnet18": PaperRow(11.2, 1.8, 69.0, "the paper leaves the linear layer out: 11.18 M without it"),
+    "resnet50": PaperRow(
+        23.5, 3.7, 75.3,
+        "the paper leaves the linear layer out: 23.51 M without it; timm's strides in the 3x3: in the 1x1, as first "
+        "published, 3.86 G, or without the shortcuts' projections 3.73 G; where 3.7 comes from is unknown",
+    ),
+    "df1": PaperRow(8.0, 0.7, 69.8, "the paper leaves the linear layer out: 8.02 M without it"),
+    "df2": PaperRow(
+        17.5, 1.7, 73.9, "the paper leaves the linear layer out: 17.47 M without it; 1.77 G, cut off instead of rounded"
+    ),
+    "mobilenetv2": PaperRow(3.4, 0.3, 72.0, "3.47 M without BatchNorm, cut off instead of rounded"),
+    "mobilenetv3": PaperRow(5.4, 0.2, 75.2, "5.48 M, cut off instead of rounded"),
+    "efficientnet_b0": PaperRow(5.3, 0.4, 76.3),
+    "stdc1": PaperRow(8.4, 0.8, 73.9),
+    "stdc2": PaperRow(12.5, 1.4, 76.4),
+    "ddrnet_23_slim": PaperRow(7.6, 1.0, 70.2),
+    "ddrnet_23": PaperRow(28.2, 3.9, 75.9),
+    "rtformer_slim": PaperRow(5.3, 0.8, 72.3, "the head is ours, the authors' is unknown"),
+    "rtformer_base": PaperRow(
+        20.5, 3.0, 77.4,
+        "the head is ours, the authors' is unknown; 3.03 G without the products of the cross-resolution attention, "
+        "which counters of layers miss",
+    ),
+}  # fmt: skip
+"""In the paper's order."""
+
+
+def count(name: str, image_size: int) -> tuple[int, int]:
+    """Parameters of the classifier called `name`, and multiply-adds of one square picture; makes no values."""
+    with torch.device("meta"):
+        network, image = create_classifier(name, NUM_CLASSES).eval(), torch.empty(1, 3, image_size, image_size)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(image)
+    return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
+
+
+def measure_table(
+    counts: Mapping[str, tuple[int, int]],
+    *,
+    device: torch.device,
+    threads: int | None,
+    seconds: float,
+    batch_size: int,
+    image_size: int,
+    console: Console,
+) -> Report:
+    """Two rows a network, one picture and `batch_size` of them: from normalised pictures on the device to logits there.
+
+    Args:
+        counts: `count` of each classifier by name.
+
+    Raises:
+        UserError: the memory is not enough.
+    """
+    title = f"{len(counts)} classifier(s) on {device}"
+    try:
+        with timing_settings(threads), torch.inference_mode():
+            described = describe_device(device)  # first of all: the load is that of other work
+            layout: Any = {"device": device, "memory_format": torch.channels_last}
+            images = [torch.randn(batch, 3, image_size, image_size).to(**layout) for batch in (1, batch_size)]
+            networks = [create_classifier(name, NUM_CLASSES).eval().to(**layout) for name in counts]
+            steps = [partial(network, image) for network in networks for image in images]
+            with timing_progress(title, console) as (_, on_progress):
+                timings = measure_together(
+                    steps,
+                    device=device,
+                    batch_size=[1, batch_size] * len(counts),
+                    min_seconds=seconds,
+                    on_progress=on_progress,
+                )
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError("the memory is not enough: give a smaller --batch-size, or fewer networks") from None
+    conditions = {
+        "device": described,
+        "rtseg": rtseg.__version__,
+        "torch": torch.__version__,
+        "tf32": False if device.type == "cuda" else None,
+        "input": "random pixels",
+        "git_commit": git_commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    measured = iter(timings)
+    rows = [
+        NetworkReport(
+            model=name,
+            attention=choose_attention(name, None) if name in list_models() else NO_ATTENTION,
+            num_classes=NUM_CLASSES,
+            weights=UNTRAINED,
+            backend="eager:fp32",
+            engine={"backend": "eager", "torch": torch.__version__, "memory_format": "channels_last"},
+            input_size=(image_size, image_size),
+            batch_size=batch,
+            parameters=parameters,
+            macs=macs,
+            network=next(measured),
+        )
+        for name, (parameters, macs) in counts.items()
+        for batch in (1, batch_size)
+    ]
+    return Report(conditions, tuple(rows))
+
+
+def cells(report: Report) -> Cells:
+    """The table.
+
+    Raises:
+        ValueError: the report is not one of `measure_table`.
+    """
+    lines = []
+    for single, batch in _pairs(report):
+        paper, latency = PAPER.get(single.model), _time(single)
+        lines.append(
+            [
+                single.network_name,
+                f"{paper.parameters} M" if paper else "",
+                f"{(single.parameters or 0) / 1e6:.2f} M",
+                f"{paper.macs} G" if paper else "",
+                f"{(single.macs or 0) / 1e9:.2f} G",
+                f"{paper.top1}" if paper else "",
+                f"{latency.median_ms:.2f} ({latency.p5_ms:.2f}-{latency.p95_ms:.2f})",
+                f"{_time(batch).fps:.1f}",
+            ]
+        )
+    side = report.networks[0].input_size[0]
+    headings = [
+        "network", "params, paper", "here", "MACs at 224, paper", f"here at {side}", "top-1, paper", "latency, ms",
+        f"pictures/s, batch {report.networks[1].batch_size}",
+    ]  # fmt: skip
+    return Cells("RTFormer's Table 2", headings, lines)
+
+
+def notes(report: Report) -> list[str]:
+    """Each difference from the paper explained, then under which conditions the times hold."""
+    c = report.conditions
+    machine = ", ".join(f"{key} {value}" for key, value in c["device"].items() if key != "name" and value is not None)
+    side = report.networks[0].input_size[0]
+    models = [row.model for row, _ in _pairs(report) if row.model in PAPER]
+    found = [f"{model}: {PAPER[model].difference}" for model in models if PAPER[model].difference]
+    found += [
+        "paper: as RTFormer's appendix prints it; the accuracies are the paper's, none was trained here",
+        "params: all that are trained; MACs: of one picture, in convolutions, linear layers and products of attention",
+        f"times: {side}x{side}, untrained, eager PyTorch, float32, channels_last, BatchNorm not folded, from "
+        "normalised pictures on the device to logits there; networks in turns; median (5th to 95th percentile), "
+        "pictures/s = batch / median",
+        f"{c['device']['name']}, {machine}; PyTorch {c['torch']}; commit {c['git_commit'] or 'unknown'}, {c['date']}",
+    ]
+    few = [f"{row.name} ({runs})" for row in report.networks if (runs := _time(row).iterations) < _FEW]
+    doubts = [*report.doubts(), *([f"fewer than {_FEW} runs: {', '.join(few)}; give more --seconds"] if few else [])]
+    return [*found, *(f"doubt: {doubt}" for doubt in doubts)]
+
+
+def _pairs(report: Report) -> list[tuple[NetworkReport, NetworkReport]]:
+    """Of each network the row of one picture and that of a batch."""
+    pairs = list(zip(report.networks[::2], report.networks[1::2], strict=True))
+    if not pairs or any(single.model != batch.model or single.batch_size != 1 for single, batch in pairs):
+        raise ValueError("not two rows a network")
+    return pairs
+
+
+def _time(row: NetworkReport) -> Timing:
+    if row.network is None:
+        raise ValueError(f"no time of {row.name}")
+    return row.network
+
+
+def table2(
+    names: Sequence[str] = (),
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    seconds: float = 6.0,
+    batch_size: int | None = None,
+    image_size: int = 224,
+    output: Path | None = None,
+) -> None:
+    """Prints the table.
+
+    Args:
+        names: of classifiers; all of the paper's where there is none.
+        threads: on the CPU; None takes all that PyTorch takes by itself.
+        seconds: timed at least, for each of a network's two figures.
+        batch_size: for the throughput; None takes 64 on CUDA, 16 elsewhere.
+        output: .json file for the figures, which must not exist.
+
+    Raises:
+        UserError: an unknown name or device, a bad number, a file in the way, or too little memory.
+    """
+    found = choose_device(device)
+    batch = (64 if found.type == "cuda" else 16) if batch_size is None else batch_size
+    for option, value in {"--threads": threads, "--batch-size": batch, "--image-size": image_size}.items():
+        if value is not None and value < 1:
+            raise UserError(f"{option} {value} must be at least 1")
+    if not 0 < seconds < math.inf:
+        raise UserError(f"--seconds {seconds:g} must be a number above 0, as in --seconds 6")
+    counts = {name: count(name, image_size) for name in names or PAPER}  # a wrong name should leave no folder
+    if output is not None:
+        if output.suffix != ".json":
+            raise UserError(f"'{output}' must end in .json")
+        if output.exists():
+            raise UserError(f"'{output}' exists; give another name for the result, or remove it")
+        make_folder(output.parent)
+    report = measure_table(
+        counts,
+        device=found,
+        threads=threads,
+        seconds=seconds,
+        batch_size=batch,
+        image_size=image_size,
+        console=Console(stderr=True),
+    )
+    screen = Console(width=None if Console().is_terminal else 200)
+    screen.print(cells(report).rich())
+    for note in notes(report):
+        screen.print(f"- {note}", markup=False, highlight=False)
+    if output is not None:
+        paper = {name: asdict(row) for name, row in PAPER.items()}
+        write_whole(output, json.dumps({"paper": paper, **json.loads(report.to_json())}) + "\n")
+
+
+def refresh(results: Path, page: Path) -> None:
+    """Writes the table into a page, between its two comments.
+
+    Args:
+        results: what `table2` wrote.
+
+    Raises:
+        UserError: it is no such file; the page has not the comments.
+    """
+    try:
+        report = Report.from_json(results.read_text())
+        content = cells(report).markdown() + "\n" + "\n".join(f"- {note}" for note in notes(report))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"'{results}' was not written by `python -m pretrain table2` of this version ({type(error).__name__}: "
+            f"{error}): measure again"
+        ) from None
+    replace_between(page, BEGIN, END, content)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m pretrain.table2 RESULTS.json PAGE.md")
+    try:
+        refresh(Path(sys.argv[1]), Path(sys.argv[2]))
+    except UserError as error:
+        sys.exit(f"error: {error}")
