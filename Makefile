@@ -71,8 +71,11 @@ pretrain: install ## ImageNet, RTFormer's recipe: DATA_DIR=folder or shards; MOD
 		$(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(ARGS)
 
 transfer-check: install ## does pre-training help? IMAGES=folder to pre-train on briefly, DATA_DIR=CamVid; EPOCHS=16 SEEDS=2
+	@test -n "$(IMAGES)" -a -n "$(DATA_DIR)" || { \
+		echo "give IMAGES=folder of train/<class>/ and val/<class>/, and DATA_DIR=folder of CamVid"; exit 1; }
 	test -e $(TRANSFER)/pretrain/.trained || $(PRETRAIN) fit --config pretrain/configs/rtformer_slim_imagenette.yaml \
-		--data.root=$(IMAGES) --output=$(TRANSFER)/pretrain --trainer.precision=$(PRECISION) $(PROCESSES) \
+		--model.name=$(MODEL) $(if $(ATTN),--model.attention=$(ATTN)) --data.root=$(IMAGES) \
+		--output=$(TRANSFER)/pretrain --trainer.precision=$(PRECISION) $(PROCESSES) \
 		$(if $(wildcard $(TRANSFER)/pretrain/last.ckpt),--ckpt_path $(TRANSFER)/pretrain/last.ckpt)
 	@touch $(TRANSFER)/pretrain/.trained
 	test -e $(TRANSFER)/backbone/config.json || $(PRETRAIN) export $(TRANSFER)/pretrain/last.ckpt -o $(TRANSFER)/backbone

@@ -64,6 +64,21 @@ def test_demo_does_what_is_missing_and_no_more(tmp_path: Path) -> None:
     assert [line.split()[0] for line in ran(fails="")] == ["validate", "predict", "report"]
 
 
+def test_pretraining_and_its_check(tmp_path: Path) -> None:
+    printed = make(tmp_path, "-n", "pretrain", "MODEL=stdc1", "DATA_DIR=data/shards")
+    assert "-m pretrain fit --config pretrain/configs/rtformer_slim_in1k.yaml --model.name=stdc1" in printed
+    assert "--output=runs/stdc1_in1k" in printed
+    assert "--data.root=data/shards" in printed
+    assert "--model.attention" not in printed
+    assert "--model.attention=sa" in make(tmp_path, "-n", "pretrain", "ATTN=sa")
+    with pytest.raises(AssertionError):
+        make(tmp_path, "transfer-check", "DATA_DIR=data/camvid")  # nothing to pre-train on
+    printed = make(tmp_path, "-n", "transfer-check", "IMAGES=data/imagenette_160", "DATA_DIR=data/camvid", "SEEDS=3")
+    for words in ("pretrain fit", "pretrain export", "transfer-check runs/transfer/backbone --data data/camvid"):
+        assert words in printed
+    assert "--seeds 3" in printed
+
+
 def test_a_finished_demo_is_kept(tmp_path: Path) -> None:
     report = tmp_path / "runs" / "demo" / "report.html"
     report.parent.mkdir(parents=True)
