@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from timm.data.auto_augment import RandAugment
 from timm.data.transforms_factory import transforms_imagenet_eval, transforms_imagenet_train
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from rtseg.errors import UserError
 
@@ -107,13 +108,17 @@ def seeded(seed: int) -> Iterator[None]:
     """Makes what draws from the generators of Python, NumPy and PyTorch (CPU) a function of 64 bits, and leaves these
     generators as they were: a sample is the same in a worker and in the training's own process.
     """
-    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
+    # A worker has no numbers of its own to keep, and keeping NumPy's costs as much as a step of the augmentation.
+    keep = get_worker_info() is None
+    if keep:
+        python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     random.seed(seed)
     np.random.seed((seed & 0xFFFFFFFF, seed >> 32))
     torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.default_generator.set_state(pytorch)
+        if keep:
+            random.setstate(python)
+            np.random.set_state(numpy)
+            torch.default_generator.set_state(pytorch)

@@ -16,6 +16,8 @@ from pretrain.shards import EvalShards, ShardBatches, ShardIndex, ShardLoader, T
 from rtseg.errors import UserError
 from rtseg.training.sampling import GlobalBatchSampler, ResumableLoader, ShardSampler
 
+_LAYOUTS = ("class folders", "shards")
+
 
 def _start_worker(worker: int) -> None:
     """The terminal sends Ctrl-C to the loader's processes too, but the training decides when they end.
@@ -158,13 +160,21 @@ class ImageNetData(L.LightningDataModule):
             shards = TrainShards(self._shards, transform, self.batch_size, broken=self.broken, **order)
             self._train_loader = ShardLoader(shards, **options)
         if self._position is not None:
+            if self._position.pop("shards") != (self._shards is not None):
+                raise UserError(
+                    f"data.root={self.root} holds {_LAYOUTS[self._shards is not None]}, but the checkpoint was trained "
+                    f"from {_LAYOUTS[self._shards is None]}, which are read in another order: give those, or start a "
+                    "new training"
+                )
             self._train_loader.load_state_dict(self._position)
             self._position = None
         return self._train_loader
 
     # As in rtseg.training.datamodule: a datamodule's state is read before its loader is asked for.
     def state_dict(self) -> dict[str, Any]:
-        return {} if self._train_loader is None else self._train_loader.state_dict()
+        if self._train_loader is None:
+            return {}
+        return {"shards": self._shards is not None, **self._train_loader.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._position = dict(state)

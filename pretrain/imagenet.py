@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from pretrain.augment import Transform, seeded
 from rtseg.data.files import IMAGE_SUFFIXES
@@ -42,9 +42,11 @@ class Batch(NamedTuple):
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples of one size -> a batch, channels last in memory, as Pillow's images are: bytes are only copied."""
+    """Samples of one size -> a batch, channels last in memory, as Pillow's images are: bytes are only copied, by
+    `default_collate` straight into what a worker shares with the training.
+    """
     images, labels, skipped = zip(*samples, strict=True)
-    image = torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+    image = default_collate([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
     return Batch(image, torch.tensor(labels), sum(skipped))
 
 

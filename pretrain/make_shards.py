@@ -108,7 +108,8 @@ def index_shards(
 def _matching(root: str, pattern: str) -> list[str]:
     files, folder = fsspec.core.url_to_fs(root)
     prefix = f"{folder.rstrip('/')}/"
-    return sorted(path[path.index(prefix) + len(prefix) :] for path in map(str, files.glob(glob.escape(prefix) + pattern)))
+    found = map(str, files.glob(glob.escape(prefix) + pattern))
+    return sorted(path[path.index(prefix) + len(prefix) :] for path in found)
 
 
 def _count(url: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A tiny ImageNet, and files that are wrong in every way a downloaded one may be."""
+"""Tiny data sets in ImageNet's layout, and files that are wrong in every way a downloaded one may be."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -8,15 +8,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-CLASSES = ("cat", "dog", "owl")
-TRAIN, VAL = 5, 2  # images of a class
+COLORS = {"n01": (200, 60, 60), "n02": (60, 200, 60), "n03": (60, 60, 200)}
 
 
-def make_imagenet(root: Path) -> Path:
-    """15 training and 6 validation JPEGs, of sizes around 40x30."""
+@pytest.fixture(scope="session")
+def tiny_imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """41 training and 10 validation images of three classes, which their colours tell apart."""
+    root = tmp_path_factory.mktemp("imagenet")
     rng = np.random.default_rng(0)
-    for split, number in (("train", TRAIN), ("val", VAL)):
-        for name in CLASSES:
+    for split, number in (("train", 41), ("val", 10)):
+        for k in range(number):
+            name, color = list(COLORS.items())[k % len(COLORS)]
+            (root / split / name).mkdir(parents=True, exist_ok=True)
+            pixels = np.clip(np.array(color) + rng.integers(-50, 50, (40, 48, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / split / name / f"{name}_{k:02d}.JPEG", "JPEG")
+    return root
+
+
+def make_animals(root: Path) -> Path:
+    """Five training and two validation JPEGs of each of cat, dog and owl, of sizes around 40x30."""
+    rng = np.random.default_rng(0)
+    for split, number in (("train", 5), ("val", 2)):
+        for name in ("cat", "dog", "owl"):
             (root / split / name).mkdir(parents=True)
             for k in range(number):
                 pixels = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
@@ -26,15 +39,15 @@ def make_imagenet(root: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """See `make_imagenet`; to be read only."""
-    return make_imagenet(tmp_path_factory.mktemp("imagenet"))
+def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See `make_animals`; to be read only."""
+    return make_animals(tmp_path_factory.mktemp("animals"))
 
 
 @pytest.fixture
-def own_imagenet(tmp_path: Path) -> Path:
+def own_animals(tmp_path: Path) -> Path:
     """The same, to be spoilt."""
-    return make_imagenet(tmp_path / "imagenet")
+    return make_animals(tmp_path / "animals")
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def small(**settings: object) -> ClassificationModule:
 
 def batches(number: int, *, skipped: int = 0) -> DataLoader:
     batch = Batch(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8), torch.tensor([0, 1, 2, 0]), skipped)
-    return DataLoader([batch] * number, batch_size=None)
+    return DataLoader([batch] * number, batch_size=None)  # type: ignore[arg-type]
 
 
 def trainer(**settings: object) -> L.Trainer:

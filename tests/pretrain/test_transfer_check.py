@@ -14,7 +14,7 @@ from rtseg.models.backbone import create_backbone
 from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import save_backbone
 
-OPTIONS = {"base_channels": 8, "drop_path": 0.0, "injection": (True, True)}
+OPTIONS: dict[str, Any] = {"base_channels": 8, "drop_path": 0.0, "injection": (True, True)}
 
 
 @pytest.fixture(scope="session")
