@@ -70,7 +70,7 @@ pretrain: install ## ImageNet, RTFormer's recipe: DATA_DIR=folder or shards; MOD
 		--output=runs/$(MODEL)_in1k $(if $(ATTN),--model.attention=$(ATTN)) \
 		$(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(ARGS)
 
-transfer-check: install ## does pre-training help? IMAGES=folder to pre-train on briefly, DATA_DIR=CamVid; EPOCHS=16 SEEDS=2
+transfer-check: install ## does pre-training help? IMAGES=folder to pre-train on briefly, DATA_DIR=CamVid; EPOCHS=16 SEEDS=4
 	@test -n "$(IMAGES)" -a -n "$(DATA_DIR)" || { \
 		echo "give IMAGES=folder of train/<class>/ and val/<class>/, and DATA_DIR=folder of CamVid"; exit 1; }
 	test -e $(TRANSFER)/pretrain/.trained || $(PRETRAIN) fit --config pretrain/configs/rtformer_slim_imagenette.yaml \
@@ -81,6 +81,8 @@ transfer-check: install ## does pre-training help? IMAGES=folder to pre-train on
 	test -e $(TRANSFER)/backbone/config.json || $(PRETRAIN) export $(TRANSFER)/pretrain/last.ckpt -o $(TRANSFER)/backbone
 	$(PRETRAIN) transfer-check $(TRANSFER)/backbone --data $(DATA_DIR) --epochs $(EPOCHS) --seeds $(SEEDS) \
 		-o $(TRANSFER) --trainer.precision=$(PRECISION) $(ARGS)
+
+transfer-check: SEEDS = 4
 
 table2: install ## RTFormer's Table 2: parameters and multiply-adds, latency and throughput measured here
 	$(PRETRAIN) table2 -o runs/table2_$(shell date +%F_%H%M).json $(ARGS)

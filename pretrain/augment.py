@@ -23,7 +23,7 @@ from rtseg.errors import UserError
 Transform = Callable[[Image.Image], Tensor]
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
 # timm leaves out what it does not understand, without a word.
-_RANDAUGMENT = re.compile(r"rand(-(m|n|p|mstd|mmax)\d+(\.\d+)?|-inc[01]|-t\w+)*")
+_RANDAUGMENT = re.compile(r"rand(-(m|n|mmax)\d+|-(p|mstd)\d+(\.\d+)?|-inc[01]|-t(weights|3a|3aw))*")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class AugmentConfig:
         if self.randaugment and not _RANDAUGMENT.fullmatch(self.randaugment):
             raise UserError(
                 f"augment.randaugment='{self.randaugment}' is not in timm's notation: 'rand' and parts like -m9 "
-                "(magnitude), -n2 (operations), -mstd0.5 (deviation), -inc1; as in rand-m9-mstd0.5-inc1. Empty for none"
+                "(magnitude), -n2 (operations), -p0.5 (probability), -mstd0.5 (deviation), -mmax10 (largest magnitude), "
+                "-inc1, -tweights, -t3a or -t3aw (set of operations); as in rand-m9-mstd0.5-inc1. Empty for none"
             )
         if self.color_jitter < 0:
             raise UserError(f"augment.color_jitter={self.color_jitter} must not be negative; 0 for none")

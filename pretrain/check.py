@@ -45,7 +45,7 @@ class Report:
         root: folder or URL.
         images: split -> class -> images, broken ones included.
         findings: about single files.
-        problems: of the whole, in words: missing splits, empty or unlike classes, another number than the head's.
+        problems: of the whole, in words: missing splits, empty or unlike classes, another number than is asked for.
     """
 
     root: str
@@ -73,7 +73,7 @@ def check_data(root: str, *, num_classes: int | None = None, workers: int | None
 
     Args:
         root: as `ImageNetData` takes it: class folders, or folder or URL of shards.
-        num_classes: of the head that is to be trained; None: any.
+        num_classes: that each split must have; None: any.
         workers: processes; by default as many as there are cores, 1 reads in this one.
 
     Raises:
@@ -99,7 +99,10 @@ def _check_classes(report: Report, num_classes: int | None) -> None:
         if empty:
             report.problems.append(f"{split}: {len(empty)} classes without images: {', '.join(empty[:_SHOWN])}")
         if num_classes not in (None, len(classes)):
-            report.problems.append(f"{split} has {len(classes)} classes, the head {num_classes}: --model.num_classes")
+            report.problems.append(
+                f"{split} has {len(classes)} classes, --num-classes asks for {num_classes}: add the missing classes or "
+                f"remove those that are too many, or give --num-classes {len(classes)}"
+            )
     if differences := class_differences({split: tuple(classes) for split, classes in report.images.items()}):
         report.problems.append(f"train and val do not have the same classes: {differences}")
 

@@ -1,9 +1,10 @@
 """`python -m pretrain fit|validate`: the command that trains and scores classifiers."""
 
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 
 from pretrain.classifier import classifier_options
@@ -13,6 +14,7 @@ from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, choose_attention, list_models
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import differences
+from rtseg.training.checkpoint import PeriodicCheckpoint
 from rtseg.training.run_cli import RunCLI, run
 
 
@@ -58,10 +60,8 @@ class PretrainCLI(RunCLI):
                 f"the same --model.{flag}, or start a new training"
             )
 
-    def last_checkpoint(self, config: Namespace) -> ModelCheckpoint:
-        return ModelCheckpoint(
-            config.output, filename="last", every_n_train_steps=config.save_every, enable_version_counter=False
-        )
+    def more_callbacks(self, config: Namespace) -> list[Callback]:
+        return [PeriodicCheckpoint(Path(config.output) / "last.ckpt", config.save_every)]
 
 
 def main(args: list[str]) -> None:

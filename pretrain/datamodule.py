@@ -1,6 +1,7 @@
 """Batches of ImageNet for training and evaluation, out of class folders or shards."""
 
 import signal
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -63,11 +64,12 @@ class ImageNetData(L.LightningDataModule):
         batch_size: global batch of one optimizer step, on any number of devices.
         device_batch_size: images that a device takes at a time, at most; the rest of its share is accumulated.
         num_workers: loader processes of each device.
-        broken: what a broken or animated image does: "refuse" ends the training and names it, "skip" takes another in
-            its place and counts.
+        broken: what a broken or animated image does: "refuse" ends the training and names it, "skip" names and counts
+            it; in training another takes its place, of the scores it is left out.
         augment: see `AugmentConfig`.
         eval_batch_size: images that a device scores at a time.
         seed: of the order and of every random number.
+        expected_classes: number of classes that the data must have; null: any.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class ImageNetData(L.LightningDataModule):
         augment: AugmentConfig = AugmentConfig(),  # noqa: B008  (frozen)
         eval_batch_size: int = 128,
         seed: int = 0,
+        expected_classes: int | None = None,
     ) -> None:
         super().__init__()
         if num_workers < 0:
@@ -92,8 +95,9 @@ class ImageNetData(L.LightningDataModule):
             raise UserError(f"data.broken={broken} must be one of {', '.join(get_args(Broken))}")
         self.root, self.num_workers, self.broken, self.augment, self.seed = root, num_workers, broken, augment, seed
         self.batch_size, self.device_batch_size, self.eval_batch_size = batch_size, device_batch_size, eval_batch_size
+        self.expected_classes = expected_classes
         self._train_loader: ResumableLoader | ShardLoader | None = None
-        self._position: dict[str, int] | None = None
+        self._position: dict[str, Any] | None = None
 
     @cached_property
     def _shards(self) -> ShardIndex | None:
@@ -105,8 +109,14 @@ class ImageNetData(L.LightningDataModule):
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names, in the order of their numbers."""
-        return class_names(Path(self.root)) if self._shards is None else self._shards.classes
+        """Names, in the order of their numbers. UserError where they are not as many as expected."""
+        found = class_names(Path(self.root)) if self._shards is None else self._shards.classes
+        if self.expected_classes not in (None, len(found)):
+            raise UserError(
+                f"data.root={self.root} has {len(found)} classes, data.expected_classes={self.expected_classes}: give "
+                f"the folder of the whole data set, or --data.expected_classes={len(found)} to train on these"
+            )
+        return found
 
     @property
     def num_classes(self) -> int:
@@ -160,7 +170,7 @@ class ImageNetData(L.LightningDataModule):
             shards = TrainShards(self._shards, transform, self.batch_size, broken=self.broken, **order)
             self._train_loader = ShardLoader(shards, **options)
         if self._position is not None:
-            if self._position.pop("shards") != (self._shards is not None):
+            if self._position.pop("shards", self._shards is not None) != (self._shards is not None):
                 raise UserError(
                     f"data.root={self.root} holds {_LAYOUTS[self._shards is not None]}, but the checkpoint was trained "
                     f"from {_LAYOUTS[self._shards is None]}, which are read in another order: give those, or start a "
@@ -174,10 +184,18 @@ class ImageNetData(L.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         if self._train_loader is None:
             return {}
-        return {"shards": self._shards is not None, **self._train_loader.state_dict()}
+        sort = {"shards": self._shards is not None, "augment": asdict(self.augment)}
+        return {**sort, **self._train_loader.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises: UserError where images are augmented in another way."""
         self._position = dict(state)
+        for key, theirs in self._position.pop("augment", {}).items():
+            if theirs != (ours := getattr(self.augment, key)):
+                raise UserError(
+                    f"data.augment.{key}={ours} differs from the checkpoint's {theirs}; a resumed training keeps its "
+                    "settings: give the same, or start a new training"
+                )
 
     def val_dataloader(self) -> DataLoader[Any] | ShardBatches:
         transform, options, ranks = eval_transform(self.augment), self._loader_options(), self._ranks()

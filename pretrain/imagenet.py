@@ -4,7 +4,9 @@ S image size, B batch.
 """
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -23,10 +25,15 @@ from rtseg.training.sampling import SampleKey, sample_seed
 Broken = Literal["refuse", "skip"]
 SPLITS = ("train", "val")
 SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
+IGNORED = -1  # the label of what must not be scored
+REPLACED, LEFT_OUT = "another takes its place", "left out of the scores"  # what becomes of a broken file
 
 
 class Sample(NamedTuple):
-    """(3, S, S) uint8 RGB, its class, and 1 where it stands for a broken file."""
+    """(3, S, S) uint8 RGB, its class, and 1 where it stands for a broken file.
+
+    In evaluation that one's class is `IGNORED`, since another image in its place would be scored twice.
+    """
 
     image: Tensor
     label: int
@@ -99,6 +106,17 @@ def repair(name: str, error: BrokenImage) -> UserError:
     )
 
 
+@cache
+def name_skipped(name: str, why: str, instead: str) -> None:
+    """Says on stderr, once in each process, that a broken file is skipped and what becomes of it."""
+    print(f"data.broken=skip: {name}: {why}, {instead}", file=sys.stderr, flush=True)
+
+
+def ignored(transform: Transform) -> Sample:
+    """What stands for a broken file in evaluation: black, in the shape of the others."""
+    return Sample(transform(Image.new("RGB", (8, 8))), IGNORED, 1)
+
+
 def class_folders(root: Path) -> dict[str, tuple[str, ...]]:
     """Split -> sorted names of its class folders, for the splits that there are.
 
@@ -169,7 +187,7 @@ class ImageFolder:
     Args:
         root: the folder of train/ and val/.
         split: "train" or "val".
-        broken: what a broken or animated file does: "refuse" names it and ends, "skip" takes the next one in its place.
+        broken: what a broken or animated file does: "refuse" names it and ends, "skip" names it and goes on without.
 
     Raises:
         UserError: a split or class folder is missing or empty, or the splits have unlike classes.
@@ -199,19 +217,34 @@ class ImageFolder:
         return self.root / self.split / self.classes[self.labels[index]] / os.fsdecode(self._files[index])
 
     def read(self, index: int) -> tuple[Image.Image, int, int]:
-        """RGB image, its class, and 1 where it is another file's, since this one is broken.
+        """RGB image, its class, and 1 where it is the next good file's, since this one is broken.
 
         Raises:
             UserError: the file cannot be read, or with "skip" not one.
         """
         for at in (*range(index, len(self)), *range(index)):
-            path = self.path(at)
-            try:
-                return decode(_read(path)), int(self.labels[at]), int(at != index)
-            except BrokenImage as error:
-                if self.broken == "refuse":
-                    raise repair(str(path), error) from None
+            image = self.read_or_skip(at, REPLACED)
+            if image is not None:
+                return image, int(self.labels[at]), int(at != index)
         raise UserError(f"not one of the {len(self)} images in {self.root / self.split} can be read")
+
+    def read_or_skip(self, index: int, instead: str) -> Image.Image | None:
+        """RGB image; None where the file is broken and skipped.
+
+        Args:
+            instead: what becomes of it then, see `name_skipped`.
+
+        Raises:
+            UserError: it is broken, and refused.
+        """
+        path = self.path(index)
+        try:
+            return decode(_read(path))
+        except BrokenImage as error:
+            if self.broken == "refuse":
+                raise repair(str(path), error) from None
+            name_skipped(str(path), str(error), instead)
+            return None
 
 
 def _read(path: Path) -> bytes:
@@ -238,7 +271,7 @@ class TrainImages(Dataset[Sample]):
 
 
 class EvalImages(Dataset[Sample]):
-    """Images for evaluation, indexed by number."""
+    """Images for evaluation, indexed by number; see `ignored` for the broken ones."""
 
     def __init__(self, images: ImageFolder, transform: Transform) -> None:
         self.images, self.transform = images, transform
@@ -247,5 +280,5 @@ class EvalImages(Dataset[Sample]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        image, label, skipped = self.images.read(index)
-        return Sample(self.transform(image), label, skipped)
+        image = self.images.read_or_skip(index, LEFT_OUT)
+        return ignored(self.transform) if image is None else Sample(self.transform(image), int(self.images.labels[index]))

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from pretrain.imagenet import SPLITS, ImageFolder, class_folders
-from pretrain.shards import INDEX, VERSION, CutShard, ShardIndex, join, tar_labels
+from pretrain.shards import INDEX, VERSION, CutShard, ShardIndex, join, store_errors, tar_labels, unreachable
 from rtseg.errors import UserError
 from rtseg.output import check_empty, make_folder, write_whole
 
@@ -34,8 +34,9 @@ def write_shards(root: Path, output: Path, *, per_shard: int = 1000, workers: in
         workers: shards written at a time; by default as many as there are cores.
 
     Raises:
-        UserError: see `ImageFolder`; `output` holds something.
+        UserError: see `ImageFolder`; `output` holds something; a bad number.
     """
+    _check_workers(workers)
     if per_shard < 1:
         raise UserError(f"per_shard={per_shard} must be at least 1 image, as in 1000")
     check_empty(output, "nothing is overwritten: give a new folder, or remove this one")
@@ -90,8 +91,9 @@ def index_shards(
         workers: shards read at a time.
 
     Raises:
-        UserError: no shards, a broken one, or one of a class without a name.
+        UserError: no shards, a broken one, or one of a class without a name; a bad number of workers.
     """
+    _check_workers(workers)
     splits, most = {}, -1
     for split, pattern in patterns.items():
         names = _matching(root, pattern)
@@ -106,9 +108,13 @@ def index_shards(
 
 
 def _matching(root: str, pattern: str) -> list[str]:
-    files, folder = fsspec.core.url_to_fs(root)
-    prefix = f"{folder.rstrip('/')}/"
-    found = map(str, files.glob(glob.escape(prefix) + pattern))
+    try:
+        with store_errors(root):
+            files, folder = fsspec.core.url_to_fs(root)
+            prefix = f"{folder.rstrip('/')}/"
+            found = [str(path) for path in files.glob(glob.escape(prefix) + pattern)]
+    except FileNotFoundError:  # the folder itself
+        return []
     return sorted(path[path.index(prefix) + len(prefix) :] for path in found)
 
 
@@ -118,6 +124,8 @@ def _count(url: str) -> tuple[int, int]:
         labels = list(tar_labels(url))
     except CutShard as error:
         raise UserError(f"{url} is cut off or damaged ({error}); copy it again") from None
+    except FileNotFoundError as error:  # a listing may name what is not there
+        raise unreachable(url, error) from None
     return len(labels), max(labels, default=-1)
 
 
@@ -128,10 +136,19 @@ def write_index(index: ShardIndex) -> None:
     content = {"version": VERSION, "classes": list(index.classes), "splits": index.splits}
     text = json.dumps(content, indent=1) + "\n"
     if "://" in index.root:
-        with fsspec.open(join(index.root, INDEX), "w") as file:
-            file.write(text)
+        url = join(index.root, INDEX)
+        try:
+            with store_errors(url, "written"), fsspec.open(url, "w") as file:
+                file.write(text)
+        except FileNotFoundError as error:  # no such bucket
+            raise unreachable(url, error, "written") from None
     else:
         write_whole(Path(index.root) / INDEX, text)
+
+
+def _check_workers(workers: int | None) -> None:
+    if workers is not None and workers < 1:
+        raise UserError(f"workers={workers} must be at least 1; leave it out for as many as there are cores")
 
 
 def _in_parallel(

@@ -54,6 +54,7 @@ class Mixing:
 
     def __init__(self, config: MixConfig, num_classes: int) -> None:
         self.config, self.num_classes = config, num_classes
+        self.erasing = RandomErasing(config.random_erasing, mode="pixel")
         self.mixup: Mixup | None = None
         if config.mixes:
             self.mixup = Mixup(
@@ -67,7 +68,8 @@ class Mixing:
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
         if self.config.random_erasing:
-            image = RandomErasing(self.config.random_erasing, mode="pixel", device=image.device)(image)
+            self.erasing.device = image.device  # where its noise is drawn
+            image = self.erasing(image)
         if self.mixup is not None:
             return self.mixup(image, label)
         return image, mixup_target(label, self.num_classes, smoothing=self.config.label_smoothing)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from pretrain.classifier import classifier_options, create_classifier
-from pretrain.imagenet import Batch
+from pretrain.imagenet import IGNORED, Batch
 from pretrain.mixing import MixConfig, Mixing
 from pretrain.optim import OptimConfig, create_optimizer
 from rtseg.errors import UserError
@@ -26,26 +26,31 @@ from rtseg.training.network_module import NetworkModule
 
 class Scores(Metric):
     """Top-1, top-5 and mean cross-entropy over all images and processes; their sums are counted, since means over
-    processes with unequal numbers of images are not the mean.
+    processes with unequal numbers of images are not the mean. Images labelled `IGNORED` do not count.
     """
 
     full_state_update = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.sums: Tensor
-        self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
+        self.counts: Tensor
+        self.losses: Tensor
+        self.add_state("counts", torch.zeros(3, dtype=torch.int64), dist_reduce_fx="sum")  # top-1, top-5, images
+        self.add_state("losses", torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, label: Tensor) -> None:
         """Of a batch."""
-        ranked = logits.topk(min(5, logits.shape[1])).indices == label[:, None]
-        loss = F.cross_entropy(logits, label, reduction="sum")
-        counts = (ranked[:, 0].sum(), ranked.any(1).sum(), loss, torch.tensor(len(label), device=loss.device))
-        self.sums = self.sums + torch.stack([count.double() for count in counts])
+        logits, label = logits[label != IGNORED].float(), label[label != IGNORED]
+        hits = logits.topk(min(5, logits.shape[1])).indices == label[:, None]
+        # Not in place: Lightning evaluates in inference mode, whose tensors refuse that outside it.
+        self.counts = self.counts + torch.stack(
+            [hits[:, 0].sum(), hits.sum(), hits.new_tensor(len(label), dtype=torch.int64)]
+        )
+        self.losses = self.losses + F.cross_entropy(logits, label, reduction="sum")
 
     def compute(self) -> dict[str, Tensor]:
-        top1, top5, loss, images = self.sums
-        return {"top1": (top1 / images).float(), "top5": (top5 / images).float(), "loss": (loss / images).float()}
+        top1, top5, images = self.counts
+        return {"top1": top1 / images, "top5": top5 / images, "loss": self.losses / images}
 
 
 class ClassificationModule(NetworkModule):
@@ -103,10 +108,11 @@ class ClassificationModule(NetworkModule):
         )  # fmt: skip
         self.mix, self.mixing = mix, Mixing(mix, num_classes)
         self.loss = SoftTargetCrossEntropy()
-        self._forward = torch.compile(classifier) if compile else classifier
+        # A method, since a module would be registered, and saved, a second time.
+        self._forward = torch.compile(classifier.forward) if compile else classifier.forward
         self.scores = Scores()
+        self._begun_for: int | None = None  # steps, where a training goes on
         self._scored: dict[str, float] = {}  # the last validation
-        self._skipped = 0  # unreadable images, of this process
 
     @property
     def card(self) -> ModelCard:
@@ -142,6 +148,11 @@ class ClassificationModule(NetworkModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total = self.total_steps()
+        if self._begun_for not in (None, total):
+            raise UserError(
+                f"the training was begun for {self._begun_for} steps, now it is {total}: the learning rate falls over "
+                "the whole of them, so give the same trainer.max_epochs and max_steps"
+            )
         self.trainer.fit_loop.setup_data()  # the number of batches is known only then
         steps_per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         optimizer, schedule = create_optimizer(
@@ -155,9 +166,7 @@ class ClassificationModule(NetworkModule):
         # The loss in float32 at least, whatever the precision of the network.
         loss = self.loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
-        self._skipped += batch.skipped
-        if batch.skipped:
-            self.log("data/skipped", float(self._skipped), batch_size=1)
+        self._count_skipped("train", batch)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -165,6 +174,14 @@ class ClassificationModule(NetworkModule):
         with torch.autocast(self.device.type, enabled=False):
             logits = self.evaluated(self.prepare(batch.image))
         self.scores.update(logits, batch.label)
+        self._count_skipped("val", batch)
+
+    def _count_skipped(self, stage: str, batch: Batch) -> None:
+        """Logs how many images of an epoch could not be read, on all devices."""
+        self.log(
+            f"data/skipped_{stage}", float(batch.skipped), batch_size=len(batch.image),
+            on_step=False, on_epoch=True, reduce_fx="sum", sync_dist=True,
+        )  # fmt: skip
 
     def on_validation_epoch_end(self) -> None:
         results = self.scores.compute()
@@ -175,5 +192,10 @@ class ClassificationModule(NetworkModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
+        checkpoint["total_steps"] = self.total_steps()
         if self._scored.get("step") == checkpoint["global_step"]:
             checkpoint["scores"] = self._scored
+
+    def check_resumed(self, checkpoint: dict[str, Any]) -> None:
+        super().check_resumed(checkpoint)
+        self._begun_for = checkpoint["total_steps"]  # compared when the data are there

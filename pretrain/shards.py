@@ -19,7 +19,20 @@ from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pretrain.augment import Transform, seeded
-from pretrain.imagenet import SUFFIXES, Batch, Broken, BrokenImage, Sample, collate, decode, repair
+from pretrain.imagenet import (
+    LEFT_OUT,
+    REPLACED,
+    SUFFIXES,
+    Batch,
+    Broken,
+    BrokenImage,
+    Sample,
+    collate,
+    decode,
+    ignored,
+    name_skipped,
+    repair,
+)
 from rtseg.errors import UserError
 from rtseg.training.sampling import sample_seed
 
@@ -65,25 +78,59 @@ def open_file(url: str) -> IO[bytes]:
         FileNotFoundError
         UserError: the store cannot be reached, or what reads from it is not installed.
     """
-    try:
+    with store_errors(url):
         return fsspec.open(url, "rb").open()
-    except FileNotFoundError:
+
+
+@contextmanager
+def store_errors(url: str, done: str = "read") -> Iterator[None]:
+    """What a store raises inside becomes one that says what to do.
+
+    Args:
+        url: of what is asked for.
+        done: "read" or "written".
+
+    Raises:
+        FileNotFoundError: the store was reached, but has no such thing.
+        UserError: anything else.
+    """
+    try:
+        yield
+    except (UserError, CutShard):
+        raise
+    except FileNotFoundError as error:
+        cause: BaseException | None = error  # over HTTP fsspec says this whatever went wrong, and the cause tells
+        while isinstance(cause, FileNotFoundError):
+            cause = cause.__cause__
+        if url.startswith("http") and isinstance(cause, Exception) and getattr(cause, "status", None) != 404:
+            raise unreachable(url, cause, done) from None
         raise
     except ImportError as error:  # fsspec says which package
         raise UserError(f"{url}: {error}. Install it with pip, or copy the shards to a local folder") from None
+    except NotImplementedError:
+        raise UserError(
+            f"{url}: nothing can be {done} over {url.partition('://')[0]}; give a local folder, or the URL of a store "
+            "such as s3://bucket/imagenet"
+        ) from None
     except ValueError as error:
         raise UserError(f"{url}: {error}; give a folder, or a URL such as s3://bucket/imagenet") from None
     except Exception as error:  # each store has its own
-        raise _unreachable(url, error) from None
+        raise unreachable(url, error, done) from None
 
 
-def _unreachable(url: str, error: Exception) -> UserError:
+def unreachable(url: str, error: Exception, done: str = "read") -> UserError:
+    """Of what cannot be read or written, and why."""
     reason = str(error) or type(error).__name__
-    return UserError(f"{url}: cannot be read ({reason}); check the address, the permissions and the network")
+    return UserError(f"{url}: cannot be {done} ({reason}); check the address, the permissions and the network")
 
 
 def find_index(root: str) -> ShardIndex | None:
-    """The index of a folder or URL; None for a folder without, whose layout is another."""
+    """The index of a folder or URL; None for a folder without, whose layout is another. UserError for an empty name."""
+    if not root.strip():  # else the folder that one happens to be in
+        raise UserError(
+            "data.root is empty: give the folder of train/<class>/*.JPEG and val/<class>/*.JPEG, or folder or URL of "
+            "shards, as in --data.root=/data/imagenet"
+        )
     if "://" not in root and not (Path(root) / INDEX).is_file():
         return None
     return read_index(root)
@@ -93,15 +140,15 @@ def read_index(root: str) -> ShardIndex:
     """Raises: UserError where there is no index, or one that is not understood."""
     url = join(root, INDEX)
     try:
-        with open_file(url) as file:
-            content = json.loads(file.read())
+        with store_errors(url), open_file(url) as file:
+            data = file.read()
     except FileNotFoundError:
         raise UserError(
             f"data.root={root} has no {INDEX}; make shards with python -m pretrain make-shards, which writes it too"
         ) from None
+    try:
+        content = json.loads(data)
     except ValueError as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{url} is no JSON ({error}); make it again") from None
     try:
         version, classes = content["version"], tuple(map(str, content["classes"]))
@@ -222,14 +269,23 @@ def tar_labels(url: str) -> Iterator[int]:
 
 @contextmanager
 def _open_tar(url: str) -> Iterator[tarfile.TarFile]:
-    with open_file(url) as file:
+    with store_errors(url), open_file(url) as file:
         try:
+            file.seek(1)  # what fsspec reads as a stream says that it can seek and gives less than it is asked for
+            file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 yield tar
         except (tarfile.TarError, EOFError) as error:
             raise CutShard(str(error)) from None
-        except OSError as error:
-            raise _unreachable(url, error) from None
+        except FileNotFoundError as error:  # it was there before
+            raise unreachable(url, error) from None
+        except ValueError as error:
+            if isinstance(error, UserError) or not url.startswith("http"):
+                raise
+            raise UserError(
+                f"{url}: {error}. Shards are read from servers that give parts of files (HTTP range requests): take "
+                "another server, or copy the shards to a local folder"
+            ) from None
 
 
 def _pairs(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarInfo]]:
@@ -278,7 +334,8 @@ class ShardReader:
     """
 
     def __init__(self, index: ShardIndex, split: str, broken: Broken) -> None:
-        self.index, self.split, self.broken = index, split, broken
+        self.index, self.broken = index, broken
+        self.instead = REPLACED if split == "train" else LEFT_OUT
         self.names = list(index.shards(split))
         self.counts = np.array(list(index.shards(split).values()))
         self.firsts = np.cumsum(self.counts) - self.counts  # the number of each shard's first image
@@ -331,6 +388,7 @@ class ShardReader:
                     f"{url}: {found} images where the index counts {count}: {problem}. Copy or make that shard again, "
                     "make the index anew, or train on with --data.broken=skip"
                 )
+            name_skipped(url, f"{found} images where the index counts {count}: {problem}", self.instead)
             yield from ((int(within), None) for within in wanted[wanted >= found])
 
     def _checked(self, raw: Raw) -> Raw:
@@ -342,7 +400,7 @@ class ShardReader:
         return raw
 
 
-def decoded(images: Iterable[tuple[int, Raw | None]], broken: Broken) -> Iterator[tuple[int, Image.Image, int, int]]:
+def replaced(images: Iterable[tuple[int, Raw | None]], broken: Broken) -> Iterator[tuple[int, Image.Image, int, int]]:
     """Numbers and images in bytes -> number, RGB image, class, and 1 where it is another's, since its own is broken.
 
     That is the next good one's: what came before is not known where a training was resumed.
@@ -353,7 +411,7 @@ def decoded(images: Iterable[tuple[int, Raw | None]], broken: Broken) -> Iterato
     waiting: list[int] = []
     good: tuple[Image.Image, int] | None = None
     for number, raw in images:
-        found = _decoded(raw, broken)
+        found = _decoded(raw, broken, REPLACED)
         if found is None:
             waiting.append(number)
             continue
@@ -367,7 +425,8 @@ def decoded(images: Iterable[tuple[int, Raw | None]], broken: Broken) -> Iterato
         yield from ((earlier, *good, 1) for earlier in waiting)
 
 
-def _decoded(raw: Raw | None, broken: Broken) -> tuple[Image.Image, int] | None:
+def _decoded(raw: Raw | None, broken: Broken, instead: str) -> tuple[Image.Image, int] | None:
+    """RGB image and class; None where it is broken and skipped."""
     if raw is None:
         return None
     try:
@@ -375,6 +434,7 @@ def _decoded(raw: Raw | None, broken: Broken) -> tuple[Image.Image, int] | None:
     except BrokenImage as error:
         if broken == "refuse":
             raise repair(raw.name, error) from None
+        name_skipped(raw.name, str(error), instead)
         return None
 
 
@@ -437,7 +497,7 @@ class TrainShards(IterableDataset[Sample]):
         # The place in the sequence tells workers apart, whoever reads it.
         order = shuffled(part.samples, self.buffer, np.random.default_rng((self.seed, epoch, part.first)))
         images = self.reader.read(shards, part.first, order[part.delivered :])
-        for number, image, label, skipped in decoded(images, self.broken):
+        for number, image, label, skipped in replaced(images, self.broken):
             with seeded(sample_seed(self.seed, epoch, number)):
                 tensor = self.transform(image)
             yield Sample(tensor, label, skipped)
@@ -449,7 +509,7 @@ def _worker() -> dict[str, int]:
 
 
 class EvalShards(IterableDataset[Sample]):
-    """Every image of the validation split once, over all ranks and workers."""
+    """Every image of the validation split once, over all ranks and workers; see `ignored` for the broken ones."""
 
     def __init__(
         self,
@@ -475,8 +535,9 @@ class EvalShards(IterableDataset[Sample]):
     def __iter__(self) -> Iterator[Sample]:
         part = self._part(**_worker())
         images = self.reader.read(np.arange(len(self.reader.names)), part.first, np.arange(part.samples))
-        for _, image, label, skipped in decoded(images, self.broken):
-            yield Sample(self.transform(image), label, skipped)
+        for _, raw in images:
+            found = _decoded(raw, self.broken, LEFT_OUT)
+            yield ignored(self.transform) if found is None else Sample(self.transform(found[0]), found[1])
 
 
 class ShardBatches:

@@ -32,6 +32,7 @@ from rtseg.studies.speed.tables import Cells
 
 BEGIN, END = "<!-- table 2 begins: python -m pretrain table2 -->", "<!-- table 2 ends -->"
 NUM_CLASSES = 1000
+IMAGE_SIZE = 224  # side of what the paper counts
 _FEW = 20  # runs behind a figure; below, its median says little
 
 
@@ -227,7 +228,6 @@ def table2(
     threads: int | None = None,
     seconds: float = 6.0,
     batch_size: int | None = None,
-    image_size: int = 224,
     output: Path | None = None,
 ) -> None:
     """Prints the table.
@@ -244,12 +244,12 @@ def table2(
     """
     found = choose_device(device)
     batch = (64 if found.type == "cuda" else 16) if batch_size is None else batch_size
-    for option, value in {"--threads": threads, "--batch-size": batch, "--image-size": image_size}.items():
+    for option, value in {"--threads": threads, "--batch-size": batch}.items():
         if value is not None and value < 1:
             raise UserError(f"{option} {value} must be at least 1")
     if not 0 < seconds < math.inf:
         raise UserError(f"--seconds {seconds:g} must be a number above 0, as in --seconds 6")
-    counts = {name: count(name, image_size) for name in names or PAPER}  # a wrong name should leave no folder
+    counts = {name: count(name, IMAGE_SIZE) for name in names or PAPER}  # a wrong name should leave no folder
     if output is not None:
         if output.suffix != ".json":
             raise UserError(f"'{output}' must end in .json")
@@ -262,7 +262,7 @@ def table2(
         threads=threads,
         seconds=seconds,
         batch_size=batch,
-        image_size=image_size,
+        image_size=IMAGE_SIZE,
         console=Console(stderr=True),
     )
     screen = Console(width=None if Console().is_terminal else 200)

@@ -22,6 +22,10 @@ from rtseg.studies.compare.rows import Row
 from rtseg.studies.compare.trainings import Training, check_start, explain, locked, train, trainings
 
 SCRATCH, PRETRAINED = "scratch", "pretrained"
+_HAS_WEIGHTS = ("base_channels", "injection")  # the options that the segmenter must share; others are its recipe's
+# Student's t for 1, 2, ... degrees of freedom: how many standard errors chance exceeds in one case of twenty. For few
+# seeds it is far from 2.
+_T975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,12 @@ class Transfer:
         if not gains:
             return "no seed has both trainings yet"
         if noise is None:
-            return f"{mean(gains):+.4f} mIoU over one seed, whose noise is unknown: take --seeds 3"
-        if abs(mean(gains)) <= 2 * noise:
-            return f"{mean(gains):+.4f} mIoU, within twice its standard error of {noise:.4f}: no difference is shown"
-        return f"{mean(gains):+.4f} mIoU, standard error {noise:.4f}: {'it helps' if mean(gains) > 0 else 'it hurts'}"
+            return f"{mean(gains):+.4f} mIoU over one seed, whose noise is unknown: take --seeds 4"
+        least = _T975[min(len(gains) - 1, len(_T975)) - 1] * noise
+        facts = f"{mean(gains):+.4f} mIoU, standard error {noise:.4f}, beyond chance from {least:.4f} on"
+        if abs(mean(gains)) <= least:
+            return f"{facts}: no difference is shown"
+        return f"{facts}: {'it helps' if mean(gains) > 0 else 'it hurts'}"
 
 
 def transfer_check(
@@ -59,7 +65,7 @@ def transfer_check(
 
     Args:
         weights: folder that `pretrain export` wrote.
-        config: of `rtseg fit`; model and attention are those of the backbone.
+        config: of `rtseg fit`; model, attention, width and injection are those of the backbone.
         flags: further flags of `rtseg fit`.
 
     Raises:
@@ -69,7 +75,8 @@ def transfer_check(
         if value < 1:
             raise UserError(f"{name} {value} must be at least 1")
     card, _ = read_weights(weights, parts=("backbone",))
-    row = Row(card.attention, {key: list(v) if isinstance(v, tuple) else v for key, v in card.options.items()})
+    shared = {key: value for key, value in card.options.items() if key in _HAS_WEIGHTS}
+    row = Row(card.attention, {key: list(v) if isinstance(v, tuple) else v for key, v in shared.items()})
     scratch = Recipe(card.model, config, data, epochs, tuple(flags))
     pretrained = replace(scratch, flags=(*flags, f"--model.weights={weights}"))
     recipes = {SCRATCH: scratch, PRETRAINED: pretrained}
@@ -99,9 +106,10 @@ def transfer_check(
 
 
 def _print(transfer: Transfer) -> None:
-    table = Table("from", *(f"seed {seed}" for seed in sorted(transfer.scratch)), "mean", title="mIoU, last epoch")
+    seeds = sorted({*transfer.scratch, *transfer.pretrained})
+    table = Table("from", *(f"seed {seed}" for seed in seeds), "mean", title="mIoU, last epoch")
     for arm, scores in ((SCRATCH, transfer.scratch), (PRETRAINED, transfer.pretrained)):
-        cells = [f"{scores[seed]:.4f}" if seed in scores else "-" for seed in sorted(transfer.scratch)]
+        cells = [f"{scores[seed]:.4f}" if seed in scores else "-" for seed in seeds]
         table.add_row(arm, *cells, f"{mean(scores.values()):.4f}" if scores else "-")
     console = Console()
     console.print(table)

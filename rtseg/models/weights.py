@@ -195,8 +195,26 @@ def save_backbone(folder: Path, card: ModelCard, state: Mapping[str, Tensor]) ->
 
 def fit_command(card: ModelCard, folder: str | Path) -> str:
     """The command that trains a segmentation network from the backbone in a folder."""
-    attention = f" --model.attention={card.attention}" if card.attention != NO_ATTENTION else ""
-    return f"rtseg fit --config CONFIG --model.name={card.model}{attention} --model.weights={folder}"
+    network = {"name": card.model}
+    if card.attention != NO_ATTENTION:
+        network["attention"] = card.attention
+    for key, value in _shaping_options(card).items():
+        network[f"options.{key}"] = json.dumps(value, separators=(",", ":"))
+    flags = " ".join(f"--model.{key}={value}" for key, value in network.items())
+    return f"rtseg fit --config CONFIG {flags} --model.weights={folder}"
+
+
+def _shaping_options(card: ModelCard) -> dict[str, Any]:
+    """The options without which the weights of a backbone would have other names or shapes."""
+
+    def shapes(options: Mapping[str, Any]) -> dict[str, torch.Size]:
+        with torch.device("meta"):
+            backbone = create_backbone(card.model, attention=card.attention, **options)
+        return {key: value.shape for key, value in backbone.state_dict().items()}
+
+    own = shapes(card.options)
+    others = {key: {other: card.options[other] for other in card.options if other != key} for key in card.options}
+    return {key: card.options[key] for key, without in others.items() if shapes(without) != own}
 
 
 def weights_hash(module: nn.Module) -> str:

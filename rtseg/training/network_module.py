@@ -4,8 +4,7 @@ A moving average, a checkpoint that describes itself and is gone on with only wh
 numbers by position.
 """
 
-from dataclasses import asdict
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import lightning as L
 import torch
@@ -29,8 +28,6 @@ class Optim(Protocol):
     @property
     def lr_batch_size(self) -> int | None: ...
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
     def batch_scale(self, batch_size: int | None) -> float: ...
 
 
@@ -45,7 +42,7 @@ class NetworkModule(L.LightningModule):
     """
 
     network_name: str
-    resumed_settings: tuple[str, ...] = ("optim",)  # attributes that a resumed training must find as they were
+    resumed_settings: tuple[str, ...] = ("optim",)  # groups that a resumed training must find as they were
     ema: ModelEmaV3 | None
 
     def __init__(
@@ -162,20 +159,23 @@ class NetworkModule(L.LightningModule):
                 "or start a new training"
             )
         if self._trainer is not None and self._trainer.state.fn == "fit":
-            self.check_resumed(checkpoint["hyper_parameters"])
+            self.check_resumed(checkpoint)
         checkpoint["state_dict"] |= {f"ema.module.{key}": value for key, value in average.items()}
 
-    def check_resumed(self, saved: dict[str, Any]) -> None:
+    def check_resumed(self, checkpoint: dict[str, Any]) -> None:
         """Holds the settings of a training that goes on against those that it was begun with. The optimizer's state
         brings its old rates, so that new settings would be half obeyed.
 
         Raises:
             UserError: they differ.
         """
+        saved, ours = checkpoint["hyper_parameters"], self.hparams
+        settings = [("ema_decay", saved["ema_decay"], ours["ema_decay"])]
         for group in self.resumed_settings:
-            for key, value in asdict(getattr(self, group)).items():
-                if saved[group][key] != value:
-                    raise UserError(
-                        f"model.{group}.{key}={value} differs from the checkpoint's {saved[group][key]}; a resumed "
-                        "training keeps its settings: give the same, or start a new training"
-                    )
+            settings += [(f"{group}.{key}", saved[group][key], value) for key, value in ours[group].items()]
+        for name, theirs, value in settings:
+            if theirs != value:
+                raise UserError(
+                    f"model.{name}={value} differs from the checkpoint's {theirs}; a resumed training keeps its "
+                    "settings: give the same, or start a new training"
+                )

@@ -93,11 +93,6 @@ class RunCLI(LightningCLI):
         """Of a training, beside those that all have."""
         return []
 
-    def last_checkpoint(self, config: Namespace) -> ModelCheckpoint:
-        """Writes `last.ckpt`."""
-        # ModelCheckpoint's own save_last writes only where there is a new best.
-        return ModelCheckpoint(config.output, filename="last", enable_version_counter=False)
-
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
             "--output",
@@ -154,9 +149,10 @@ class RunCLI(LightningCLI):
                 StopGracefully(output),
                 ThroughputMonitor(),
                 *self.more_callbacks(config),
-                # The best first, so that the last knows its score.
+                # The best first, so that the last knows its score. ModelCheckpoint's own save_last writes only where
+                # there is a new best.
                 BestCheckpoint(output, self.monitor),
-                self.last_checkpoint(config),
+                ModelCheckpoint(output, filename="last", enable_version_counter=False),
             ]
             if config.trainer.logger is not False:
                 callbacks.append(LearningRateMonitor("step"))

@@ -117,15 +117,13 @@ class ResumableLoader(DataLoader[Any]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self._epoch, "batches": self._delivered, **self._order()}
+        position = {"epoch": self._epoch, "batches": self._delivered, "pieces": self._batches.pieces}
+        return {**position, **self._order()}
 
     def _order(self) -> dict[str, int]:
-        """What the order of the samples, and the count of batches, depend on."""
+        """What the order of the samples depends on."""
         batches = self._batches
-        return {
-            "images": batches.num_samples, "batch_size": batches.batch_size, "seed": batches.seed,
-            "accumulated parts": batches.pieces,
-        }  # fmt: skip
+        return {"images": batches.num_samples, "batch_size": batches.batch_size, "seed": batches.seed}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Raises: UserError where the position is one in another order of samples."""
@@ -136,7 +134,14 @@ class ResumableLoader(DataLoader[Any]):
                     "resumed training goes on in the middle of its order of images, so give the same, or start a new "
                     "training"
                 )
-        finished, start = divmod(state["batches"], len(self._batches))
+        # At the end of an epoch another number of parts, and so of devices, is fine: Lightning counts anew.
+        pieces = state.get("pieces", 1)
+        finished, start = divmod(state["batches"], len(self._batches) // self._batches.pieces * pieces)
+        if start and pieces != self._batches.pieces:
+            raise UserError(
+                f"the checkpoint stands inside epoch {state['epoch']}, with batches accumulated from {pieces} parts; "
+                f"now they are {self._batches.pieces}. Give a device the same batch, or go on from the end of an epoch"
+            )
         self._batches.epoch, self._batches.start = state["epoch"] + finished, start
 
 

@@ -9,7 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 
-def _between_steps(trainer: L.Trainer) -> bool:
+def between_steps(trainer: L.Trainer) -> bool:
     """No gradients wait for the rest of their batch, and no validation is due, which a resumed run would leave out."""
     loop = trainer.fit_loop.epoch_loop
     return not loop._should_accumulate() and not loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ class StopGracefully(Callback):
         print("\nStopping after this training step or validation (again to stop at once) ...", flush=True)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        if trainer.strategy.reduce_boolean_decision(self._asked, all=False) and _between_steps(trainer):
+        if trainer.strategy.reduce_boolean_decision(self._asked, all=False) and between_steps(trainer):
             self._save(trainer)
             raise KeyboardInterrupt
 

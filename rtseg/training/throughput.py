@@ -11,12 +11,13 @@ class ThroughputMonitor(Callback):
     """Logs `speed/train_images_per_s` and `speed/data_wait`, the share of the time that the loop waits for its next
     batch (0..1).
 
-    Both are means since the last logging; validation and the first step, which starts the loader's processes, are left
-    out.
+    Both are means since the last logging; validation and the very first step, which starts the loader's processes, are
+    left out. An epoch's first batch is waited for like the others.
     """
 
     def __init__(self) -> None:
         self._waiting_since: float | None = None
+        self._begun = False
         self._reset()
 
     def _reset(self) -> None:
@@ -52,4 +53,5 @@ class ThroughputMonitor(Callback):
         self._waiting_since = None
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._waiting_since = None
+        self._waiting_since = time.perf_counter() if self._begun else None
+        self._begun = True

@@ -31,6 +31,18 @@ def test_the_papers_recipe_is_what_is_built() -> None:
     assert (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue) == (*[(0.6, 1.4)] * 3, None)
 
 
+def _operations(randaugment: str) -> set[str]:
+    steps = train_transform(AugmentConfig(randaugment=randaugment)).transforms  # type: ignore[attr-defined]
+    (found,) = (step for step in steps if isinstance(step, RandAugment))
+    return {operation.name for operation in found.ops}
+
+
+def test_every_set_of_operations_is_one_that_timm_knows() -> None:
+    """What it does not know it takes for the usual set."""
+    names = ("", "-tweights", "-t3a", "-t3aw")
+    assert len({frozenset(_operations(f"rand-m9-inc1{name}")) for name in names}) == 4
+
+
 def test_evaluation_resizes_and_crops_the_centre() -> None:
     resize, crop, _ = eval_transform(AugmentConfig()).transforms  # type: ignore[attr-defined]
     assert (resize.size, resize.interpolation, crop.size) == (256, InterpolationMode.BICUBIC, (224, 224))
@@ -101,6 +113,9 @@ def test_the_seed_reaches_every_generator() -> None:
         ({"image_size": 0}, "image_size=0 must be at least 1"),
         ({"randaugment": "rand-x9"}, "'rand-x9' is not in timm's notation"),
         ({"randaugment": "rand-m9-mst0.5"}, "not in timm's notation"),
+        ({"randaugment": "rand-m9-tfoo"}, "'rand-m9-tfoo' is not in timm's notation.*-tweights, -t3a or -t3aw"),
+        ({"randaugment": "rand-m9.5"}, "not in timm's notation"),
+        ({"randaugment": "rand-n1.5"}, "not in timm's notation"),
         ({"color_jitter": -0.1}, "color_jitter=-0.1 must not be negative"),
         ({"scale": (0.0, 1.0)}, "two shares of the area"),
         ({"scale": (0.9, 0.5)}, "two shares of the area"),

@@ -105,7 +105,9 @@ def test_layouts(own_animals: Path, spoil: Callable[[Path], None], says: str) ->
 def test_another_number_of_classes_than_the_head(animals: Path) -> None:
     report = check_data(str(animals), num_classes=1000, workers=1)
     assert report.problems == [
-        f"{split} has 3 classes, the head 1000: --model.num_classes" for split in ("train", "val")
+        f"{split} has 3 classes, --num-classes asks for 1000: add the missing classes or remove those that are too "
+        "many, or give --num-classes 3"
+        for split in ("train", "val")
     ]
 
 
@@ -141,3 +143,6 @@ def test_refuses(tmp_path: Path) -> None:
         check_data(str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="workers=0 must be at least 1"):
         check_data(str(tmp_path), workers=0)
+    for empty in ("", " "):
+        with pytest.raises(UserError, match=r"data\.root is empty: give the folder of train/<class>"):
+            check_data(empty)

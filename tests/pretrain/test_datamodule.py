@@ -1,4 +1,5 @@
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from pretrain.augment import AugmentConfig
 from pretrain.datamodule import ImageNetData, accumulated_parts
-from pretrain.imagenet import Batch
+from pretrain.imagenet import IGNORED, Batch
 from pretrain.make_shards import write_shards
 from rtseg.errors import UserError
 
@@ -83,6 +84,19 @@ def test_classes_and_images(root: str) -> None:
     assert (data.num_classes, data.classes, data.train_size) == (3, ("cat", "dog", "owl"), 15)
 
 
+def test_another_number_of_classes_than_expected(root: str) -> None:
+    assert ImageNetData(root, expected_classes=3).num_classes == 3
+    with pytest.raises(UserError, match=r"has 3 classes, data\.expected_classes=1000: .*--data\.expected_classes=3 "):
+        _ = ImageNetData(root, expected_classes=1000).classes
+    with pytest.raises(UserError, match="there is no such folder"):
+        _ = ImageNetData("nowhere", expected_classes=1000).classes
+
+
+def test_no_root_at_all() -> None:
+    with pytest.raises(UserError, match=r"data\.root is empty: give the folder .*--data\.root=/data/imagenet"):
+        _ = ImageNetData("").classes
+
+
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_batches(root: str, world_size: int) -> None:
     labels = []
@@ -122,6 +136,29 @@ def test_bad_files_reach_the_batch(own_animals: Path, spoilt: Callable[[str], by
         list(data.train_dataloader())
     (batch,) = ImageNetData(str(own_animals), 15, broken="skip", augment=SMALL).train_dataloader()
     assert batch.skipped == 1
+    assert IGNORED not in batch.label
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_image_is_named_and_not_scored(
+    own_animals: Path, spoilt: Callable[[str], bytes], workers: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In either layout; once in each process, however often it is read."""
+    (own_animals / "val" / "dog" / "dog.0.JPEG").write_bytes(spoilt("truncated"))
+    shards = write_shards(own_animals, tmp_path / "shards", workers=1).root
+    for root in (str(own_animals), shards):
+        data = ImageNetData(root, broken="skip", num_workers=workers, augment=SMALL, eval_batch_size=6)
+        capfd.readouterr()
+        loader = data.val_dataloader()
+        for _ in range(2):
+            (batch,) = loader
+            assert sorted(batch.label.tolist()) == [IGNORED, 0, 0, 1, 2, 2]
+            assert batch.skipped == 1
+            assert batch.image.shape == (6, 3, 16, 16)
+            assert not batch.image[batch.label == IGNORED].any()
+        lines = [line for line in capfd.readouterr().err.splitlines() if "broken" in line]
+        assert len(lines) == 1
+        assert re.match(rf"data\.broken=skip: {root}/.*dog.0\..*: broken image \(.*\), left out of the scores", lines[0])
 
 
 class Recorder(L.LightningModule):

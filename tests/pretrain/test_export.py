@@ -12,9 +12,9 @@ from pretrain.classifier import create_classifier
 from pretrain.export import export
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
-from rtseg.models.backbone import choose_attention, create_backbone
+from rtseg.models.backbone import backbone_options, choose_attention, create_backbone
 from rtseg.models.model_card import ModelCard
-from rtseg.models.weights import read_weights
+from rtseg.models.weights import fit_command, read_weights
 from rtseg.training.pretrained import load_pretrained
 
 OPTIONS: dict[str, Any] = {"base_channels": 8}
@@ -93,7 +93,35 @@ def test_the_card_says_what_it_was_trained_for(tmp_path: Path) -> None:
     assert str(card.source) in lines[0]
     readme = (tmp_path / "net" / "README.md").read_text()
     assert str(card.source) in readme
+    assert "--model.options.base_channels=8 --model.weights=FOLDER" in readme
     assert "rtseg fit --config CONFIG --model.name=rtformer_slim --model.attention=gfa+ca --model.weights=" in readme
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "flags"),
+    [
+        ("rtformer_slim", {}, ""),
+        ("rtformer_slim", {"base_channels": backbone_options("rtformer_slim")["base_channels"]}, ""),
+        ("rtformer_slim", {"cross_size": 12, "drop_path": 0.1}, ""),
+        (
+            "rtformer_slim",
+            {"base_channels": 8, "injection": (True, True), "drop_path": 0.1},
+            " --model.options.base_channels=8 --model.options.injection=[true,true]",
+        ),
+        ("ddrnet_23_slim", {"low_stride": 32, "base_channels": 8}, " --model.options.base_channels=8"),
+    ],
+)
+def test_the_command_names_the_options_that_the_weights_need(name: str, options: dict[str, Any], flags: str) -> None:
+    attention = choose_attention(name, None)
+    told = fit_command(ModelCard(name, attention, 4, options, part="backbone"), "net")
+    chosen = "" if attention == "none" else f" --model.attention={attention}"
+    assert told == f"rtseg fit --config CONFIG --model.name={name}{chosen}{flags} --model.weights=net"
+    given = dict(flag.removeprefix("--model.options.").split("=") for flag in flags.split())
+    rebuilt = create_backbone(name, **{key: json.loads(value) for key, value in given.items()})
+    wanted = create_backbone(name, **options).state_dict()
+    assert {key: value.shape for key, value in rebuilt.state_dict().items()} == {
+        key: value.shape for key, value in wanted.items()
+    }
 
 
 def test_the_moving_average_comes_before_the_last_weights(tmp_path: Path) -> None:

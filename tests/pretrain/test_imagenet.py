@@ -1,3 +1,4 @@
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from pretrain.augment import AugmentConfig, eval_transform, train_transform
-from pretrain.imagenet import Batch, EvalImages, ImageFolder, Sample, TrainImages, collate
+from pretrain.imagenet import IGNORED, Batch, EvalImages, ImageFolder, Sample, TrainImages, collate
 from rtseg.errors import UserError
 from rtseg.training.sampling import SampleKey
 
@@ -90,7 +91,9 @@ def test_a_bad_file_is_named(own_animals: Path, spoilt: Callable[[str], bytes], 
 
 
 @pytest.mark.parametrize("kind", SPOILT)
-def test_a_bad_file_is_replaced_and_counted(own_animals: Path, spoilt: Callable[[str], bytes], kind: str) -> None:
+def test_a_bad_file_is_replaced_named_and_counted(
+    own_animals: Path, spoilt: Callable[[str], bytes], kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("dog/dog.4", "owl/owl.0", "owl/owl.4"):
         (own_animals / "train" / f"{name}.JPEG").write_bytes(spoilt(kind))
     images = ImageFolder(own_animals, "train", broken="skip")
@@ -100,6 +103,23 @@ def test_a_bad_file_is_replaced_and_counted(own_animals: Path, spoilt: Callable[
         assert np.array_equal(np.asarray(image), np.asarray(images.read(stands_in)[0]))
     data = TrainImages(images, train_transform(AugmentConfig(8)), seed=0)
     assert collate([data[SampleKey(0, k)] for k in range(15)]).skipped == 3
+    lines = capsys.readouterr().err.splitlines()  # one for each file, though all were read twice
+    assert [Path(line.split(": ")[1]).name for line in lines] == ["dog.4.JPEG", "owl.0.JPEG", "owl.4.JPEG"]
+    for line in lines:
+        assert re.match(rf"data\.broken=skip: {own_animals}/train/.*: {SPOILT[kind]}.*, another takes its place$", line)
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_a_bad_file_is_not_scored(own_animals: Path, spoilt: Callable[[str], bytes], kind: str) -> None:
+    (own_animals / "val" / "dog" / "dog.1.JPEG").write_bytes(spoilt(kind))
+    data = EvalImages(ImageFolder(own_animals, "val", broken="skip"), eval_transform(AugmentConfig(16)))
+    samples = [data[k] for k in range(6)]
+    assert [(sample.label, sample.skipped) for sample in samples] == [(0, 0), (0, 0), (1, 0), (IGNORED, 1), (2, 0), (2, 0)]
+    assert [bool(sample.image.any()) for sample in samples] == [True, True, True, False, True, True]
+    assert {(sample.image.shape, sample.image.dtype) for sample in samples} == {((3, 16, 16), torch.uint8)}
+    refusing = EvalImages(ImageFolder(own_animals, "val"), eval_transform(AugmentConfig(16)))
+    with pytest.raises(UserError, match=rf"dog\.1\.JPEG: {SPOILT[kind]}"):
+        refusing[3]
 
 
 def test_a_file_that_went_away(own_animals: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from pretrain.classifier import create_classifier, list_classifiers
-from pretrain.imagenet import Batch
+from pretrain.imagenet import IGNORED, Batch
 from pretrain.mixing import MixConfig
 from pretrain.module import ClassificationModule, Scores
 from pretrain.optim import OptimConfig
@@ -49,11 +49,19 @@ def trainer(**settings: object) -> L.Trainer:
 
 def test_replaced_images_are_counted_in_the_log() -> None:
     fitting = trainer()
-    fitting.fit(small(), batches(3, skipped=2))
-    assert fitting.logged_metrics["data/skipped"] == 6
-    fitting = trainer()
-    fitting.fit(small(), batches(1))
-    assert "data/skipped" not in fitting.logged_metrics
+    fitting.fit(small(), batches(3, skipped=2), batches(2, skipped=1))
+    assert fitting.logged_metrics["data/skipped_train"] == 6
+    assert fitting.logged_metrics["data/skipped_val"] == 2
+
+
+def test_an_unreadable_image_is_not_scored() -> None:
+    logits, label = torch.randn(5, 7), torch.tensor([0, 1, 2, 3, 4])
+    scores, without = Scores(), Scores()
+    scores.update(logits, torch.where(label == 2, IGNORED, label))
+    without.update(logits[label != 2], label[label != 2])
+    assert scores.compute() == without.compute()
+    scores.update(logits, torch.full((5,), IGNORED))  # a batch of nothing else
+    assert scores.compute() == without.compute()
 
 
 def test_the_average_is_what_is_scored_and_saved() -> None:

@@ -56,7 +56,7 @@ def trained(
         f"--config={CONFIGS / request.param}.yaml", f"--data.root={tiny_imagenet}", "--data.batch_size=8",
         "--model.optim.lr_batch_size=8", "--data.device_batch_size=4", "--data.num_workers=0",
         "--model.options.base_channels=8", "--trainer.accelerator=cpu", "--trainer.precision=64-true",
-        "--trainer.limit_val_batches=0",
+        "--trainer.limit_val_batches=0", "--data.expected_classes=3",
         f"--output={tmp_path_factory.mktemp('run') / 'run'}",
     ]  # fmt: skip
     try:
@@ -107,6 +107,21 @@ def test_schedule_over_the_whole_training(trained: tuple[PretrainCLI, Watch]) ->
     assert (rates[0], rates[2], rates[4]) == pytest.approx((5e-7, 5e-4, 5e-6), rel=1e-9)
 
 
+def test_the_schedule_takes_one_step_for_a_batch_not_for_its_parts(trained: tuple[PretrainCLI, Watch]) -> None:
+    """What the second optimizer step would be made with: one of the 25 steps up."""
+    _, watch = trained
+    for group in watch.optimizer.param_groups:
+        assert group["lr"] == pytest.approx(5e-7 + (5e-4 - 5e-7) / 25, rel=1e-9)
+
+
+def test_the_validation_crop(trained: tuple[PretrainCLI, Watch]) -> None:
+    cli, _ = trained
+    dataset: Any = cli.datamodule.val_dataloader().dataset
+    (resize,) = [step for step in dataset.transform.transforms if isinstance(step, transforms.Resize)]
+    (crop,) = [step for step in dataset.transform.transforms if isinstance(step, transforms.CenterCrop)]
+    assert (resize.size, tuple(crop.size)) == (256, (224, 224))
+
+
 def test_transforms(trained: tuple[PretrainCLI, Watch]) -> None:
     cli, _ = trained
     assert cli.trainer.train_dataloader is not None
@@ -125,7 +140,7 @@ def test_transforms(trained: tuple[PretrainCLI, Watch]) -> None:
 def test_mixing_and_loss(trained: tuple[PretrainCLI, Watch]) -> None:
     cli, _ = trained
     mixing = cli.model.mixing
-    assert mixing.config.random_erasing == 0.25
+    assert (mixing.erasing.probability, mixing.erasing.per_pixel) == (0.25, True)
     assert (mixing.mixup.mixup_alpha, mixing.mixup.cutmix_alpha) == (0.2, 1.0)
     assert (mixing.mixup.mix_prob, mixing.mixup.switch_prob, mixing.mixup.label_smoothing) == (1.0, 0.5, 0.1)
     assert isinstance(cli.model.loss, SoftTargetCrossEntropy)
@@ -150,6 +165,7 @@ def test_what_the_configuration_builds_where_nothing_else_is_typed(
     """The network, the batch and the length, which the test above cannot afford."""
     monkeypatch.setattr(PretrainCLI, "_run_subcommand", lambda self, subcommand: None)
     flags = [f"--config={CONFIGS / name}_in1k.yaml", f"--data.root={tiny_imagenet}", f"--output={tmp_path}"]
+    flags.append("--data.expected_classes=3")
     cli: Any = run(PretrainCLI, ClassificationModule, ImageNetData, ["fit", *flags, "--trainer.accelerator=cpu"], "")
     assert (cli.datamodule.batch_size, cli.trainer.max_epochs) == (1024, 300)
     assert cli.model.optim.batch_scale(1024) == 1

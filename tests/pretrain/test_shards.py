@@ -1,8 +1,10 @@
 import json
+import re
 import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -10,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from unittest.mock import Mock
 
 import fsspec
 import numpy as np
@@ -20,7 +23,7 @@ from hypothesis import strategies as st
 
 from pretrain import shards
 from pretrain.augment import AugmentConfig, eval_transform, train_transform
-from pretrain.imagenet import ImageFolder
+from pretrain.imagenet import IGNORED, Broken, ImageFolder
 from pretrain.make_shards import index_shards, write_index, write_shards
 from pretrain.shards import (
     EvalShards,
@@ -135,6 +138,15 @@ def test_the_same_images_make_the_same_shards(animals: Path, packed: ShardIndex,
     write_shards(animals, tmp_path / "again", per_shard=4, workers=2)
     for file in Path(packed.root).iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+
+
+@pytest.mark.parametrize("workers", [0, -2])
+def test_workers_that_cannot_be(animals: Path, packed: ShardIndex, tmp_path: Path, workers: int) -> None:
+    with pytest.raises(UserError, match=f"workers={workers} must be at least 1"):
+        write_shards(animals, tmp_path / "out", workers=workers)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match=f"workers={workers} must be at least 1"):
+        index_shards(packed.root, {"val": "val-*.tar"}, workers=workers)
 
 
 def test_nothing_is_overwritten_or_left_out(own_animals: Path, tmp_path: Path) -> None:
@@ -345,20 +357,111 @@ class _Ranges(SimpleHTTPRequestHandler):
         pass
 
 
-def test_workers_read_from_a_server(packed: ShardIndex) -> None:
-    """Though the training's own process has read the index from it, and the threads of that are not in a worker."""
+class _Whole(_Ranges):
+    """Gives whole files alone, and says so."""
+
+    def do_GET(self) -> None:
+        if "Range" in self.headers:
+            self.headers.replace_header("Range", "bytes=0-")
+        super().do_GET()
+
+    def send_header(self, keyword: str, value: str) -> None:
+        super().send_header(keyword, "none" if keyword == "Accept-Ranges" else value)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+
+class _Cut(_Ranges):
+    """Breaks off in the middle of a tar."""
+
+    def do_GET(self) -> None:
+        if not self.path.endswith(".tar"):
+            super().do_GET()
+            return
+        self.send_response(206)
+        self.send_header("Content-Length", "2000000")
+        self.end_headers()
+        self.wfile.write(b"x" * 100)
+        self.close_connection = True
+
+
+class _Forbidden(_Ranges):
+    def do_GET(self) -> None:
+        self.send_error(403)
+
+    def do_HEAD(self) -> None:
+        self.send_error(403)
+
+
+@contextmanager
+def _serve(handler: type[SimpleHTTPRequestHandler], folder: str) -> Iterator[str]:
     pytest.importorskip("aiohttp")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Ranges, directory=packed.root))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=folder))
     Thread(target=server.serve_forever, daemon=True).start()
     try:
-        url = f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_workers_read_from_a_server(packed: ShardIndex) -> None:
+    """Though the training's own process has read the index from it, and the threads of that are not in a worker."""
+    with _serve(_Ranges, packed.root) as url:
         index = find_index(url)
         assert index is not None
         assert _prints(_loader(index, workers=2)) == _prints(_loader(packed, workers=2))
         with pytest.raises(UserError, match=rf"data\.root={url}/nowhere has no index\.json"):
             find_index(f"{url}/nowhere")
-    finally:
-        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("handler", "says"),
+    [
+        (_Whole, r"train-00000\d\.tar: .*seek.*servers that give parts of files"),
+        (_Cut, r"train-00000\d\.tar: cannot be read \(Response payload is not completed.*check the address"),
+    ],
+)
+@pytest.mark.parametrize("broken", ["refuse", "skip"])
+def test_servers_that_give_no_tar(
+    packed: ShardIndex, handler: type[SimpleHTTPRequestHandler], says: str, broken: Broken
+) -> None:
+    """That is nothing to be skipped."""
+    with _serve(handler, packed.root) as url:
+        index = find_index(url)
+        assert index is not None
+        assert index.splits == packed.splits
+        data = TrainShards(index, train_transform(AUGMENT), 4, seed=0, broken=broken)
+        with pytest.raises(UserError, match=says):
+            list(ShardLoader(data, num_workers=0))
+
+
+def test_a_server_that_refuses(packed: ShardIndex) -> None:
+    with _serve(_Forbidden, packed.root) as url, pytest.raises(UserError, match=r"index\.json: cannot be read \(403"):
+        find_index(url)
+
+
+def test_no_server_at_all() -> None:
+    with _serve(_Ranges, ".") as url:
+        pass
+    for read in (find_index, lambda root: index_shards(root, {"val": "*.tar"})):
+        with pytest.raises(UserError, match=rf"{url}.*: cannot be read \(Cannot connect.*check the address"):
+            read(f"{url}/x")
+
+
+def test_an_index_that_cannot_be_written(packed: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="nosuch://x: Protocol not known: nosuch; give a folder, or a URL"):
+        index_shards("nosuch://x", {"val": "*.tar"})
+    with (
+        _serve(_Ranges, packed.root) as url,
+        pytest.raises(UserError, match=r"nothing can be written over http; give a local folder"),
+    ):
+        write_index(ShardIndex(f"{url}/new", packed.classes, packed.splits))
+    for error in (RuntimeError("Access Denied"), FileNotFoundError("Access Denied")):
+        monkeypatch.setattr(fsspec, "open", Mock(side_effect=error))
+        with pytest.raises(UserError, match=r"memory://new/index\.json: cannot be written \(Access Denied\)"):
+            write_index(ShardIndex("memory://new", packed.classes, packed.splits))
 
 
 # Bad input.
@@ -389,40 +492,83 @@ def _no_tar(file: Path) -> None:
         (_no_tar, 4, "0 images where the index counts 4: it is cut off or damaged"),
     ],
 )
-def test_a_shard_that_lacks_images(own: ShardIndex, spoil: Callable[[Path], None], lacking: int, says: str) -> None:
+def test_a_shard_that_lacks_images(
+    own: ShardIndex,
+    spoil: Callable[[Path], None],
+    lacking: int,
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     spoil(Path(own.root) / "train-000001.tar")
     data = TrainShards(own, train_transform(AUGMENT), 15, seed=0)
     with pytest.raises(UserError, match=rf"train-000001\.tar: {says}"):
         list(ShardLoader(data, num_workers=0))
     data = TrainShards(own, train_transform(AUGMENT), 15, seed=0, broken="skip")
     (batch,) = ShardLoader(data, num_workers=0)
+    assert re.search(rf"data\.broken=skip: .*train-000001\.tar: {says}.*, another takes", capsys.readouterr().err)
     assert len(batch.label) == 15
     assert batch.skipped == lacking
     assert len({image.numpy().tobytes() for image in batch.image}) == 15  # another augmentation
 
 
-def test_broken_images_in_shards(own: ShardIndex, spoilt: Callable[[str], bytes]) -> None:
-    file = Path(own.root) / "val-000000.tar"
+def _spoil_three(file: Path, spoilt: Callable[[str], bytes]) -> list[str]:
+    """Spoils the first images of a shard; gives the names of all."""
     with tarfile.open(file) as tar:
         members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
     images = [name for name in members if not name.endswith(".cls")]
     for name, kind in zip(images[:3], ("truncated", "text", "GIF"), strict=True):
         members[name] = spoilt(kind)
     _tar(file, members)
+    return images
+
+
+def test_broken_images_are_replaced_in_training(
+    own: ShardIndex, spoilt: Callable[[str], bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = _spoil_three(Path(own.root) / "train-000000.tar", spoilt)
+    own = ShardIndex(own.root, own.classes, {"train": {"train-000000.tar": 4}})
+    data = TrainShards(own, _corner, 4, seed=0, buffer=1)
+    with pytest.raises(UserError, match=rf"train-000000\.tar \({images[0]}\): broken image"):
+        list(ShardLoader(data, num_workers=0))
+    data = TrainShards(own, _corner, 4, seed=0, buffer=1, broken="skip")
+    for _ in range(2):
+        (batch,) = ShardLoader(data, num_workers=0)
+        assert batch.skipped == 3
+        assert len(set(batch.label.tolist())) == 1  # the first good one stands for those before it
+        assert all(torch.equal(image, batch.image[3]) for image in batch.image[:3])
+    lines = capsys.readouterr().err.splitlines()  # once, not in each epoch
+    assert [line.split(" (")[1].split(")")[0] for line in lines] == images[:3]
+    assert all(line.startswith(f"data.broken=skip: {own.root}/train-000000.tar (") for line in lines)
+    assert all(line.endswith(", another takes its place") for line in lines)
+
+
+def test_broken_images_and_shards_are_not_scored(
+    own: ShardIndex, spoilt: Callable[[str], bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(own.root) / "val-000000.tar"
+    images = _spoil_three(file, spoilt)
     transform = eval_transform(AUGMENT)
     with pytest.raises(UserError, match=rf"val-000000\.tar \({images[0]}\): broken image"):
         list(ShardBatches(EvalShards(own, transform, 6), num_workers=0))
+    (Path(own.root) / "val-000001.tar").unlink()
     (batch,) = ShardBatches(EvalShards(own, transform, 6, broken="skip"), num_workers=0)
-    assert batch.skipped == 3
-    assert len(set(batch.label[:4].tolist())) == 1  # the first good one stands for those before it
-    assert all(torch.equal(image, batch.image[3]) for image in batch.image[:3])
+    assert batch.skipped == 5
+    assert batch.image.shape == (6, 3, 16, 16)
+    assert [label == IGNORED for label in batch.label.tolist()] == [True, True, True, False, True, True]
+    assert [bool(image.any()) for image in batch.image] == [False, False, False, True, False, False]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert f"({images[0]}): broken image (" in lines[0]
+    assert "val-000001.tar: 0 images where the index counts 2: there is no such file" in lines[3]
+    assert all(line.endswith(", left out of the scores") for line in lines)
 
 
 def test_no_readable_image_at_all(own: ShardIndex) -> None:
-    for file in Path(own.root).glob("val*"):
+    for file in Path(own.root).glob("train*"):
         file.unlink()
-    with pytest.raises(UserError, match="not one of 6 images in a row can be read"):
-        list(ShardBatches(EvalShards(own, eval_transform(AUGMENT), 6, broken="skip"), num_workers=0))
+    data = TrainShards(own, train_transform(AUGMENT), 15, seed=0, broken="skip")
+    with pytest.raises(UserError, match="not one of 15 images in a row can be read"):
+        list(ShardLoader(data, num_workers=0))
 
 
 @pytest.mark.parametrize(("label", "says"), [(b"7", "is of class 7, but the index names 3"), (b"owl", "holds b'owl'")])

@@ -141,13 +141,14 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return measure_together(*arguments, **{**conditions, "warmup_seconds": 0, "min_iterations": 2})
 
     monkeypatch.setattr(module, "measure_together", quick)
+    monkeypatch.setattr(module, "IMAGE_SIZE", 64)
 
 
 @pytest.mark.usefixtures("_quick")
 def test_it_measures_writes_and_fills_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output, page = tmp_path / "new" / "table2.json", tmp_path / "page.md"
     threads = torch.get_num_threads()
-    table2(["rtformer_slim", "df1"], seconds=0.01, batch_size=3, image_size=64, threads=1, device="cpu", output=output)
+    table2(["rtformer_slim", "df1"], seconds=0.01, batch_size=3, threads=1, device="cpu", output=output)
     assert torch.get_num_threads() == threads
     printed = capsys.readouterr().out
     found = json.loads(output.read_text())
@@ -195,7 +196,6 @@ def test_it_measures_writes_and_fills_the_page(tmp_path: Path, capsys: pytest.Ca
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"threads": 0}, "--threads 0 must be at least 1"),
         ({"batch_size": 0}, "--batch-size 0 must be at least 1"),
-        ({"image_size": -1}, "--image-size -1 must be at least 1"),
         ({"seconds": 0}, "--seconds 0 must be a number above 0"),
         ({"seconds": float("nan")}, "--seconds nan must be a number above 0"),
         ({"names": ["df1"], "output": Path("table2.md")}, "'table2.md' must end in .json"),
@@ -230,7 +230,7 @@ def test_another_file_does_not_reach_the_page(tmp_path: Path, content: str | Non
 @pytest.mark.usefixtures("_quick")
 def test_a_page_without_the_comments_is_refused(tmp_path: Path) -> None:
     output, page = tmp_path / "table2.json", tmp_path / "page.md"
-    table2(["df1"], seconds=0.01, batch_size=1, image_size=32, device="cpu", output=output)
+    table2(["df1"], seconds=0.01, batch_size=1, device="cpu", output=output)
     page.write_text("nothing")
     with pytest.raises(UserError, match="must hold one line '<!-- table 2 begins"):
         refresh(output, page)
@@ -241,5 +241,6 @@ def test_too_little_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         raise torch.OutOfMemoryError("no")
 
     monkeypatch.setattr(module, "measure_together", fail)
+    monkeypatch.setattr(module, "IMAGE_SIZE", 32)
     with pytest.raises(UserError, match="give a smaller --batch-size"):
-        table2(["df1"], device="cpu", image_size=32)
+        table2(["df1"], device="cpu")

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -44,15 +45,27 @@ def test_gains_are_of_equal_seeds() -> None:
     transfer = Transfer({0: 0.40, 1: 0.50, 2: 0.45}, {2: 0.50, 0: 0.46, 1: 0.53, 7: 0.9})
     assert transfer.gains() == pytest.approx([0.06, 0.03, 0.05])
     assert transfer.noise() == pytest.approx(stdev([0.06, 0.03, 0.05]) / 3**0.5)
-    assert "+0.0467 mIoU, standard error 0.0088: it helps" in transfer.verdict()
+    assert "+0.0467 mIoU, standard error 0.0088, beyond chance from 0.0379 on: it helps" in transfer.verdict()
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 4, 9, 12])
+def test_chance_alone_is_seldom_taken_for_an_effect(seeds: int) -> None:
+    """One time in twenty, however few seeds."""
+    rng = np.random.default_rng(0)
+    claims = 0
+    for _ in range(2000):
+        scratch, pretrained = rng.normal(0.5, 0.01, (2, seeds))
+        verdict = Transfer(dict(enumerate(scratch)), dict(enumerate(pretrained))).verdict()
+        claims += "no difference" not in verdict
+    assert claims / 2000 == pytest.approx(0.05, abs=0.015)
 
 
 @pytest.mark.parametrize(
     ("scratch", "pretrained", "says"),
     [
         ({0: 0.5, 1: 0.5}, {0: 0.6, 1: 0.41}, "no difference is shown"),
-        ({0: 0.5, 1: 0.5}, {0: 0.41, 1: 0.4}, "it hurts"),
-        ({0: 0.5}, {0: 0.6}, "noise is unknown: take --seeds 3"),
+        ({0: 0.5, 1: 0.5, 2: 0.5}, {0: 0.41, 1: 0.4, 2: 0.41}, "it hurts"),
+        ({0: 0.5}, {0: 0.6}, "noise is unknown: take --seeds 4"),
         ({0: 0.5}, {1: 0.6}, "no seed has both"),
     ],
 )

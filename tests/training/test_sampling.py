@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtseg.errors import UserError
-from rtseg.training.sampling import GlobalBatchSampler, SampleKey, ShardSampler, sample_seed
+from rtseg.training.sampling import GlobalBatchSampler, ResumableLoader, SampleKey, ShardSampler, sample_seed
 
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 8), st.sampled_from([1, 2, 4]))
 
@@ -95,3 +95,20 @@ def test_refuses_parts_that_cannot_be() -> None:
 def test_evaluation_counts_each_image_once() -> None:
     shards = [list(ShardSampler(10, rank=rank, world_size=3)) for rank in range(3)]
     assert sorted(chain(*shards)) == list(range(10))
+
+
+def test_another_number_of_parts_goes_on_from_the_end_of_an_epoch_alone() -> None:
+    def loader(pieces: int) -> ResumableLoader:
+        return ResumableLoader(range(20), GlobalBatchSampler(20, 4, seed=0, pieces=pieces))  # type: ignore[arg-type]
+
+    state = loader(2).state_dict()
+    assert state["pieces"] == 2
+    for delivered, epoch, start in ((0, 3, 0), (10, 4, 0)):
+        resumed = loader(1)
+        resumed.load_state_dict({**state, "epoch": 3, "batches": delivered})
+        assert (resumed._batches.epoch, resumed._batches.start) == (epoch, start)
+    with pytest.raises(UserError, match="inside epoch 3, with batches accumulated from 2 parts; now they are 1"):
+        loader(1).load_state_dict({**state, "epoch": 3, "batches": 4})
+    same = loader(2)
+    same.load_state_dict({**state, "epoch": 3, "batches": 4})
+    assert (same._batches.epoch, same._batches.start) == (3, 4)
