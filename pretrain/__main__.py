@@ -120,6 +120,17 @@ def table2(
     table(networks or [], device=device, threads=threads, seconds=seconds, batch_size=batch_size, output=output)
 
 
+@app.command()
+def curves(
+    runs: Annotated[list[Path], typer.Argument(help="run folders of `fit`")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=".svg file")],
+) -> None:
+    """Draw loss and top-1 of trainings over their steps."""
+    from pretrain.curves import draw
+
+    draw(runs, output)
+
+
 @app.command("transfer-check", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def transfer_check(
     context: typer.Context,

@@ -35,7 +35,7 @@ def chart(
     log: bool = False,
     best: tuple[float, float] | None = None,
 ) -> str:
-    """A figure with axes, curves and legend; empty where no curve has a point.
+    """A figure with axes, curves and legend for an HTML page; empty where no curve has a point.
 
     Args:
         unit: label of the vertical axis, which starts at 0 unless it is logarithmic.
@@ -43,6 +43,24 @@ def chart(
         log: logarithmic vertical axis; values that are not above 0 are left out.
         best: a point to mark.
     """
+    drawn = drawing(title, unit, curves, last=last, log=log, best=best)
+    if not drawn:
+        return ""
+    shown = [curve for curve in curves if any(value > 0 or not log for _, value in curve.points)]
+    keys = "".join(f'<span class="key"><i class="{curve.style}"></i>{escape(curve.name)}</span>' for curve in shown)
+    return f'<figure class="chart"><figcaption><b>{escape(title)}</b>{keys}</figcaption>{drawn}</figure>'
+
+
+def drawing(
+    title: str,
+    unit: str,
+    curves: Sequence[Curve],
+    *,
+    last: float,
+    log: bool = False,
+    best: tuple[float, float] | None = None,
+) -> str:
+    """The figure's drawing alone, an `svg` element. The arguments are those of `chart`."""
     shown = [
         Curve(curve.name, points, curve.style, curve.dots)
         for curve in curves
@@ -94,11 +112,9 @@ def chart(
             f'<text class="best-label" x="{x(best[0]) + (-10 if left else 10)}" y="{y(best[1]) - 11}" '
             f'text-anchor="{"end" if left else "start"}">best {best[1]:.4f}</text>'
         )
-    keys = "".join(f'<span class="key"><i class="{curve.style}"></i>{escape(curve.name)}</span>' for curve in shown)
     return (
-        f'<figure class="chart"><figcaption><b>{escape(title)}</b>{keys}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)} over training steps">'
-        f"{''.join(parts)}</svg></figure>"
+        f"{''.join(parts)}</svg>"
     )
 
 
