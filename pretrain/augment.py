@@ -55,7 +55,7 @@ class AugmentConfig:
         if self.randaugment and not _RANDAUGMENT.fullmatch(self.randaugment):
             raise UserError(
                 f"augment.randaugment='{self.randaugment}' is not in timm's notation: 'rand' and parts like -m9 "
-                "(magnitude), -n2 (operations), -p0.5 (probability), -mstd0.5 (deviation), -mmax10 (largest magnitude), "
+                "(magnitude), -n2 (operations), -p0.5 (probability), -mstd0.5 (deviation), -mmax10 (its maximum), "
                 "-inc1, -tweights, -t3a or -t3aw (set of operations); as in rand-m9-mstd0.5-inc1. Empty for none"
             )
         if self.color_jitter < 0:

@@ -281,4 +281,6 @@ class EvalImages(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         image = self.images.read_or_skip(index, LEFT_OUT)
-        return ignored(self.transform) if image is None else Sample(self.transform(image), int(self.images.labels[index]))
+        if image is None:
+            return ignored(self.transform)
+        return Sample(self.transform(image), int(self.images.labels[index]))

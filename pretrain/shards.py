@@ -120,7 +120,7 @@ def store_errors(url: str, done: str = "read") -> Iterator[None]:
 
 def unreachable(url: str, error: Exception, done: str = "read") -> UserError:
     """Of what cannot be read or written, and why."""
-    reason = str(error) or type(error).__name__
+    reason = str(error).partition("\n")[0][:200] or type(error).__name__  # some hold what a server sent
     return UserError(f"{url}: cannot be {done} ({reason}); check the address, the permissions and the network")
 
 

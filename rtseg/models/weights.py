@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from rtseg.errors import UserError
-from rtseg.models.backbone import NO_ATTENTION, Backbone, create_backbone
+from rtseg.models.backbone import NO_ATTENTION, Backbone, backbone_options, create_backbone
 from rtseg.models.model_card import ModelCard
 from rtseg.output import make_folder
 
@@ -212,9 +212,10 @@ def _shaping_options(card: ModelCard) -> dict[str, Any]:
             backbone = create_backbone(card.model, attention=card.attention, **options)
         return {key: value.shape for key, value in backbone.state_dict().items()}
 
-    own = shapes(card.options)
-    others = {key: {other: card.options[other] for other in card.options if other != key} for key in card.options}
-    return {key: card.options[key] for key, without in others.items() if shapes(without) != own}
+    options = {key: value for key, value in card.options.items() if key in backbone_options(card.model)}
+    own = shapes(options)
+    others = {key: {other: options[other] for other in options if other != key} for key in options}
+    return {key: options[key] for key, without in others.items() if shapes(without) != own}
 
 
 def weights_hash(module: nn.Module) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretrain.classifier import create_classifier
+from pretrain.classifier import classifier_options, create_classifier
 from pretrain.export import export
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
@@ -74,8 +74,8 @@ def test_the_segmentation_network_sees_what_the_classifier_saw(name: str, tmp_pa
     state = {f"classifier.{key}": value for key, value in classifier.state_dict().items()}
     write_checkpoint(tmp_path / "last.ckpt", name, state_dict=state)
     export(tmp_path / "last.ckpt", tmp_path / "net")
-    same: dict[str, Any] = {"low_stride": 32} if "ddrnet" in name else {}
-    segmenter = create_model(name, 5, spp_channels=8, **OPTIONS, **same).eval()
+    same = classifier_options(name, OPTIONS)  # those that change no weight but what is seen: cross_size, low_stride
+    segmenter = create_model(name, 5, spp_channels=8, **same).eval()
     load_pretrained(segmenter, str(tmp_path / "net"))
     image = torch.randn(1, 3, 40, 56)
     seen = classifier.backbone(image)
@@ -93,8 +93,8 @@ def test_the_card_says_what_it_was_trained_for(tmp_path: Path) -> None:
     assert str(card.source) in lines[0]
     readme = (tmp_path / "net" / "README.md").read_text()
     assert str(card.source) in readme
-    assert "--model.options.base_channels=8 --model.weights=FOLDER" in readme
-    assert "rtseg fit --config CONFIG --model.name=rtformer_slim --model.attention=gfa+ca --model.weights=" in readme
+    command = "rtseg fit --config CONFIG --model.name=rtformer_slim --model.attention=gfa+ca "
+    assert f"{command}--model.options.base_channels=8 --model.weights=FOLDER" in readme
 
 
 @pytest.mark.parametrize(
