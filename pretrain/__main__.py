@@ -45,6 +45,16 @@ def export(
     print("\n".join(write(checkpoint, output, overwrite=overwrite)))
 
 
+@app.command("list")
+def list_networks() -> None:
+    """List the networks that --model.name takes, and which of them can be handed over."""
+    from pretrain.classifier import list_classifiers
+    from rtseg.models import list_models
+
+    for name in list_classifiers():
+        print(f"{name:16} {'' if name in list_models() else 'classifies only'}".rstrip())
+
+
 @app.command("check-data")
 def check_data(
     root: Annotated[str, typer.Argument(help="folder of train/ and val/, or folder or URL of shards")],

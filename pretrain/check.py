@@ -214,16 +214,16 @@ def describe(report: Report) -> str:
             lines.append(
                 f"  {split}: {sum(classes.values())} images in {len(classes)} classes, {few} to {many} in each"
             )
+    lines += report.problems
     for kind in (*FATAL, *HARMLESS):
         if found := report.of(kind):
             lines.append(f"{kind}: {len(found)}" + (f" ({HARMLESS[kind]})" if kind in HARMLESS else ""))
             lines += (f"  {name}" + f": {reason}" * bool(reason) for _, name, reason in found[:_SHOWN])
             lines += [f"  and {len(found) - _SHOWN} more"] * (len(found) > _SHOWN)
-    lines += report.problems
     if not report.fails:
         lines.append("A training can read all of this.")
     elif report.problems:
-        lines.append("A training would fail: mend the above first.")
+        lines.append(f"A training would fail: {report.problems[0]}")
     else:
         lines.append("A training would fail: replace or remove these files, or train with --data.broken=skip")
     return "\n".join(lines)

@@ -114,7 +114,7 @@ class ImageNetData(L.LightningDataModule):
         if self.expected_classes not in (None, len(found)):
             raise UserError(
                 f"data.root={self.root} has {len(found)} classes, data.expected_classes={self.expected_classes}: give "
-                f"the folder of the whole data set, or --data.expected_classes={len(found)} to train on these"
+                f"the folder of the whole data set, or --data.expected_classes={len(found)} if these are all"
             )
         return found
 

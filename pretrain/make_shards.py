@@ -38,7 +38,7 @@ def write_shards(root: Path, output: Path, *, per_shard: int = 1000, workers: in
     """
     _check_workers(workers)
     if per_shard < 1:
-        raise UserError(f"per_shard={per_shard} must be at least 1 image, as in 1000")
+        raise UserError(f"--per-shard {per_shard} must be at least 1 image, as in 1000")
     check_empty(output, "nothing is overwritten: give a new folder, or remove this one")
     sets = {split: ImageFolder(root, split) for split in SPLITS if split in class_folders(root)}
     make_folder(output)

@@ -39,7 +39,7 @@ class Scores(Metric):
         self.add_state("losses", torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, label: Tensor) -> None:
-        """Of a batch."""
+        """Of a batch of which any number of images may be ignored."""
         logits, label = logits[label != IGNORED].float(), label[label != IGNORED]
         hits = logits.topk(min(5, logits.shape[1])).indices == label[:, None]
         # Not in place: Lightning evaluates in inference mode, whose tensors refuse that outside it.
@@ -57,7 +57,7 @@ class ClassificationModule(NetworkModule):
     """A classifier in training. Logs `train/loss`, `val/top1`, `val/top5`, `val/loss`.
 
     Args:
-        name: of the network, one of `pretrain.classifier.list_classifiers()`.
+        name: of the network; `python -m pretrain list` has them.
         num_classes: the command line takes it from the images.
         attention: "low+high", see `rtseg.attention`; null: the network's own.
         options: of the network, e.g. {"injection": [true, true]}.
@@ -140,10 +140,13 @@ class ClassificationModule(NetworkModule):
     def on_train_start(self) -> None:
         super().on_train_start()
         optim, scale = self.optim, self.optim.batch_scale(self.step_size)
+        if self.card.model not in list_models():
+            rank_zero_info(f"{self.card.model} classifies only: there is no segmentation network to hand it over to.")
+        first, peak, end = (f"{scale * rate:.2e}" for rate in (optim.warmup_lr, optim.lr, optim.min_lr))
+        climb = f"{first} to {peak} in {optim.warmup_epochs:g} epochs, then" if optim.warmup_epochs else peak
         rank_zero_info(
             f"{self.card.num_classes} classes; {self.total_steps()} steps of {self.step_size} images; learning rate "
-            f"from {scale * optim.warmup_lr:.2e} to {scale * optim.lr:.2e} in {optim.warmup_epochs:g} epochs, then by "
-            f"a cosine to {scale * optim.min_lr:.2e}."
+            f"from {climb} by a cosine to {end}."
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -186,6 +189,8 @@ class ClassificationModule(NetworkModule):
     def on_validation_epoch_end(self) -> None:
         results = self.scores.compute()
         self.scores.reset()
+        if results["top1"].isnan():
+            raise UserError("not one validation image could be read: python -m pretrain check-data says why")
         for name, value in results.items():
             self.log(f"val/{name}", value, prog_bar=name == "top1", sync_dist=True)
         self._scored = {"step": self.global_step, **{f"val/{name}": float(value) for name, value in results.items()}}

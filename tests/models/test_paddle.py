@@ -370,7 +370,10 @@ def test_the_command_makes_a_backbone_of_a_trunk(
     arguments = ["convert", str(path), "-o", str(tmp_path / "net")]
     with pytest.raises(SystemExit, match="0"):
         main(arguments)
-    command = "rtseg fit --config CONFIG --model.name=rtformer_slim --model.attention=gfa+ca --model.weights="
+    command = (
+        "rtseg fit --config CONFIG --model.name=rtformer_slim --model.attention=gfa+ca "
+        "--model.options.injection=[true,true] --model.weights="
+    )
     assert f"{command}{tmp_path / 'net'}" in capsys.readouterr().out
     assert "1000 classes" in (tmp_path / "net" / "README.md").read_text()
     assert "the heads start fresh" in load_pretrained(create_model("rtformer_slim", 5), str(tmp_path / "net"))[0]

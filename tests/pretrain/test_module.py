@@ -92,6 +92,12 @@ def test_the_card_says_how_the_network_was_built() -> None:
     assert card.options["drop_path"] == 0.0  # where classification differs from the segmenter's default
 
 
+def test_a_validation_without_a_readable_image_is_an_error() -> None:
+    batch = Batch(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.full((4,), IGNORED), 4)
+    with pytest.raises(UserError, match="not one validation image could be read"):
+        trainer().validate(small(), DataLoader([batch], batch_size=None), verbose=False)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", list_classifiers())
 def test_every_network_can_be_asked_for(name: str) -> None:
     with torch.device("meta"):

@@ -152,7 +152,7 @@ def test_workers_that_cannot_be(animals: Path, packed: ShardIndex, tmp_path: Pat
 def test_nothing_is_overwritten_or_left_out(own_animals: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not empty"):
         write_shards(own_animals, own_animals)
-    with pytest.raises(UserError, match="per_shard=0"):
+    with pytest.raises(UserError, match="--per-shard 0 must be at least 1"):
         write_shards(own_animals, tmp_path / "out", per_shard=0)
     (own_animals / "train" / "cat" / "cat.0.JPEG").unlink()
     (own_animals / "train" / "cat" / "cat.0.JPEG").symlink_to("nowhere")
