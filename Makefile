@@ -108,7 +108,9 @@ lint: install ## style, types, and who imports whom
 	$(VENV)/bin/lint-imports
 
 test: install ## everything a change must pass
-	$(VENV)/bin/pytest -n 2 --dist loadfile $(ARGS)
+	$(VENV)/bin/pytest -n 2 --dist loadfile --ignore tests/pretrain $(ARGS)
+	@# In processes of their own: they fork loaders, which should not inherit the threads of engines that were timed.
+	$(VENV)/bin/pytest -n 2 --dist loadfile tests/pretrain $(ARGS)
 
 test-slow: install ## the tests that take minutes
 	$(VENV)/bin/pytest -m slow $(ARGS)
