@@ -148,6 +148,7 @@ def test_a_folder_is_sorted_by_device_and_date(checkpoint: str, tmp_path: Path) 
     assert "rubbish" not in text
 
 
+@pytest.mark.slow
 def test_models_and_rivals_by_name() -> None:
     pytest.importorskip("torchvision")
     names = ["rtformer_slim", "ddrnet_23_slim", "lraspp_mobilenet_v3_large"]
@@ -161,6 +162,7 @@ def test_models_and_rivals_by_name() -> None:
     assert "untrained networks: times only" in " ".join(notes(found))
 
 
+@pytest.mark.slow
 def test_segformer_by_name() -> None:
     pytest.importorskip("transformers")
     found = run_benchmark(["segformer_b0"], num_classes=3, backends=["eager"], **QUICK)
@@ -212,6 +214,7 @@ def test_folders_of_images_are_thinned(checkpoint: str, tmp_path: Path) -> None:
     assert found.conditions["input"] == "10 given picture(s)"
 
 
+@pytest.mark.slow
 def test_several_sizes_and_batches(checkpoint: str) -> None:
     sizes = [(16, 16), (24, 16)]
     found = run_benchmark(
