@@ -12,7 +12,7 @@ from rtseg.cli import lightning_command, run_app
 from rtseg.errors import UserError
 
 if TYPE_CHECKING:
-    from pretrain.shards import ShardIndex
+    from pretrain.shard_index import ShardIndex
 
 app = typer.Typer(
     name="python -m pretrain",

@@ -93,7 +93,7 @@ def train_transform(config: AugmentConfig) -> Transform:
 
 
 def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
-    """timm's goes down to 0 bits, a black image, which Pillow refuses since its version 12."""
+    """timm's goes down to 0 bits, a black image, which Pillow 13 refuses."""
     return ImageOps.posterize(image, max(bits, 1)) if bits < 8 else image
 
 

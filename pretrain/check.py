@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pretrain.imagenet import SPLITS, BrokenImage, class_differences, class_folders, decode, image_names, open_image
-from pretrain.shards import CutShard, ShardIndex, find_index, join, tar_images
+from pretrain.shard_index import CutShard, ShardIndex, find_index, join
+from pretrain.shards import tar_images
 from rtseg.errors import UserError
 from rtseg.output import make_folder, write_whole
 

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 
 from pretrain.augment import AugmentConfig, eval_transform, train_transform
 from pretrain.imagenet import Broken, EvalImages, ImageFolder, TrainImages, class_names, collate
-from pretrain.shards import EvalShards, ShardBatches, ShardIndex, ShardLoader, TrainShards, find_index
+from pretrain.shard_index import ShardIndex, find_index
+from pretrain.shards import EvalShards, ShardBatches, ShardLoader, TrainShards
 from rtseg.errors import UserError
 from rtseg.training.sampling import GlobalBatchSampler, ResumableLoader, ShardSampler
 

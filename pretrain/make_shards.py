@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import track
 
 from pretrain.imagenet import SPLITS, ImageFolder, class_folders
-from pretrain.shards import INDEX, VERSION, CutShard, ShardIndex, join, store_errors, tar_labels, unreachable
+from pretrain.shard_index import INDEX, VERSION, CutShard, ShardIndex, join, store_errors, unreachable
+from pretrain.shards import tar_labels
 from rtseg.errors import UserError
 from rtseg.output import check_empty, make_folder, write_whole
 

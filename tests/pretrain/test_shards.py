@@ -25,20 +25,9 @@ from pretrain import shards
 from pretrain.augment import AugmentConfig, eval_transform, train_transform
 from pretrain.imagenet import IGNORED, Broken, ImageFolder
 from pretrain.make_shards import index_shards, write_index, write_shards
-from pretrain.shards import (
-    EvalShards,
-    ShardBatches,
-    ShardIndex,
-    ShardLoader,
-    ShardReader,
-    TrainShards,
-    eval_part,
-    find_index,
-    read_index,
-    shuffled,
-    tar_images,
-    train_part,
-)
+from pretrain.shard_index import ShardIndex, find_index, read_index
+from pretrain.shard_order import eval_part, shuffled, train_part
+from pretrain.shards import EvalShards, ShardBatches, ShardLoader, ShardReader, TrainShards, tar_images
 from rtseg.errors import UserError
 
 AUGMENT = AugmentConfig(image_size=16)
