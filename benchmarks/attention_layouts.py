@@ -36,10 +36,10 @@ from rtseg.attention.base import Branch
 from rtseg.attention.gpu_friendly import double_normalize
 from rtseg.attention.tokens import attention_weights, join_heads, split_heads, to_map, to_tokens
 from rtseg.deploy.device import choose_device, describe_device
-from rtseg.deploy.timing import measure_together
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
-from rtseg.output import make_folder
+from rtseg.output.folders import make_folder
+from rtseg.speed.timing import measure_together
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 LIBRARY = "the library"

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from rtseg.data.files import find_pictures, read_image
 from rtseg.deploy.class_map import class_map
-from rtseg.deploy.class_map_cpu import class_map_cpu
+from rtseg.deploy.class_map.cpu import class_map_cpu
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.deploy.fuse import deploy
-from rtseg.deploy.timing import measure_together
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
-from rtseg.output import make_folder, write_whole
+from rtseg.output.folders import make_folder, write_whole
+from rtseg.speed.timing import measure_together
 
 SIZE = (512, 512)
 CLASSES = 150

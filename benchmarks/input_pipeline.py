@@ -26,15 +26,15 @@ from PIL import Image
 from timm.data import create_loader
 from timm.data.loader import fast_collate
 
-from pretrain.augment import AugmentConfig, seeded, train_transform
+from pretrain.data.augment import AugmentConfig, seeded, train_transform
+from pretrain.data.imagenet import ImageFolder, Sample, collate, decode
+from pretrain.data.make_shards import write_shards
+from pretrain.data.shards import tar_images
 from pretrain.datamodule import ImageNetData
-from pretrain.imagenet import ImageFolder, Sample, collate, decode
-from pretrain.make_shards import write_shards
-from pretrain.shards import tar_images
-from rtseg.data.synthetic.layouts import make_data
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.errors import UserError
-from rtseg.output import make_folder, write_whole
+from rtseg.output.folders import make_folder, write_whole
+from rtseg.scenes.layouts import make_data
 
 MEAN_SIZE = (500, 375)  # of ImageNet's images, which have 110 KB in the mean
 QUALITY, GRAIN = 96, 5.5  # make enlarged pictures about as many bytes

@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from timm.loss import SoftTargetCrossEntropy
 
-from pretrain.classifier import create_classifier
-from pretrain.mixing import MixConfig, Mixing
+from pretrain.data.mixing import MixConfig, Mixing
+from pretrain.networks.classifier import create_classifier
 from pretrain.optim import OptimConfig, create_optimizer
 from rtseg.deploy.device import choose_device, describe_device
-from rtseg.deploy.timing import measure
 from rtseg.errors import UserError
 from rtseg.layers.normalize import Normalize
-from rtseg.output import make_folder, write_whole
+from rtseg.output.folders import make_folder, write_whole
+from rtseg.speed.timing import measure
 
 IMAGES, EPOCHS, CLASSES = 1_281_167, 300, 1000
 PRECISIONS = ("bf16", "fp32")
@@ -58,7 +58,7 @@ def training_step(
 def main(args: list[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("networks", nargs="*", default=["rtformer_slim"], help="see pretrain.classifier")
+    parser.add_argument("networks", nargs="*", default=["rtformer_slim"], help="see pretrain.networks.classifier")
     parser.add_argument("--device", help="cpu, cuda; default: a GPU where there is one")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--image-size", type=int, default=224)

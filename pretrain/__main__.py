@@ -12,7 +12,7 @@ from rtseg.cli import lightning_command, run_app
 from rtseg.errors import UserError
 
 if TYPE_CHECKING:
-    from pretrain.shard_index import ShardIndex
+    from pretrain.data.shard_index import ShardIndex
 
 app = typer.Typer(
     name="python -m pretrain",
@@ -48,7 +48,7 @@ def export(
 @app.command("list")
 def list_networks() -> None:
     """List the networks that --model.name takes, and which of them can be handed over."""
-    from pretrain.classifier import list_classifiers
+    from pretrain.networks.classifier import list_classifiers
     from rtseg.models import list_models
 
     for name in list_classifiers():
@@ -65,8 +65,8 @@ def check_data(
     ] = None,
 ) -> None:
     """Count classes and images, decode every file, and name what would stop or mislead a training."""
-    from pretrain.check import check_data as check
-    from pretrain.check import describe, write_list
+    from pretrain.data.check import check_data as check
+    from pretrain.data.check import describe, write_list
 
     report = check(root, num_classes=num_classes, workers=workers)
     print(describe(report))
@@ -84,7 +84,7 @@ def make_shards(
     workers: Annotated[int | None, typer.Option(help="shards written at a time; default: one a core")] = None,
 ) -> None:
     """Pack class folders into WebDataset shards, byte for byte."""
-    from pretrain.make_shards import write_shards
+    from pretrain.data.make_shards import write_shards
 
     _print_shards(write_shards(root, output, per_shard=per_shard, workers=workers))
 
@@ -99,8 +99,8 @@ def index_shards(
     ] = None,
 ) -> None:
     """Count the images of shards and write the index.json that a training needs beside them."""
-    from pretrain.make_shards import index_shards as count
-    from pretrain.make_shards import write_index
+    from pretrain.data.make_shards import index_shards as count
+    from pretrain.data.make_shards import write_index
 
     if classes is not None and not classes.is_file():
         raise UserError(f"--classes {classes}: no such file; give a text file with a class name on each line")

@@ -7,9 +7,9 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 
-from pretrain.classifier import classifier_options
 from pretrain.datamodule import ImageNetData
 from pretrain.module import ClassificationModule
+from pretrain.networks.classifier import classifier_options
 from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, choose_attention, list_models
 from rtseg.models.model_card import ModelCard

@@ -5,8 +5,8 @@ from html import escape
 from pathlib import Path
 
 from rtseg.errors import UserError
-from rtseg.output import make_folder, write_whole
-from rtseg.studies.report.charts import HEIGHT, WIDTH, Curve, drawing
+from rtseg.output.charts import HEIGHT, WIDTH, Curve, drawing
+from rtseg.output.folders import make_folder, write_whole
 from rtseg.studies.report.metrics_log import MetricsLog, read_log
 
 _COLOURS = ("#0b6fb8", "#c2410c", "#4d7c0f", "#7e22ce", "#5aa9e6", "#f0935a")

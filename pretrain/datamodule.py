@@ -11,10 +11,10 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
-from pretrain.augment import AugmentConfig, eval_transform, train_transform
-from pretrain.imagenet import Broken, EvalImages, ImageFolder, TrainImages, class_names, collate
-from pretrain.shard_index import ShardIndex, find_index
-from pretrain.shards import EvalShards, ShardBatches, ShardLoader, TrainShards
+from pretrain.data.augment import AugmentConfig, eval_transform, train_transform
+from pretrain.data.imagenet import Broken, EvalImages, ImageFolder, TrainImages, class_names, collate
+from pretrain.data.shard_index import ShardIndex, find_index
+from pretrain.data.shards import EvalShards, ShardBatches, ShardLoader, TrainShards
 from rtseg.errors import UserError
 from rtseg.training.sampling import GlobalBatchSampler, ResumableLoader, ShardSampler
 

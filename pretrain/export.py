@@ -18,7 +18,7 @@ from rtseg.models.weights import (
     read_checkpoint,
     save_backbone,
 )
-from rtseg.output import check_empty
+from rtseg.output.folders import check_empty
 
 
 def export(checkpoint: Path, output: Path, *, overwrite: bool = False) -> list[str]:

@@ -14,9 +14,9 @@ from timm.loss import SoftTargetCrossEntropy
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from pretrain.classifier import classifier_options, create_classifier
-from pretrain.imagenet import IGNORED, Batch
-from pretrain.mixing import MixConfig, Mixing
+from pretrain.data.imagenet import IGNORED, Batch
+from pretrain.data.mixing import MixConfig, Mixing
+from pretrain.networks.classifier import classifier_options, create_classifier
 from pretrain.optim import OptimConfig, create_optimizer
 from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, choose_attention, list_models

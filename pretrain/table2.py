@@ -19,16 +19,16 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 import rtseg
-from pretrain.classifier import create_classifier
-from rtseg.deploy.benchmark import git_commit, out_of_memory, timing_progress, timing_settings
+from pretrain.networks.classifier import create_classifier
 from rtseg.deploy.device import choose_device, describe_device
-from rtseg.deploy.speed_report import UNTRAINED, NetworkReport, Report
-from rtseg.deploy.timing import Timing, measure_together
 from rtseg.errors import UserError
 from rtseg.models import list_models
 from rtseg.models.backbone import NO_ATTENTION, choose_attention
-from rtseg.output import make_folder, replace_between, write_whole
-from rtseg.studies.speed.tables import Cells
+from rtseg.output.folders import make_folder, replace_between, write_whole
+from rtseg.speed.benchmark import git_commit, out_of_memory, timing_progress, timing_settings
+from rtseg.speed.report import UNTRAINED, NetworkReport, Report
+from rtseg.speed.tables import Cells
+from rtseg.speed.timing import Timing, measure_together
 
 BEGIN, END = "<!-- table 2 begins: python -m pretrain table2 -->", "<!-- table 2 ends -->"
 NUM_CLASSES = 1000

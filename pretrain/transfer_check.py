@@ -16,7 +16,7 @@ from rich.table import Table
 
 from rtseg.errors import UserError
 from rtseg.models.weights import read_weights
-from rtseg.output import make_folder, write_whole
+from rtseg.output.folders import make_folder, write_whole
 from rtseg.studies.compare.recipe import Recipe, check_recipe
 from rtseg.studies.compare.rows import Row
 from rtseg.studies.compare.trainings import Training, check_start, explain, locked, train, trainings

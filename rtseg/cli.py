@@ -81,7 +81,7 @@ def benchmark(
     ] = None,
 ) -> None:
     """Measure latency and FPS, picture to class map, engine by engine, with all conditions; the last line is JSON."""
-    from rtseg.studies.speed.command import parse_size, run_benchmark
+    from rtseg.speed.command import parse_size, run_benchmark
 
     if not 0 < seconds < math.inf:
         raise UserError(f"--seconds {seconds:g} must be a number above 0, as in --seconds 6")
@@ -141,7 +141,7 @@ def convert(
     from rtseg.models.paddle import convert as convert_weights
     from rtseg.models.paddle import convert_trunk, holds_trunk
     from rtseg.models.weights import fit_command, save_backbone
-    from rtseg.output import check_empty
+    from rtseg.output.folders import check_empty
 
     if not overwrite:
         check_empty(output, "give another folder, or --overwrite to replace the network in it")
@@ -174,7 +174,7 @@ def make_data(
     """Draw street scenes with exact masks in a data set's official layout, so that everything runs without a
     download.
     """
-    from rtseg.data.synthetic import make_data as draw
+    from rtseg.scenes import make_data as draw
 
     draw(layout, number, output, n_val=number_val, size=size, seed=seed)
 
@@ -186,9 +186,9 @@ def list_names(
 ) -> None:
     """List the names that options take."""
     import rtseg
-    from rtseg.deploy.rivals import list_rivals
-    from rtseg.deploy.runtime import list_backends
+    from rtseg.deploy.engines import list_backends
     from rtseg.registry import UnknownNameError, suggest
+    from rtseg.speed.rivals import list_rivals
 
     kinds = {
         "models": rtseg.list_models,

@@ -11,8 +11,8 @@ from PIL import Image
 
 import rtseg
 from rtseg.cli import app, main
-from rtseg.deploy import timing
-from rtseg.deploy.rivals import list_rivals
+from rtseg.speed import timing
+from rtseg.speed.rivals import list_rivals
 
 ROOT = Path(__file__).parents[1]
 

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtseg.deploy.fuse import DeployedSegmenter, deploy
-from rtseg.deploy.rivals import Network
 from rtseg.errors import UserError, require
 from rtseg.models.model_card import ModelCard
+from rtseg.models.network import Network
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
-from rtseg.output import make_folder, write_whole
+from rtseg.output.folders import make_folder, write_whole
 
 Output = Literal["logits", "class_map"]
 _OUTPUTS: dict[str, Output] = {"logits": "logits", "class_map": "class_map"}

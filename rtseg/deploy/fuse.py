@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from rtseg.attention.gpu_friendly import GPUFriendlyAttention
 from rtseg.deploy.class_map import class_map
-from rtseg.deploy.rivals import Network
 from rtseg.errors import UserError
 from rtseg.layers.conv import BasicBlock
 from rtseg.layers.normalize import Normalize
 from rtseg.models.heads import ConvHead
+from rtseg.models.network import Network
 from rtseg.models.rtformer import RTFormerBlock
 
 

@@ -19,7 +19,7 @@ from rtseg.deploy.fuse import deploy
 from rtseg.deploy.overlay import overlay
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
-from rtseg.output import check_empty, make_folder, write_whole
+from rtseg.output.folders import check_empty, make_folder, write_whole
 
 
 class Predictor:

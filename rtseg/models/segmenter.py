@@ -24,6 +24,7 @@ from rtseg.models.backbone import (
 )
 from rtseg.models.heads import ConvHead, DualResolutionHead
 from rtseg.models.model_card import ModelCard
+from rtseg.models.network import Network
 from rtseg.models.weights import misfits, read_weights, whole_folder, write_weights
 
 HEAD_OPTIONS: dict[str, Any] = {"head_channels": None, "spp_channels": 128}
@@ -46,7 +47,7 @@ class_map = rtseg.load("path of this folder")("street.jpg")
 
 
 class Segmenter(
-    nn.Module,
+    Network,
     PyTorchModelHubMixin,
     library_name="rtseg",
     pipeline_tag="image-segmentation",

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, Backbone, backbone_options, create_backbone
 from rtseg.models.model_card import ModelCard
-from rtseg.output import make_folder
+from rtseg.output.folders import make_folder
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
 _FILE_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", ".onnx", ".json", ".yaml")

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from rtseg.attention import create_attention, list_attentions
 from rtseg.attention.base import Branch, Cost, get_mechanism
-from rtseg.output import replace_between
+from rtseg.output.folders import replace_between
 
 BEGIN, END = "<!-- attention table: begin -->", "<!-- attention table: end -->"
 COLUMNS = (

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import differences
-from rtseg.training.stop import between_steps
+from rtseg.training.callbacks.stop import between_steps
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from rtseg.errors import UserError
 from rtseg.models.backbone import choose_attention
+from rtseg.training.callbacks.fps_monitor import FPSMonitor
+from rtseg.training.callbacks.pictures import PredictionPictures
 from rtseg.training.checkpoint import check_model
 from rtseg.training.datamodule import SegmentationData
-from rtseg.training.fps_monitor import FPSMonitor
 from rtseg.training.module import SegmentationModule
-from rtseg.training.pictures import PredictionPictures
 from rtseg.training.run_cli import RunCLI, run
 
 

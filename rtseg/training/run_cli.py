@@ -19,12 +19,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
 
 from rtseg.errors import UserError
-from rtseg.output import make_folder
+from rtseg.output.folders import make_folder
+from rtseg.training.callbacks.stop import StopGracefully
+from rtseg.training.callbacks.throughput import ThroughputMonitor
 from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, read_header
 from rtseg.training.loggers import ResumableCSVLogger
 from rtseg.training.network_module import NetworkModule
-from rtseg.training.stop import StopGracefully
-from rtseg.training.throughput import ThroughputMonitor
 
 # Lightning's warnings that are wrong or void here, and would hide a true one.
 _VOID_WARNINGS = (

@@ -10,13 +10,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rtseg.deploy.benchmark import texture
+from rtseg.deploy.engines import create_engine
 from rtseg.deploy.export import OnnxGraph, Output, export_file, read_onnx
 from rtseg.deploy.fuse import deploy
-from rtseg.deploy.runtime import create_runtime
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
+from rtseg.speed.benchmark import texture
 
 onnx = pytest.importorskip("onnx")
 
@@ -57,7 +57,7 @@ def test_a_file_of_a_batch_of_odd_size_is_read_back_as_it_was(
     assert len(expected.unique()) > 1
     for backend in ("onnxruntime", "openvino"):
         pytest.importorskip(backend)
-        assert (create_runtime(backend, graph, graph.shape)(pictures) == expected).double().mean() >= 0.999
+        assert (create_engine(backend, graph, graph.shape)(pictures) == expected).double().mean() >= 0.999
 
 
 @pytest.mark.parametrize("output", ["logits", "class_map"])
@@ -88,8 +88,8 @@ def test_engines_run_what_is_read(
     pytest.importorskip(backend.removesuffix("-plain"))
     graph = class_map_graph if backend.endswith("plain") else logits_graph
     (tmp_path / "g.onnx").write_bytes(graph.model)
-    found = create_runtime(backend, read_onnx(str(tmp_path / "g.onnx")), SHAPE)(PICTURES)
-    expected = create_runtime("reference", shared_segmenter, SHAPE)(PICTURES)
+    found = create_engine(backend, read_onnx(str(tmp_path / "g.onnx")), SHAPE)(PICTURES)
+    expected = create_engine("reference", shared_segmenter, SHAPE)(PICTURES)
     assert (found.long() == expected).double().mean() >= 0.9999
 
 

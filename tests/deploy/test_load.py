@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import rtseg
-from rtseg.deploy.benchmark import texture
 from rtseg.deploy.fuse import deploy
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
+from rtseg.speed.benchmark import texture
 
 IMAGE = texture((45, 60))
 
@@ -55,7 +55,7 @@ def test_moving_average_is_preferred(segmenter: Segmenter, other: dict[str, torc
 def test_lightning_is_not_imported(segmenter: Segmenter, tmp_path: Path) -> None:
     torch.save(checkpoint(segmenter), tmp_path / "last.ckpt")
     program = (
-        "import sys, rtseg; rtseg.load(sys.argv[1], device='cpu'); import rtseg.deploy.benchmark; "
+        "import sys, rtseg; rtseg.load(sys.argv[1], device='cpu'); import rtseg.speed.benchmark; "
         "bad = {'lightning', 'torchmetrics', 'albumentations'} & sys.modules.keys(); sys.exit(', '.join(bad) or 0)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "last.ckpt")]

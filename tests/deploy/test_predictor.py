@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 import rtseg
-from rtseg.deploy.benchmark import texture
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.overlay import overlay
 from rtseg.deploy.predictor import Predictor, load, predict_files
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter, describe
+from rtseg.speed.benchmark import texture
 
 IMAGE = texture((45, 60))
 

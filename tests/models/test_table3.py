@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from rtseg.attention.base import Attention
-from rtseg.deploy.benchmark import count_macs
 from rtseg.models import create_model
+from rtseg.speed.benchmark import count_macs
 
 # attention, options -> millions of parameters in training and in use, the attention's own in the low and the high
 # branch, multiply-adds (G) at 512x512 with 150 classes.

@@ -11,9 +11,9 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from pretrain.augment import AugmentConfig
+from pretrain.data.augment import AugmentConfig
+from pretrain.data.mixing import MixConfig
 from pretrain.datamodule import ImageNetData
-from pretrain.mixing import MixConfig
 from pretrain.module import ClassificationModule
 from pretrain.optim import OptimConfig
 

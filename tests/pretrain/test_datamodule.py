@@ -11,10 +11,10 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from pretrain.augment import AugmentConfig
+from pretrain.data.augment import AugmentConfig
+from pretrain.data.imagenet import IGNORED, Batch
+from pretrain.data.make_shards import write_shards
 from pretrain.datamodule import ImageNetData, accumulated_parts
-from pretrain.imagenet import IGNORED, Batch
-from pretrain.make_shards import write_shards
 from rtseg.errors import UserError
 
 SMALL = AugmentConfig(image_size=16)

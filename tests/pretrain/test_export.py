@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretrain.classifier import classifier_options, create_classifier
 from pretrain.export import export
+from pretrain.networks.classifier import classifier_options, create_classifier
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
 from rtseg.models.backbone import backbone_options, choose_attention, create_backbone

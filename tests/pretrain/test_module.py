@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from pretrain.classifier import create_classifier, list_classifiers
-from pretrain.imagenet import IGNORED, Batch
-from pretrain.mixing import MixConfig
+from pretrain.data.imagenet import IGNORED, Batch
+from pretrain.data.mixing import MixConfig
 from pretrain.module import ClassificationModule, Scores
+from pretrain.networks.classifier import create_classifier, list_classifiers
 from pretrain.optim import OptimConfig
 from rtseg.errors import UserError
 

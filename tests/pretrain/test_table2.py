@@ -13,10 +13,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain import table2 as module
-from pretrain.classifier import create_classifier, list_classifiers
+from pretrain.networks.classifier import create_classifier, list_classifiers
 from pretrain.table2 import BEGIN, END, PAPER, count, refresh, table2
-from rtseg.deploy.timing import measure_together
 from rtseg.errors import UserError
+from rtseg.speed.timing import measure_together
 
 COUNTED = {name: partial(cache(count), name, 224) for name in PAPER}
 

@@ -19,13 +19,13 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from rtseg.cli import main
-from rtseg.deploy import parity, timing
-from rtseg.deploy.benchmark import Candidate, Case, count_macs
-from rtseg.deploy.runtime import best_backend
+from rtseg.deploy.engines import best_backend
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
 from rtseg.models.backbone import backbone_options
 from rtseg.models.weights import read_weights
+from rtseg.speed import parity, timing
+from rtseg.speed.benchmark import Candidate, Case, count_macs
 from rtseg.studies.compare import command, compare
 from rtseg.studies.compare.command import _fits
 from rtseg.studies.compare.plot import draw

@@ -18,13 +18,13 @@ import yaml
 from PIL import Image
 
 from rtseg.cli import main
-from rtseg.deploy.benchmark import Candidate, Case, NetworkReport, Report, benchmark
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter
+from rtseg.output.charts import Curve, chart
+from rtseg.speed.benchmark import Candidate, Case, NetworkReport, Report, benchmark
 from rtseg.studies.report import write_report
-from rtseg.studies.report.charts import Curve, chart
 from rtseg.studies.report.metrics_log import read_log
 
 NAMES = (

@@ -13,11 +13,11 @@ import torch
 
 from rtseg.cli import main
 from rtseg.errors import UserError
+from rtseg.training.callbacks.stop import StopGracefully
 from rtseg.training.checkpoint import BestCheckpoint
 from rtseg.training.cli import RTSegCLI
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.module import SegmentationModule
-from rtseg.training.stop import StopGracefully
 
 TINY_OPTIONS = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2, "drop_path": 0.2}
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))

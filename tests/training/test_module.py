@@ -11,11 +11,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from rtseg.data.files import read_image
 from rtseg.deploy.predictor import load
 from rtseg.errors import UserError
+from rtseg.training.callbacks.stop import StopGracefully
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.losses import LossConfig
 from rtseg.training.module import SegmentationModule
 from rtseg.training.optim import OptimConfig
-from rtseg.training.stop import StopGracefully
 
 
 def data(root: Path, **options: Any) -> SegmentationData:

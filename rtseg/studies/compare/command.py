@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from rtseg.deploy.benchmark import Candidate, Case, benchmark, out_of_memory, timing_progress
 from rtseg.deploy.device import choose_device, describe_device
-from rtseg.deploy.runtime import best_backend
+from rtseg.deploy.engines import best_backend
 from rtseg.errors import UserError
 from rtseg.models import create_model
-from rtseg.output import make_folder, write_whole
+from rtseg.output.folders import make_folder, write_whole
+from rtseg.speed.benchmark import Candidate, Case, benchmark, out_of_memory, timing_progress
 from rtseg.studies.compare.plot import draw
 from rtseg.studies.compare.recipe import DEFAULT_CONFIG, Recipe, check_recipe
 from rtseg.studies.compare.report import Comparison, doubts, read_speed

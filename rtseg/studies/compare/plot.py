@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from rtseg.output.charts import round_ticks
 from rtseg.studies.compare.report import Comparison
-from rtseg.studies.report.charts import round_ticks
 
 _NAMES, _PANEL, _GAP, _ROW = 220, 300, 40, 22  # widths and the height of a row, in pixels
 _TOP, _BOTTOM = 80, 34

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from rtseg.errors import UserError
-from rtseg.output import write_whole
+from rtseg.output.folders import write_whole
 from rtseg.studies.compare.rows import Row
 
 DEFAULT_CONFIG = Path("configs/rtformer_slim_camvid_half.yaml")

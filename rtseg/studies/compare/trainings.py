@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rtseg.data.dataset import create_dataset
 from rtseg.errors import UserError
-from rtseg.output import make_folder, write_whole
+from rtseg.output.folders import make_folder, write_whole
 from rtseg.studies.compare.recipe import Recipe
 from rtseg.studies.compare.rows import Row
 from rtseg.studies.report.metrics_log import read_log

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from rtseg.attention import create_attention
-from rtseg.deploy.timing import measure_together
 from rtseg.errors import UserError
+from rtseg.speed.timing import measure_together
 
 
 class _FloatCounter(TorchDispatchMode):

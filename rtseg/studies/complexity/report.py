@@ -11,7 +11,7 @@ from rich.table import Table
 
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.errors import UserError
-from rtseg.output import check_empty, make_folder
+from rtseg.output.folders import check_empty, make_folder
 from rtseg.studies.complexity.figures import figure4, figure5, quotes
 from rtseg.studies.complexity.growth import measure_growth
 from rtseg.studies.complexity.loglog import Chart, draw

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from rtseg.deploy.benchmark import count_macs, count_parameters
 from rtseg.models.segmenter import Segmenter
-from rtseg.studies.report.charts import Curve, chart
+from rtseg.output.charts import Curve, chart
+from rtseg.speed.benchmark import count_macs, count_parameters
 from rtseg.studies.report.elements import figure, percent, rgb, swatch
 from rtseg.studies.report.run_folder import ClassScore, Run
 

@@ -9,7 +9,7 @@ from string import Template
 import yaml
 
 from rtseg.errors import UserError
-from rtseg.output import make_folder, write_whole
+from rtseg.output.folders import make_folder, write_whole
 from rtseg.studies.report.accuracy import accuracy_headline, class_section, class_strip, curve_section
 from rtseg.studies.report.pictures import picture_section
 from rtseg.studies.report.run_folder import Run, read_run

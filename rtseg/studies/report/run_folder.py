@@ -9,13 +9,13 @@ import yaml
 
 from rtseg.data.dataset import create_dataset, default_palette
 from rtseg.data.files import read_mask
-from rtseg.deploy.benchmark import Report
 from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION
 from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import read_weights
+from rtseg.speed.benchmark import Report
+from rtseg.speed.tables import notes
 from rtseg.studies.report.metrics_log import MetricsLog, read_log
-from rtseg.studies.speed.tables import notes
 
 _MASKS = 200  # label files that are counted, spread over the validation set
 _IOU = "val/iou_"

@@ -3,7 +3,7 @@
 from html import escape
 from typing import Any
 
-from rtseg.deploy.benchmark import NetworkReport, Report
+from rtseg.speed.benchmark import NetworkReport, Report
 from rtseg.studies.report.elements import facts, figure
 from rtseg.studies.report.run_folder import Run
 

@@ -18,7 +18,7 @@ from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
-from rtseg.output import check_empty, make_folder, write_whole
+from rtseg.output.folders import check_empty, make_folder, write_whole
 from rtseg.studies.visualize.looks import Point, look
 from rtseg.studies.visualize.sheet import draw
 

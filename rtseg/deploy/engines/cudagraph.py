@@ -1,0 +1,55 @@
+"""PyTorch recorded as one CUDA graph."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rtseg.deploy.engines.base import Shape, register_engine
+from rtseg.deploy.engines.torch_engine import TorchEngine
+from rtseg.models.network import Network
+
+
+@register_engine
+class CudaGraph(TorchEngine):
+    """All of `Eager` recorded once as a CUDA graph and replayed: one launch a frame instead of one a kernel."""
+
+    backend = "cudagraph"
+    device_types = ("cuda",)
+
+    def __init__(self, precision: str, shape: Shape, device: torch.device, network: Network) -> None:
+        super().__init__(precision, shape, device, network)
+        self._pictures = torch.zeros(*shape, 3, dtype=torch.uint8, device=device)
+        self._prepared = self.prepare(self._pictures)
+        self._logits = _record(self.network.logits, self._prepared)
+        self._run = _record(lambda pictures: self.classes(self.network.logits(self.prepare(pictures))), self._pictures)
+
+    def logits(self, prepared: Tensor) -> Tensor:
+        self._prepared.copy_(prepared)
+        return self._logits()
+
+    def run(self, pictures: Tensor) -> Tensor:
+        self._pictures.copy_(pictures)
+        return self._run()
+
+
+@torch.inference_mode()
+def _record(function: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], Tensor]:
+    """A function that replays `function(x)`; its result lies in the same memory every time."""
+    with torch.cuda.device(x.device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # cuDNN chooses its algorithms and Triton compiles before the recording
+            for _ in range(3):
+                function(x)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = function(x)
+
+    def replay() -> Tensor:
+        with torch.cuda.device(x.device):
+            graph.replay()
+        return result
+
+    return replay

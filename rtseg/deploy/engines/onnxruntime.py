@@ -1,0 +1,65 @@
+"""ONNX Runtime."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rtseg.deploy.engines.base import Shape, first_line, register_engine
+from rtseg.deploy.engines.graph_engine import GraphEngine
+from rtseg.deploy.export import OnnxGraph
+from rtseg.errors import UserError, require
+
+
+@register_engine
+class OnnxRuntime(GraphEngine):
+    """ONNX Runtime, float32, on the CPU or by its CUDA provider."""
+
+    backend = "onnxruntime"
+    precisions = ("fp32",)
+    device_types = ("cpu", "cuda")
+
+    @classmethod
+    def check(cls, precision: str, device: torch.device) -> None:
+        super().check(precision, device)
+        engine = require("onnxruntime", "onnx")
+        if device.type == "cuda" and "CUDAExecutionProvider" not in engine.get_available_providers():
+            raise UserError(
+                f"this ONNX Runtime {engine.__version__} has no CUDA: pip uninstall onnxruntime; "
+                "pip install onnxruntime-gpu"
+            )
+
+    def __init__(
+        self, precision: str, shape: Shape, device: torch.device, graph: OnnxGraph, calibration: Tensor | None
+    ) -> None:
+        engine = require("onnxruntime", "onnx")
+        options = engine.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        provider: Any = "CPUExecutionProvider"
+        if device.type == "cuda":
+            provider = ("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": 0})
+        try:
+            self._session = engine.InferenceSession(graph.model, options, providers=[provider])
+        except Exception as error:  # the engine's own classes, one for every kind of damage
+            raise UserError(f"ONNX Runtime cannot run {graph.name}: {first_line(error)}") from None
+        self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
+        (provider, *_) = self._session.get_providers()
+        if device.type == "cuda" and provider != "CUDAExecutionProvider":  # it goes on with the CPU where CUDA fails
+            raise UserError(
+                f"ONNX Runtime {engine.__version__} cannot start CUDA here: install the CUDA and cuDNN that it was "
+                "built for, or leave this backend out"
+            )
+        super().__init__(precision, shape, device, onnxruntime=engine.__version__, provider=provider)
+
+    def _infer(self, pictures: Tensor) -> Tensor:
+        if self.device.type == "cpu":
+            return torch.from_numpy(self._session.run(None, {self._input: pictures.numpy()})[0])
+        binding = self._session.io_binding()
+        pictures = pictures.contiguous()
+        where = ("cuda", self.device.index or 0)
+        binding.bind_input(self._input, *where, "uint8", tuple(pictures.shape), pictures.data_ptr())
+        binding.bind_output(self._output, *where)
+        torch.cuda.current_stream(self.device).synchronize()  # the engine works on a stream of its own
+        self._session.run_with_iobinding(binding)
+        return torch.from_dlpack(binding.get_outputs()[0]._ortvalue)

@@ -1,0 +1,36 @@
+"""PyTorch as most repositories run it, which every other engine is compared with."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from rtseg.deploy.engines.base import register_engine
+from rtseg.deploy.engines.torch_engine import TorchEngine
+
+
+@register_engine
+class Reference(TorchEngine):
+    """What others are held against: float32, nothing folded, NCHW, interpolate and argmax over all classes."""
+
+    backend = "reference"
+    precisions = ("fp32",)
+    memory_format = "contiguous_format"
+    fold = False
+
+    def _class_map_kind(self) -> str:
+        return "interpolate and argmax"
+
+    def _upsample(self, logits: Tensor) -> Tensor:
+        return F.interpolate(logits, size=self.shape[1:], mode="bilinear", align_corners=False)
+
+    def classes(self, logits: Tensor) -> Tensor:
+        return self._upsample(logits).argmax(1)
+
+    def stages(self, pictures: Tensor) -> dict[str, Callable[[], Any]]:
+        stages = super().stages(pictures)
+        logits = self.logits(self.prepare(pictures))
+        upsampled = self._upsample(logits)
+        del stages["class map"]
+        return {**stages, "upsample": lambda: self._upsample(logits), "argmax": lambda: upsampled.argmax(1)}

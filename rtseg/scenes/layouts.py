@@ -1,0 +1,199 @@
+"""Generated scenes in the folder layouts of real data sets, so that every command runs without a download."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from rtseg.data import ade20k, camvid, cityscapes
+from rtseg.data.dataset import LabelSpace
+from rtseg.errors import UserError
+from rtseg.output.folders import check_empty, make_folder
+from rtseg.registry import UnknownNameError, suggest
+from rtseg.scenes.canvas import RNG
+from rtseg.scenes.scene import draw_scene
+from rtseg.scenes.subjects import SUBJECTS, Subject, draw_subject
+
+SMALLEST = 64
+Size = tuple[int, int]
+Counts = dict[str, int]  # pictures of each split
+_SPLITS = ("train", "val", "test")  # a split's place enters the random numbers, so that no picture occurs in two
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What is to be drawn and where it goes below the data set's folder: a scene with its mask, or one subject."""
+
+    split: str
+    index: int
+    image: str
+    mask: str = ""
+    subject: Subject | None = None
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """A folder layout.
+
+    Attributes:
+        pictures: lists them for a number in each split.
+        size: the size of one picture.
+        splits: besides train and val.
+        ids: class of a scene -> value in a label file.
+        least: pictures of a split.
+    """
+
+    pictures: Callable[[Counts], Iterator[_Picture]]
+    size: Callable[[RNG], Size]
+    splits: tuple[str, ...] = ("train", "val")
+    ids: tuple[int, ...] = ()
+    least: int = 1
+
+
+def _ids(labels: LabelSpace, *names: str) -> tuple[int, ...]:
+    """The values that a data set writes for the classes of a scene, which it calls by these names."""
+    return tuple(labels.ids[labels.names.index(name)] for name in names)
+
+
+def _camvid(counts: Counts) -> Iterator[_Picture]:
+    for split, count in counts.items():
+        for k in range(count):
+            yield _Picture(split, k, f"{split}/scene_{k:05d}.png", f"{split}annot/scene_{k:05d}.png")
+
+
+def _ade20k(counts: Counts) -> Iterator[_Picture]:
+    for split, count in counts.items():
+        folder = {"train": "training", "val": "validation"}[split]
+        for k in range(count):
+            name, root = f"{folder}/ADE_{split}_{k + 1:08d}", "ADEChallengeData2016"
+            yield _Picture(split, k, f"{root}/images/{name}.jpg", f"{root}/annotations/{name}.png")
+
+
+def _cityscapes(counts: Counts) -> Iterator[_Picture]:
+    for split, count in counts.items():
+        city = {"train": "aachen", "val": "frankfurt"}[split]
+        for k in range(count):
+            name = f"{split}/{city}/{city}_{k:06d}_000019"
+            yield _Picture(split, k, f"leftImg8bit/{name}_leftImg8bit.png", f"gtFine/{name}_gtFine_labelIds.png")
+
+
+def _imagenet(counts: Counts) -> Iterator[_Picture]:
+    for split, count in counts.items():
+        for k in range(count):
+            subject = SUBJECTS[k % len(SUBJECTS)]
+            yield _Picture(split, k, f"{split}/{subject.wnid}/{subject.wnid}_{k}.JPEG", subject=subject)
+
+
+def _varied(middle: int) -> Callable[[RNG], Size]:
+    """Sizes around a middle, some upright."""
+
+    def size(rng: RNG) -> Size:
+        short, long = int(middle * rng.uniform(0.85, 1.0)), int(middle * rng.uniform(1.0, 1.35))
+        return (long, short) if rng.random() < 0.25 else (short, long)
+
+    return size
+
+
+_LAYOUTS = {
+    "camvid": _Layout(_camvid, lambda rng: (360, 480), _SPLITS, _ids(camvid.LABELS, *camvid.LABELS.names)),
+    "ade20k": _Layout(
+        _ade20k,
+        _varied(512),
+        ids=_ids(
+            ade20k.LABELS,
+            "sky", "building", "pole", "road", "sidewalk", "tree", "signboard", "fence", "car", "person", "bicycle",
+        ),
+    ),
+    "cityscapes": _Layout(
+        _cityscapes,
+        lambda rng: (512, 1024),
+        ids=_ids(
+            cityscapes.LABELS,
+            "sky", "building", "pole", "road", "sidewalk", "vegetation", "traffic sign", "fence", "car", "person",
+            "rider",
+        ),
+    ),
+    "imagenet": _Layout(_imagenet, _varied(256), least=len(SUBJECTS)),
+}  # fmt: skip
+
+
+def make_data(
+    layout: str, n: int, out: str | Path, *, n_val: int | None = None, size: Size | None = None, seed: int = 0
+) -> Path:
+    """Draws a data set of street scenes (of single things for imagenet). The same arguments draw the same pictures.
+
+    Args:
+        layout: ade20k, camvid, cityscapes or imagenet.
+        n: number of training pictures.
+        out: a folder that does not exist yet, or is empty.
+        n_val: number of validation pictures, by default an eighth of `n`, at least ten; CamVid gets as many for test.
+        size: (height, width) of every picture; by default as the real data set has them, Cityscapes at half its size.
+        seed: another seed, other pictures.
+
+    Returns:
+        the folder.
+
+    Raises:
+        UserError: unknown layout, too few pictures, too small a size, or a folder with files in it or
+            that cannot be made.
+    """
+    if layout not in _LAYOUTS:
+        raise UnknownNameError(f"unknown layout '{layout}'.{suggest(layout, _LAYOUTS)}")
+    plan = _LAYOUTS[layout]
+    n_val = max(10, n // 8) if n_val is None else n_val
+    for name, count in (("n", n), ("n_val", n_val)):
+        if count < plan.least:
+            raise UserError(f"{name}={count}: layout '{layout}' needs at least {plan.least} pictures in each part")
+    if size is not None and min(size) < SMALLEST:
+        raise UserError(
+            f"size={size[0]}x{size[1]} is too small for a street: give at least {SMALLEST}x{SMALLEST} pixels"
+        )
+    if seed < 0:
+        raise UserError(f"seed={seed} must not be negative")
+    out = Path(out).expanduser().absolute()
+    check_empty(out, "nothing is overwritten: give a new folder, or remove this one")
+    make_folder(out.parent)
+
+    unfinished = out.with_name(f".{out.name}.unfinished")  # renamed at the end: a folder called `out` is complete
+    shutil.rmtree(unfinished, ignore_errors=True)
+    make_folder(unfinished)
+
+    def draw(picture: _Picture) -> None:
+        rng = np.random.default_rng([seed, _SPLITS.index(picture.split), picture.index])
+        _write(picture, plan, rng, plan.size(rng) if size is None else size, unfinished)
+
+    pictures = list(plan.pictures({split: n if split == "train" else n_val for split in plan.splits}))
+    pool = ThreadPoolExecutor(os.cpu_count())  # NumPy and OpenCV work outside Python's lock
+    try:
+        for _ in track(pool.map(draw, pictures), f"drawing {layout}", len(pictures), console=Console(stderr=True)):
+            pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if out.exists():  # empty; Windows renames onto no folder at all
+        out.rmdir()
+    unfinished.replace(out)
+    return out
+
+
+def _write(picture: _Picture, plan: _Layout, rng: RNG, size: Size, root: Path) -> None:
+    if picture.subject is not None:
+        image = draw_subject(rng, size, picture.subject)
+    else:
+        image, mask = draw_scene(rng, size)
+        _save(root / picture.mask, np.array(plan.ids, np.uint8)[mask])
+    _save(root / picture.image, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
+def _save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = ".png" if path.suffix == ".png" else ".jpg"
+    encoded, data = cv2.imencode(suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, 92] if suffix == ".jpg" else [])
+    assert encoded
+    path.write_bytes(data.tobytes())

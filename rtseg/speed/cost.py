@@ -1,0 +1,81 @@
+"""What a network costs: parameters, multiply-adds, bytes, and what these would take at the speed that this device
+reaches in PyTorch's matrix product and in a large copy.
+
+That time is a yardstick and no bound: maps that stay in a cache move faster, a better product computes faster.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from rtseg.deploy.fuse import deploy
+from rtseg.models.network import Network
+from rtseg.speed.timing import measure
+
+_SIDE = 2048  # of the matrices
+_COPY = 2**28  # bytes
+
+
+def count_parameters(segmenter: Network) -> int:
+    """Of inference: the auxiliary head left out, BatchNorm not folded."""
+    return sum(p.numel() for name, p in segmenter.named_parameters() if not name.startswith("aux_head."))
+
+
+def count_macs(segmenter: Network, input_size: tuple[int, int]) -> int:
+    """Multiply-adds of convolutions, linear maps and attention products from one picture to the logits."""
+    shapes_only = deploy(segmenter, fold=False).segmenter.to("meta")
+    image = torch.empty(1, 3, *input_size, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        shapes_only.logits(image.to(next(shapes_only.parameters()).dtype))
+    return counter.get_total_flops() // 2
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What a device reaches here.
+
+    Attributes:
+        operations: multiplications and additions a second, in a product of 2048x2048 matrices.
+        bytes: read and written a second, in a copy of 256 MiB.
+    """
+
+    operations: float
+    bytes: float
+
+
+@torch.inference_mode()
+def measure_ceilings(device: torch.device, dtype: torch.dtype, seconds: float = 0.5) -> Ceilings:
+    """Measured now, with the threads that are set."""
+    a, b = (torch.randn(_SIDE, _SIDE, device=device, dtype=dtype) for _ in range(2))
+    source = torch.empty(_COPY, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    quick = {"warmup_seconds": seconds / 2, "min_iterations": 3, "min_seconds": seconds}
+    product = measure(lambda: a @ b, device=device, **quick)
+    copy = measure(lambda: target.copy_(source), device=device, **quick)
+    return Ceilings(2e3 * _SIDE**3 / product.median_ms, 2e3 * _COPY / copy.median_ms)
+
+
+@torch.inference_mode()
+def count_bytes(network: Network, input_size: tuple[int, int], element_bytes: int) -> int:
+    """Bytes that must move for one picture if every convolution and linear map reads its input and weights
+    and writes its output once; what lies between them is taken as fused.
+    """
+    shapes_only = deploy(network).segmenter.to("meta")
+    elements = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal elements
+        elements += inputs[0].numel() + output.numel() + sum(p.numel() for p in module.parameters())
+
+    for module in shapes_only.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.register_forward_hook(count)
+    shapes_only.logits(torch.empty(1, 3, *input_size, device="meta"))
+    return elements * element_bytes
+
+
+def yardstick_ms(macs: int, moved: int, ceilings: Ceilings) -> float:
+    """Milliseconds: the slower of computing and moving."""
+    return 1000 * max(2 * macs / ceilings.operations, moved / ceilings.bytes)

@@ -1,0 +1,70 @@
+"""What a runtime needs of a CPU's memory, in a process of its own: in this one it would use what others have freed.
+
+Linux alone tells the peak; elsewhere there is no figure.
+"""
+
+import multiprocessing
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rtseg.deploy.engines import create_engine
+from rtseg.deploy.export import OnnxGraph
+from rtseg.models.network import Network
+from rtseg.models.segmenter import Segmenter
+from rtseg.speed.rivals import RivalNetwork, create_rival
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def running_memory(backend: str, network: Network | OnnxGraph, pictures: Tensor, threads: int) -> int | None:
+    """Bytes that a process holds at most while it runs frames, beyond what it held before the runtime was built.
+
+    Weights, the engine's own memory and the feature maps are in it; what was needed to build it, as far as it was given
+    back, is not. None where the system does not tell.
+    """
+    if not _CLEAR.exists():
+        return None
+    # Networks of transformers do not work in the process that they are sent to; weights do not matter here.
+    sent = (network.rival.name, network.card.num_classes) if isinstance(network, RivalNetwork) else network
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    child = context.Process(target=_measure, args=(there, backend, sent, pictures, threads), daemon=True)
+    child.start()
+    there.close()
+    try:
+        return here.recv()
+    except EOFError:  # it ended without a word: out of memory, above all
+        return None
+    finally:
+        child.join()
+
+
+def _measure(
+    pipe: Connection, backend: str, sent: Segmenter | OnnxGraph | tuple[str, int], pictures: Tensor, threads: int
+) -> None:
+    try:
+        pipe.send(_run(backend, sent, pictures, threads))
+    except Exception:  # whatever fails here fails, with its message, where the row is timed
+        pipe.send(None)
+
+
+def _run(backend: str, sent: Segmenter | OnnxGraph | tuple[str, int], pictures: Tensor, threads: int) -> int:
+    network = create_rival(*sent) if isinstance(sent, tuple) else sent
+    torch.set_num_threads(threads)
+    batch, height, width = pictures.shape[:3]
+    before = _resident("VmRSS")
+    runtime = create_engine(backend, network, (batch, height, width), calibration=pictures)
+    with torch.inference_mode():
+        runtime.run(pictures)
+        _CLEAR.write_text("5")  # forgets the peak
+        for _ in range(3):
+            runtime.run(pictures)
+    return _resident("VmHWM") - before
+
+
+def _resident(field: str) -> int:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
+    return 1024 * int(line.split()[1])

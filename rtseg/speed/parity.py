@@ -1,0 +1,89 @@
+"""A runtime proves itself before it is timed: its class maps are held against PyTorch's plain float32 on pictures.
+
+The measure is the share of equal pixels. An untrained network separates its classes by hardly more than rounding, so
+there the share says nothing about a runtime: its logits are held to the reference's instead.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rtseg.deploy.class_map import class_map_by_groups
+from rtseg.deploy.engines import Engine
+
+# float32 in another order may move a pixel between two classes that are equal but for rounding; 8 and 16 bits move more
+LEAST_EQUAL_PERCENT = {"fp32": 99.99, "bf16": 99.5, "fp16": 99.5, "int8": 99.0}
+MOST_LOGITS_ERROR = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.1, "int8": 0.5}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How a runtime agrees with the reference.
+
+    Attributes:
+        equal_percent: of all pixels of all pictures.
+        logits_error: root mean square of the difference over that of the reference's logits about their mean; None
+            where the engine gives class maps alone.
+        gate: what decides, "equal_percent" or "logits_error". Two others refuse at once: "finite" where logits are NaN
+            or infinite, and of untrained networks "class_map" where the class map is not that of the runtime's own
+            logits, plainly upsampled; `equal_percent` is then the share of those.
+        threshold: of the gate.
+        passed: whether it may be timed.
+    """
+
+    equal_percent: float
+    logits_error: float | None
+    gate: str
+    threshold: float
+    passed: bool
+    pictures: int
+
+    def refusal(self) -> str:
+        """Why it is not timed."""
+        if self.gate == "finite":
+            return "its logits are not finite"
+        if self.gate == "class_map":
+            return f"{self.equal_percent:.3f} % of the class map is that of its own logits, plainly upsampled"
+        if self.gate == "equal_percent":
+            return f"{self.equal_percent:.3f} % of the pixels are the reference's, {self.threshold:g} % are asked"
+        return f"logits differ by {self.logits_error:.2g} of their spread, {self.threshold:g} is allowed"
+
+
+@torch.inference_mode()
+def measure_parity(
+    runtime: Engine, reference: Engine, batches: Sequence[Tensor], *, trained: bool, least_percent: float | None
+) -> Parity:
+    """Holds `runtime` against `reference`.
+
+    Args:
+        batches: (B, H, W, 3) uint8 each, of the shape that both were built for.
+        least_percent: overrides the threshold, and makes the equal pixels decide.
+    """
+    equal, errors, own = [], [], []
+    for pictures in batches:
+        classes = runtime.run(pictures)
+        equal.append(_equal(classes, reference.run(pictures)))
+        if runtime.has_logits and reference.has_logits:
+            found = runtime.logits(runtime.prepare(pictures)).clone()
+            own.append(_equal(runtime.classes(found), class_map_by_groups(found, runtime.shape[1:])))
+            expected = reference.logits(reference.prepare(pictures)).cpu().double()
+            difference = (found.cpu().double() - expected).square().mean().sqrt()
+            errors.append((difference / expected.std().clamp_min(1e-30)).item())
+    percent = 100 * sum(equal) / len(equal)
+    if not all(map(math.isfinite, errors)):
+        return Parity(percent, None, "finite", 100.0, False, len(batches))
+    error = max(errors) if errors else None
+    if trained or error is None or least_percent is not None:
+        threshold = LEAST_EQUAL_PERCENT[runtime.precision] if least_percent is None else least_percent
+        return Parity(percent, error, "equal_percent", threshold, percent >= threshold, len(batches))
+    if (worst := 100 * min(own)) < LEAST_EQUAL_PERCENT["fp32"]:  # the step behind the logits must hold too
+        return Parity(worst, error, "class_map", LEAST_EQUAL_PERCENT["fp32"], False, len(batches))
+    threshold = MOST_LOGITS_ERROR[runtime.precision]
+    return Parity(percent, error, "logits_error", threshold, error <= threshold, len(batches))
+
+
+def _equal(classes: Tensor, expected: Tensor) -> float:
+    return (classes.long() == expected.long()).float().mean().item()

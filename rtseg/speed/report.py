@@ -1,0 +1,145 @@
+"""What a measurement found: a row for each network, engine and size, with the conditions that all of them share."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rtseg.models.backbone import NO_ATTENTION
+from rtseg.speed.parity import Parity
+from rtseg.speed.timing import Timing
+
+UNTRAINED = "random (untrained)"
+PROTOCOL = {
+    "class_map": "uint8 picture on the device -> normalise, network, bilinear to input size, argmax -> class map on it",
+    "network": "normalised image on the device -> logits at the network's stride on the device; where the graph "
+    "normalises (stage 'normalize + network'), from the uint8 picture",
+    "overlay": "uint8 picture on the host -> class map in colours over the picture, on the host",
+    "parity": "share of pixels equal to plain float32 PyTorch's; a row below the threshold is not timed",
+}
+
+
+@dataclass(frozen=True)
+class NetworkReport:
+    """One row's figures.
+
+    Attributes:
+        engine: what the runtime says of itself.
+        parameters: of inference, the auxiliary head left out, BatchNorm as trained. None for an exported file.
+        macs: multiply-adds of one picture up to the logits, attention products counted. None for an exported file.
+        batchnorm: how many were folded and left, and how far the logits of a picture moved by it; None where nothing
+            was folded.
+        cell_candidates: classes that the class map looks at in a cell of four logits, on average.
+        parity: None for what the others are held against.
+        refused: why there are no times; None where there are.
+        miou: of this very row on a data set's pictures, 0..1, where one was given.
+        network: None where the engine gives class maps alone.
+        stages: parts of `class_map`, each timed apart, and the copies between host and device on CUDA.
+        overlay: from a picture on the host to the overlay on it.
+        peak_memory_bytes: weights and activations of one run; on a CPU where it was asked for.
+        yardstick_ms: what the network alone would take at the speed of PyTorch's matrix product and of a large copy on
+            this device, see `rtseg.speed.cost`.
+        kernels: launched for one frame, on CUDA.
+    """
+
+    model: str
+    attention: str
+    num_classes: int
+    weights: str
+    backend: str
+    engine: dict[str, Any]
+    input_size: tuple[int, int]
+    batch_size: int
+    parameters: int | None
+    macs: int | None
+    batchnorm: dict[str, float] | None = None
+    cell_candidates: float | None = None
+    parity: Parity | None = None
+    refused: str | None = None
+    miou: float | None = None
+    class_map: Timing | None = None
+    network: Timing | None = None
+    stages: dict[str, Timing] = field(default_factory=dict)
+    overlay: Timing | None = None
+    peak_memory_bytes: int | None = None
+    kernels: int | None = None
+    yardstick_ms: float | None = None
+
+    @property
+    def network_name(self) -> str:
+        """Model, and its attention where it has one."""
+        return network_name(self.model, self.attention)
+
+    @property
+    def name(self) -> str:
+        """Network, engine and size."""
+        height, width = self.input_size
+        batch = f", batch {self.batch_size}" if self.batch_size > 1 else ""
+        return f"{self.network_name}, {self.backend}, {height}x{width}{batch}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures from one interleaved run, and the conditions that all of them share (plain JSON types)."""
+
+    conditions: dict[str, Any]
+    networks: tuple[NetworkReport, ...]
+    ddrnet_protocol: tuple[dict[str, Any], ...] = ()  # the same networks as DDRNet's repository times them
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(
+            {"protocol": PROTOCOL, **asdict(self), "doubts": self.doubts(), "launch_bound": self.launch_bound()}
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: the text is none, or of another version.
+        """
+        found = json.loads(text)
+        rows = []
+        for row in found["networks"]:
+            timings = {key: row[key] and Timing(**row[key]) for key in ("class_map", "network", "overlay")}
+            stages = {name: Timing(**timing) for name, timing in row["stages"].items()}
+            parity = row["parity"] and Parity(**row["parity"])
+            size = (row["input_size"][0], row["input_size"][1])
+            rows.append(NetworkReport(**row | timings | {"stages": stages, "parity": parity, "input_size": size}))
+        return cls(found["conditions"], tuple(rows), tuple(found["ddrnet_protocol"]))
+
+    def doubts(self) -> list[str]:
+        """Why the figures may not repeat: other work on the machine, drift, or a wide spread."""
+        device = self.conditions["device"]
+        found = []
+        if (busy := device.get("cores_busy_with_other_work", 0)) > 0.3:
+            found.append(f"other work kept {busy} cores of this machine busy before the start")
+        for row in self.networks:
+            for what, timing in (("class map", row.class_map), ("network", row.network)):
+                if timing and abs(timing.drift) > 0.1:
+                    found.append(f"{row.name}, {what}: drifted by {timing.drift:+.0%} during the run")
+                if timing and timing.p95_ms > 1.5 * timing.median_ms:
+                    found.append(f"{row.name}, {what}: unsteady, p95 / median above 1.5")
+        return found
+
+    def launch_bound(self) -> list[str]:
+        """Rows in eager PyTorch whose time is that of launching kernels: replayed as a CUDA graph they are done in less
+        than two thirds of the time. Their figure says little of the network.
+        """
+        times: dict[tuple[Any, ...], float] = {}
+        for row in self.networks:
+            if row.class_map:
+                what = (row.model, row.attention, row.weights, row.input_size, row.batch_size)
+                times[*what, row.backend] = row.class_map.median_ms
+        found = []
+        for (*of, backend), eager in times.items():
+            engine, _, precision = backend.partition(":")
+            graph = times.get((*of, f"cudagraph:{precision}"))
+            if engine == "eager" and graph and eager > 1.5 * graph:
+                found.append(f"{of[0]} {of[1]}, {backend}: {eager:.2f} ms, {graph:.2f} ms as a CUDA graph")
+        return found
+
+
+def network_name(model: str, attention: str) -> str:
+    """The model, and its attention where it has one."""
+    return model if attention == NO_ATTENTION else f"{model} {attention}"

@@ -1,0 +1,108 @@
+"""A callback that measures how fast the network in training will run once deployed, and logs it beside its accuracy."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from rtseg.deploy.device import choose_device
+from rtseg.errors import UserError
+from rtseg.models.segmenter import Segmenter
+from rtseg.speed.benchmark import Candidate, Case, benchmark
+
+
+def _threads(device: dict[str, Any]) -> str:
+    return f", threads {device['threads']} of {device['cores']}" if "threads" in device else ""
+
+
+class FPSMonitor(Callback):
+    """Times inference with `rtseg.speed.benchmark`, when training starts and when it ends, on rank zero.
+
+    Logs `speed/fps` and `speed/latency_ms` (picture on the device -> class map at input size, eager, BatchNorm folded)
+    and `speed/network_fps` (stride-8 logits only), and writes the whole report with its conditions to
+    `speed.json` beside the log. A copy of the network is timed: weights, train mode, gradients, random states, threads
+    and memory of the training stay as they are.
+
+    Args:
+        input_size: (height, width); None takes the model card's, which is the crop size of the training data.
+        device: where to measure, e.g. "cpu" for a network trained on a GPU; None takes the training device.
+        batch_size: pictures in one run.
+        seconds: for each of the two figures, on each of the two occasions; warming up takes a third more.
+        enabled: whether to measure at all.
+    """
+
+    def __init__(
+        self,
+        input_size: tuple[int, int] | None = None,
+        device: str | None = None,
+        batch_size: int = 1,
+        seconds: float = 2.0,
+        enabled: bool = True,
+    ) -> None:
+        if seconds <= 0 or batch_size < 1 or (input_size is not None and (len(input_size) != 2 or min(input_size) < 1)):
+            raise UserError(
+                f"FPSMonitor(input_size={input_size}, batch_size={batch_size}, seconds={seconds}): "
+                "give a height and a width of at least 1, a batch of at least 1 and a time above 0"
+            )
+        self.input_size = input_size
+        self.device = None if device is None else choose_device(device)
+        self.batch_size = batch_size
+        self.seconds = seconds
+        self.enabled = enabled
+
+    # Not on_fit_start: a resumed run does not know its step yet. Nor on_fit_end: the loggers are closed by then.
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._measure(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._measure(trainer, pl_module)
+
+    def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.enabled:
+            return
+        if trainer.is_global_zero:
+            self._measure_here(trainer, pl_module)
+        trainer.strategy.barrier("FPSMonitor")  # else the others would train on meanwhile, on the same processor
+
+    def _measure_here(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        segmenter = cast(Segmenter, pl_module.segmenter)
+        device = self.device or pl_module.device
+        height, width = self._size(segmenter)
+        with isolate_rng():
+            report = benchmark(
+                [Case(Candidate(segmenter, "in training"), "eager", (self.batch_size, height, width))],
+                device=device,
+                warmup_seconds=self.seconds / 3,
+                min_seconds=self.seconds,
+                max_seconds=self.seconds,
+            )
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        (row,) = report.networks
+        picture, network = row.class_map, row.network
+        if picture is None or network is None:
+            print(f"FPSMonitor: no FPS, {row.refused}")
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, CSVLogger):
+                Path(logger.log_dir).mkdir(parents=True, exist_ok=True)
+                Path(logger.log_dir, "speed.json").write_text(report.to_json() + "\n")
+            logger.log_metrics(
+                {"speed/fps": picture.fps, "speed/latency_ms": picture.median_ms, "speed/network_fps": network.fps},
+                trainer.global_step,
+            )
+        print(
+            f"FPSMonitor: {picture.fps:.1f} FPS ({picture.median_ms:.1f} ms) from picture on the device to class map, "
+            f"{network.fps:.1f} FPS network alone; {height}x{width}, batch {self.batch_size}, {row.backend}, "
+            f"BatchNorm {row.engine['batchnorm']}, {report.conditions['device']['name']} ({device}"
+            f"{_threads(report.conditions['device'])})" + "".join(f". Caution: {doubt}" for doubt in report.doubts())
+        )
+
+    def _size(self, segmenter: Segmenter) -> tuple[int, int]:
+        size = self.input_size or segmenter.card.input_size
+        if size is None:
+            raise UserError("FPSMonitor does not know the input size: set input_size to (height, width)")
+        return size[0], size[1]
