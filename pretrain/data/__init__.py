@@ -1,0 +1,1 @@
+"""ImageNet: class folders or shards in, augmented batches out."""
