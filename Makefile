@@ -97,15 +97,17 @@ table3: install ## RTFormer's Table 3 measured here; with DATA_DIR= (CamVid) als
 	$(RUN) compare -o runs/table3 --model $(MODEL) $(if $(DATA_DIR),--data $(DATA_DIR) --epochs $(EPOCHS) --seeds $(SEEDS) \
 		--config configs/rtformer_slim_camvid_half.yaml --trainer.precision=$(PRECISION)) $(ARGS)
 
-docs: install ## refresh the tables in docs/ that are made from the code
+docs: install ## refresh the tables in docs/ that are made from the code and the environment
 	$(VENV)/bin/python -m rtseg.studies.attention_table docs/attention.md
 	$(VENV)/bin/python -m rtseg.speed.results benchmarks/results docs/results.md
+	$(VENV)/bin/python -m tools.licences docs/licences.md
 
-lint: install ## style, types, and who imports whom
+lint: install ## style, types, who imports whom, and the licences of what is installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python -m tools.licences --check docs/licences.md
 
 test: install ## everything a change must pass
 	$(VENV)/bin/pytest -n 2 --dist loadfile --ignore tests/pretrain $(ARGS)

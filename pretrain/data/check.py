@@ -12,7 +12,15 @@ from typing import NamedTuple, TypeVar
 from rich.console import Console
 from rich.progress import Progress
 
-from pretrain.data.imagenet import SPLITS, BrokenImage, class_differences, class_folders, decode, image_names, open_image
+from pretrain.data.imagenet import (
+    SPLITS,
+    BrokenImage,
+    class_differences,
+    class_folders,
+    decode,
+    image_names,
+    open_image,
+)
 from pretrain.data.shard_index import CutShard, ShardIndex, find_index, join
 from pretrain.data.shards import tar_images
 from rtseg.errors import UserError
