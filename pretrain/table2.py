@@ -18,7 +18,6 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
-import rtseg
 from pretrain.networks.classifier import create_classifier
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.errors import UserError
@@ -29,6 +28,7 @@ from rtseg.speed.benchmark import git_commit, out_of_memory, timing_progress, ti
 from rtseg.speed.report import UNTRAINED, NetworkReport, Report
 from rtseg.speed.tables import Cells
 from rtseg.speed.timing import Timing, measure_together
+from rtseg.version import VERSION
 
 BEGIN, END = "<!-- table 2 begins: python -m pretrain table2 -->", "<!-- table 2 ends -->"
 NUM_CLASSES = 1000
@@ -130,7 +130,7 @@ def measure_table(
         raise UserError("the memory is not enough: give a smaller --batch-size, or fewer networks") from None
     conditions = {
         "device": described,
-        "rtseg": rtseg.__version__,
+        "rtseg": VERSION,
         "torch": torch.__version__,
         "tf32": False if device.type == "cuda" else None,
         "input": "random pixels",

@@ -185,15 +185,17 @@ def list_names(
     details: Annotated[bool, typer.Option("--details", help="of attentions: options, costs, papers")] = False,
 ) -> None:
     """List the names that options take."""
-    import rtseg
+    from rtseg.attention import list_attentions
+    from rtseg.data import list_datasets
     from rtseg.deploy.engines import list_backends
+    from rtseg.models import list_models
     from rtseg.registry import UnknownNameError, suggest
     from rtseg.speed.rivals import list_rivals
 
     kinds = {
-        "models": rtseg.list_models,
-        "attentions": rtseg.list_attentions,
-        "datasets": rtseg.list_datasets,
+        "models": list_models,
+        "attentions": list_attentions,
+        "datasets": list_datasets,
         "backends": list_backends,
         "rivals": list_rivals,
     }

@@ -4,7 +4,6 @@ A data set is a function (root, split) that finds the pairs and says how label f
 """
 
 import colorsys
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,8 +173,7 @@ class _Entry:
     labels: LabelsOf
 
 
-_registry: Registry[_Entry] = Registry("data set")
-_BUILTIN = ("ade20k", "camvid", "cityscapes", "folder")
+_DATASETS: Registry[_Entry] = Registry("data set")
 
 
 def register_dataset(name: str, labels: LabelSpace | LabelsOf) -> Callable[[Builder], Builder]:
@@ -186,20 +184,10 @@ def register_dataset(name: str, labels: LabelSpace | LabelsOf) -> Callable[[Buil
     """
 
     def decorate(build: Builder) -> Builder:
-        _registry.register(name)(_Entry(build, (lambda root: labels) if isinstance(labels, LabelSpace) else labels))
+        _DATASETS.register(name)(_Entry(build, (lambda root: labels) if isinstance(labels, LabelSpace) else labels))
         return build
 
     return decorate
-
-
-def _entry(name: str) -> _Entry:
-    _load_builtin()
-    return _registry.get(name)
-
-
-def _load_builtin() -> None:
-    for module in _BUILTIN:
-        importlib.import_module(f"rtseg.data.{module}")
 
 
 def create_dataset(name: str, root: str | Path, split: str) -> SegmentationDataset:
@@ -209,17 +197,16 @@ def create_dataset(name: str, root: str | Path, split: str) -> SegmentationDatas
         UnknownNameError: no such data set.
         UserError: no such split, or files missing or laid out otherwise than docs/data.md says.
     """
-    dataset = _entry(name).build(Path(root).expanduser(), split)
+    dataset = _DATASETS.get(name).build(Path(root).expanduser(), split)
     assert len(dataset), "a builder raises rather than returning nothing"
     return dataset
 
 
 def list_datasets() -> list[str]:
     """All names that create_dataset takes, sorted."""
-    _load_builtin()
-    return _registry.names()
+    return _DATASETS.names()
 
 
 def label_space(name: str, root: str | Path | None = None) -> LabelSpace:
     """The classes of data set `name`. Only 'folder' reads them from `root`; the others have fixed classes."""
-    return _entry(name).labels(None if root is None else Path(root).expanduser())
+    return _DATASETS.get(name).labels(None if root is None else Path(root).expanduser())

@@ -17,7 +17,6 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-import rtseg
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.deploy.engines import parse_backend
@@ -28,6 +27,7 @@ from rtseg.speed.protocols import ddrnet_protocol
 from rtseg.speed.report import UNTRAINED, NetworkReport, Report
 from rtseg.speed.row import Candidate, Case, Row, Shared, texture
 from rtseg.speed.timing import Step, Timing, measure, measure_together
+from rtseg.version import VERSION
 
 __all__ = [
     "UNTRAINED",
@@ -138,7 +138,7 @@ def benchmark(
                 (parts[i],) = _measure([row], Row.parts, device, on_progress=own, **quick)
         conditions = {
             "device": described,
-            "rtseg": rtseg.__version__,
+            "rtseg": VERSION,
             "torch": torch.__version__,
             "tf32": False if device.type == "cuda" else None,
             "cudnn_benchmark": torch.backends.cudnn.benchmark if device.type == "cuda" else None,

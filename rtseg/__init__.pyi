@@ -1,0 +1,7 @@
+from rtseg.attention import list_attentions as list_attentions
+from rtseg.data import list_datasets as list_datasets
+from rtseg.deploy.predictor import load as load
+from rtseg.models import create_model as create_model
+from rtseg.models import list_models as list_models
+
+__version__: str
