@@ -1,6 +1,8 @@
 """What every test may use: a tiny data set; the real data and golden vectors, where they lie beside the checkout."""
 
 import os
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -21,6 +23,28 @@ SHARED = Path(os.environ.get("RTSEG_SHARED", Path(__file__).parents[1] / ".." / 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Also after a test that sets more: see above."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ceilings_once() -> Iterator[None]:
+    """What the machine reaches is measured once for all benchmarks, not for each: it takes seconds."""
+    from rtseg.speed.cost import Ceilings, measure_ceilings
+
+    @cache
+    def once(device: torch.device, dtype: torch.dtype, threads: int) -> Ceilings:
+        return measure_ceilings(device, dtype)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "rtseg.speed.row.measure_ceilings", lambda device, dtype: once(device, dtype, torch.get_num_threads())
+        )
+        yield
 
 
 @pytest.fixture(scope="session")

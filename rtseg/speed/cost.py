@@ -14,7 +14,7 @@ from rtseg.deploy.fuse import deploy
 from rtseg.models.network import Network
 from rtseg.speed.timing import measure
 
-_SIDE = 2048  # of the matrices
+_SIDE, _SMALL_SIDE = 2048, 512  # of the matrices
 _COPY = 2**28  # bytes
 
 
@@ -37,7 +37,8 @@ class Ceilings:
     """What a device reaches here.
 
     Attributes:
-        operations: multiplications and additions a second, in a product of 2048x2048 matrices.
+        operations: multiplications and additions a second, in a product of 2048x2048 matrices; of 512x512 where one of
+            2048x2048 would take seconds, as in bfloat16 on a processor that has none.
         bytes: read and written a second, in a copy of 256 MiB.
     """
 
@@ -48,13 +49,20 @@ class Ceilings:
 @torch.inference_mode()
 def measure_ceilings(device: torch.device, dtype: torch.dtype, seconds: float = 0.5) -> Ceilings:
     """Measured now, with the threads that are set."""
-    a, b = (torch.randn(_SIDE, _SIDE, device=device, dtype=dtype) for _ in range(2))
+    quick = {"warmup_seconds": seconds / 2, "min_iterations": 3, "min_seconds": seconds}
+    a, b = _matrices(_SMALL_SIDE, device, dtype)
+    small = measure(lambda: a @ b, device=device, warmup_seconds=0.01, min_iterations=3, min_seconds=0.01)
+    side = _SIDE if small.median_ms * (_SIDE / _SMALL_SIDE) ** 3 < 2000 else _SMALL_SIDE
+    a, b = _matrices(side, device, dtype)
     source = torch.empty(_COPY, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    quick = {"warmup_seconds": seconds / 2, "min_iterations": 3, "min_seconds": seconds}
     product = measure(lambda: a @ b, device=device, **quick)
     copy = measure(lambda: target.copy_(source), device=device, **quick)
-    return Ceilings(2e3 * _SIDE**3 / product.median_ms, 2e3 * _COPY / copy.median_ms)
+    return Ceilings(2e3 * side**3 / product.median_ms, 2e3 * _COPY / copy.median_ms)
+
+
+def _matrices(side: int, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    return [torch.randn(side, side, device=device, dtype=dtype) for _ in range(2)]
 
 
 @torch.inference_mode()
