@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtseg.cli import lightning_command, run_app
+from rtseg.cli import lightning_command, plugin_option, run_app
 from rtseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="python -m pretrain",
-    help="Pre-train backbones on ImageNet and hand them over to rtseg.",
+    help="Pre-train backbones on ImageNet and export them for rtseg.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+plugin_option(app)
 lightning_command(
     app,
     "fit",
-    "Train a classifier: --config pretrain/configs/<name>.yaml, every key as a flag; --ckpt_path goes on.",
+    "Train a classifier: --config pretrain/configs/<name>.yaml, every key as a flag; --ckpt_path resumes a training.",
     "pretrain.cli",
 )
 lightning_command(
@@ -58,7 +59,7 @@ def list_networks() -> None:
 @app.command("check-data")
 def check_data(
     root: Annotated[str, typer.Argument(help="folder of train/ and val/, or folder or URL of shards")],
-    num_classes: Annotated[int | None, typer.Option(help="that the data must have; ImageNet: 1000")] = None,
+    num_classes: Annotated[int | None, typer.Option(help="classes that the data must have; ImageNet: 1000")] = None,
     workers: Annotated[int | None, typer.Option(help="processes; default: all cores")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="text file for the names of the bad files")
@@ -119,9 +120,9 @@ def _print_shards(index: "ShardIndex") -> None:
 def table2(
     networks: Annotated[list[str] | None, typer.Argument(help="default: every row of the paper's Table 2")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda; default: a GPU where there is one")] = None,
-    threads: Annotated[int | None, typer.Option(help="on the CPU; default: all cores")] = None,
-    seconds: Annotated[float, typer.Option(help="timed at least, for each figure")] = 6.0,
-    batch_size: Annotated[int | None, typer.Option(help="for the throughput; default: 16, on CUDA 64")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores")] = None,
+    seconds: Annotated[float, typer.Option(help="seconds that each figure is timed at least")] = 6.0,
+    batch_size: Annotated[int | None, typer.Option(help="batch of the throughput; default: 16, on CUDA 64")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help=".json file for the result")] = None,
 ) -> None:
     """RTFormer's Table 2: parameters and multiply-adds at 224x224, latency and throughput here, the paper's figures."""
@@ -146,19 +147,19 @@ def transfer_check(
     context: typer.Context,
     backbone: Annotated[Path, typer.Argument(help="folder that `export` wrote")],
     data: Annotated[Path, typer.Option(help="folder of the segmentation data set")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="folder; called again, the command goes on there")
-    ] = Path("runs/transfer"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder; the same command again resumes there")] = Path(
+        "runs/transfer"
+    ),
     config: Annotated[Path, typer.Option(help="recipe of the trainings")] = Path(
         "configs/rtformer_slim_camvid_half.yaml"
     ),
-    epochs: Annotated[int, typer.Option(help="of each training")] = 16,
+    epochs: Annotated[int, typer.Option(help="epochs of each training")] = 16,
     seeds: Annotated[int, typer.Option(help="trainings from scratch, and as many from the backbone")] = 3,
     jobs: Annotated[int, typer.Option(help="trainings at a time; on a CPU they share its cores")] = 1,
 ) -> None:
     """Fine-tune from a backbone and from scratch with equal data, budget and seeds: does pre-training help?
 
-    Flags of `rtseg fit` are handed on to the trainings: --trainer.precision=bf16-mixed
+    Flags of `rtseg fit` are passed to the trainings: --trainer.precision=bf16-mixed
     """
     from pretrain.transfer_check import transfer_check as check
 

@@ -21,6 +21,7 @@ from pretrain.optim import OptimConfig, create_optimizer
 from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, choose_attention, list_models
 from rtseg.models.model_card import ModelCard
+from rtseg.plugins import noting
 from rtseg.training.network_module import NetworkModule
 
 
@@ -91,10 +92,13 @@ class ClassificationModule(NetworkModule):
         optim = OptimConfig(**optim) if isinstance(optim, dict) else optim  # from a checkpoint's hyper-parameters
         mix = MixConfig(**mix) if isinstance(mix, dict) else mix
         options = classifier_options(name, options or {})
-        classifier = create_classifier(name, num_classes, attention=attention, **options)
+        with noting() as plugins:
+            classifier = create_classifier(name, num_classes, attention=attention, **options)
         if name in list_models():
             attention = choose_attention(name, attention)
-        self._card = ModelCard(name, attention or NO_ATTENTION, num_classes, options, part="classifier")
+        self._card = ModelCard(
+            name, attention or NO_ATTENTION, num_classes, options, part="classifier", plugins=tuple(sorted(plugins))
+        )
         super().__init__(
             classifier, optim, ema_decay=ema_decay, channels_last=channels_last, batch_size=batch_size, seed=seed
         )

@@ -52,7 +52,7 @@ def benchmark(
         typer.Argument(help="checkpoints, exported .onnx files, models or rivals by name; default: rtformer_slim"),
     ] = None,
     attention: Annotated[
-        list[str] | None, typer.Option(help="of the models by name, as in gfa+ca; repeat it to compare")
+        list[str] | None, typer.Option(help="attention of models given by name, as in gfa+ca; repeat it to compare")
     ] = None,
     backend: Annotated[
         list[str] | None,
@@ -61,26 +61,30 @@ def benchmark(
     input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH")] = (512, 512),
     also: Annotated[list[str] | None, typer.Option(metavar="HxW", help="a further input size, as in 1024x2048")] = None,
     batch_size: Annotated[list[int] | None, typer.Option(help="repeat it for throughput; default: 1")] = None,
-    num_classes: Annotated[int, typer.Option(help="of the networks by name")] = 150,
+    num_classes: Annotated[int, typer.Option(help="classes of networks given by name")] = 150,
     device: Device = None,
-    threads: Annotated[int | None, typer.Option(help="on the CPU; default: all cores")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores")] = None,
     image: Annotated[
-        list[str] | None, typer.Option(help="picture, folder or glob to run on; default: a drawn texture")
+        list[str] | None, typer.Option(help="image, folder or glob to run on; default: a drawn texture")
     ] = None,
     min_parity: Annotated[
         float | None,
-        typer.Option(help="per cent of pixels equal to plain float32 PyTorch's, below which no time counts"),
+        typer.Option(help="least per cent of pixels equal to plain float32 PyTorch; a row below it is not timed"),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="a data set's folder: also the mIoU of every row")] = None,
-    dataset: Annotated[str, typer.Option(help="what it is")] = "camvid",
-    memory: Annotated[bool, typer.Option("--memory", help="also the memory of every row; seconds each")] = False,
-    protocol: Annotated[str, typer.Option(help="rtseg, or ddrnet: also as that repository measures")] = "rtseg",
-    seconds: Annotated[float, typer.Option(help="timed at least, for each figure")] = 6.0,
+    data: Annotated[Path | None, typer.Option(help="folder of a data set: also score every row")] = None,
+    dataset: Annotated[str, typer.Option(help="which data set --data is")] = "camvid",
+    memory: Annotated[
+        bool, typer.Option("--memory", help="also measure the memory of every row; takes seconds each")
+    ] = False,
+    protocol: Annotated[
+        str, typer.Option(help="rtseg, or ddrnet to measure as that repository does as well")
+    ] = "rtseg",
+    seconds: Annotated[float, typer.Option(help="seconds that each figure is timed at least")] = 6.0,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help=".json file for the result, or a folder")
     ] = None,
 ) -> None:
-    """Measure latency and FPS, picture to class map, engine by engine, with all conditions; the last line is JSON."""
+    """Measure latency and FPS from image to class map, engine by engine, with all conditions; the last line is JSON."""
     from rtseg.speed.command import parse_size, run_benchmark
 
     if not 0 < seconds < math.inf:
@@ -117,7 +121,7 @@ def export(
         bool, typer.Option("--class-map", help="upsampling and argmax in the graph: slower, but all in one file")
     ] = False,
 ) -> None:
-    """Write a network as ONNX: uint8 pictures in, logits out, for one input size; BatchNorm folded."""
+    """Write a network as ONNX: uint8 images in, logits out, for one input size; BatchNorm folded."""
     from rtseg.deploy.export import export_file
 
     export_file(checkpoint, output, (batch_size, *input_size), "class_map" if class_map else "logits")
@@ -129,7 +133,7 @@ def convert(
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for model.safetensors and config.json")],
     model: Annotated[str, typer.Option(help="rtformer_slim or rtformer_base")] = "rtformer_slim",
     dataset: Annotated[
-        str, typer.Option(help="whose official variant it is: ade20k or cityscapes; a pre-trained trunk needs none")
+        str, typer.Option(help="data set of the weights: ade20k or cityscapes; not needed for a pre-trained trunk")
     ] = "ade20k",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
 ) -> None:
@@ -182,7 +186,7 @@ def make_data(
 @app.command("list")
 def list_names(
     kind: Annotated[str, typer.Argument(help="models, attentions, datasets, backends or rivals")],
-    details: Annotated[bool, typer.Option("--details", help="of attentions: options, costs, papers")] = False,
+    details: Annotated[bool, typer.Option("--details", help="also options, costs and papers of attentions")] = False,
 ) -> None:
     """List the names that options take."""
     from rtseg.attention import list_attentions
@@ -219,7 +223,7 @@ def report(
         Path | None, typer.Option("-o", "--output", help="default: report.html in the run's folder")
     ] = None,
 ) -> None:
-    """One self-contained HTML page of a run: curves, IoU by class, pictures, FPS with its conditions."""
+    """Write one self-contained HTML page about a run: curves, IoU by class, images, FPS with its conditions."""
     from rtseg.studies.report import write_report
 
     print(f"Report: {write_report(run, output)}")
@@ -228,12 +232,12 @@ def report(
 @app.command()
 def visualize(
     checkpoint: Annotated[str, typer.Argument(help=".ckpt, folder with model.safetensors, or Hugging Face id")],
-    image: Annotated[str, typer.Argument(help="a picture")],
+    image: Annotated[str, typer.Argument(help="an image file")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="folder for the sheets; default: runs/visualize/<picture>")
+        Path | None, typer.Option("-o", "--output", help="folder for the sheets; default: runs/visualize/<image>")
     ] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="X,Y", help="the pixel whose view is drawn; default: the picture's centre")
+        str | None, typer.Option(metavar="X,Y", help="the pixel whose view is drawn; default: the image's centre")
     ] = None,
     device: Device = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
@@ -248,12 +252,15 @@ def visualize(
 @app.command()
 def complexity(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="folder for complexity.json and .svg")] = None,
-    channels: Annotated[int, typer.Option(help="of the tables")] = 64,
-    heads: Annotated[int, typer.Option(help="of the tables")] = 8,
-    size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="of the tables' map")] = (64, 64),
+    channels: Annotated[int, typer.Option(help="channels in the tables")] = 64,
+    heads: Annotated[int, typer.Option(help="heads in the tables")] = 8,
+    size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="size of the map in the tables")] = (
+        64,
+        64,
+    ),
     measure: Annotated[bool, typer.Option("--measure", help="also run fa and nl on growing maps")] = False,
     device: Device = None,
-    seconds: Annotated[float, typer.Option(help="timed at least, for each map")] = 2.0,
+    seconds: Annotated[float, typer.Option(help="seconds that each map is timed at least")] = 2.0,
 ) -> None:
     """Memory and compute of linear and quadratic attention: the factorized-attention paper's tables and figures."""
     from rtseg.studies.complexity import complexity_report
@@ -269,17 +276,20 @@ def compare(
     attention: Annotated[
         list[str] | None, typer.Option(help="a row, as in gfa+ca; repeat it; default: the rows of RTFormer's Table 3")
     ] = None,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="folder; called again, the command goes on there")
-    ] = Path("runs/compare"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder; the same command again resumes there")] = Path(
+        "runs/compare"
+    ),
     model: Annotated[str, typer.Option(help="rtformer_slim or rtformer_base")] = "rtformer_slim",
-    input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="of what is timed")] = (512, 512),
-    num_classes: Annotated[int, typer.Option(help="of what is timed")] = 150,
+    input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="image size of the timing")] = (
+        512,
+        512,
+    ),
+    num_classes: Annotated[int, typer.Option(help="classes of the timed networks")] = 150,
     device: Device = None,
-    threads: Annotated[int | None, typer.Option(help="of PyTorch on the CPU; default: all cores")] = None,
-    seconds: Annotated[float, typer.Option(help="timed at least, for each figure")] = 6.0,
-    data: Annotated[Path | None, typer.Option(help="a data set's folder: also train each row")] = None,
-    epochs: Annotated[int | None, typer.Option(help="of each training")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of PyTorch; default: all cores")] = None,
+    seconds: Annotated[float, typer.Option(help="seconds that each figure is timed at least")] = 6.0,
+    data: Annotated[Path | None, typer.Option(help="folder of a data set: also train each row")] = None,
+    epochs: Annotated[int | None, typer.Option(help="epochs of each training")] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="recipe of the trainings; default: configs/rtformer_slim_camvid_half.yaml of the repository"),
@@ -289,7 +299,7 @@ def compare(
 ) -> None:
     """Attentions side by side: parameters, MACs, latency and FPS here, the paper's figures, mIoU where trained.
 
-    Flags of `rtseg fit` are handed on to the trainings: --trainer.precision=bf16-mixed --data.num_workers=4
+    Flags of `rtseg fit` are passed to the trainings: --trainer.precision=bf16-mixed --data.num_workers=4
     """
     from rtseg.registry import suggest
     from rtseg.studies.compare import compare as compare_attentions
@@ -299,7 +309,7 @@ def compare(
     own = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
     for name in (argument.partition("=")[0] for argument in context.args):
         if name.startswith("--") and "." not in name:  # flags of `rtseg fit` have a dot
-            raise UserError(f"'{name}' is no option of this command.{suggest(name, own)}")
+            raise UserError(f"'{name}' is not an option of this command.{suggest(name, own)}")
     compare_attentions(
         attention or [],
         output,
@@ -341,17 +351,60 @@ def lightning_command(app: typer.Typer, name: str, help_text: str, module: str) 
 
 
 for _name, _help in {
-    "fit": "Train a network: --config configs/<name>.yaml, every key as a flag; --ckpt_path goes on with a training.",
+    "fit": "Train a network: --config configs/<name>.yaml, every key as a flag; --ckpt_path resumes a training.",
     "validate": "Score a checkpoint on the validation images: --config ... --ckpt_path ...",
     "test": "Score a checkpoint on the test images.",
 }.items():
     lightning_command(app, _name, _help, "rtseg.training.cli")
 
 
+def plugin_option(app: typer.Typer) -> None:
+    """Gives an app the option `--plugin`; `run_app` takes it before and after the name of a command."""
+
+    @app.callback()
+    def load(
+        plugin: Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="FILE|MODULE",
+                help="code of your own that registers an attention, backbone, head, data set or engine; repeat it; "
+                "before or after the command",
+            ),
+        ] = None,
+    ) -> None:
+        from rtseg.plugins import load_plugin
+
+        for name in plugin or []:
+            load_plugin(name)
+
+
+plugin_option(app)
+
+
+def _plugins_first(args: list[str]) -> list[str]:
+    """Moves every --plugin before the command: LightningCLI's parser does not know it."""
+    plugins: list[str] = []
+    others: list[str] = []
+    rest = iter(args)
+    for word in rest:
+        if word == "--":
+            others += [word, *rest]
+        elif word == "--plugin":
+            value = next(rest, "")
+            if not value or value.startswith("-"):
+                raise UserError("--plugin needs a file or a module, as in --plugin my_attention.py")
+            plugins += [word, value]
+        elif word.startswith("--plugin="):
+            plugins.append(word)
+        else:
+            others.append(word)
+    return [*plugins, *others]
+
+
 def run_app(app: typer.Typer, args: list[str] | None = None) -> None:
     """Runs a command line; an error of the user's ends in one line and exit status 2."""
     try:
-        app(args)
+        app(_plugins_first(sys.argv[1:] if args is None else args))
     except UserError as error:
         # From a loader's process it comes wrapped in that process's traceback.
         message = str(error).rsplit(f"{UserError.__module__}.{UserError.__qualname__}: ", 1)[-1].strip()

@@ -1,9 +1,11 @@
 """Models, attentions and data sets are found by name, and a wrong name meets the nearest right one."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Generic, TypeVar
 
+from rtseg import plugins
 from rtseg.errors import UserError
 
 T = TypeVar("T")
@@ -21,8 +23,26 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"{hint} Known: {', '.join(names) or 'none'}."
 
 
+@contextmanager
+def trained_with(wanted: Sequence[str]) -> Iterator[None]:
+    """Around what rebuilds a trained network: an unknown name is told together with the plug-ins that may have it.
+
+    Args:
+        wanted: `ModelCard.plugins`.
+
+    Raises:
+        UnknownNameError: a name that nothing is registered under.
+    """
+    try:
+        yield
+    except UnknownNameError as error:
+        if not wanted:
+            raise
+        raise UnknownNameError(f"{error} {plugins.how_to_load(wanted)}") from None
+
+
 class Registry(Generic[T]):
-    """A dictionary from name to `T` that is filled by a decorator.
+    """A dictionary from name to `T` that is filled by a decorator, by rtseg's own files and by plug-ins.
 
     Args:
         kind: what is registered, as the error message calls it, e.g. "attention".
@@ -31,14 +51,21 @@ class Registry(Generic[T]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
+        self._plugins: dict[str, str | None] = {}  # name -> what brought it; None: rtseg itself
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: files the decorated object under `name`."""
+        """Decorator: files the decorated object under `name`.
+
+        Raises (from the decorator):
+            UserError: something else has this name.
+        """
 
         def decorate(entry: T) -> T:
             if name in self._entries:
-                raise ValueError(f"{self.kind} '{name}' is registered already")
+                other = f" by the plug-in {self._plugins[name]}" if self._plugins[name] else ""
+                raise UserError(f"{self.kind} '{name}' is registered already{other}; choose another name")
             self._entries[name] = entry
+            self._plugins[name] = plugins.loading()
             return entry
 
         return decorate
@@ -50,9 +77,13 @@ class Registry(Generic[T]):
             UnknownNameError: nothing has this name; the message holds the nearest one and the list.
         """
         if not isinstance(name, str) or name not in self._entries:
+            plugins.load_installed()
+        if not isinstance(name, str) or name not in self._entries:
             raise UnknownNameError(f"unknown {self.kind} '{name}'.{suggest(name, self._entries)}")
+        plugins.note(self._plugins[name])
         return self._entries[name]
 
     def names(self) -> list[str]:
         """All names, sorted."""
+        plugins.load_installed()
         return sorted(self._entries)

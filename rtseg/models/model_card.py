@@ -47,6 +47,7 @@ class ModelCard:
     dataset: str | None = None
     source: str | None = None
     part: str = "segmenter"
+    plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):  # JSON's lists become tuples, so that a card equals the one that was saved
@@ -68,6 +69,7 @@ class ModelCard:
                 "[short side, long side]",
             ),
             "part": (self.part in PARTS, f"one of {', '.join(PARTS)}"),
+            "plugins": (_each(self.plugins, lambda name: isinstance(name, str)), "a list of files and modules"),
         }
         for name, (fits, kind) in rules.items():
             if not fits:

@@ -26,6 +26,8 @@ from rtseg.models.heads import ConvHead, DualResolutionHead
 from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
 from rtseg.models.weights import misfits, read_weights, whole_folder, write_weights
+from rtseg.plugins import noting
+from rtseg.registry import trained_with
 
 HEAD_OPTIONS: dict[str, Any] = {"head_channels": None, "spp_channels": 128}
 
@@ -157,7 +159,8 @@ class Segmenter(
             UserError: the card names what does not exist, or does not describe the weights.
         """
         try:
-            segmenter = cls(card)
+            with trained_with(card.plugins):
+                segmenter = cls(card)
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
         segmenter.load_weights(state, source=source)
@@ -195,7 +198,10 @@ def create_model(name: str, num_classes: int, *, attention: str | None = None, *
     Raises:
         UserError: unknown model, attention or option, or a bad value.
     """
-    return Segmenter(ModelCard(name, choose_attention(name, attention), num_classes, options))
+    with noting() as plugins:
+        segmenter = Segmenter(ModelCard(name, choose_attention(name, attention), num_classes, options))
+    describe(segmenter, plugins=tuple(sorted(plugins)))
+    return segmenter
 
 
 def describe(segmenter: Segmenter, **changes: Any) -> None:

@@ -24,6 +24,7 @@ from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, Backbone, backbone_options, create_backbone
 from rtseg.models.model_card import ModelCard
 from rtseg.output.folders import make_folder
+from rtseg.registry import trained_with
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
 _FILE_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", ".onnx", ".json", ".yaml")
@@ -134,7 +135,7 @@ def described_backbone(card: ModelCard, state: Mapping[str, Tensor], source: str
         UserError: the card names what does not exist, or the weights are not those that it describes.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), trained_with(card.plugins):
             backbone = create_backbone(card.model, attention=card.attention, **card.options)
     except UserError as error:
         raise UserError(f"'{source}': {error}") from None

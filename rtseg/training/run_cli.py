@@ -19,7 +19,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
 
 from rtseg.errors import UserError
+from rtseg.models.model_card import ModelCard
 from rtseg.output.folders import make_folder
+from rtseg.registry import trained_with
 from rtseg.training.callbacks.stop import StopGracefully
 from rtseg.training.callbacks.throughput import ThroughputMonitor
 from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, read_header
@@ -113,11 +115,13 @@ class RunCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         command = self.config.get("subcommand")
         config: Namespace = self.config[command] if command else self.config
-        self.prepare(config, command)
         checkpoint = read_header(config.get("ckpt_path"))
-        if checkpoint is not None:
-            self.check_model(config.model, checkpoint)
-            config.weights_only = True
+        self._plugins = ModelCard.from_dict(checkpoint["model_card"]).plugins if checkpoint else ()
+        with trained_with(self._plugins):
+            self.prepare(config, command)
+            if checkpoint is not None:
+                self.check_model(config.model, checkpoint)
+                config.weights_only = True
         if command in ("validate", "test"):
             config.verbose = False  # `run` prints a table of its own
             self.save_config_callback = None
@@ -133,6 +137,10 @@ class RunCLI(LightningCLI):
             config.output = str(output)
             config.trainer.default_root_dir = str(output)
         self._command, self._resumed_step = command, checkpoint["global_step"] if checkpoint else None
+
+    def instantiate_classes(self) -> None:
+        with trained_with(self._plugins):
+            super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         config = self.config[self._command] if self._command else self.config

@@ -1,0 +1,160 @@
+"""The plug-ins of docs/plugins.md through the commands: trained, resumed, used, and missed where they are not given."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "--model.options.base_channels=8", "--model.options.head_channels=8", "--model.options.spp_channels=8",
+    "--model.optim.warmup_steps=1", "--data.batch_size=4", "--data.crop_size=[32,48]", "--data.num_workers=0",
+    "--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1", "--trainer.limit_val_batches=1",
+    "--trainer.num_sanity_val_steps=0", "--fps.enabled=false",
+]  # fmt: skip
+SIZE = ["--input-size", "32", "48"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every file of docs/plugins.md."""
+    folder = tmp_path_factory.mktemp("plugins")
+    files = re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", (ROOT / "docs" / "plugins.md").read_text(), re.M | re.S)
+    for name, code in files:
+        (folder / name).write_text(code)
+    return folder
+
+
+def commands(folder: Path, *lines: list[str]) -> list[tuple[int, str]]:
+    """Exit status and what each command printed, run after one another in one new process."""
+    program = (
+        "import contextlib, io, json, sys\nfrom {} import main\nfor line in json.loads(sys.argv[1]):\n"
+        "    said = io.StringIO()\n    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):\n"
+        "        try: status = main(line) or 0\n        except SystemExit as end: status = end.code\n"
+        "    print(json.dumps([status, said.getvalue()]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program.format("rtseg.cli"), json.dumps(lines)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("[")]
+
+
+@pytest.fixture(scope="module")
+def data(tiny_camvid: Path) -> list[str]:
+    """Flags of a training on camvid."""
+    return [*TINY, "--data.dataset=camvid", f"--data.root={tiny_camvid}"]
+
+
+@pytest.fixture(scope="module")
+def roads(folder: Path) -> list[str]:
+    """Flags of a training on the data set of my_dataset.py."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind, high in ((split, 255), (f"{split}_labels", 2)):
+            (folder / "roads" / kind).mkdir(parents=True)
+            for k in range(4):
+                shape = (32, 48) if "labels" in kind else (32, 48, 3)
+                cv2.imwrite(str(folder / "roads" / kind / f"{k}.png"), rng.integers(0, high, shape, dtype=np.uint8))
+    return [*TINY, "--data.dataset=my_roads", "--data.root=roads"]
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, data: list[str], roads: list[str], tiny_camvid: Path) -> Path:
+    """A checkpoint with the attention of my_attention.py, of two steps and one more after a pause; used by commands."""
+    image = next((tiny_camvid / "val").glob("*"))
+    fit = ["fit", *data, "--model.attention=mean+ca"]
+    done = commands(
+        folder,
+        [*fit, "--trainer.max_steps=2", "--output=run", "--plugin", str(folder / "my_attention.py")],
+        [*fit, "--trainer.max_steps=3", "--output=more", "--ckpt_path=run/last.ckpt"],
+        ["predict", "more/last.ckpt", str(image), "-o", "predicted", "--device", "cpu"],
+        ["export", "more/last.ckpt", "-o", "net.onnx", *SIZE],
+        ["fit", *roads, "--plugin=my_dataset.py", "--trainer.max_steps=1", "--output=roads_run"],
+        ["predict", "roads_run/last.ckpt", "roads/val", "-o", "roads_predicted", "--device", "cpu"],
+        ["list", "attentions"],
+    )
+    for status, said in done:
+        assert status == 0, said
+    assert "mean" in done[-1][1].split()
+    assert (folder / "predicted" / f"{image.stem}.png").exists()
+    return folder / "more" / "last.ckpt"
+
+
+def card(checkpoint: Path) -> dict[str, Any]:
+    return torch.load(checkpoint, weights_only=True)["model_card"]
+
+
+def test_the_card_names_the_file_and_no_path_of_this_machine(folder: Path, trained: Path) -> None:
+    for checkpoint in (folder / "run" / "last.ckpt", trained):
+        assert card(checkpoint)["plugins"] == ["my_attention.py"]
+
+
+def test_without_it_the_checkpoint_says_which(
+    folder: Path, trained: Path, data: list[str], roads: list[str], tiny_camvid: Path
+) -> None:
+    """By every road; what was exported needs none. Nothing is loaded because a checkpoint names it."""
+    image = next((tiny_camvid / "val").glob("*"))
+    *lost, timed, scored = commands(
+        folder,
+        ["predict", str(trained), str(image), "-o", "not_predicted"],
+        ["export", str(trained), "-o", "not.onnx"],
+        ["benchmark", str(trained), *SIZE, "--device", "cpu", "--backend", "eager"],
+        ["validate", *data, f"--ckpt_path={trained}"],
+        ["fit", *data, f"--ckpt_path={trained}", "--output=other"],
+        ["fit", *data, f"--model.weights={trained}", "--output=other"],
+        ["visualize", str(trained), str(image)],
+        ["benchmark", "net.onnx", *SIZE, "--device", "cpu", "--backend", "onnxruntime", "--seconds", "0.01"],
+        ["validate", *roads, "--ckpt_path=roads_run/last.ckpt"],
+    )
+    for status, said in lost:
+        assert status == 2, said
+        assert "unknown attention 'mean'" in said
+        assert "It was trained with the plug-in my_attention.py: give --plugin my_attention.py" in said
+    assert timed[0] == 0, timed[1]
+    assert scored[0] == 2
+    assert "unknown data set 'my_roads'" in scored[1]
+
+
+def test_a_data_set_is_no_part_of_the_network(folder: Path, trained: Path) -> None:
+    described = card(folder / "roads_run" / "last.ckpt")
+    assert (described["dataset"], described["plugins"]) == ("my_roads", [])
+
+
+@pytest.mark.slow
+def test_other_processes_have_it_too(folder: Path, data: list[str]) -> None:
+    """The ranks of a training; the process in which memory is measured."""
+    processes = ["--trainer.devices=2", "--trainer.strategy=ddp", "--plugin", "./my_attention.py"]
+    trained, timed = (
+        subprocess.run(
+            [sys.executable, "-m", "rtseg", *command],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for command in (
+            ["fit", *data, "--model.attention=mean+ca", *processes, "--trainer.max_steps=1", "--output=two"],
+            ["benchmark", "two/last.ckpt", *SIZE, "--backend=eager", "--seconds=0.01", "--memory", *processes[2:]],
+        )
+    )
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    assert card(folder / "two" / "last.ckpt")["plugins"] == ["my_attention.py"]
+    assert timed.returncode == 0, timed.stderr[-3000:]
+    if sys.platform == "linux":
+        (row,) = json.loads(timed.stdout.splitlines()[-1])["networks"]
+        assert row["peak_memory_bytes"] > 0
