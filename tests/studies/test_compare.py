@@ -279,6 +279,7 @@ def test_a_recipe_is_all_its_files(tmp_path: Path, tiny_camvid: Path) -> None:
         check_recipe(recipe, tmp_path / "recipe.json")
 
 
+@pytest.mark.slow
 def test_rows_of_another_recipe_are_refused(done: tuple[Comparison, Path], tiny_camvid: Path, config: Path) -> None:
     for changes, words in (
         ({"epochs": 3}, r"epochs 2, not 3"),
@@ -294,6 +295,7 @@ def test_rows_of_another_recipe_are_refused(done: tuple[Comparison, Path], tiny_
     assert (done[1] / "speed.json").read_text() == speed
 
 
+@pytest.mark.slow
 def test_a_failed_training_says_why(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
     """And stops no other. 16 heads divide half of the channels of the network that is timed, not of the tiny one."""
     with pytest.raises(
@@ -313,6 +315,7 @@ def test_equal_reasons_are_said_once(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_training_that_ends_early_is_no_result(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
     short = settings(tiny_camvid, config, epochs=1, flags=["--trainer.max_time=00:00:00:00"])
     with pytest.raises(UserError, match="without a score of its last epoch: max_time"):
@@ -321,6 +324,7 @@ def test_a_training_that_ends_early_is_no_result(tmp_path: Path, tiny_camvid: Pa
     assert document(tmp_path)["rows"][0]["trained"] is None
 
 
+@pytest.mark.slow
 def test_a_folder_in_work_is_left_alone(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
     holder = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True)"
     command = [sys.executable, "-c", f"{holder}; time.sleep(60)", str(tmp_path / ".lock")]
@@ -554,8 +558,12 @@ def test_a_row_without_figures_is_shown(done: tuple[Comparison, Path]) -> None:
         (["--attention", "gfa:groups=7"], "groups=7"),
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--num-classes", "0"], "num_classes=0"),
-        (["--data", "/", "--epochs", "1"], "no CamVid data in /"),
-        (["--data", "DATA", "--epochs", "1", "--trainer.precison=32"], "Did you mean 'trainer.precision'?"),
+        pytest.param(["--data", "/", "--epochs", "1"], "no CamVid data in /", marks=pytest.mark.slow),
+        pytest.param(
+            ["--data", "DATA", "--epochs", "1", "--trainer.precison=32"],
+            "Did you mean 'trainer.precision'?",
+            marks=pytest.mark.slow,
+        ),
         (["--data", "DATA", "--epochs", "1", "--fps.seconds=1"], "'--fps.seconds' is without use here"),
         (["--epochs", "3"], "--data DIR"),
         (["--data", "DATA"], "--epochs N"),
@@ -606,6 +614,7 @@ def test_a_foreign_measurement_is_named(tmp_path: Path) -> None:
         compare(["gfa"], tmp_path, device="cpu", seconds=0.05, input_size=(32, 32))
 
 
+@pytest.mark.slow
 def test_a_training_cut_before_its_first_checkpoint_begins_anew(
     tmp_path: Path, tiny_camvid: Path, config: Path
 ) -> None:

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import lightning as L
+import numpy as np
 import pytest
 import torch
 
@@ -138,26 +140,38 @@ def test_bad_input_is_named(
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("processes", [[], ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2"]])
-def test_bad_label_in_a_loader_process_is_named(tmp_path: Path, fit: list[str], processes: list[str]) -> None:
-    import cv2
-    import numpy as np
-
+@pytest.fixture
+def bad_labels(tmp_path: Path, fit: list[str]) -> list[str]:
+    """Flags of a training on label files that are all wrong."""
     for name in ("train", "trainannot", "val", "valannot"):
         (tmp_path / name).mkdir()
         for k in range(3):
-            cv2.imwrite(
-                str(tmp_path / name / f"{k}.png"), np.full((8, 8) if "annot" in name else (8, 8, 3), 77, np.uint8)
-            )
-    command = [sys.executable, "-m", "rtseg", "fit", *fit, f"--data.root={tmp_path}", f"--output={tmp_path / 'run'}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, *processes], capture_output=True, text=True, env=environment, timeout=240, check=False
+            size = (8, 8) if "annot" in name else (8, 8, 3)
+            cv2.imwrite(str(tmp_path / name / f"{k}.png"), np.full(size, 77, np.uint8))
+    return ["fit", *fit, f"--data.root={tmp_path}", f"--output={tmp_path / 'run'}"]
+
+
+def check_bad_label_is_named(status: int, error: str) -> None:
+    assert status == 2
+    assert "annot" in error
+    assert "77" in error
+    assert "Traceback" not in error
+
+
+def test_bad_label_in_a_loader_process_is_named(bad_labels: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    status = run(*bad_labels)
+    check_bad_label_is_named(status, capfd.readouterr().err)
+
+
+@pytest.mark.slow
+def test_bad_label_in_a_loader_of_several_processes_is_named(bad_labels: list[str]) -> None:
+    devices = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2"]
+    command, environment = (
+        [sys.executable, "-m", "rtseg", *bad_labels, *devices],
+        {**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    assert done.returncode == 2
-    assert "annot" in done.stderr
-    assert "77" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+    check_bad_label_is_named(done.returncode, done.stderr)
 
 
 def test_validate_needs_weights(fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,6 +209,7 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path: Path, fit: list[str]
     assert f"Stopped at step {step}" in said
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path: Path, fit: list[str]) -> None:
     """They share every batch and every validation image; what they log is the score of the whole."""
     output, environment = tmp_path / "run", {**os.environ, "OMP_NUM_THREADS": "1"}
