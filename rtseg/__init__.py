@@ -15,6 +15,7 @@ _HOMES = {
     "list_attentions": "rtseg.attention",
     "list_datasets": "rtseg.data",
     "load": "rtseg.deploy.predictor",
+    "load_plugin": "rtseg.plugins",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -3,5 +3,6 @@ from rtseg.data import list_datasets as list_datasets
 from rtseg.deploy.predictor import load as load
 from rtseg.models import create_model as create_model
 from rtseg.models import list_models as list_models
+from rtseg.plugins import load_plugin as load_plugin
 
 __version__: str

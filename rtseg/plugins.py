@@ -120,7 +120,7 @@ def how_to_load(wanted: Sequence[str]) -> str:
     if not missing:
         return f"It was trained with the plug-in {', '.join(wanted)}; the loaded one of that name does not register it."
     flags = " ".join(f"--plugin {plugin}" for plugin in missing)
-    calls = "; ".join(f"rtseg.plugins.load_plugin('{plugin}')" for plugin in missing)
+    calls = "; ".join(f"rtseg.load_plugin('{plugin}')" for plugin in missing)
     return f"It was trained with the plug-in {', '.join(missing)}: give {flags} (in Python: {calls})"
 
 

@@ -150,7 +150,7 @@ def test_what_a_network_uses_is_noted_and_a_lost_plugin_is_named(folder: Path) -
     said = {
         "()": "unknown shape 'triangel'. Did you mean 'triangle'? Known: square, triangle.",
         "('a/mine.py', 'triangle.py')": "Known: square, triangle. It was trained with the plug-in a/mine.py: give "
-        "--plugin a/mine.py (in Python: rtseg.plugins.load_plugin('a/mine.py'))",
+        "--plugin a/mine.py (in Python: rtseg.load_plugin('a/mine.py'))",
         "('old/triangle.py',)": "It was trained with the plug-in old/triangle.py; the loaded one of that name "
         "does not register it.",
     }
