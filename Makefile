@@ -110,9 +110,7 @@ lint: install ## style, types, who imports whom, and the licences of what is ins
 	$(VENV)/bin/python -m tools.licences --check docs/licences.md
 
 test: install ## everything a change must pass
-	$(VENV)/bin/pytest -n 2 --dist loadfile --ignore tests/pretrain $(ARGS)
-	@# In processes of their own: they fork loaders, which should not inherit the threads of engines that were timed.
-	$(VENV)/bin/pytest -n 2 --dist loadfile tests/pretrain $(ARGS)
+	$(VENV)/bin/pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: install ## the tests that take minutes
 	$(VENV)/bin/pytest -m slow $(ARGS)

@@ -93,7 +93,9 @@ def test_the_quick_rows_hold_every_mechanism() -> None:
     assert {spec.name for row in MECHANISMS for spec in parse_attention(row)} == set(list_attentions())
 
 
-@pytest.mark.parametrize("attention", MECHANISMS)
+@pytest.mark.parametrize(
+    "attention", [pytest.param(row, marks=[] if row == "gfa+ca" else [pytest.mark.slow]) for row in MECHANISMS]
+)
 def test_every_mechanism_exports_with_open_height_and_width(attention: str, tmp_path: Path) -> None:
     check(create(attention, **NARROW), tmp_path / "network.onnx")
 

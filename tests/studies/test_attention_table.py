@@ -110,6 +110,7 @@ import torch, rtseg
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from rtseg.attention import create_attention, list_attentions
+from rtseg.cli import main
 from rtseg.studies.attention_table import markdown
 
 assert rtseg.__file__.startswith(CHECKOUT), rtseg.__file__
@@ -135,12 +136,12 @@ for branch, channels, out, stride in (("low", 16, 32, 2), ("low", 32, 32, 1), ("
     tokens = x[:, :, ::stride, ::stride].flatten(2).unflatten(1, (4, -1))
     gathered = torch.einsum("bhnm,bhcm->bnhc", weights, tokens).flatten(2)
     torch.testing.assert_close(attention.project(gathered).mT.view_as(y), y)
+main(["list", "attentions"])
 """
 
 
 def test_the_three_steps_give_an_attention_that_trains(extended: Path) -> None:
-    run(extended, "-c", f"CHECKOUT = {str(extended)!r}\n{PROGRAM}")
-    assert "gc" in run(extended, "-m", "rtseg", "list", "attentions").split()
+    assert "gc" in run(extended, "-c", f"CHECKOUT = {str(extended)!r}\n{PROGRAM}").split()
 
 
 @pytest.mark.slow
