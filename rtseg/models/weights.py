@@ -201,7 +201,8 @@ def fit_command(card: ModelCard, folder: str | Path) -> str:
         network["attention"] = card.attention
     for key, value in _shaping_options(card).items():
         network[f"options.{key}"] = json.dumps(value, separators=(",", ":"))
-    flags = " ".join(f"--model.{key}={value}" for key, value in network.items())
+    plugins = [f"--plugin {plugin}" for plugin in card.plugins]
+    flags = " ".join([*plugins, *(f"--model.{key}={value}" for key, value in network.items())])
     return f"rtseg fit --config CONFIG {flags} --model.weights={folder}"
 
 
