@@ -550,7 +550,7 @@ def test_a_row_without_figures_is_shown(done: tuple[Comparison, Path]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--atention", "sa"], "'--atention' is no option of this command. Did you mean '--attention'?"),
+        (["--atention", "sa"], "'--atention' is not an option of this command. Did you mean '--attention'?"),
         (["sa"], "'sa' belongs to no option; a row is given as --attention sa"),
         (["--seed=3"], "Did you mean '--seeds'?"),
         (["--seconds", "-1"], "--seconds -1 must be a number above 0"),
