@@ -156,6 +156,7 @@ def test_the_inverse_is_computed_in_full_precision_under_autocast() -> None:
     assert kinds == [(torch.float32, False)]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_an_export_of_open_size_holds_both_ways() -> None:
     """Exported at 63 tokens for at most 6 landmarks, and asked for fewer, as many and more."""

@@ -100,6 +100,7 @@ def test_every_mechanism_exports_with_open_height_and_width(attention: str, tmp_
     check(create(attention, **NARROW), tmp_path / "network.onnx")
 
 
+@pytest.mark.slow
 def test_ddrnet_exports_with_open_height_and_width(tmp_path: Path) -> None:
     check(prepare(create_model("ddrnet_23_slim", **NARROW)), tmp_path / "network.onnx", number_attentions=0)
 
