@@ -1,4 +1,4 @@
-"""What every test may use: a tiny data set; the real data and golden vectors, where they lie beside the checkout."""
+"""What every test may use: tiny data and networks; real data and golden vectors, where they lie beside the checkout."""
 
 import os
 from collections.abc import Iterator
@@ -14,6 +14,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
+from rtseg.deploy.export import OnnxGraph, export
+from rtseg.models.segmenter import Segmenter
+from rtseg.speed.cost import Ceilings, measure_ceilings
+from tests.helpers.networks import SHAPE, tiny_segmenter
 
 torch.set_num_threads(1)  # the tests run in two processes; more threads than cores are slower than one
 
@@ -32,15 +37,15 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _ceilings_once() -> Iterator[None]:
-    """What the machine reaches is measured once for all benchmarks, not for each: it takes seconds."""
-    from rtseg.speed.cost import Ceilings, measure_ceilings
+def _looks_at_the_machine_once() -> Iterator[None]:
+    """What the machine reaches, and what else runs on it, takes seconds to measure: not in each benchmark."""
 
     @cache
     def once(device: torch.device, dtype: torch.dtype, threads: int) -> Ceilings:
         return measure_ceilings(device, dtype)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rtseg.deploy.device.other_work", dict)
         patch.setattr(
             "rtseg.speed.row.measure_ceilings", lambda device, dtype: once(device, dtype, torch.get_num_threads())
         )
@@ -69,3 +74,25 @@ def tiny_camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cv2.imwrite(str(root / split / f"{k:03d}.png"), image)
             cv2.imwrite(str(root / f"{split}annot" / f"{k:03d}.png"), mask)
     return root
+
+
+@pytest.fixture
+def segmenter() -> Segmenter:
+    """See `tiny_segmenter`; the test's own."""
+    return tiny_segmenter()
+
+
+@pytest.fixture(scope="session")
+def shared_segmenter() -> Segmenter:
+    """The same network, that no test may change; the graphs are its own."""
+    return tiny_segmenter().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def logits_graph(shared_segmenter: Segmenter) -> OnnxGraph:
+    return export(shared_segmenter, SHAPE, "logits")
+
+
+@pytest.fixture(scope="session")
+def class_map_graph(shared_segmenter: Segmenter) -> OnnxGraph:
+    return export(shared_segmenter, SHAPE, "class_map")

@@ -71,7 +71,7 @@ def test_predict(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.fixture
 def cold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times without their warm-up of seconds, where it does not matter what they are."""
-    monkeypatch.setattr(timing, "_warm_up", lambda run, seconds: 0)
+    monkeypatch.setattr(timing, "warm_up", lambda run, seconds: 0)
 
 
 @pytest.mark.usefixtures("cold")

@@ -52,10 +52,10 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     name = {"name": _cpu_name(), "cores": _cores(), "threads": torch.get_num_threads()}
     if device.type == "mps":
         return {**name, "name": f"{name['name']} (MPS)"}
-    return {**name, **_clock(), "instruction_set": torch.backends.cpu.get_cpu_capability(), **_other_work()}
+    return {**name, **_clock(), "instruction_set": torch.backends.cpu.get_cpu_capability(), **other_work()}
 
 
-def _other_work() -> dict[str, float]:
+def other_work() -> dict[str, float]:
     """How many cores other processes keep busy while this one sleeps; empty where the system does not tell.
 
     Not the load average: it remembers a minute, so a training just ended would cast doubt on the figures after it.

@@ -107,7 +107,7 @@ def measure_together(
             f"max_seconds={limit}: give at least one iteration, a time above 0, and min_seconds <= max_seconds"
         )
     stopwatch = _stopwatch(device)
-    warmups = [_warm_up(partial(stopwatch, step), warmup_seconds) for step in steps]
+    warmups = [warm_up(partial(stopwatch, step), warmup_seconds) for step in steps]
     times: list[list[float]] = [[] for _ in steps]
     spent = [0.0] * len(steps)  # seconds, the untimed runs included
 
@@ -163,7 +163,7 @@ def _stopwatch(device: torch.device) -> Callable[[Step], float]:
     return time_clock
 
 
-def _warm_up(run: Callable[[], float], seconds: float) -> int:
+def warm_up(run: Callable[[], float], seconds: float) -> int:
     """Runs for `seconds`, then on until two successive windows agree within 5 % in their median; the number of runs."""
     runs, previous = 0, float("inf")
     begin = time.perf_counter()

@@ -25,8 +25,8 @@ from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import texture
 from rtseg.speed.parity import measure_parity
 from rtseg.speed.rivals import create_rival
+from tests.helpers.networks import SHAPE
 
-SHAPE = (1, 64, 96)
 CPU = torch.device("cpu")
 NAMES = [f"{backend}:{precision}" for backend in list_backends() for precision in parse_backend(backend)[0].precisions]
 SLOW = [pytest.param(name, marks=[pytest.mark.slow] if name.startswith("compile") else []) for name in NAMES]

@@ -17,10 +17,10 @@ from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
 from rtseg.speed.benchmark import texture
+from tests.helpers.networks import SHAPE
 
 onnx = pytest.importorskip("onnx")
 
-SHAPE = (1, 64, 96)
 PICTURES = torch.from_numpy(texture(SHAPE[1:]))[None]
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

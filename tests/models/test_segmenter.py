@@ -281,11 +281,11 @@ def test_weights_in_another_memory_format_can_be_saved(tmp_path: Path) -> None:
 
 
 def break_saving(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def half(self: Segmenter, folder: Path) -> None:
+    def half(folder: Path, *what: Any) -> None:
         (folder / "model.safetensors").write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(Segmenter, "_save_pretrained", half)
+    monkeypatch.setattr("rtseg.models.segmenter.write_weights", half)
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])

@@ -163,7 +163,7 @@ def test_what_the_configuration_builds_where_nothing_else_is_typed(
     name: str, tmp_path: Path, tiny_imagenet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The network, the batch and the length, which the test above cannot afford."""
-    monkeypatch.setattr(PretrainCLI, "_run_subcommand", lambda self, subcommand: None)
+    monkeypatch.setattr(L.Trainer, "fit", lambda *built, **options: None)
     flags = [f"--config={CONFIGS / name}_in1k.yaml", f"--data.root={tiny_imagenet}", f"--output={tmp_path}"]
     flags.append("--data.expected_classes=3")
     cli: Any = run(PretrainCLI, ClassificationModule, ImageNetData, ["fit", *flags, "--trainer.accelerator=cpu"], "")

@@ -46,8 +46,8 @@ from rtseg.speed.parity import Parity
 from rtseg.speed.protocols import ddrnet_protocol
 from rtseg.speed.rivals import create_rival
 from rtseg.speed.timing import measure_together
+from tests.helpers.networks import SHAPE
 
-SHAPE = (1, 64, 96)  # of the exported graphs
 STEADY: dict[str, Any] = {"device": {"name": "x"}}
 QUICK: dict[str, Any] = {"warmup_seconds": 0.0, "min_iterations": 3, "min_seconds": 0.0, "max_seconds": 2.0}
 
@@ -138,12 +138,6 @@ def candidate(shared_segmenter: Segmenter, logits_graph: OnnxGraph, class_map_gr
     found = Candidate(shared_segmenter, weights_hash(shared_segmenter))
     found._graphs.update({(SHAPE, "logits"): logits_graph, (SHAPE, "class_map"): class_map_graph})
     return found
-
-
-@pytest.fixture(autouse=True)
-def _no_look_at_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes half a second each time."""
-    monkeypatch.setattr("rtseg.deploy.device._other_work", dict)
 
 
 def without_missing(*backends: str) -> list[str]:
@@ -447,7 +441,7 @@ def test_an_engine_that_fails_loses_no_other_row(candidate: Candidate, monkeypat
     def fail(self: OnnxRuntime, pictures: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("no memory left\nand much more")
 
-    monkeypatch.setattr(OnnxRuntime, "_infer", fail)
+    monkeypatch.setattr(OnnxRuntime, "logits", fail)
     wanted = [Case(candidate, backend, SHAPE) for backend in ("eager", "onnxruntime")]
     found = benchmark(wanted, device="cpu", stages=True, **QUICK)
     eager, failed = found.networks

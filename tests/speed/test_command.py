@@ -33,12 +33,6 @@ TIMING: dict[str, Any] = {"warmup_seconds": 0.0, "min_iterations": 3, "min_secon
 QUICK: dict[str, Any] = {"input_sizes": [SIZE], "device": "cpu", "threads": 1, **TIMING}
 
 
-@pytest.fixture(autouse=True)
-def _no_look_at_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes half a second each time."""
-    monkeypatch.setattr("rtseg.deploy.device._other_work", dict)
-
-
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
     torch.manual_seed(0)

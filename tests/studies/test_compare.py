@@ -49,7 +49,7 @@ def _quick() -> Iterator[None]:
     """Eager PyTorch alone, so that no network is exported; tests of the best engine set one. No warm-up."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "best_backend", lambda device: None)
-        patch.setattr(timing, "_warm_up", lambda run, seconds: 0)
+        patch.setattr(timing, "warm_up", lambda run, seconds: 0)
         yield
 
 

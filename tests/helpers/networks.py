@@ -1,22 +1,21 @@
-"""A network small enough to build and run in milliseconds, with every part of the real one, and its exports."""
+"""Networks small enough to build and run in milliseconds, with every part of the real ones."""
 
 from dataclasses import replace
 
-import pytest
 import torch
 from torch import nn
 
-from rtseg.deploy.export import OnnxGraph, export
 from rtseg.models import create_model
 from rtseg.models.segmenter import Segmenter
 
 SHAPE = (1, 64, 96)  # of the exported graphs
 
 
-def _segmenter() -> Segmenter:
+def tiny_segmenter() -> Segmenter:
+    """Five classes; its statistics are those after a training, so that eval mode differs from train mode."""
     torch.manual_seed(0)
     network = create_model("rtformer_slim", 5, base_channels=8, spp_channels=16, head_channels=8, cross_size=3)
-    for module in network.modules():  # statistics as after training, so that eval mode differs from train mode
+    for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None
             assert module.running_var is not None
@@ -32,24 +31,3 @@ def _segmenter() -> Segmenter:
         input_size=(40, 48),
     )
     return network.train()
-
-
-@pytest.fixture
-def segmenter() -> Segmenter:
-    return _segmenter()
-
-
-@pytest.fixture(scope="session")
-def shared_segmenter() -> Segmenter:
-    """The same network, that no test may change; the graphs are its own."""
-    return _segmenter().requires_grad_(False)
-
-
-@pytest.fixture(scope="session")
-def logits_graph(shared_segmenter: Segmenter) -> OnnxGraph:
-    return export(shared_segmenter, SHAPE, "logits")
-
-
-@pytest.fixture(scope="session")
-def class_map_graph(shared_segmenter: Segmenter) -> OnnxGraph:
-    return export(shared_segmenter, SHAPE, "class_map")

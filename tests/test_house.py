@@ -1,0 +1,13 @@
+"""The tests' own house rules, as CONTRIBUTING.md states them."""
+
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+FILES = sorted(TESTS.rglob("*.py"))
+
+
+def test_no_private_name_is_patched() -> None:
+    private = re.compile(r"""setattr\([^)]*["'.]_[a-z]""")
+    found = [f"{file.relative_to(TESTS)}: {match[0]}" for file in FILES for match in private.finditer(file.read_text())]
+    assert found == [], "give the code a public seam, or a real input"
