@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rtseg.deploy.engines.base import Shape, first_line, register_engine
 from rtseg.deploy.engines.graph_engine import GraphEngine
+from rtseg.deploy.engines.openvino_core import core
 from rtseg.deploy.export import OnnxGraph
 from rtseg.errors import UserError, require
 
@@ -28,10 +29,10 @@ class OpenVINO(GraphEngine):
     @classmethod
     def check(cls, precision: str, device: torch.device) -> None:
         super().check(precision, device)
-        engine = require("openvino", "openvino")
+        require("openvino", "openvino")
         if precision == "int8":
             require("nncf", "openvino")
-        can = engine.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        can = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision in ("bf16", "fp16") and precision.upper() not in can:
             raise UserError(
                 f"this processor has no {precision} instructions; OpenVINO finds {', '.join(can)}. Choose openvino:fp32"
@@ -41,21 +42,20 @@ class OpenVINO(GraphEngine):
         self, precision: str, shape: Shape, device: torch.device, graph: OnnxGraph, calibration: Tensor | None
     ) -> None:
         engine = require("openvino", "openvino")
-        core = engine.Core()
         try:
-            model = core.read_model(graph.model, b"")
+            model = core().read_model(graph.model, b"")
         except Exception as error:  # RuntimeError, or one of the engine's own
             raise UserError(f"OpenVINO cannot read {graph.name}: {first_line(error)}") from None
         if precision == "int8":
             model = _quantize(model, calibration, shape[0])
-        hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "bf16" if _has_bf16(core) else "f32"}[precision]
+        hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "bf16" if _has_bf16() else "f32"}[precision]
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": hint,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
         try:
-            compiled = core.compile_model(model, "CPU", settings)
+            compiled = core().compile_model(model, "CPU", settings)
         except Exception as error:
             raise UserError(f"OpenVINO cannot compile {graph.name}: {first_line(error)}") from None
         self._request = compiled.create_infer_request()
@@ -72,8 +72,8 @@ class OpenVINO(GraphEngine):
         return torch.from_numpy(result[0])
 
 
-def _has_bf16(core: Any) -> bool:
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+def _has_bf16() -> bool:
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _quantize(model: Any, calibration: Tensor | None, batch: int) -> Any:

@@ -1,0 +1,37 @@
+"""What OpenVINO leaves behind in the process."""
+
+import ctypes
+import gc
+import sys
+from pathlib import Path
+
+import pytest
+
+from rtseg.deploy.engines import create_engine
+from rtseg.deploy.export import OnnxGraph
+from tests.helpers.networks import SHAPE
+
+pytest.importorskip("openvino")
+
+
+class SignalStack(ctypes.Structure):
+    """`stack_t` of Linux."""
+
+    _fields_ = [("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's maps of memory")
+def test_signals_have_a_stack_after_engines_have_gone_in_any_order(logits_graph: OnnxGraph) -> None:
+    """Without one the end of a loader's process ends this one, and no handler can say why."""
+    engines = [create_engine("openvino", logits_graph, SHAPE) for _ in range(2)]
+    while engines:
+        engines.pop(0)
+        gc.collect()
+    stack = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    assert stack.address is None or is_mapped(stack.address)
+
+
+def is_mapped(address: int) -> bool:
+    ranges = (line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines())
+    return any(int(begin, 16) <= address < int(end, 16) for begin, end in ranges)
