@@ -1,8 +1,5 @@
 """Segmenters: properties of every model with every attention, weights that do not fit, saving and loading."""
 
-import json
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,45 +8,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import rtseg
-from rtseg.attention import list_attentions, parse_attention
+from rtseg.attention import list_attentions
 from rtseg.errors import UserError
-from rtseg.models import Segmenter, create_model, list_models, weights
+from rtseg.models import create_model, list_models
 from rtseg.models.backbone import NO_ATTENTION, choose_attention
 from rtseg.models.model_card import ModelCard
-from rtseg.models.segmenter import describe, differences
+from rtseg.models.segmenter import differences
+from tests.helpers.segmenters import PAIRS, is_legal, randomise_statistics, small
 
-
-def is_legal(attention: str) -> bool:
-    try:
-        parse_attention(attention)
-    except UserError:
-        return False
-    return True
-
-
-def pairs() -> list[str]:
-    """Every mechanism in every branch: alone for both where it can be, otherwise as the high one."""
-    names = list_attentions()
-    alone = [name for name in names if is_legal(name)]
-    return alone + [f"{low}+{name}" for name in names if name not in alone for low in alone]
-
-
-PAIRS = pairs()
 LEGAL = [f"{low}+{high}" for low in list_attentions() for high in list_attentions() if is_legal(f"{low}+{high}")]
+
+
 SWAPPABLE = [model for model in list_models() if choose_attention(model, None) != NO_ATTENTION]
+
+
 NETWORKS = [(m, a) for m in list_models() for a in (PAIRS if m in SWAPPABLE else [NO_ATTENTION])]
+
+
 every_network = pytest.mark.parametrize(("model", "attention"), NETWORKS)
-
-
-def small(model: str = "rtformer_slim", attention: str = "gfa+ca", num_classes: int = 5, **options: Any) -> Any:
-    return create_model(model, num_classes, attention=attention, **{"base_channels": 8, "spp_channels": 16, **options})
-
-
-def randomise_statistics(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(std=0.1)  # type: ignore[union-attr]
-            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
 
 
 # --- properties of all
@@ -222,195 +198,6 @@ def test_weights_of_another_network_are_refused(other: dict, parts: list[str]) -
     for part in ("the weights in other.ckpt do not fit rtformer_slim", "Give the attention, num_classes", *parts):
         assert part in str(error.value)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-
-
-# --- saving and loading
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    network = small(num_classes=2, injection=(True, True))
-    randomise_statistics(network)
-    describe(network, class_names=("road", "sky"), palette=((1, 2, 3), (4, 5, 6)), ids=(7, 8), dataset="camvid")
-    network.save_pretrained(tmp_path / "runs" / "saved")
-    return tmp_path / "runs" / "saved"
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(name: str, *_: object, **__: object) -> str:
-        raise AssertionError(f"the network was asked for {name}")
-
-    monkeypatch.setattr(weights, "hf_hub_download", download)
-
-
-@pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize("attention", PAIRS)
-@torch.no_grad()
-def test_a_saved_segmenter_comes_back_the_same(attention: str, tmp_path: Path) -> None:
-    network = small(attention=attention, injection=[True, True], head_channels=4, drop_path=0.25)
-    randomise_statistics(network)
-    network.save_pretrained(tmp_path / "saved")
-    back: Any = Segmenter.from_pretrained(str(tmp_path / "saved"))
-    assert not back.training
-    assert back.card == network.card
-    state = back.state_dict()
-    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
-    image = torch.randn(1, 3, 33, 40)
-    assert torch.equal(back(image), network.eval()(image))
-
-
-def test_the_folder_describes_itself(saved: Path) -> None:
-    assert sorted(path.name for path in saved.iterdir()) == ["README.md", "config.json", "model.safetensors"]
-    card = json.loads((saved / "config.json").read_text())
-    assert card["class_names"] == ["road", "sky"]
-    assert card["options"] == {"base_channels": 8, "spp_channels": 16, "injection": [True, True]}
-    readme = (saved / "README.md").read_text()
-    assert "library_name: rtseg" in readme
-    assert "# rtformer_slim, attention gfa+ca, 2 classes" in readme
-    assert "Data set: camvid" in readme
-    assert [path.name for path in saved.parent.iterdir()] == ["saved"]
-    assert len({path.stat().st_mode for path in saved.iterdir()}) == 1  # whoever may read one may read all
-
-
-def test_weights_in_another_memory_format_can_be_saved(tmp_path: Path) -> None:
-    network = small().to(memory_format=torch.channels_last)
-    network.save_pretrained(tmp_path / "saved")
-    back: Any = Segmenter.from_pretrained(tmp_path / "saved")
-    assert torch.equal(back.backbone.stem[3].weight, network.backbone.stem[3].weight)
-
-
-def break_saving(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def half(folder: Path, *what: Any) -> None:
-        (folder / "model.safetensors").write_bytes(b"half")
-        raise error
-
-    monkeypatch.setattr("rtseg.models.segmenter.write_weights", half)
-
-
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-def test_an_interrupted_save_leaves_nothing(
-    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    break_saving(monkeypatch, error)
-    with pytest.raises(type(error)):
-        small().save_pretrained(tmp_path / "saved")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_interrupted_second_save_keeps_the_first(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {path.name: path.read_bytes() for path in saved.iterdir()}
-    break_saving(monkeypatch, OSError("disk full"))
-    with pytest.raises(OSError, match="disk full"):
-        small(num_classes=2).save_pretrained(saved)
-    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
-
-
-def test_saving_into_a_folder_replaces_the_network_and_keeps_the_rest(saved: Path) -> None:
-    (saved / "README.md").write_text("my notes")
-    (saved / "picture.png").write_bytes(b"png")
-    network = small(num_classes=3)
-    network.save_pretrained(saved)
-    back: Any = Segmenter.from_pretrained(saved)
-    assert back.card == network.card
-    assert torch.equal(back.aux_head.classify[2].weight, network.aux_head.classify[2].weight)
-    assert (saved / "README.md").read_text() == "my notes"
-    assert (saved / "picture.png").read_bytes() == b"png"
-
-
-def test_saving_onto_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "saved").write_text("mine")
-    with pytest.raises(UserError, match="is a file; give another folder"):
-        small().save_pretrained(tmp_path / "saved")
-    assert (tmp_path / "saved").read_text() == "mine"
-
-
-@pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda folder: (folder / "config.json").unlink(), "holds no config.json.*found: README.md, model.safetensors"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "holds no model.safetensors.*: README.md, config"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json' is not JSON"),
-        (lambda folder: (folder / "config.json").write_text("[]"), "is no card"),
-        (lambda folder: (folder / "config.json").write_text("{}"), "model, attention, num_classes missing"),
-        (lambda folder: edit_card(folder, attention="sa"), "do not fit rtformer_slim with attention 'sa'"),
-        (lambda folder: edit_card(folder, model="resnet"), "unknown model 'resnet'"),
-        (lambda folder: edit_card(folder, options={"depth": 3}), "no option 'depth'"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"text"), "damaged or no safetensors file"),
-        (lambda folder: cut(folder / "model.safetensors"), "damaged or no safetensors file"),
-        (lambda folder: shutil.rmtree(folder), "saved' does not exist"),
-    ],
-)
-def test_damaged_folders_are_refused(damage: Any, message: str, saved: Path) -> None:
-    damage(saved)
-    with pytest.raises(UserError, match=message) as error:
-        Segmenter.from_pretrained(saved)
-    assert str(saved) in str(error.value)
-
-
-def edit_card(folder: Path, **changes: object) -> None:
-    file = folder / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
-
-
-def cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-100])
-
-
-@pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize(
-    "name", ["missing", "runs/missing", "./missing/again", "/no/such/place", "a/b/c", "~/weights", "gone/last.ckpt", ""]
-)
-def test_a_path_that_is_not_there_stays_off_the_network(
-    name: str, saved: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(saved.parents[1])
-    with pytest.raises(UserError, match=r"does not exist|holds no"):
-        Segmenter.from_pretrained(name)
-
-
-def test_owner_and_name_are_looked_for_on_the_hub(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def download(repo: str, file: str, **options: object) -> str:
-        asked.append((repo, file, options))
-        return str(saved / file)
-
-    monkeypatch.setattr(weights, "hf_hub_download", download)
-    monkeypatch.chdir(saved.parent)
-    network = Segmenter.from_pretrained("somebody/rtformer-1.0", revision="v1")
-    assert network.card.class_names == ("road", "sky")
-    files = ("config.json", "model.safetensors")
-    assert asked == [("somebody/rtformer-1.0", file, {"revision": "v1"}) for file in files]
-
-    def refuse(*_: object, **__: object) -> str:
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr(weights, "hf_hub_download", refuse)
-    with pytest.raises(UserError, match=r"'somebody/else' is no file or folder here, and .* hub .*no route to host"):
-        Segmenter.from_pretrained("somebody/else")
-
-
-def test_a_push_to_the_hub_sends_the_whole_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent = {}
-
-    class Hub:
-        def __init__(self, token: str | None = None) -> None:
-            self.token = token
-
-        def create_repo(self, repo_id: str, **_: object) -> Any:
-            return type("Repo", (), {"repo_id": repo_id})
-
-        def upload_folder(self, repo_id: str, folder_path: Path, **_: object) -> str:
-            sent[repo_id] = {path.name: path.read_text(errors="replace") for path in Path(folder_path).iterdir()}
-            return "address"
-
-    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
-    assert small().push_to_hub("somebody/rtformer") == "address"
-    files = sent["somebody/rtformer"]
-    assert files.keys() == {"README.md", "config.json", "model.safetensors"}
-    assert "# rtformer_slim, attention gfa+ca, 5 classes" in files["README.md"]
 
 
 @pytest.mark.parametrize(

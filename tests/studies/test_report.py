@@ -1,138 +1,36 @@
 """The report of run folders whole, half and broken, each made here of files as a training writes them."""
 
 import base64
-import csv
 import json
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
 
 from rtseg.cli import main
 from rtseg.errors import UserError
 from rtseg.models import create_model
-from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter
-from rtseg.output.charts import Curve, chart
 from rtseg.speed.benchmark import Candidate, Case, NetworkReport, Report, benchmark
 from rtseg.studies.report import write_report
 from rtseg.studies.report.metrics_log import read_log
-
-NAMES = (
-    "sky",
-    "building",
-    "pole",
-    "road",
-    "pavement",
-    "tree",
-    "sign symbol",
-    "fence",
-    "car",
-    "pedestrian",
-    "bicyclist",
+from tests.helpers.run_folder import (
+    NAMES,
+    OPTIONS,
+    Page,
+    log_rows,
+    validation,
+    write_checkpoint,
+    write_data,
+    write_log,
+    write_picture,
 )
-PALETTE = tuple((10 * k, 255 - 20 * k, (40 * k) % 256) for k in range(11))
-OPTIONS: dict[str, Any] = {"base_channels": 8, "spp_channels": 16, "head_channels": 8, "cross_size": 3}
-
-
-class Page(HTMLParser):
-    """Text, attributes and tables of a page."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self.html = file.read_text(encoding="utf-8")
-        self.attributes: list[tuple[str, str, str]] = []
-        self.rows: list[list[str]] = []
-        self.words: list[str] = []
-        self._inside: list[str] = []
-        self.feed(self.html)
-        self.text = re.sub(r"\s+", " ", " ".join(self.words))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        self._inside.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        while self._inside and self._inside.pop() != tag:  # void elements have no end
-            pass
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self._inside:
-            self.words.append(data)
-        if {"td", "th"} & set(self._inside):
-            self.rows[-1][-1] += data
-
-    def tags(self) -> set[str]:
-        return {tag for tag, _, _ in self.attributes}
-
-    def pictures(self) -> list[str]:
-        return [value for tag, name, value in self.attributes if (tag, name) == ("img", "src")]
-
-
-def write_log(run: Path, rows: Sequence[dict[str, float]]) -> None:
-    columns = sorted({name for row in rows for name in row})
-    with (run / "metrics.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def validation(step: int, miou: float) -> dict[str, float]:
-    ious = {f"val/iou_{name}": miou + (k - 5) / 100 for k, name in enumerate(NAMES)}
-    scores = {"val/miou": miou, "val/loss": 1 - miou, "val/accuracy": 0.9}
-    return {"step": step, "epoch": step // 10, **scores, **ious}
-
-
-def log_rows() -> list[dict[str, float]]:
-    """As Lightning logs, learning rates, losses and validations in rows of their own. The second validation is best."""
-    rows: list[dict[str, float]] = []
-    for step in range(9, 40, 10):
-        rows.append({"step": step, "lr-AdamW/backbone": 1e-3 / (step + 1), "lr-AdamW/heads": 2e-3 / (step + 1)})
-        rows.append(
-            {"step": step, "epoch": step // 10, "train/loss": 3 / (step + 1)}
-            | {"speed/train_images_per_s": 8.0, "speed/data_wait": 0.0125}
-        )
-    return [*rows, validation(19, 0.41), validation(29, 0.6543), validation(39, 0.6012)]
-
-
-def write_checkpoint(run: Path, **changes: Any) -> ModelCard:
-    card = ModelCard("rtformer_slim", "gfa+ca", 11, OPTIONS, NAMES, PALETTE, input_size=(24, 32), dataset="camvid")
-    card = replace(card, **changes)
-    torch.save({"model_card": card.to_dict(), "state_dict": {}, "global_step": 40}, run / "best.ckpt")
-    return card
-
-
-def write_data(root: Path) -> None:
-    """Two validation pairs in CamVid's layout: of 600 pixels 60 are void, and of the other 540 half are road."""
-    mask = np.full((20, 30), 11, np.uint8)
-    mask[2:11] = 3
-    mask[11:19] = 0
-    mask[19:] = 4
-    mask[19, 0] = 8
-    for name in ("a", "b"):
-        for folder in ("val", "valannot"):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(root / "val" / f"{name}.png")
-        Image.fromarray(mask).save(root / "valannot" / f"{name}.png")
-
-
-def write_picture(path: Path, size: tuple[int, int], color: tuple[int, int, int] | None = None) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(noise if color is None else np.full_like(noise, color)).save(path)
 
 
 @pytest.fixture(scope="session")
@@ -475,47 +373,3 @@ def test_folder_that_is_no_run(run: Path, tmp_path: Path) -> None:
         (run / name).unlink()
     with pytest.raises(UserError, match=r"neither config\.yaml nor best\.ckpt"):
         write_report(run)
-
-
-def curve_points(svg: str) -> list[tuple[float, float]]:
-    (points,) = re.findall(r'<polyline[^>]*points="([^"]*)"', svg)
-    return [(float(x), float(y)) for x, y in (pair.split(",") for pair in points.split())]
-
-
-def test_chart_draws_values_to_scale() -> None:
-    svg = chart("t", "u", [Curve("c", [(0, 0.0), (50, 0.5), (100, 1.0)], "val")], last=100)
-    (x0, y0), (x1, y1), (x2, y2) = curve_points(svg)
-    assert (x1 - x0, y1 - y0) == pytest.approx((x2 - x1, y2 - y1), abs=0.2)
-    assert x2 > x1
-    assert y2 < y1
-    ticks = dict(re.findall(r'y="([\d.]+)" text-anchor="end">([\d.e-]+)<', svg))
-    assert {float(v): float(k) - 4 for k, v in ticks.items()}[1.0] == pytest.approx(y2, abs=0.1)
-
-
-def test_logarithmic_chart() -> None:
-    svg = chart("t", "u", [Curve("c", [(0, 1.0), (1, 0.1), (2, 0.01), (3, 0.0)], "val")], last=3, log=True)
-    (_, y0), (_, y1), (_, y2) = curve_points(svg)
-    assert y1 - y0 == pytest.approx(y2 - y1, abs=0.2)
-    assert ">0.02<" in svg
-
-
-def test_long_curve_becomes_means_within_a_band() -> None:
-    points = [(float(k), float(k % 2)) for k in range(10_000)]
-    svg = chart("t", "u", [Curve("c", points, "train")], last=10_000)
-    drawn = curve_points(svg)
-    assert len(drawn) <= 240
-    assert max(y for _, y in drawn) - min(y for _, y in drawn) < 1
-    assert "<polygon" in svg
-    assert len(svg) < 20_000
-
-
-@pytest.mark.parametrize("value", [0.0, 1e-7, 0.5, 3.0, 12345.0])
-@pytest.mark.parametrize("log", [False, True])
-def test_chart_of_one_value(value: float, log: bool) -> None:
-    svg = chart("t", "u", [Curve("c", [(0, value)], "val")], last=0, log=log)
-    assert ("<circle" in svg) == (value > 0 or not log)
-    assert "nan" not in svg
-
-
-def test_chart_of_nothing() -> None:
-    assert chart("t", "u", [Curve("c", [], "val")], last=10) == ""

@@ -1,0 +1,126 @@
+"""Files as a training writes them into its folder, and the page made of them, taken apart."""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from rtseg.models.model_card import ModelCard
+
+NAMES = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign symbol",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
+
+
+PALETTE = tuple((10 * k, 255 - 20 * k, (40 * k) % 256) for k in range(11))
+
+
+OPTIONS: dict[str, Any] = {"base_channels": 8, "spp_channels": 16, "head_channels": 8, "cross_size": 3}
+
+
+class Page(HTMLParser):
+    """Text, attributes and tables of a page."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.html = file.read_text(encoding="utf-8")
+        self.attributes: list[tuple[str, str, str]] = []
+        self.rows: list[list[str]] = []
+        self.words: list[str] = []
+        self._inside: list[str] = []
+        self.feed(self.html)
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self._inside.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._inside and self._inside.pop() != tag:  # void elements have no end
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._inside:
+            self.words.append(data)
+        if {"td", "th"} & set(self._inside):
+            self.rows[-1][-1] += data
+
+    def tags(self) -> set[str]:
+        return {tag for tag, _, _ in self.attributes}
+
+    def pictures(self) -> list[str]:
+        return [value for tag, name, value in self.attributes if (tag, name) == ("img", "src")]
+
+
+def write_log(run: Path, rows: Sequence[dict[str, float]]) -> None:
+    columns = sorted({name for row in rows for name in row})
+    with (run / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def validation(step: int, miou: float) -> dict[str, float]:
+    ious = {f"val/iou_{name}": miou + (k - 5) / 100 for k, name in enumerate(NAMES)}
+    scores = {"val/miou": miou, "val/loss": 1 - miou, "val/accuracy": 0.9}
+    return {"step": step, "epoch": step // 10, **scores, **ious}
+
+
+def log_rows() -> list[dict[str, float]]:
+    """As Lightning logs, learning rates, losses and validations in rows of their own. The second validation is best."""
+    rows: list[dict[str, float]] = []
+    for step in range(9, 40, 10):
+        rows.append({"step": step, "lr-AdamW/backbone": 1e-3 / (step + 1), "lr-AdamW/heads": 2e-3 / (step + 1)})
+        rows.append(
+            {"step": step, "epoch": step // 10, "train/loss": 3 / (step + 1)}
+            | {"speed/train_images_per_s": 8.0, "speed/data_wait": 0.0125}
+        )
+    return [*rows, validation(19, 0.41), validation(29, 0.6543), validation(39, 0.6012)]
+
+
+def write_checkpoint(run: Path, **changes: Any) -> ModelCard:
+    card = ModelCard("rtformer_slim", "gfa+ca", 11, OPTIONS, NAMES, PALETTE, input_size=(24, 32), dataset="camvid")
+    card = replace(card, **changes)
+    torch.save({"model_card": card.to_dict(), "state_dict": {}, "global_step": 40}, run / "best.ckpt")
+    return card
+
+
+def write_data(root: Path) -> None:
+    """Two validation pairs in CamVid's layout: of 600 pixels 60 are void, and of the other 540 half are road."""
+    mask = np.full((20, 30), 11, np.uint8)
+    mask[2:11] = 3
+    mask[11:19] = 0
+    mask[19:] = 4
+    mask[19, 0] = 8
+    for name in ("a", "b"):
+        for folder in ("val", "valannot"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(root / "val" / f"{name}.png")
+        Image.fromarray(mask).save(root / "valannot" / f"{name}.png")
+
+
+def write_picture(path: Path, size: tuple[int, int], color: tuple[int, int, int] | None = None) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise if color is None else np.full_like(noise, color)).save(path)

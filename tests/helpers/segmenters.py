@@ -1,0 +1,38 @@
+"""Narrow segmenters, the pairs of attentions that cover every one, and statistics as after a training."""
+
+from typing import Any
+
+from torch import nn
+
+from rtseg.attention import list_attentions, parse_attention
+from rtseg.errors import UserError
+from rtseg.models import create_model
+
+
+def is_legal(attention: str) -> bool:
+    try:
+        parse_attention(attention)
+    except UserError:
+        return False
+    return True
+
+
+def pairs() -> list[str]:
+    """Every mechanism in every branch: alone for both where it can be, otherwise as the high one."""
+    names = list_attentions()
+    alone = [name for name in names if is_legal(name)]
+    return alone + [f"{low}+{name}" for name in names if name not in alone for low in alone]
+
+
+PAIRS = pairs()
+
+
+def small(model: str = "rtformer_slim", attention: str = "gfa+ca", num_classes: int = 5, **options: Any) -> Any:
+    return create_model(model, num_classes, attention=attention, **{"base_channels": 8, "spp_channels": 16, **options})
+
+
+def randomise_statistics(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]

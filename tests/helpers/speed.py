@@ -1,0 +1,65 @@
+"""What the tests of measuring share: quick conditions, rows by hand, engines that are wrong or watched."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rtseg.deploy.class_map import class_map
+from rtseg.deploy.engines import parse_backend
+from rtseg.deploy.engines.eager import Eager
+from rtseg.errors import UserError
+from rtseg.speed.benchmark import (
+    NetworkReport,
+    Timing,
+)
+
+STEADY: dict[str, Any] = {"device": {"name": "x"}}
+
+
+QUICK: dict[str, Any] = {"warmup_seconds": 0.0, "min_iterations": 3, "min_seconds": 0.0, "max_seconds": 2.0}
+
+
+def row(**changes: Any) -> NetworkReport:
+    """A row by hand."""
+    common: dict[str, Any] = {
+        "model": "m", "attention": "a", "num_classes": 3, "weights": "w", "backend": "eager:fp32", "engine": {},
+        "input_size": (8, 8), "batch_size": 1, "parameters": 1, "macs": 1,
+    }  # fmt: skip
+    return NetworkReport(**common | changes)
+
+
+def took(median_ms: float) -> Timing:
+    return Timing.of([median_ms] * 20, batch_size=1, warmup_iterations=1)
+
+
+def without_missing(*backends: str) -> list[str]:
+    found = []
+    for backend in backends:
+        kind, precision = parse_backend(backend)
+        try:
+            kind.check(precision, torch.device("cpu"))
+        except UserError:
+            continue
+        found.append(backend)
+    return found
+
+
+def spy_on_pictures(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    seen: list[Tensor] = []
+    run = Eager.run
+
+    def spy(self: Eager, pictures: Tensor) -> Tensor:
+        seen.append(pictures)
+        return run(self, pictures)
+
+    monkeypatch.setattr(Eager, "run", spy)
+    return seen
+
+
+# --- parity decides what is timed
+
+
+def roll(self: Eager, logits: Tensor) -> Tensor:
+    return (class_map(logits, self.shape[1:]) + 1) % 5

@@ -1,0 +1,35 @@
+"""A network with its exported graphs, measured here."""
+
+import pytest
+
+from rtseg.deploy.export import OnnxGraph, export_file
+from rtseg.models.segmenter import Segmenter
+from rtseg.models.weights import weights_hash
+from rtseg.speed.benchmark import (
+    Candidate,
+)
+from tests.helpers.benchmark_command import SIZE
+from tests.helpers.networks import SHAPE
+
+
+@pytest.fixture(scope="module")
+def candidate(shared_segmenter: Segmenter, logits_graph: OnnxGraph, class_map_graph: OnnxGraph) -> Candidate:
+    """With the graphs that are there already."""
+    found = Candidate(shared_segmenter, weights_hash(shared_segmenter))
+    found._graphs.update({(SHAPE, "logits"): logits_graph, (SHAPE, "class_map"): class_map_graph})
+    return found
+
+
+@pytest.fixture(scope="module")
+def checkpoint(shared_segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("checkpoint") / "net"
+    shared_segmenter.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    pytest.importorskip("onnxruntime")
+    file = tmp_path_factory.mktemp("exported") / "net.onnx"
+    export_file(checkpoint, file, (1, *SIZE))
+    return str(file)

@@ -1,0 +1,64 @@
+"""What the figures of a report say, and what is doubted."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from rtseg.speed.benchmark import (
+    Report,
+    Timing,
+)
+from tests.helpers.speed import STEADY, row, took
+
+# --- what the figures say
+
+
+@pytest.mark.parametrize(
+    ("rows", "bound"),
+    [
+        ({"eager:fp32": 9.0, "cudagraph:fp32": 3.0}, 1),
+        ({"eager:fp32": 4.0, "cudagraph:fp32": 3.0}, 0),
+        ({"eager:fp32": 9.0, "cudagraph:fp16": 3.0}, 0),
+        ({"eager:fp16": 9.0, "cudagraph:fp16": 3.0, "eager:fp32": 9.0, "cudagraph:fp32": 8.0}, 1),
+        ({"eager:fp32": 9.0}, 0),
+        ({"reference:fp32": 9.0, "cudagraph:fp32": 1.0}, 0),
+    ],
+)
+def test_launch_bound(rows: dict[str, float], bound: int) -> None:
+    found = Report(STEADY, tuple(row(backend=name, class_map=took(ms)) for name, ms in rows.items())).launch_bound()
+    assert len(found) == bound
+    assert all("as a CUDA graph" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    "other", [{"input_size": (9, 9)}, {"batch_size": 2}, {"weights": "v"}, {"attention": "b"}, {"model": "n"}]
+)
+def test_launch_bound_compares_like_with_like(other: dict[str, Any]) -> None:
+    eager = row(class_map=took(9))
+    graph = row(backend="cudagraph:fp32", class_map=took(1))
+    assert len(Report(STEADY, (eager, graph)).launch_bound()) == 1
+    assert Report(STEADY, (eager, dataclasses.replace(graph, **other))).launch_bound() == []
+    assert Report(STEADY, (eager, row(backend="cudagraph:fp32", refused="wrong"))).launch_bound() == []
+
+
+def test_doubts_are_said() -> None:
+    drifting = Timing.of([10.0] * 10 + [20.0] * 10, batch_size=1, warmup_iterations=1)
+    unsteady = Timing.of(
+        [10.0, 10.0, 10.0, 10.0, 30.0, 30.0, 10.0, 10.0, 10.0, 10.0], batch_size=1, warmup_iterations=1
+    )
+    steady = took(10)
+    for load, class_map_time, network, said in (
+        (0, steady, steady, []),
+        (99, steady, steady, ["other work kept 99 cores"]),
+        (0, drifting, steady, ["m a, eager:fp32, 8x8, class map: drifted by +100%"]),
+        (0, steady, drifting, ["network: drifted by +100%"]),
+        (0, steady, unsteady, ["network: unsteady"]),
+        (0.2, None, None, []),
+        (1, drifting, unsteady, ["other work", "drifted", "unsteady"]),
+    ):
+        conditions = {"device": {"name": "x", "cores": 2, "cores_busy_with_other_work": load}}
+        found = Report(conditions, (row(class_map=class_map_time, network=network),)).doubts()
+        assert len(found) == len(said)
+        assert all(part in doubt for part, doubt in zip(said, found, strict=True))
+    assert Report({"device": {"name": "a GPU"}}, (row(class_map=steady),)).doubts() == []
