@@ -17,6 +17,10 @@ from rtseg.errors import UserError
 INDEX = "index.json"
 VERSION = 1
 
+# Every store that was opened, never given up: a loader's process, forked, drops fsspec's own list of them, and would take
+# the open connections of this process out of the event loop that both share. The next request would wait for minutes.
+_STORES: set[fsspec.AbstractFileSystem] = set()
+
 
 class CutShard(Exception):
     """A tar that ends before its time, or is none."""
@@ -60,7 +64,9 @@ def open_file(url: str) -> IO[bytes]:
         UserError: the store cannot be reached, or what reads from it is not installed.
     """
     with store_errors(url):
-        return fsspec.open(url, "rb").open()
+        found = fsspec.open(url, "rb")
+        _STORES.add(found.fs)
+        return found.open()
 
 
 @contextmanager
