@@ -17,8 +17,8 @@ from rtseg.errors import UserError
 INDEX = "index.json"
 VERSION = 1
 
-# Every store that was opened, never given up: a loader's process, forked, drops fsspec's own list of them, and would take
-# the open connections of this process out of the event loop that both share. The next request would wait for minutes.
+# Every store that was opened, never given up: a loader's process, forked, drops fsspec's own list of them, and would
+# take the open connections of this process out of the event loop that both share. The next request would wait minutes.
 _STORES: set[fsspec.AbstractFileSystem] = set()
 
 
