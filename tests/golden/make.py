@@ -111,7 +111,8 @@ def kind_of_processor() -> dict[str, Any]:
     """What the last digits depend on: the kernels that PyTorch and its libraries choose."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
-    pairs = dict(tuple(map(str.strip, line.split(":", 1))) for line in reversed(lines) if ":" in line)
+    split = (line.partition(":") for line in reversed(lines))
+    pairs = {key.strip(): value.strip() for key, _, value in split}
     name = " ".join(pairs[key] for key in ("vendor_id", "cpu family", "model") if key in pairs)
     return {
         "processor": name or platform.processor(),
