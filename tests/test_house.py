@@ -7,6 +7,11 @@ TESTS = Path(__file__).parent
 FILES = sorted(TESTS.rglob("*.py"))
 
 
+def test_no_test_file_is_long() -> None:
+    lines = {str(file.relative_to(TESTS)): len(file.read_text().splitlines()) for file in FILES}
+    assert {name: number for name, number in lines.items() if number > 400} == {}, "split it by what is tested"
+
+
 def test_no_private_name_is_patched() -> None:
     private = re.compile(r"""setattr\([^)]*["'.]_[a-z]""")
     found = [f"{file.relative_to(TESTS)}: {match[0]}" for file in FILES for match in private.finditer(file.read_text())]

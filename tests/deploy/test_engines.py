@@ -25,11 +25,14 @@ from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import texture
 from rtseg.speed.parity import measure_parity
 from rtseg.speed.rivals import create_rival
+from tests.helpers.engines import CPU
 from tests.helpers.networks import SHAPE
 
-CPU = torch.device("cpu")
 NAMES = [f"{backend}:{precision}" for backend in list_backends() for precision in parse_backend(backend)[0].precisions]
+
+
 SLOW = [pytest.param(name, marks=[pytest.mark.slow] if name.startswith("compile") else []) for name in NAMES]
+
 
 Build = Callable[[str], Engine]
 
@@ -285,64 +288,6 @@ def test_a_device_that_is_not_there_is_refused(shared_segmenter: Segmenter) -> N
         create_engine("cudagraph", shared_segmenter, SHAPE)
 
 
-@pytest.mark.parametrize(
-    ("name", "library", "extra"),
-    [
-        ("onnxruntime", "onnxruntime", "onnx"),
-        ("onnxruntime-plain", "onnxruntime", "onnx"),
-        ("openvino", "openvino", "openvino"),
-        ("openvino:int8", "nncf", "openvino"),
-    ],
-)
-def test_a_missing_library_is_named_with_the_line_that_installs_it(
-    shared_segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch, name: str, library: str, extra: str
-) -> None:
-    if library == "nncf":
-        pytest.importorskip("openvino")
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(UserError, match=rf"{library} is missing here .*pip install 'rtseg\[{extra}\]'"):
-        create_engine(name, shared_segmenter, SHAPE)
-
-
-@pytest.mark.parametrize("library", ["onnx", "onnxscript"])
-def test_a_missing_exporter_is_named(
-    shared_segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch, library: str
-) -> None:
-    pytest.importorskip("onnxruntime")
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(UserError, match=rf"{library} is missing here .*pip install 'rtseg\[onnx\]'"):
-        create_engine("onnxruntime", shared_segmenter, SHAPE)
-
-
-def test_missing_instructions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    openvino = pytest.importorskip("openvino")
-
-    class OldProcessor:
-        def get_property(self, *_: str) -> list[str]:
-            return ["FP32", "INT8", "BIN"]
-
-    monkeypatch.setattr(openvino, "Core", OldProcessor)
-    for precision in ("bf16", "fp16"):
-        kind, _ = parse_backend("openvino")
-        with pytest.raises(UserError, match=f"no {precision} instructions; OpenVINO finds FP32, INT8.*openvino:fp32"):
-            kind.check(precision, CPU)
-    kind.check("fp32", CPU)
-    assert best_backend(CPU) == "openvino"
-
-
-def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UserError, match=r"'no-such-compiler' is not here: apt-get install g\+\+"):
-        parse_backend("compile")[0].check("fp32", CPU)
-
-
-def test_an_onnx_runtime_without_cuda_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(engine, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(UserError, match=r"has no CUDA.*pip install onnxruntime-gpu"):
-        parse_backend("onnxruntime")[0].check("fp32", torch.device("cuda"))
-
-
 def test_int8_without_pictures_is_refused(logits_graph: OnnxGraph) -> None:
     for library in ("openvino", "nncf"):
         pytest.importorskip(library)
@@ -363,15 +308,6 @@ def test_graphs_that_do_not_fit_are_refused(logits_graph: OnnxGraph, class_map_g
         create_engine("onnxruntime", class_map_graph, SHAPE)
     with pytest.raises(UserError, match="puts out logits, and class_map is needed"):
         create_engine("onnxruntime-plain", logits_graph, SHAPE)
-
-
-@pytest.mark.parametrize(("name", "reader"), [("onnxruntime", "ONNX Runtime cannot run"), ("openvino", "OpenVINO")])
-def test_bytes_that_are_no_graph_are_refused(logits_graph: OnnxGraph, name: str, reader: str) -> None:
-    pytest.importorskip(name)
-    for model in (b"", b"no graph at all", logits_graph.model[: len(logits_graph.model) // 2]):
-        bad = OnnxGraph(model, logits_graph.card, logits_graph.weights, "logits", SHAPE)
-        with pytest.raises(UserError, match=reader):
-            create_engine(name, bad, SHAPE)
 
 
 @pytest.mark.parametrize("name", ["reference", "eager", "onnxruntime"])

@@ -1,0 +1,56 @@
+"""A comparison of tiny networks, and what it wrote."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rtseg.studies.compare.plot import draw
+from rtseg.studies.compare.report import Comparison
+
+TINY = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2, "drop_path": 0.2}
+
+
+CONFIG = f"""
+model: {{options: {json.dumps(TINY)}, ema_decay: 0.9, optim: {{warmup_steps: 2}}}}
+data: {{dataset: camvid, root: nowhere, batch_size: 3, crop_size: [32, 48], num_workers: 0}}
+trainer: {{accelerator: cpu, max_steps: 7, check_val_every_n_epoch: 5, log_every_n_steps: 1}}
+fps: {{seconds: 0.05}}
+"""
+
+
+SPEED: dict[str, Any] = {"input_size": (64, 96), "num_classes": 11, "device": "cpu", "threads": 1, "seconds": 0.05}
+
+
+def settings(data: Path, config: Path, **changes: Any) -> dict[str, Any]:
+    return SPEED | {"data": data, "config": config, "epochs": 2} | changes
+
+
+def document(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "compare.json").read_text())
+
+
+# --- the best engine
+
+
+def changed(comparison: Comparison, name: str, best: Mapping[str, Any] | None = None, **own: Any) -> Comparison:
+    """With other figures of one row, in eager PyTorch (`own`) or on the best engine."""
+    networks = dict(comparison.speed["networks"])
+    networks[name] = {**networks[name], **own, "best": {**networks[name]["best"], **(best or {})}}
+    return replace(comparison, speed={**comparison.speed, "networks": networks})
+
+
+def cells(comparison: Comparison) -> dict[str, dict[str, str]]:
+    """Row -> heading -> cell."""
+    lines = [line for line in comparison.markdown().splitlines() if line.startswith("|")]
+    headings, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return {row[0]: dict(zip(headings, row, strict=True)) for row in rows}
+
+
+def tips(comparison: Comparison) -> list[str]:
+    """Of the dots, without those of the legend."""
+    return [
+        tip.text or "" for tip in ElementTree.fromstring(draw(comparison)).iter("{http://www.w3.org/2000/svg}title")
+    ]

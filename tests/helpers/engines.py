@@ -1,0 +1,5 @@
+"""What the tests of engines share."""
+
+import torch
+
+CPU = torch.device("cpu")

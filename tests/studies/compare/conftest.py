@@ -1,0 +1,26 @@
+"""Comparisons measured quickly."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rtseg.speed import timing
+from rtseg.studies.compare import command
+from tests.helpers.compare import CONFIG
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    """Eager PyTorch alone, so that no network is exported; tests of the best engine set one. No warm-up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "best_backend", lambda device: None)
+        patch.setattr(timing, "warm_up", lambda run, seconds: 0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    file.write_text(CONFIG)
+    return file

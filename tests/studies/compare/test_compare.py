@@ -1,0 +1,304 @@
+"""Speed beside the paper's, and trainings that go on where they stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from rtseg.errors import UserError
+from rtseg.models import create_model
+from rtseg.models.weights import read_weights
+from rtseg.speed.benchmark import count_macs
+from rtseg.studies.compare import compare
+from rtseg.studies.compare.plot import draw
+from rtseg.studies.compare.recipe import Recipe, _interval, check_recipe
+from rtseg.studies.compare.report import Comparison
+from rtseg.studies.compare.rows import Row, choose_rows
+from rtseg.studies.compare.trainings import explain, locked, train, trainings
+from rtseg.studies.report.metrics_log import read_log
+from tests.helpers.compare import CONFIG, TINY, document, settings
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, tiny_camvid: Path, config: Path) -> tuple[Comparison, Path]:
+    """One row that is asked for, and the baseline; two seeds each, two trainings at a time."""
+    folder = tmp_path_factory.mktemp("compare") / "new"
+    return compare(["ea:ratio=1"], folder, **settings(tiny_camvid, config, seeds=2, jobs=2)), folder
+
+
+# --- a whole comparison
+
+
+def test_costs_and_ratios_are_those_of_the_networks(done: tuple[Comparison, Path]) -> None:
+    base, row = document(done[1])["rows"]
+    assert (base["name"], row["name"]) == ("gfa+ca", "ea:ratio=1")
+    for found in (base, row):
+        network = create_model("rtformer_slim", 11, attention=found["attention"])
+        used = sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in network.aux_head.parameters())
+        assert found["parameters"] == used
+        assert found["macs"] == count_macs(network, (64, 96))
+    for figure in ("class_map", "network"):
+        assert base["fps_ratio"][figure] == 1
+        assert row["fps_ratio"][figure] == pytest.approx(base[figure]["median_ms"] / row[figure]["median_ms"])
+    assert row["paper"] == {"fps": 180.8, "fps_ratio": pytest.approx(180.8 / 187.9), "miou": 32.2}
+
+
+def test_scores_are_those_of_the_last_epoch(done: tuple[Comparison, Path]) -> None:
+    found = document(done[1])
+    means = []
+    for row in found["rows"]:
+        seeds = {}
+        for seed in (0, 1):
+            log = read_log(done[1] / f"{row['name'].replace(':', '-').replace('=', '')}_seed{seed}" / "metrics.csv")
+            scored = log.points("val/miou")
+            assert [step for step, _ in scored] == [2, 5]  # three steps an epoch; the last epoch is scored
+            seeds[str(seed)] = scored[-1][1]
+        assert {seed: score["miou"] for seed, score in row["trained"]["seeds"].items()} == seeds
+        assert seeds["0"] != seeds["1"]
+        means.append(mean(seeds.values()))
+        assert row["trained"]["miou"] == pytest.approx(means[-1])
+    assert found["rows"][1]["trained"]["miou_difference"] == pytest.approx(means[1] - means[0])
+
+
+def test_the_noise_between_seeds_is_pooled() -> None:
+    rows = choose_rows(["sa"], "rtformer_slim")
+    scores = {(rows[0], 0): 0.5, (rows[0], 1): 0.52, (rows[1], 0): 0.4, (rows[1], 1): 0.44}
+    comparison = Comparison(rows, {}, None, {key: {"miou": value} for key, value in scores.items()})
+    assert comparison.seed_noise() == pytest.approx((((0.02**2 + 0.04**2) / 2) / 2) ** 0.5)
+    assert replace(comparison, scores={(rows[0], 0): {"miou": 0.5}}).seed_noise() is None
+
+
+def test_table_and_plot_hold_every_row(done: tuple[Comparison, Path]) -> None:
+    folder = done[1]
+    lines = (folder / "compare.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    assert {len(line) for line in cells} == {15}
+    assert len(set(cells[0])) == 15
+    assert any("512x512 on an RTX 2080 Ti" in line for line in lines)
+    assert [line[0] for line in cells[2:]] == ["gfa+ca", "ea:ratio=1"]
+    assert cells[3][-1] == f"{document(folder)['rows'][1]['trained']['miou_difference']:+.4f}"
+    assert any("standard deviation" in line for line in lines)
+    dots = ElementTree.parse(folder / "compare.svg").iter("{http://www.w3.org/2000/svg}circle")
+    # Two figures here and one of the paper for each of two rows, two seeds for each; four kinds in the legends.
+    assert sum(1 for _ in dots) == 2 * (2 + 1) + 2 * 2 + 4
+
+
+def test_called_again_it_measures_and_trains_nothing(
+    done: tuple[Comparison, Path],
+    tiny_camvid: Path,
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = document(done[1])
+    files = sorted(done[1].glob("*_seed*/*"))
+    times = [file.stat().st_mtime_ns for file in files]
+    commented = config.with_name("commented.yaml")
+    commented.write_text(f"# the same settings\n{CONFIG}")
+    compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, commented, seeds=2, jobs=2))
+    printed = capsys.readouterr()
+    assert json.loads(printed.out.splitlines()[-1]) == document(done[1]) == before
+    (line,) = (line for line in printed.err.splitlines() if "remove" in line)
+    conditions = before["conditions"]
+    for words in (conditions["date"], f"commit {conditions['git_commit'] or 'unknown'}", *before["doubts"]):
+        assert words in line
+    assert [file.stat().st_mtime_ns for file in files] == times
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, commented, seeds=2, jobs=2))
+    printed = capsys.readouterr()
+    assert "Attention, compared" in printed.out
+    assert '{"conditions"' not in printed.out  # JSON would hide the table
+
+
+def test_figures_of_few_runs_are_doubted(done: tuple[Comparison, Path]) -> None:
+    comparison, own = done[0], {"doubts": ["drifted"]}
+    networks = {
+        name: network | {figure: network[figure] | {"iterations": 20} for figure in ("class_map", "network")}
+        for name, network in comparison.speed["networks"].items()
+    }
+    assert replace(comparison, speed={**comparison.speed, **own, "networks": networks}).to_dict()["doubts"] == [
+        "drifted"
+    ]
+    networks["gfa+ca"]["network"]["iterations"] = 19
+    found = replace(comparison, speed={**comparison.speed, **own, "networks": networks})
+    doubt = "fewer than 20 runs: gfa+ca (network: 19); give more --seconds"
+    assert found.to_dict()["doubts"] == ["drifted", doubt]
+    assert f"- doubt: {doubt}\n" in found.markdown()
+
+
+def test_trainings_do_not_time(done: tuple[Comparison, Path]) -> None:
+    """Though their configuration has settings for it."""
+    folders = list(done[1].glob("*_seed*"))
+    assert len(folders) == 4
+    for folder in folders:
+        assert not (folder / "speed.json").exists()
+        assert "speed/fps" not in (folder / "metrics.csv").read_text().splitlines()[0]
+
+
+def test_validations_end_with_the_last_epoch() -> None:
+    for epochs in range(1, 200):
+        assert epochs % _interval(epochs) == 0
+        assert epochs == 1 or _interval(epochs) < epochs  # a cut training has a checkpoint to go on from
+    assert [_interval(epochs) for epochs in (16, 20, 30, 31)] == [4, 4, 6, 1]
+
+
+def test_a_recipe_is_all_its_files(tmp_path: Path, tiny_camvid: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "small.yaml").write_text("batch_size: 3\n")
+    (tmp_path / "own.yaml").write_text("data: data/small.yaml\n")
+    recipe = Recipe("rtformer_slim", tmp_path / "own.yaml", tiny_camvid, 2)
+    slip = Recipe("rtformer_slim", tmp_path / "own.yaml", tiny_camvid, 2, ("--trainer.precison=32",))
+    check_recipe(slip, tmp_path / "recipe.json")
+    check_recipe(recipe, tmp_path / "recipe.json")  # nothing was trained by the one with the slip
+    (tmp_path / "sa_seed0").mkdir()
+    (tmp_path / "sa_seed0" / "last.ckpt").touch()
+    check_recipe(recipe, tmp_path / "recipe.json")
+    (tmp_path / "data" / "small.yaml").write_text("batch_size: 4\n")
+    with pytest.raises(UserError, match="other settings in the config"):
+        check_recipe(recipe, tmp_path / "recipe.json")
+    (tmp_path / "recipe.json").write_text("")
+    with pytest.raises(UserError, match=r"recipe.json' is damaged"):
+        check_recipe(recipe, tmp_path / "recipe.json")
+
+
+@pytest.mark.slow
+def test_rows_of_another_recipe_are_refused(done: tuple[Comparison, Path], tiny_camvid: Path, config: Path) -> None:
+    for changes, words in (
+        ({"epochs": 3}, r"epochs 2, not 3"),
+        ({"flags": ["--data.flip=0.0"]}, r"flags \[\], not \['--data.flip=0.0'\]"),
+    ):
+        with pytest.raises(UserError, match=f"another recipe.*{words}"):
+            compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, config, **changes))
+    speed = (done[1] / "speed.json").read_text()
+    changed = config.with_name("changed.yaml")
+    changed.write_text(CONFIG.replace("0.9", "0.8"))
+    with pytest.raises(UserError, match=r"another recipe.*other settings in the config"):
+        compare(["ea:ratio=1", "sa"], done[1], **settings(tiny_camvid, changed))
+    assert (done[1] / "speed.json").read_text() == speed
+
+
+@pytest.mark.slow
+def test_a_failed_training_says_why(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
+    """And stops no other. 16 heads divide half of the channels of the network that is timed, not of the tiny one."""
+    with pytest.raises(
+        UserError, match=r"training of fa:heads=16, seed 0, ended with status 2: .*heads=16 does.*train.log"
+    ):
+        compare(["fa:heads=16", "gfa+ca"], tmp_path, **settings(tiny_camvid, config, epochs=1, jobs=2))
+    bad, good = document(tmp_path)["rows"]
+    assert bad["trained"] is None
+    assert good["trained"]["miou"] > 0
+
+
+def test_equal_reasons_are_said_once(tmp_path: Path) -> None:
+    first, second, third = trainings([Row("sa"), Row("ea"), Row("gfa")], [0], tmp_path)
+    assert explain({first: "ended: no memory", second: "ended: bad key", third: "ended: no memory"}) == [
+        f"2 trainings (sa, seed 0; gfa, seed 0) each ended: no memory (all of it: {first.folder / 'train.log'})",
+        f"the training of ea, seed 0, ended: bad key (all of it: {second.folder / 'train.log'})",
+    ]
+
+
+@pytest.mark.slow
+def test_a_training_that_ends_early_is_no_result(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
+    short = settings(tiny_camvid, config, epochs=1, flags=["--trainer.max_time=00:00:00:00"])
+    with pytest.raises(UserError, match="without a score of its last epoch: max_time"):
+        compare(["gfa+ca"], tmp_path, **short)
+    assert not list(tmp_path.glob("*/finished.json"))
+    assert document(tmp_path)["rows"][0]["trained"] is None
+
+
+@pytest.mark.slow
+def test_a_folder_in_work_is_left_alone(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
+    holder = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True)"
+    command = [sys.executable, "-c", f"{holder}; time.sleep(60)", str(tmp_path / ".lock")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(UserError, match=r"another `rtseg compare`.* works in"):
+            compare(["gfa+ca"], tmp_path, **settings(tiny_camvid, config))
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_interrupted_it_goes_on_to_the_same_bits(tmp_path: Path, tiny_camvid: Path, config: Path) -> None:
+    """Ctrl-C in the second of three trainings: the first is kept, the second gone on with, the third made."""
+    command = [
+        sys.executable,
+        "-m",
+        "rtseg",
+        "compare",
+        "--attention",
+        "sa",
+        "--attention",
+        "ea",
+        "-o",
+        str(tmp_path / "cut"),
+    ]
+    command += ["--input-size", "64", "96", "--seconds", "0.05", "--device", "cpu", "--threads", "1"]
+    command += ["--data", str(tiny_camvid), "--config", str(config), "--epochs", "30"]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
+    second = tmp_path / "cut" / "sa_seed0"
+    _wait(lambda: (second / "last.ckpt").is_file(), process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) != 0
+    assert (tmp_path / "cut" / "gfa+ca_seed0" / "finished.json").is_file()
+    assert not (second / "finished.json").exists()
+    kept = (tmp_path / "cut" / "gfa+ca_seed0" / "metrics.csv").stat().st_mtime_ns
+    assert subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == 0
+    assert "--ckpt_path" in (second / "train.log").read_text()
+    assert (tmp_path / "cut" / "gfa+ca_seed0" / "metrics.csv").stat().st_mtime_ns == kept
+    whole = compare(["sa", "ea"], tmp_path / "whole", **settings(tiny_camvid, config, epochs=30))
+    assert [row["trained"]["miou"] for row in document(tmp_path / "cut")["rows"]] == [
+        row["trained"]["miou"] for row in whole.to_dict()["rows"]
+    ]
+
+
+def _wait(ready: Any, process: subprocess.Popen) -> None:
+    end = time.monotonic() + 240
+    while not ready():
+        assert process.poll() is None, "the command ended before it could be interrupted"
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_row_without_figures_is_shown(done: tuple[Comparison, Path]) -> None:
+    comparison = done[0]
+    networks = {**comparison.speed["networks"], "ea:ratio=1": None}
+    without = replace(comparison, speed={**comparison.speed, "networks": networks}, scores={}, recipe=None)
+    assert "does not fit into memory" in without.markdown()
+    assert without.to_dict()["rows"][1]["network"] is None
+    zero = {key: {"miou": 0.0} for key in comparison.scores}
+    ElementTree.fromstring(draw(replace(comparison, scores=zero)))
+
+
+@pytest.mark.slow
+def test_a_training_cut_before_its_first_checkpoint_begins_anew(
+    tmp_path: Path, tiny_camvid: Path, config: Path
+) -> None:
+    row = Row("gfa+ca", {"base_channels": 16})
+    (wanted,) = trainings([row], [0], tmp_path)
+    wanted.folder.mkdir()
+    (wanted.folder / "metrics.csv").write_text("step\n")
+    (wanted.folder / "config.yaml").write_text("")
+    # Flags cannot make another network of the row, however they are written.
+    flags = ("--model.attent=sa", "--model.options.base_channels=8")
+    recipe = Recipe("rtformer_slim", config, tiny_camvid, 1, flags)
+    with locked(tmp_path) as lock:
+        assert not train([wanted], recipe, lock=lock, jobs=1, console=Console(stderr=True))
+    assert wanted.finished
+    assert [step for step, _ in read_log(wanted.folder / "metrics.csv").points("val/miou")] == [2]
+    card, _ = read_weights(wanted.folder / "last.ckpt")
+    assert card.options == {**TINY, "base_channels": 16}  # the row's options beside those of the config
+    assert card.attention == "gfa+ca"
