@@ -132,8 +132,10 @@ def check_equal(first: Path, second: Path) -> None:
     ("every", "cuts"),
     [
         (1, [Cut(7)]),  # inside an epoch, a part of the next batch is accumulated already
-        (3, [Cut(4), Cut(3, part=1), Cut(8, part=1)]),  # again right after going on, and once more
-        (5, [Cut(7), Cut(10, validating=True)]),  # in the validation that is due where a checkpoint is due too
+        # again right after going on, and once more
+        pytest.param(3, [Cut(4), Cut(3, part=1), Cut(8, part=1)], marks=pytest.mark.slow),
+        # in the validation that is due where a checkpoint is due too
+        pytest.param(5, [Cut(7), Cut(10, validating=True)], marks=pytest.mark.slow),
     ],
 )
 def test_a_cut_training_goes_on_bit_for_bit(
