@@ -32,8 +32,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from rtseg.attention import create_attention
-from rtseg.attention.base import Branch
 from rtseg.attention.gpu_friendly import double_normalize
+from rtseg.attention.registry import Branch, get_mechanism
 from rtseg.attention.tokens import attention_weights, join_heads, split_heads, to_map, to_tokens
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.errors import UserError
@@ -293,7 +293,7 @@ def questions(places: Sequence[Place], device: torch.device) -> Iterator[Questio
             }
             yield Question("gfa's norm", str(place), memory_format, norms, tolerance=1e-2)
         for name in ("sa", "ca", "na", "la"):
-            if name == "ca" and place.branch == "low":
+            if get_mechanism(name).needs_context and place.branch == "low":
                 continue
             calls = fused_calls(build(name, place, "contiguous", device), x, context)
             kernel, views = F.scaled_dot_product_attention, tokens_contiguous(calls)

@@ -10,6 +10,18 @@ from rtseg.attention import (  # noqa: F401  (importing a file registers its mec
     nystrom,
     self_attention,
 )
-from rtseg.attention.base import AttentionSpec, create_attention, list_attentions, parse_attention, register_attention
+from rtseg.attention.base import Attention, AttentionMap, Cost
+from rtseg.attention.build import create_attention
+from rtseg.attention.grammar import AttentionSpec, parse_attention
+from rtseg.attention.registry import list_attentions, register_attention
 
-__all__ = ["AttentionSpec", "create_attention", "list_attentions", "parse_attention", "register_attention"]
+__all__ = [
+    "Attention",
+    "AttentionMap",
+    "AttentionSpec",
+    "Cost",
+    "create_attention",
+    "list_attentions",
+    "parse_attention",
+    "register_attention",
+]

@@ -11,17 +11,21 @@ export; here it is two matrix products, with the same numbers.
 B batch, C channels, D context channels, P positions of the high branch, T = cross_size^2 tokens.
 """
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.attention.base import Attention, AttentionMap, Cost, check_between, check_choice, register_attention
+from rtseg.attention.base import Attention, AttentionMap, Cost
+from rtseg.attention.registry import register_attention
 from rtseg.attention.tokens import attention_weights, pick, to_map, to_tokens
+from rtseg.checks import check_between, check_one_of
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
 from rtseg.layers.pooling import adaptive_max_pool2d
 
 
-@register_attention("ca", needs_context=True)
+@register_attention("ca", needs_context=True, from_network=("cross_size",))
 class CrossResolutionAttention(Attention):
     """x (B, C, H, W), context (B, D, h, w) -> (B, C, H, W). One head; the queries are x itself, and there is no output
     map.
@@ -37,18 +41,18 @@ class CrossResolutionAttention(Attention):
         in_channels: int,
         out_channels: int | None = None,
         *,
-        stride: int = 1,
         context_channels: int | None = None,
         cross_size: int = 8,
         scale: str = "tokens",
+        **shape: Any,
     ) -> None:
-        super().__init__()
-        check_between("ca", "cross_size", cross_size, 256)
-        check_choice("ca", "scale", scale, ("tokens", "dim"))
-        if stride != 1 or (out_channels or in_channels) != in_channels:
-            raise UserError("attention 'ca' keeps width and resolution: its queries are the feature map itself")
+        super().__init__(in_channels, out_channels, context_channels=context_channels, **shape)
+        check_between("cross_size", cross_size, 1, 256)
+        check_one_of("scale", scale, ("tokens", "dim"))
+        if not self.keeps_shape:
+            raise UserError("it keeps width and resolution, because its queries are the feature map itself")
         if context_channels is None:
-            raise UserError("attention 'ca' reads another feature map: pass its channels as context_channels")
+            raise UserError("it reads another feature map: pass its channels as context_channels")
         self.cross_size = cross_size
         self.norm = nn.BatchNorm2d(context_channels)
         self.keys_values = nn.Conv2d(context_channels, 2 * in_channels, 1, bias=False)
@@ -58,7 +62,7 @@ class CrossResolutionAttention(Attention):
     def _keys_values(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Each (B, 1, T, C): one head, and channels contiguous, as the fused kernel wants them."""
         if context is None:
-            raise UserError("attention 'ca' reads another feature map: call it as attention(x, context)")
+            raise UserError(f"attention '{self.name}' reads another feature map: call it as attention(x, context)")
         pooled = adaptive_max_pool2d(self.norm(context), (self.cross_size, self.cross_size))
         keys, values = to_tokens(self.keys_values(pooled)).unsqueeze(1).chunk(2, -1)
         return keys.contiguous(), values.contiguous()
@@ -71,11 +75,11 @@ class CrossResolutionAttention(Attention):
 
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
         """The context's size does not matter: it is pooled first."""
-        context_channels, channels = self.keys_values.in_channels, self.keys_values.out_channels // 2
-        projection, tokens = 2 * context_channels * channels, self.cross_size**2
+        context_channels = self.keys_values.in_channels
+        projection, tokens = 2 * context_channels * self.in_channels, self.cross_size**2
         return Cost(
             parameters=projection + 2 * context_channels,
-            macs=tokens * projection + 2 * height * width * tokens * channels,
+            macs=tokens * projection + 2 * height * width * tokens * self.in_channels,
         )
 
     def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:

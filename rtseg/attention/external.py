@@ -10,13 +10,17 @@ slots.
 B batch, C channels in, D channels out, h heads, M = ratio * D slots, N tokens.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.attention.base import Attention, AttentionMap, Cost, check_divides, register_attention
+from rtseg.attention.base import Attention, AttentionMap, Cost
 from rtseg.attention.gpu_friendly import double_normalize
+from rtseg.attention.registry import register_attention
 from rtseg.attention.tokens import pick, to_map, to_tokens
+from rtseg.checks import check_divides
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
 
@@ -31,24 +35,16 @@ class ExternalAttention(Attention):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int | None = None,
-        *,
-        stride: int = 1,
-        context_channels: int | None = None,
-        ratio: float = 0.25,
-        heads: int = 8,
+        self, in_channels: int, out_channels: int | None = None, *, ratio: float = 0.25, heads: int = 8, **shape: Any
     ) -> None:
-        super().__init__()
-        out_channels = out_channels or in_channels
-        check_divides("ea", "heads", heads, in_channels)
-        check_divides("ea", "heads", heads, out_channels)
+        super().__init__(in_channels, out_channels, **shape)
+        out_channels = self.out_channels
+        check_divides("heads", heads, in_channels)
+        check_divides("heads", heads, out_channels)
         if not (ratio * out_channels >= 1 and ratio <= 16):
             least = f"1/{out_channels}, which is one slot"
-            raise UserError(f"attention 'ea': ratio={ratio} of {out_channels} channels must be from {least}, to 16")
+            raise UserError(f"ratio={ratio} of {out_channels} channels must be from {least}, to 16")
         self.heads = heads
-        self.stride = stride
         slots = int(ratio * out_channels)
         self.keys = nn.Parameter(torch.empty(slots, in_channels // heads))
         self.values = nn.Parameter(torch.empty(out_channels // heads, slots))
@@ -63,17 +59,15 @@ class ExternalAttention(Attention):
         return double_normalize(scores, tokens=1, slots=3)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        strided = x[:, :, :: self.stride, :: self.stride]
+        strided = self.strided(x)
         y = F.linear(self._weights(strided).to(x.dtype), self.values)
         return to_map(y.flatten(2), spatial_size(strided))
 
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
-        tokens = -(-height // self.stride) * -(-width // self.stride)
-        slots, in_per_head = self.keys.shape
-        parameters = slots * (in_per_head + self.values.shape[0])
-        return Cost(parameters, self.heads * tokens * parameters)
+        parameters = self.keys.numel() + self.values.numel()
+        return Cost(parameters, self.heads * self.positions(height, width) * parameters)
 
     def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """(B, h, N, M): the slots of the memory; rows sum to 1, but for the 1e-6 of the normalisation."""
-        weights = self._weights(x[:, :, :: self.stride, :: self.stride]).transpose(1, 2)
+        weights = self._weights(self.strided(x)).transpose(1, 2)
         return AttentionMap(pick(weights, at), None)

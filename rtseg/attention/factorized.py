@@ -16,22 +16,16 @@ N tokens, c channels in, d channels out, b channels of the basis, m channels of 
 and m / h channels of its own, and "dot" divides by b / h. No map has a bias. Initial values are PyTorch's.
 """
 
-from typing import ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rtseg.attention.base import (
-    Attention,
-    AttentionMap,
-    Cost,
-    check_between,
-    check_choice,
-    check_divides,
-    register_attention,
-)
+from rtseg.attention.base import Attention, AttentionMap, Cost, Drawing
 from rtseg.attention.products import rows_to_map, to_rows
+from rtseg.attention.registry import register_attention
 from rtseg.attention.tokens import pick
+from rtseg.checks import check_between, check_divides, check_one_of
 from rtseg.errors import UserError
 from rtseg.layers.conv import conv1x1, spatial_size
 
@@ -57,34 +51,30 @@ class ProjectedAttention(Attention):
             stride or width change there is no x to add, and it reads y. 0: none.
     """
 
-    name: ClassVar[str]
-
     def __init__(
         self,
         in_channels: int,
         out_channels: int | None = None,
         *,
-        stride: int = 1,
-        context_channels: int | None = None,
         kind: str = "gauss",
         heads: int = 8,
         basis: str = "half",
         values: str = "half",
         normalize: str = "tokens",
         transformer: int = 0,
+        **shape: Any,
     ) -> None:
-        super().__init__()
-        out_channels = out_channels or in_channels
+        super().__init__(in_channels, out_channels, **shape)
+        out_channels, stride = self.out_channels, self.stride
         half = max(1, out_channels // 2)
-        b = self._width("basis", basis, {"half": half})
-        m = self._width("values", values, {"half": half, "none": out_channels})
-        check_divides(self.name, "heads", heads, b)
-        check_divides(self.name, "heads", heads, m)
-        check_choice(self.name, "kind", kind, ("gauss", "dot"))
-        check_choice(self.name, "normalize", normalize, ("channels", "tokens"))
-        check_between(self.name, "transformer", transformer, 64, least=0)
-        self.kind, self.heads, self.normalize, self.stride = kind, heads, normalize, stride
-        self.keeps_shape = stride == 1 and out_channels == in_channels
+        b = _width("basis", basis, {"half": half})
+        m = _width("values", values, {"half": half, "none": out_channels})
+        check_divides("heads", heads, b)
+        check_divides("heads", heads, m)
+        check_one_of("kind", kind, ("gauss", "dot"))
+        check_one_of("normalize", normalize, ("channels", "tokens"))
+        check_between("transformer", transformer, 0, 64)
+        self.kind, self.heads, self.normalize = kind, heads, normalize
         self.coefficients = conv1x1(in_channels, b, stride)
         self.basis = conv1x1(in_channels, b, stride)
         self.values = conv1x1(in_channels, m, stride)
@@ -95,19 +85,10 @@ class ProjectedAttention(Attention):
             self.feedforward = nn.Sequential(conv1x1(out_channels, hidden), nn.ReLU(), conv1x1(hidden, out_channels))
         self.widths = (in_channels, b, m, out_channels, transformer * out_channels)
 
-    def _width(self, option: str, value: str, words: dict[str, int]) -> int:
-        try:
-            width = words[value] if value in words else int(value)
-        except ValueError:
-            known = " or ".join(f"'{word}'" for word in words)
-            raise UserError(f"attention '{self.name}': {option}={value} is no number; give one, or {known}") from None
-        check_between(self.name, option, width, 4096)
-        return width
-
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         rows = (self._split(to_rows(conv, x)) for conv in (self.coefficients, self.basis, self.values))
         y = self._attend(*rows).flatten(1, 2)
-        size = spatial_size(x[:, :, :: self.stride, :: self.stride])
+        size = spatial_size(self.strided(x))
         y = y.unflatten(2, size) if self.project is None else rows_to_map(self.project, y, size, like=x)
         if self.feedforward is not None:
             y = y + self.feedforward(x + y if self.keeps_shape else y)
@@ -134,7 +115,7 @@ class ProjectedAttention(Attention):
         connection around the attention, which is the block's (of a transformer, the two sums inside).
         """
         c, b, m, d, hidden = self.widths
-        n = -(-height // self.stride) * -(-width // self.stride)
+        n = self.positions(height, width)
         parameters, floats_of_a_token = 2 * b * c + m * c, 2 * b + 2 * m + d
         if self.project is not None:
             parameters, floats_of_a_token = parameters + m * d, floats_of_a_token + d
@@ -144,13 +125,22 @@ class ProjectedAttention(Attention):
         return Cost(parameters, n * parameters + macs, n * floats_of_a_token + floats)
 
 
+def _width(option: str, value: str, words: dict[str, int]) -> int:
+    """The channels that an option names by a number or a word."""
+    try:
+        width = words[value] if value in words else int(value)
+    except ValueError:
+        known = " or ".join(f"'{word}'" for word in words)
+        raise UserError(f"{option}={value} is no number; give one, or {known}") from None
+    check_between(option, width, 1, 4096)
+    return width
+
+
 @register_attention("fa", low={"heads": 8}, high={"heads": 2})
 class FactorizedAttention(ProjectedAttention):
     """Cost linear in the number of tokens. With kind=dot it equals `nl` of the same weights; with kind=gauss it does
     not, but the weights of a position sum to 1 as well. The options are those of `ProjectedAttention`.
     """
-
-    name = "fa"
 
     def _attend(self, coefficients: Tensor, basis: Tensor, values: Tensor) -> Tensor:
         coefficients, basis = self._factors(coefficients, basis)
@@ -187,3 +177,7 @@ class FactorizedAttention(ProjectedAttention):
         if self.kind == "dot":
             weights = weights / self._divisor(left)
         return AttentionMap(weights, (basis.shape[2], basis.shape[3]))
+
+    def drawing(self, x: Tensor, context: Tensor | None = None, *, position: tuple[int, int]) -> Drawing:
+        """The masks of the basis, since the N x N map is never made."""
+        return Drawing(self.basis_maps(x)[0], "basis masks", "head", "mask", of_position=False)

@@ -15,19 +15,16 @@ P is about 1 / N, so on large maps the 1e-6 counts: at 32768 tokens the weights 
 B batch, C channels in, D channels out, N tokens.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from rtseg.attention.base import (
-    Attention,
-    AttentionMap,
-    Cost,
-    check_choice,
-    check_divides,
-    register_attention,
-)
+from rtseg.attention.base import Attention, AttentionMap, Cost, Drawing
 from rtseg.attention.products import rows_to_map, to_rows
+from rtseg.attention.registry import register_attention
 from rtseg.attention.tokens import pick
+from rtseg.checks import check_divides, check_one_of
 from rtseg.layers.conv import spatial_size
 
 
@@ -55,24 +52,15 @@ class GPUFriendlyAttention(Attention):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int | None = None,
-        *,
-        stride: int = 1,
-        context_channels: int | None = None,
-        groups: int = 8,
-        norm: str = "plain",
+        self, in_channels: int, out_channels: int | None = None, *, groups: int = 8, norm: str = "plain", **shape: Any
     ) -> None:
-        super().__init__()
-        out_channels = out_channels or in_channels
-        check_divides("gfa", "groups", groups, out_channels)
-        check_choice("gfa", "norm", norm, ("plain", "log"))
+        super().__init__(in_channels, out_channels, **shape)
+        check_divides("groups", groups, self.out_channels)
+        check_one_of("norm", norm, ("plain", "log"))
         self.groups = groups
         self.norm = norm
-        self.stride = stride
-        self.keys = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-        self.values = nn.Conv2d(out_channels, out_channels, 1, bias=False)
+        self.keys = nn.Conv2d(in_channels, self.out_channels, 1, self.stride, bias=False)
+        self.values = nn.Conv2d(self.out_channels, self.out_channels, 1, bias=False)
         nn.init.normal_(self.keys.weight, std=1e-3)
         nn.init.normal_(self.values.weight, std=1e-3)
 
@@ -84,16 +72,27 @@ class GPUFriendlyAttention(Attention):
             return self.values(weights.permute(0, 3, 1, 2).to(scores.dtype))
         scores = to_rows(self.keys, x)
         weights = double_normalize(scores.unflatten(1, (self.groups, -1)), self.norm, tokens=3, slots=2)
-        size = spatial_size(x[:, :, :: self.stride, :: self.stride])
+        size = spatial_size(self.strided(x))
         return rows_to_map(self.values, weights.flatten(1, 2).to(scores.dtype), size, like=x)
 
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
-        tokens = -(-height // self.stride) * -(-width // self.stride)
-        parameters = self.values.in_channels * (self.keys.in_channels + self.values.out_channels)
-        return Cost(parameters, tokens * parameters)
+        parameters = self.keys.weight.numel() + self.values.weight.numel()
+        return Cost(parameters, self.positions(height, width) * parameters)
 
     def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """(B, g, N, M / g): the slots of each group; rows sum to 1, but for the 1e-6."""
         scores = self.keys(x).flatten(2).unflatten(1, (self.groups, -1))
         weights = double_normalize(scores, self.norm, tokens=3, slots=2).transpose(2, 3)
         return AttentionMap(pick(weights, at), None)
+
+    def drawing(self, x: Tensor, context: Tensor | None = None, *, position: tuple[int, int]) -> Drawing:
+        return super().drawing(x, context, position=position)._replace(head="group")
+
+    def absorb_scale(self, scale: Tensor) -> bool:
+        """Into K. What the norm adds changes all scores of a slot by one number, which the softmax over the tokens
+        cancels.
+        """
+        weight = self.keys.weight.detach()
+        scaled = weight.cpu().double() * scale[None, :, None, None]
+        self.keys.weight = nn.Parameter(scaled.to(weight.device, weight.dtype), requires_grad=False)
+        return True

@@ -10,19 +10,16 @@ again; where the grid divides the map, E P is E resized to the map (nearest) and
 B batch, C channels in, D channels out, h heads, N tokens. Only W_o has a bias.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.attention.base import (
-    Attention,
-    AttentionMap,
-    Cost,
-    check_between,
-    check_divides,
-    register_attention,
-)
+from rtseg.attention.base import Attention, AttentionMap, Cost
+from rtseg.attention.registry import register_attention
 from rtseg.attention.tokens import attention_weights, join_heads, pick, split_heads, to_map, to_tokens
+from rtseg.checks import check_between, check_divides
 from rtseg.layers.conv import spatial_size
 from rtseg.layers.pooling import adaptive_avg_pool2d
 
@@ -42,19 +39,17 @@ class LinformerAttention(Attention):
         in_channels: int,
         out_channels: int | None = None,
         *,
-        stride: int = 1,
-        context_channels: int | None = None,
         k: int = 256,
         grid: int = 16,
         heads: int = 8,
+        **shape: Any,
     ) -> None:
-        super().__init__()
-        out_channels = out_channels or in_channels
-        check_between("la", "k", k, 1024)
-        check_between("la", "grid", grid, 256)
-        check_divides("la", "heads", heads, out_channels)
+        super().__init__(in_channels, out_channels, **shape)
+        out_channels = self.out_channels
+        check_between("k", k, 1, 1024)
+        check_between("grid", grid, 1, 256)
+        check_divides("heads", heads, out_channels)
         self.heads = heads
-        self.stride = stride
         self.grid = grid
         self.qkv = nn.Linear(in_channels, 3 * out_channels, bias=False)
         self.project = nn.Linear(out_channels, out_channels)
@@ -70,7 +65,7 @@ class LinformerAttention(Attention):
 
     def _queries_keys_values(self, strided: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, h, N, D / h), (B, h, k, D / h), and the values before they are mixed, (B, grid^2, D)."""
-        d = self.project.in_features
+        d = self.out_channels
         # Pooling x instead would be cheaper and give the same, but it would not be Linformer's cost that is measured.
         queries, keys_values = self.qkv(to_tokens(strided)).split([d, 2 * d], -1)
         pooled = adaptive_avg_pool2d(to_map(keys_values, spatial_size(strided)), (self.grid, self.grid))
@@ -78,15 +73,14 @@ class LinformerAttention(Attention):
         return split_heads(queries, self.heads), split_heads(self.mix_keys @ keys, self.heads), values
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        strided = x[:, :, :: self.stride, :: self.stride]
+        strided = self.strided(x)
         queries, keys, values = self._queries_keys_values(strided)
         y = F.scaled_dot_product_attention(queries, keys, split_heads(self.mix_values @ values, self.heads))
         return to_map(self.project(join_heads(y)), spatial_size(strided))
 
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
-        c, d = self.qkv.in_features, self.project.in_features
+        c, d, n = self.in_channels, self.out_channels, self.positions(height, width)
         k, places = self.mix_keys.shape
-        n = -(-height // self.stride) * -(-width // self.stride)
         return Cost(
             parameters=3 * c * d + d * d + d + 2 * k * places,
             macs=n * (3 * c * d + d * d) + 2 * k * places * d + 2 * n * k * d,
@@ -95,5 +89,5 @@ class LinformerAttention(Attention):
     def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """(B, h, N, grid^2): how much is taken of each cell's value, softmax(.) F. Since F has negative entries, so can
         these rows, and they need not sum to 1."""
-        queries, keys, _ = self._queries_keys_values(x[:, :, :: self.stride, :: self.stride])
+        queries, keys, _ = self._queries_keys_values(self.strided(x))
         return AttentionMap(attention_weights(pick(queries, at), keys) @ self.mix_values, (self.grid, self.grid))

@@ -11,16 +11,15 @@ softmax, as the paper writes it.
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtseg.attention.base import AttentionMap, register_attention
+from rtseg.attention.base import AttentionMap
 from rtseg.attention.factorized import ProjectedAttention
+from rtseg.attention.registry import register_attention
 from rtseg.attention.tokens import pick
 
 
 @register_attention("nl", low={"heads": 8}, high={"heads": 2})
 class NonLocalAttention(ProjectedAttention):
     """Cost quadratic in the number of tokens. Options and parameters are those of `fa`, see `ProjectedAttention`."""
-
-    name = "nl"
 
     def _attend(self, coefficients: Tensor, basis: Tensor, values: Tensor) -> Tensor:
         if self.kind == "dot":

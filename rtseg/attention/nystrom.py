@@ -15,21 +15,16 @@ B batch, C channels in, D channels out, h heads, N tokens, m landmarks. Only W_o
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.attention.base import (
-    Attention,
-    AttentionMap,
-    Cost,
-    check_between,
-    check_choice,
-    check_divides,
-    register_attention,
-)
+from rtseg.attention.base import Attention, AttentionMap, Cost
+from rtseg.attention.registry import register_attention
 from rtseg.attention.tokens import attention_weights, join_heads, pick, split_heads, to_map, to_tokens
+from rtseg.checks import check_between, check_divides, check_one_of
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
 from rtseg.layers.pooling import adaptive_avg_pool2d
@@ -71,25 +66,21 @@ class NystromAttention(Attention):
         in_channels: int,
         out_channels: int | None = None,
         *,
-        stride: int = 1,
-        context_channels: int | None = None,
         landmarks: int = 32,
         placement: str = "grid",
         dwconv: int = 0,
         heads: int = 8,
+        **shape: Any,
     ) -> None:
-        super().__init__()
-        out_channels = out_channels or in_channels
-        check_between("na", "landmarks", landmarks, 1024)
-        check_between("na", "dwconv", dwconv, 127, least=0)
-        check_choice("na", "placement", placement, ("grid", "segment"))
-        check_divides("na", "heads", heads, out_channels)
+        super().__init__(in_channels, out_channels, **shape)
+        out_channels = self.out_channels
+        check_between("landmarks", landmarks, 1, 1024)
+        check_between("dwconv", dwconv, 0, 127)
+        check_one_of("placement", placement, ("grid", "segment"))
+        check_divides("heads", heads, out_channels)
         if dwconv and dwconv % 2 == 0:
-            raise UserError(
-                f"attention 'na': dwconv={dwconv} has no centre; give an odd number such as 3, or 0 for none"
-            )
+            raise UserError(f"dwconv={dwconv} has no centre; give an odd number such as 3, or 0 for none")
         self.heads = heads
-        self.stride = stride
         self.landmarks = landmarks
         rows = max(r for r in range(1, math.isqrt(landmarks) + 1) if landmarks % r == 0)
         self.grid = (rows, landmarks // rows) if placement == "grid" else None
@@ -105,7 +96,7 @@ class NystromAttention(Attention):
             )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        strided = x[:, :, :: self.stride, :: self.stride]
+        strided = self.strided(x)
         size = spatial_size(strided)
         qkv, averages = self._project(strided)
         few = size[0] * size[1] <= self.landmarks
@@ -120,7 +111,7 @@ class NystromAttention(Attention):
     def _project(self, strided: Tensor) -> tuple[Tensor, Tensor]:
         """Q, K, V side by side, (B, N, 3 D), and Q~, K~, (B, m, 2 D)."""
         qkv = self.qkv(to_tokens(strided))
-        queries_keys = qkv[..., : 2 * self.project.in_features]
+        queries_keys = qkv[..., : 2 * self.out_channels]
         if self.grid is not None:
             averages = adaptive_avg_pool2d(to_map(queries_keys, spatial_size(strided)), self.grid)
         else:
@@ -144,8 +135,8 @@ class NystromAttention(Attention):
         return join_heads(F.scaled_dot_product_attention(q, k_landmarks, gathered))
 
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
-        c, d = self.qkv.in_features, self.project.in_features
-        n, m = -(-height // self.stride) * -(-width // self.stride), self.landmarks
+        c, d = self.in_channels, self.out_channels
+        n, m = self.positions(height, width), self.landmarks
         kernel = 0 if self.dwconv is None else self.dwconv.kernel_size[0] ** 2 * d
         approximate = 4 * n * m * d + 2 * m * m * d + 4 * ITERATIONS * self.heads * m**3
         attention = 2 * n * n * d if n <= m else approximate
@@ -154,7 +145,7 @@ class NystromAttention(Attention):
     def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """(B, h, N, N): the product of the three factors, whose rows sum to about 1 and can have negative entries, or
         the exact map of no more than m tokens. The depthwise convolution is not in it."""
-        strided = x[:, :, :: self.stride, :: self.stride]
+        strided = self.strided(x)
         size = spatial_size(strided)
         qkv, averages = self._project(strided)
         (q, k, _), (q_landmarks, k_landmarks) = self._heads(qkv, 3), self._heads(averages, 2)

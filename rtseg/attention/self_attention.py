@@ -11,19 +11,15 @@ B batch, C channels in, D channels out, h heads, N query tokens, M key tokens.
 """
 
 import math
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtseg.attention.base import (
-    Attention,
-    AttentionMap,
-    Cost,
-    check_between,
-    check_divides,
-    register_attention,
-)
+from rtseg.attention.base import Attention, AttentionMap, Cost, Drawing, reduced_size
+from rtseg.attention.registry import register_attention
 from rtseg.attention.tokens import attention_weights, join_heads, pick, split_heads, to_map, to_tokens
+from rtseg.checks import check_between, check_divides
 from rtseg.layers.conv import spatial_size
 
 
@@ -37,22 +33,14 @@ class SelfAttention(Attention):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int | None = None,
-        *,
-        stride: int = 1,
-        context_channels: int | None = None,
-        heads: int = 8,
-        reduction: int = 1,
+        self, in_channels: int, out_channels: int | None = None, *, heads: int = 8, reduction: int = 1, **shape: Any
     ) -> None:
-        super().__init__()
-        out_channels = out_channels or in_channels
-        check_divides("sa", "heads", heads, out_channels)
-        check_between("sa", "reduction", reduction, 32)
+        super().__init__(in_channels, out_channels, **shape)
+        out_channels = self.out_channels
+        check_divides("heads", heads, out_channels)
+        check_between("reduction", reduction, 1, 32)
         self.heads = heads
-        self.stride = stride
-        self.step = reduction * stride
+        self.step = reduction * self.stride
         self.queries = nn.Linear(in_channels, out_channels)
         self.keys_values = nn.Linear(in_channels, 2 * out_channels)
         self.project = nn.Linear(out_channels, out_channels)
@@ -80,14 +68,13 @@ class SelfAttention(Attention):
         return split_heads(queries, self.heads), split_heads(keys, self.heads), split_heads(values, self.heads)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        strided = x[:, :, :: self.stride, :: self.stride]
+        strided = self.strided(x)
         y = F.scaled_dot_product_attention(*self._queries_keys_values(x, strided))
         return to_map(self.project(join_heads(y)), spatial_size(strided))
 
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
-        c, d = self.queries.in_features, self.queries.out_features
-        n = -(-height // self.stride) * -(-width // self.stride)
-        m = -(-height // self.step) * -(-width // self.step)
+        c, d, n = self.in_channels, self.out_channels, self.positions(height, width)
+        m = math.prod(reduced_size(height, width, self.step))
         parameters = 3 * (c * d + d) + d * d + d
         macs = n * (c * d + d * d) + 2 * m * c * d + 2 * n * m * d
         if self.reduce is not None:
@@ -97,7 +84,14 @@ class SelfAttention(Attention):
 
     def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """(B, h, N, M); rows sum to 1. The keys are the places of the reduced map."""
-        queries, keys, _ = self._queries_keys_values(x, x[:, :, :: self.stride, :: self.stride])
+        queries, keys, _ = self._queries_keys_values(x, self.strided(x))
+        return AttentionMap(attention_weights(pick(queries, at), keys), reduced_size(*spatial_size(x), self.step))
+
+    def drawing(self, x: Tensor, context: Tensor | None = None, *, position: tuple[int, int]) -> Drawing:
+        """The last cells of a reduced map reach beyond the input, so each is drawn as the places that it has there."""
+        drawing = super().drawing(x, context, position=position)
+        if self.reduce is None:
+            return drawing
         height, width = spatial_size(x)
-        key_size = -(-height // self.step), -(-width // self.step)
-        return AttentionMap(attention_weights(pick(queries, at), keys), key_size)
+        places = drawing.maps.repeat_interleave(self.step, 2).repeat_interleave(self.step, 3)
+        return drawing._replace(maps=places[:, :, :height, :width])

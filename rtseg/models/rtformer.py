@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from rtseg.attention import AttentionSpec, create_attention
-from rtseg.attention.base import Attention, parse_for_network
+from rtseg.attention import Attention, AttentionSpec, create_attention
+from rtseg.attention.build import resolve_attention
 from rtseg.errors import UserError
 from rtseg.layers.conv import (
     BasicBlock,
@@ -116,7 +116,7 @@ class RTFormer(Backbone):
         if not 0 <= drop_path < 1:
             raise UserError(f"drop_path={drop_path} must be at least 0 and below 1")
         c = base_channels
-        low_attention, high_attention = parse_for_network(attention, cross_size=cross_size)
+        low_attention, high_attention = resolve_attention(attention, {"cross_size": cross_size})
         self.features = {"high": FeatureInfo(2 * c, 8), "low": FeatureInfo(8 * c, 32), "aux": FeatureInfo(2 * c, 8)}
 
         self.stem = stem(c)

@@ -12,10 +12,13 @@ from huggingface_hub import ModelCard as HubCard
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from rtseg.attention.base import Attention, resolve_attention
+from rtseg.attention.base import Attention
+from rtseg.attention.build import resolve_attention
+from rtseg.attention.registry import network_options
 from rtseg.errors import UserError
 from rtseg.layers.conv import init_convolutions, spatial_size, upsample_to
 from rtseg.models.backbone import (
+    NO_ATTENTION,
     Backbone,
     backbone_options,
     check_options,
@@ -224,8 +227,8 @@ def differences(card: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]
     attentions = [_resolved(one, options) for one, options in ((card, first), (other, second))]
     keys = [key for key in first if first[key] != second[key]]
     if attentions[0] == attentions[1]:
-        keys = [key for key in keys if key != "cross_size"]  # the attention names its own, or needs none
-    elif "cross_size" not in keys or card.attention != other.attention:
+        keys = [key for key in keys if key not in network_options()]  # the attention names its own, or needs none
+    elif not network_options() & set(keys) or card.attention != other.attention:
         result["attention"] = (card.attention, other.attention)
     if keys:
         result["options"] = ({key: first[key] for key in keys}, {key: second[key] for key in keys})
@@ -235,4 +238,5 @@ def differences(card: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]
 def _resolved(card: ModelCard, options: Mapping[str, Any]) -> Any:
     """The card's attention with all that it leaves to defaults, to be compared."""
     attention = choose_attention(card.model, card.attention)
-    return resolve_attention(attention, cross_size=options["cross_size"]) if "cross_size" in options else attention
+    has_none = choose_attention(card.model, None) == NO_ATTENTION
+    return attention if has_none else resolve_attention(attention, options)

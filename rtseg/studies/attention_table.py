@@ -18,14 +18,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from rtseg.attention import create_attention, list_attentions
-from rtseg.attention.base import Branch, Cost, get_mechanism
+from rtseg.attention.base import Attention
+from rtseg.attention.registry import Branch, get_mechanism
 from rtseg.output.folders import replace_between
 
 BEGIN, END = "<!-- attention table: begin -->", "<!-- attention table: end -->"
 COLUMNS = (
     "name", "what it is", "branches", "options: type, default", "parameters", "MACs", "growth",
-    "reads the other branch",
+    "reads the other branch", "can be drawn",
 )  # fmt: skip
+NOT_KNOWN = "—"  # the cell of what a mechanism does not say
 
 # The slim network at 512x512: channels, and side of the square map.
 SIZES: dict[Branch, tuple[int, int]] = {"low": (256, 16), "high": (64, 64)}
@@ -44,16 +46,16 @@ def _row(name: str) -> tuple[str, ...]:
         f"`{option}`: {kind.__name__}, {_cell(str(own[option]) for own in values)}"
         for option, kind in mechanism.options().items()
     ]
-    costs = [_cost(name, branch, SIZES[branch][1]) for branch in branches]
+    attentions = [_create(name, branch) for branch in branches]
     return (
         f"`{name}`",
         _what(mechanism.cls),
         ", ".join(branches),
         "; ".join(options) or "none",
-        _cell(f"{cost.parameters:,}" for cost in costs),
-        _cell(f"{cost.macs / 1e6:,.1f} M" for cost in costs),
-        _cell(_growth(name, branch) for branch in branches),
+        _cell(f"{sum(p.numel() for p in attention.parameters()):,}" for attention in attentions),
+        *_cost_cells(attentions, branches),
         "yes" if mechanism.needs_context else "no",
+        "yes" if attentions[0].has_map else NOT_KNOWN,
     )
 
 
@@ -67,18 +69,32 @@ def _what(cls: type) -> str:
     return " ".join(text.split("\n\n")[0].split())
 
 
-def _cost(name: str, branch: Branch, side: int) -> Cost:
-    """Of a square map; on the meta device, which makes no values."""
-    channels, context = SIZES[branch][0], SIZES["low"][0]
+def _create(name: str, branch: Branch) -> Attention:
+    """On the meta device, which makes no values."""
     with torch.device("meta"):
-        attention = create_attention(name, channels, context_channels=context, branch=branch)
-    return attention.cost(side, side, (max(1, side // 4),) * 2)
+        return create_attention(name, SIZES[branch][0], context_channels=SIZES["low"][0], branch=branch)
 
 
-def _growth(name: str, branch: Branch) -> str:
+def _macs(attention: Attention, side: int) -> int:
+    """Multiply-adds for a square map."""
+    return attention.cost(side, side, (max(1, side // 4),) * 2).macs
+
+
+def _cost_cells(attentions: list[Attention], branches: list[Branch]) -> tuple[str, str]:
+    """MACs and growth; dashes where the mechanism does not know its cost."""
+    if not attentions[0].has_cost:
+        return NOT_KNOWN, NOT_KNOWN
+    macs = [_macs(attention, SIZES[branch][1]) for attention, branch in zip(attentions, branches, strict=True)]
+    return _cell(f"{each / 1e6:,.1f} M" for each in macs), _cell(_growth(attention) for attention in attentions)
+
+
+def _growth(attention: Attention) -> str:
     """e of MACs ~ tokens^e between two maps so large that smaller terms no longer count."""
     few, many = 1 << 12, 1 << 13
-    e = math.log(_cost(name, branch, many).macs / _cost(name, branch, few).macs, (many / few) ** 2)
+    least = _macs(attention, few)
+    if least == 0:
+        return NOT_KNOWN
+    e = math.log(_macs(attention, many) / least, (many / few) ** 2)
     return {"1.0": "linear", "2.0": "quadratic"}.get(f"{e:.1f}", f"tokens^{e:.1f}")
 
 

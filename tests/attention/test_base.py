@@ -8,7 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtseg.attention import AttentionSpec, create_attention, list_attentions, parse_attention
-from rtseg.attention.base import Branch, parse_branch, resolve_attention
+from rtseg.attention.build import resolve_attention
+from rtseg.attention.grammar import parse_branch
+from rtseg.attention.registry import Branch
 from rtseg.errors import UserError
 
 
@@ -93,8 +95,8 @@ def test_any_text_gives_a_pair_of_choices_or_an_error_for_the_user(text: str) ->
         ("ca:cross_size=0", 64, {"context_channels": 8}, "cross_size=0 must be from 1 to 256"),
         ("ca", 64, {}, "attention 'ca' reads another feature map: pass its channels as context_channels"),
         ("ca", 64, {"context_channels": 8, "branch": "low"}, "'ca' reads the low-resolution branch: it can stand only"),
-        ("ca", 64, {"context_channels": 8, "stride": 2}, "'ca' keeps width and resolution"),
-        ("ca", 64, {"context_channels": 8, "out_channels": 32}, "'ca' keeps width and resolution"),
+        ("ca", 64, {"context_channels": 8, "stride": 2}, "'ca': it keeps width and resolution"),
+        ("ca", 64, {"context_channels": 8, "out_channels": 32}, "'ca': it keeps width and resolution"),
         ("gfa", 64, {"branch": "middle"}, "branch 'middle': there are two, 'low' and 'high'"),
         ("gfa+ca", 64, {}, "unknown attention 'gfa[+]ca'"),
         ("gfa:norm=logs", 64, {}, r"'gfa': norm=logs is unknown. Did you mean 'log'\? Known: log, plain."),
@@ -106,9 +108,7 @@ def test_attentions_that_cannot_be_built_are_refused(spec: str, channels: int, o
         create_attention(spec, channels, **options)
 
 
-OPTIONS = [
-    (name, option) for name in list_attentions() for option in resolve_attention(f"gfa+{name}", cross_size=8)[1].options
-]
+OPTIONS = [(name, option) for name in list_attentions() for option in resolve_attention(f"gfa+{name}", {})[1].options]
 
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS)

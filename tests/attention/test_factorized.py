@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rtseg.attention import create_attention
-from rtseg.attention.base import Branch
 from rtseg.attention.factorized import FactorizedAttention, ProjectedAttention
 from rtseg.attention.non_local import NonLocalAttention
+from rtseg.attention.registry import Branch
 from rtseg.errors import UserError
 from rtseg.studies.complexity.growth import count_floats
 

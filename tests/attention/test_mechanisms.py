@@ -17,7 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from rtseg.attention import create_attention, list_attentions
-from rtseg.attention.base import Attention, Branch
+from rtseg.attention.base import Attention
+from rtseg.attention.registry import Branch
 from rtseg.errors import UserError
 
 CONTEXT = 24

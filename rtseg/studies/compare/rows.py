@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rtseg.attention.base import resolve_attention
+from rtseg.attention.build import resolve_attention
 from rtseg.errors import UserError
-from rtseg.models.backbone import backbone_options
+from rtseg.models.backbone import NO_ATTENTION, backbone_options, choose_attention
 
 BASELINE = "gfa+ca"  # the authors' choice, which every row is held against
 
@@ -78,17 +78,17 @@ def choose_rows(attentions: Sequence[str], model: str) -> tuple[Row, ...]:
     Raises:
         UserError: unknown model or attention, a model without attention, or the same network twice.
     """
-    if "cross_size" not in backbone_options(model):
+    if choose_attention(model, None) == NO_ATTENTION:
         raise UserError(f"--model {model} has no attention to compare; give rtformer_slim or rtformer_base")
-    cross_size = backbone_options(model)["cross_size"]
+    from_network = backbone_options(model)
     if not attentions:
         return TABLE3 if model == "rtformer_slim" else tuple(map(_without_paper, _same_width()))
-    known = {_network(row, cross_size): row for row in _same_width()}
+    known = {_network(row, from_network): row for row in _same_width()}
     if model != "rtformer_slim":
         known = {network: _without_paper(row) for network, row in known.items()}
     chosen: dict[Any, Row] = {}
     for attention in attentions:
-        network = _network(Row(attention), cross_size)
+        network = _network(Row(attention), from_network)
         if network in chosen:
             raise UserError(f"--attention {attention} is {chosen[network].name} once more; leave one")
         chosen[network] = replace(known[network], attention=attention) if network in known else Row(attention)
@@ -110,6 +110,6 @@ def _without_paper(row: Row) -> Row:
     return replace(row, paper_fps=None, paper_miou=None)
 
 
-def _network(row: Row, cross_size: int) -> tuple:
-    low, high = resolve_attention(row.attention, cross_size=cross_size)
+def _network(row: Row, from_network: Mapping[str, Any]) -> tuple:
+    low, high = resolve_attention(row.attention, from_network)
     return tuple((spec.name, tuple(sorted(spec.options.items()))) for spec in (low, high))

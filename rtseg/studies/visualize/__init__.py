@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rtseg.attention.base import Attention
 from rtseg.deploy.device import choose_device
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.predictor import to_rgb
@@ -65,6 +66,10 @@ def visualize(
         "network": f"{segmenter.card.model} {segmenter.card.attention} {weights_hash(segmenter)}",
         "picture": f"sha256:{hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:12]}",
     }
+    attentions = [module for module in segmenter.modules() if isinstance(module, Attention)]
+    mapless = sorted({attention.name for attention in attentions if not attention.has_map})
+    if all(not attention.has_map for attention in attentions):
+        raise UserError(f"'{checkpoint}' cannot be drawn: attention {', '.join(mapless)} has no attention_map")
     before = _read_record(out_dir)
     same = before.items() >= whose.items()
     if not overwrite and not same:
@@ -88,6 +93,8 @@ def visualize(
         if overwrite or not path.exists():
             write_whole(path, _jpeg(draw(found, pixels, point)))
         print(path)
+    for name in mapless:
+        print(f"attention '{name}' is not drawn: it has no attention_map")
     if at is not None and all(found.position is None for found in sheets.values()):
         print(f"--at {at} changed nothing: {network.segmenter.card.attention} is drawn for all positions at once")
     return list(sheets)

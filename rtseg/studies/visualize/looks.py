@@ -7,10 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rtseg.attention.base import Attention, attention_name
-from rtseg.attention.factorized import FactorizedAttention
-from rtseg.attention.gpu_friendly import GPUFriendlyAttention
-from rtseg.attention.self_attention import SelfAttention
+from rtseg.attention.base import Attention
 from rtseg.deploy.fuse import DeployedSegmenter
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
@@ -29,7 +26,7 @@ class Look:
 
     Attributes:
         name: place and mechanism, as in "block4_low_gfa".
-        kind: what each map belongs to: "memory slots", "basis masks" or "heads".
+        kind: what each map belongs to, as the attention says: "memory slots", "basis masks" or "heads".
         titles: one a map, as in "head 0, slot 5"; numbers count from 0, as they index the weights.
         maps: (n, h, w) float32 weights; the cells divide the picture evenly.
         position: (row, column) of the output whose weights these are; None where the maps show every position's.
@@ -47,6 +44,8 @@ class Look:
 def look(network: DeployedSegmenter, pixels: np.ndarray, point: Point) -> list[Look]:
     """Runs the network and returns what each of its attentions looks at, in the order in which they run.
 
+    An attention without `attention_map` is left out.
+
     Args:
         pixels: (H, W, 3) uint8 RGB.
         point: whose view is taken where keys are places.
@@ -58,9 +57,9 @@ def look(network: DeployedSegmenter, pixels: np.ndarray, point: Point) -> list[L
     picture_size = pixels.shape[0], pixels.shape[1]
     names: dict[nn.Module, str] = {}
     for path, module in network.segmenter.named_modules():
-        if isinstance(module, Attention):
+        if isinstance(module, Attention) and module.has_map:
             place = path.removeprefix("backbone.").removesuffix("_attention").replace(".", "_")
-            names[module] = f"{place}_{attention_name(module)}"
+            names[module] = f"{place}_{module.name}"
 
     def catch(attention: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         # Here, and not from inputs that are kept: a later layer may overwrite those in place.
@@ -85,25 +84,13 @@ def _look(
     point: Point,
     picture_size: tuple[int, int],
 ) -> Look:
-    position: tuple[int, int] | None = None
-    if isinstance(attention, FactorizedAttention):
-        kind, part = "basis masks", "mask"
-        maps = attention.basis_maps(inputs[0])[0]
-    else:
-        # One row at first: whether keys are places or slots is known only with it, and all rows of places are N x N.
-        row, column = cell_of(point, picture_size, size)
-        weights, key_size = attention.attention_map(*inputs, at=row * size[1] + column)
-        if key_size is None:
-            kind, part = "memory slots", "slot"
-            maps = attention.attention_map(*inputs).weights[0].transpose(1, 2).unflatten(2, size)
-        else:
-            kind, part, position = "heads", "", (row, column)
-            maps = _over_input(attention, weights[0].unflatten(2, key_size), spatial_size(inputs[0]))
+    position = cell_of(point, picture_size, size)
+    maps, kind, head, part, of_position = attention.drawing(*inputs, position=position)
     if not maps.isfinite().all():
         raise UserError(f"the attention weights of {name} are not finite: this training diverged; use an earlier one")
-    head = "group" if isinstance(attention, GPUFriendlyAttention) else "head"
     titles = [f"{head} {h}" + f", {part} {k}" * bool(part) for h in range(maps.shape[0]) for k in range(maps.shape[1])]
-    return Look(name, kind, titles, maps.flatten(0, 1).float().cpu().numpy(), position, size)
+    shown = maps.flatten(0, 1).float().cpu().numpy()
+    return Look(name, kind, titles, shown, position if of_position else None, size)
 
 
 def cell_of(point: Point, picture_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
@@ -114,14 +101,3 @@ def cell_of(point: Point, picture_size: tuple[int, int], size: tuple[int, int]) 
     """
     (height, width), (rows, columns) = picture_size, size
     return (2 * point.y + 1) * rows // (2 * height), (2 * point.x + 1) * columns // (2 * width)
-
-
-def _over_input(attention: Attention, maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(h, 1, rows, columns) on the keys' grid -> a grid that divides the attention's input, of `size`, evenly.
-
-    Every mechanism's own grid does, but that of `sa` with a reduction: its last cells reach beyond the map.
-    """
-    if not isinstance(attention, SelfAttention) or attention.reduce is None:
-        return maps
-    whole = maps.repeat_interleave(attention.step, 2).repeat_interleave(attention.step, 3)
-    return whole[:, :, : size[0], : size[1]]

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain.networks.classifier import Classifier, create_classifier, list_classifiers
 from rtseg.attention import list_attentions
-from rtseg.attention.base import get_mechanism
 from rtseg.attention.cross_resolution import CrossResolutionAttention
+from rtseg.attention.registry import get_mechanism
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
 from rtseg.registry import UnknownNameError
