@@ -25,7 +25,7 @@ from rtseg.output.folders import replace_between
 BEGIN, END = "<!-- attention table: begin -->", "<!-- attention table: end -->"
 COLUMNS = (
     "name", "what it is", "branches", "options: type, default", "parameters", "MACs", "growth",
-    "reads the other branch", "can be drawn",
+    "reads the other branch", "drawn",
 )  # fmt: skip
 NOT_KNOWN = "—"  # the cell of what a mechanism does not say
 
@@ -64,9 +64,9 @@ def _cell(values: Iterable[str]) -> str:
 
 
 def _what(cls: type) -> str:
-    """The first paragraph of the module, which names the paper."""
-    text = inspect.getdoc(inspect.getmodule(cls)) or ""
-    return " ".join(text.split("\n\n")[0].split())
+    """The first paragraph of the module, which names the paper; of the class where the module has none."""
+    text = getattr(inspect.getmodule(cls), "__doc__", None) or cls.__doc__ or ""
+    return " ".join(inspect.cleandoc(text).split("\n\n")[0].split())
 
 
 def _create(name: str, branch: Branch) -> Attention:
@@ -105,13 +105,17 @@ def markdown() -> str:
 
 
 def table(width: int = 150) -> Table:
-    """The same for a console of this many characters; from 120 on, addresses stay whole."""
+    """The same for a console of this many characters; from 120 on, addresses and numbers stay whole."""
     rows = attention_rows()
     address = max((len(word) for row in rows for word in row[1].split() if "://" in word), default=None)
     shown = Table(title="Attentions; costs in rtformer_slim at 512x512, low / high", show_lines=True)
     for i, heading in enumerate(COLUMNS):
+        number = max(len(row[i]) for row in rows) if heading in ("parameters", "MACs") else None
         # Folded, for else what is too long would be cut.
-        shown.add_column(heading, overflow="fold", width=address if i == 1 and width >= 120 else None)
+        if width >= 120:
+            shown.add_column(heading, overflow="fold", width=address if i == 1 else None, min_width=number)
+        else:
+            shown.add_column(heading, overflow="fold")
     for row in rows:
         shown.add_row(*(escape(cell.replace("`", "")) for cell in row))
     return shown

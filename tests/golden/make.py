@@ -22,7 +22,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from rtseg.attention import list_attentions
-from rtseg.attention.base import get_mechanism
+from rtseg.attention.registry import get_mechanism
 from rtseg.data.dataset import Sample
 from rtseg.deploy.device import instruction_sets
 from rtseg.models import list_models

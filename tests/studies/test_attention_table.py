@@ -1,5 +1,6 @@
 """docs/attention.md: its table is the registry's, and its three steps, followed to the letter, give an attention."""
 
+import ast
 import os
 import re
 import shutil
@@ -28,10 +29,18 @@ def test_rows_say_what_the_registry_says() -> None:
     rows = {row[0].strip("`"): row for row in attention_rows()}
     assert list(rows) == list_attentions()
     assert all("https://arxiv.org/abs/" in row[1] for row in rows.values())
-    assert rows["ca"][2:] == ("high", "`cross_size`: int, 8; `scale`: str, tokens", "33,280", "35.7 M", "linear", "yes")
+    assert rows["ca"][2:] == (
+        "high",
+        "`cross_size`: int, 8; `scale`: str, tokens",
+        "33,280",
+        "35.7 M",
+        "linear",
+        "yes",
+        "yes",
+    )
     assert rows["sa"][2:] == (
         "low, high", "`heads`: int, 8 / 2; `reduction`: int, 1 / 4", "263,168 / 82,368", "100.7 M / 186.6 M",
-        "quadratic", "no",
+        "quadratic", "no", "yes",
     )  # fmt: skip
     quadratic = {name for name, row in rows.items() if row[6] == "quadratic"}
     assert quadratic == {"nl", "sa"}
@@ -138,6 +147,19 @@ for branch, channels, out, stride in (("low", 16, 32, 2), ("low", 32, 32, 1), ("
     torch.testing.assert_close(attention.project(gathered).mT.view_as(y), y)
 main(["list", "attentions"])
 """
+
+
+def test_a_complete_mechanism_takes_at_most_35_lines() -> None:
+    code = re.search(r"```python\n(.*?)```", PAGE.read_text()[PAGE.read_text().index("## Add one") :], re.S)
+    assert code is not None
+    tree = ast.parse(code[1])
+    for part in ast.walk(tree):
+        if isinstance(part, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(part) is not None:
+            del part.body[0]
+    written = {line for part in ast.walk(tree) for line in (getattr(part, "lineno", 0), getattr(part, "end_lineno", 0))}
+    names = {part.name for part in ast.walk(tree) if isinstance(part, ast.FunctionDef)}
+    assert names == {"__init__", "forward", "cost", "attention_map"}
+    assert len(written - {0}) <= 35
 
 
 def test_the_three_steps_give_an_attention_that_trains(extended: Path) -> None:
