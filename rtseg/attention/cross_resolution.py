@@ -5,8 +5,8 @@ tokens:
 
     [K, V] = W max_pool(BN(context));    y = softmax(scale x K^T) V
 
-The reference writes it as a grouped convolution with computed weights, which bakes the batch size in and does not
-export; here it is two matrix products, with the same numbers.
+The reference writes it as a grouped convolution with computed weights. That fixes the batch size and does not export.
+Here it is two matrix products, which give the same numbers.
 
 B batch, C channels, D context channels, P positions of the high branch, T = cross_size^2 tokens.
 """
@@ -27,8 +27,9 @@ from rtseg.layers.pooling import adaptive_max_pool2d
 
 @register_attention("ca", needs_context=True, from_network=("cross_size",))
 class CrossResolutionAttention(Attention):
-    """x (B, C, H, W), context (B, D, h, w) -> (B, C, H, W). One head; the queries are x itself, and there is no output
-    map.
+    """x (B, C, H, W), context (B, D, h, w) -> (B, C, H, W).
+
+    It has one head. The queries are x itself, and the output is not mapped.
 
     Args:
         cross_size: side of the grid that the context is max-pooled to.

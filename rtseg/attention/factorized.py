@@ -1,7 +1,7 @@
 """FA, factorized attention (Shen et al., "Factorized Attention: Self-Attention with Linear Complexities", later named
 "Efficient Attention", https://arxiv.org/abs/1812.01243).
 
-The attention weights are a product of two factors, so the values are gathered first and handed out afterwards, and the
+The attention weights are a product of two factors. So the values are gathered first and handed out afterwards, and the
 N x N map is never made:
 
     dot     y = C (B^T V) / b
@@ -48,7 +48,7 @@ class ProjectedAttention(Attention):
             grow with the map). "gauss" needs neither.
         transformer: adds a pointwise feed-forward part, d -> transformer * d -> ReLU -> d, and gives
             y + feedforward(x + y): with the block's residual connection, a Transformer layer without its norms. Where
-            stride or width change there is no x to add, and it reads y. 0: none.
+            stride or width change, x cannot be added, and it reads y. 0: none.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class ProjectedAttention(Attention):
         return t.flatten(2).unflatten(1, (self.heads, -1))
 
     def _divisor(self, coefficients: Tensor) -> int:
-        """Of a dot product; coefficients (B, h, b / h, N)."""
+        """What a dot product is divided by; coefficients (B, h, b / h, N)."""
         return coefficients.shape[2 if self.normalize == "channels" else 3]
 
     def _attend(self, coefficients: Tensor, basis: Tensor, values: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ def _width(option: str, value: str, words: dict[str, int]) -> int:
         width = words[value] if value in words else int(value)
     except ValueError:
         known = " or ".join(f"'{word}'" for word in words)
-        raise UserError(f"{option}={value} is no number; give one, or {known}") from None
+        raise UserError(f"{option}={value} is not a number; give one, or {known}") from None
     check_between(option, width, 1, 4096)
     return width
 

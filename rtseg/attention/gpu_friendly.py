@@ -2,9 +2,9 @@
 
     y = V DN(K x)
 
-K (M, C) and V (D, M) are parameters, M = D slots of them, so the cost is linear in the number of tokens. Instead of
-splitting channels into heads, which costs many small products, the slots are split into g groups in the normalisation
-alone, and both products stay whole 1x1 convolutions. The double normalisation DN of scores A (M, N) is a softmax over
+K (M, C) and V (D, M) are parameters with M = D slots, so the cost is linear in the number of tokens. Channels are not
+split into heads, which would cost many small products. The normalisation alone splits the slots, into g groups, and
+both products stay whole 1x1 convolutions. The double normalisation DN of scores A (M, N) is a softmax over
 the N tokens, then a division by the sum over the M / g slots of a group:
 
     plain   P / (sum_slots P + 1e-6),  P = softmax_tokens(A)            what the released weights were trained with
@@ -29,7 +29,7 @@ from rtseg.layers.conv import spatial_size
 
 
 def double_normalize(scores: Tensor, norm: str = "plain", *, tokens: int, slots: int) -> Tensor:
-    """DN of scores whose axis `tokens` holds the N tokens and whose axis `slots` the slots of a group.
+    """DN of scores; axis `tokens` counts the N tokens, axis `slots` the slots of a group.
 
     At least float32, also under autocast: it divides numbers of about 1/N. Quick where one of the axes is the last in
     memory, quickest where `tokens` is.

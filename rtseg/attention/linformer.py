@@ -3,9 +3,9 @@
     Q, K, V = W_q x, W_k x, W_v x;    P averages the map over the cells of a grid x grid
     y_head = softmax(Q_head (E P K)_head^T / sqrt(D / h)) (F P V)_head;    out = W_o y
 
-E and F (k, grid^2) mix places, all heads with the same weights. Linformer learns them for one length of sequence: with
-`grid` the side of the map, P is the identity and this is the paper's. At other sizes P makes E mean the same places
-again; where the grid divides the map, E P is E resized to the map (nearest) and divided by the places per cell.
+E and F (k, grid^2) mix places, with the same weights in all heads. Linformer learns them for one length of sequence. If
+`grid` is the side of the map, P is the identity and this is the paper's attention. At other sizes, P makes E mean the
+same places. Where the grid divides the map, E P is E resized to the map (nearest) and divided by the places per cell.
 
 B batch, C channels in, D channels out, h heads, N tokens. Only W_o has a bias.
 """

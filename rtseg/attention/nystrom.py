@@ -3,12 +3,12 @@
     Q, K, V = W_q x, W_k x, W_v x;    Q~, K~ (m, D): averages of Q and K over m parts of the map
     y_head = softmax(Q K~^T) Z softmax(Q~ K^T) V,  Z the pseudo-inverse of A = softmax(Q~ K~^T);    out = W_o y
 
-each per head, with queries scaled by 1 / sqrt(D / h). It is computed as softmax(Q K~^T) (Z (softmax(Q~ K^T) V)): the
-same products, in an order in which the fused kernel serves both softmaxes and no (N, m) map is stored. A map of no more
-than m tokens needs no approximation and gets softmax(Q K^T) V.
+each per head, with queries scaled by 1 / sqrt(D / h). It is computed as softmax(Q K~^T) (Z (softmax(Q~ K^T) V)). In
+this order the fused kernel computes both softmaxes, and no (N, m) map is stored. A map of at most m tokens needs no
+approximation and gets softmax(Q K^T) V.
 
-Z comes from six Newton-Schulz steps, the paper's number, always in float32 or better. They do not converge, since A is
-close to singular, and are better for it: an exact pseudo-inverse blows up what noise there is in A.
+Z comes from six Newton-Schulz steps, the paper's number, always in float32 or better. A is close to singular, so the
+steps do not converge. That is an advantage: an exact pseudo-inverse would amplify the noise in A.
 
 B batch, C channels in, D channels out, h heads, N tokens, m landmarks. Only W_o has a bias.
 """

@@ -56,8 +56,8 @@ def register_attention(
     Args:
         name: what users write, a lower-case identifier.
         needs_context: it reads the low-resolution branch.
-        from_network: its options that the network has a value for, such as "cross_size". That value holds unless the
-            user names another.
+        from_network: its options that the network has a value for, such as "cross_size". It is used unless the user
+            names another.
         low, high: defaults of the options in that branch, where they differ from the constructor's.
 
     Raises:
@@ -76,7 +76,7 @@ def register_attention(
                 )
         for option in (*from_network, *(low or {}), *(high or {})):
             if option not in mechanism.options():
-                raise UserError(f"attention '{name}': '{option}' is no keyword-only parameter of {cls.__name__}")
+                raise UserError(f"attention '{name}': '{option}' is not a keyword-only parameter of {cls.__name__}")
         _ATTENTIONS.register(name)(mechanism)
         cls.name = name
         return cls

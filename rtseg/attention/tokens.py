@@ -33,7 +33,9 @@ def pick(tokens: Tensor, at: int | None) -> Tensor:
 
 
 def attention_weights(queries: Tensor, keys: Tensor, scale: float | None = None) -> Tensor:
-    """softmax(scale * queries keys^T), rows of 1: what scaled_dot_product_attention holds but does not hand out.
+    """softmax(scale * queries keys^T), whose rows sum to 1.
+
+    `scaled_dot_product_attention` computes it too, and does not return it.
 
     queries (..., N, c), keys (..., M, c) -> (..., N, M); scale 1 / sqrt(c) by default.
     """

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 
+from rtseg.checks import check_between
 from rtseg.data.dataset import IGNORE, Sample
 from rtseg.data.evaluation import check_eval_resize, evaluation_size, resize_for_evaluation
 from rtseg.errors import UserError
@@ -134,8 +135,7 @@ class TrainAugment:
             raise UserError(f"crop_size is (height, width), both at least 1, not {crop_size}; e.g. [360, 480]")
         if not scales or min(scales) <= 0:
             raise UserError(f"scales are factors above 0, not {list(scales)}; e.g. [0.5, 1.0, 2.0], or [1.0] for none")
-        if not 0 <= flip <= 1:
-            raise UserError(f"flip is a probability from 0 to 1, not {flip}")
+        check_between("flip", flip, 0, 1, "it is a probability")
         crop = A.RandomCrop(
             *crop_size,
             pad_if_needed=True,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from rtseg.checks import check_between
 from rtseg.errors import UserError
 
 Palette = Sequence[tuple[int, int, int]]
@@ -48,7 +49,6 @@ def overlay(image: np.ndarray, class_map: np.ndarray, palette: Palette, alpha: f
             "an overlay needs a uint8 RGB picture and a class map of one size, "
             f"not {image.dtype} {image.shape} and {class_map.shape}"
         )
-    if not 0 <= alpha <= 1:
-        raise UserError(f"alpha={alpha} is outside 0 (picture alone) to 1 (colours alone)")
+    check_between("alpha", alpha, 0, 1, "0 is the image alone, 1 the colours alone")
     mixed = cv2.addWeighted(image, 1 - alpha, colorize(class_map, palette), alpha, 0)
     return np.where((class_map == IGNORED)[..., None], image, mixed)

@@ -54,7 +54,7 @@ def maximum_by_gather(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def _equal_cells(x: Tensor, grid: tuple[int, int]) -> tuple[int, int] | None:
     """(height, width) of every cell, where the export is of one size, which the grid divides: plain pooling, which
-    engines know. A size that is left open is no int.
+    engines know. A size that is left open is not an int.
     """
     height, width = x.shape[-2:]
     if type(height) is not int or type(width) is not int or height % grid[0] or width % grid[1]:

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from rtseg.checks import check_at_least
 from rtseg.data import ade20k, camvid, cityscapes
 from rtseg.data.dataset import LabelSpace
 from rtseg.errors import UserError
@@ -149,14 +150,12 @@ def make_data(
     plan = _LAYOUTS[layout]
     n_val = max(10, n // 8) if n_val is None else n_val
     for name, count in (("n", n), ("n_val", n_val)):
-        if count < plan.least:
-            raise UserError(f"{name}={count}: layout '{layout}' needs at least {plan.least} pictures in each part")
+        check_at_least(name, count, plan.least, f"layout '{layout}' needs so many images in each part")
     if size is not None and min(size) < SMALLEST:
         raise UserError(
             f"size={size[0]}x{size[1]} is too small for a street: give at least {SMALLEST}x{SMALLEST} pixels"
         )
-    if seed < 0:
-        raise UserError(f"seed={seed} must not be negative")
+    check_at_least("seed", seed, 0)
     out = Path(out).expanduser().absolute()
     check_empty(out, "nothing is overwritten: give a new folder, or remove this one")
     make_folder(out.parent)

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from rtseg.attention import Attention, create_attention, list_attentions, register_attention
+import rtseg
+from rtseg.attention import Attention, create_attention, list_attentions, parse_attention, register_attention
 from rtseg.attention.base import Drawing
+from rtseg.attention.grammar import parse_branch
 from rtseg.attention.registry import get_mechanism
 from rtseg.errors import UserError
 
@@ -125,6 +127,20 @@ else:
     assert status == 0, said
 
 
+@pytest.mark.parametrize("attention", ["gfa+ca", "sa:heads=4"])
+def test_the_text_is_parsed_once_on_its_way_to_the_network(attention: str) -> None:
+    calls: list[Any] = []
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, _: calls.append(frame.f_code) if event == "call" else None)
+    try:
+        rtseg.create_model("rtformer_slim", 3, attention=attention, base_channels=8)
+    finally:
+        sys.setprofile(before)
+    assert calls.count(parse_attention.__code__) == 1
+    assert calls.count(parse_branch.__code__) == 2
+    assert calls.count(create_attention.__code__) == 4
+
+
 class WithoutType(Attention):
     def __init__(self, in_channels: int, *, depth=2, **shape: Any) -> None:  # type: ignore[no-untyped-def]
         super().__init__(in_channels, **shape)
@@ -146,9 +162,9 @@ class WithAList(Attention):
         (WithoutType, {}, "'toy': write option 'depth' of WithoutType with a type .* as in `depth: int = 4`"),
         (WithoutDefault, {}, "write option 'depth' of WithoutDefault with a type .* and a default"),
         (WithAList, {}, "write option 'depth' of WithAList with a type"),
-        (Attention, {"from_network": ("depth",)}, "'toy': 'depth' is no keyword-only parameter of Attention"),
-        (Attention, {"low": {"depth": 2}}, "'depth' is no keyword-only parameter"),
-        (Attention, {"high": {"depth": 2}}, "'depth' is no keyword-only parameter"),
+        (Attention, {"from_network": ("depth",)}, "'toy': 'depth' is not a keyword-only parameter of Attention"),
+        (Attention, {"low": {"depth": 2}}, "'depth' is not a keyword-only parameter"),
+        (Attention, {"high": {"depth": 2}}, "'depth' is not a keyword-only parameter"),
     ],
 )
 def test_a_registration_that_cannot_work_is_refused(cls: type[Attention], arguments: dict, message: str) -> None:

@@ -198,7 +198,7 @@ def test_ade20k_rule() -> None:
         ({"crop_size": (0, 8)}, r"crop_size.*\(0, 8\).*\[360, 480\]"),
         ({"crop_size": (8, 8), "scales": []}, r"scales.*above 0.*\[1\.0\]"),
         ({"crop_size": (8, 8), "scales": [1, -1]}, r"scales.*above 0, not \[1, -1\]"),
-        ({"crop_size": (8, 8), "flip": 2}, r"flip.*0 to 1, not 2"),
+        ({"crop_size": (8, 8), "flip": 2}, "flip=2 must be from 0 to 1; it is a probability"),
     ],
 )
 def test_bad_settings_of_training(arguments: dict, message: str) -> None:
