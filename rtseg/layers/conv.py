@@ -55,9 +55,10 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 to twice the channels, BatchNorm after each, plus a projected shortcut; the sum stays signed.
+    """1x1, 3x3, 1x1 to twice the channels, BatchNorm after each, plus a shortcut; the sum stays signed.
 
-    (B, in, H, W) -> (B, 2 * channels, ceil(H / stride), ceil(W / stride)).
+    (B, in, H, W) -> (B, 2 * channels, ceil(H / stride), ceil(W / stride)). The shortcut is the input where that has the
+    same shape; else it is projected.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
@@ -65,7 +66,9 @@ class Bottleneck(nn.Module):
         self.reduce = nn.Sequential(conv1x1(in_channels, channels), nn.BatchNorm2d(channels))
         self.conv = nn.Sequential(conv3x3(channels, channels, stride), nn.BatchNorm2d(channels))
         self.expand = nn.Sequential(conv1x1(channels, 2 * channels), nn.BatchNorm2d(2 * channels))
-        self.shortcut = nn.Sequential(conv1x1(in_channels, 2 * channels, stride), nn.BatchNorm2d(2 * channels))
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != 2 * channels:
+            self.shortcut = nn.Sequential(conv1x1(in_channels, 2 * channels, stride), nn.BatchNorm2d(2 * channels))
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.reduce(x), inplace=True)
@@ -81,10 +84,15 @@ def stem(channels: int) -> nn.Sequential:
     )  # fmt: skip
 
 
-def basic_stage(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
-    """Two `BasicBlock`s, the sum of the second one signed: (B, in, H, W) -> (B, out, ceil(H / stride), ...)."""
-    blocks = (BasicBlock(in_channels, out_channels, stride), BasicBlock(out_channels, out_channels, final_relu=False))
-    return nn.Sequential(*blocks)
+def basic_stage(in_channels: int, out_channels: int, stride: int = 1, *, blocks: int = 2) -> nn.Sequential:
+    """`BasicBlock`s, the sum of the last one signed: (B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride)).
+
+    Args:
+        blocks: how many, at least 1.
+    """
+    first = BasicBlock(in_channels, out_channels, stride, final_relu=blocks > 1)
+    others = (BasicBlock(out_channels, out_channels, final_relu=k < blocks) for k in range(2, blocks + 1))
+    return nn.Sequential(first, *others)
 
 
 class ConvMLP(nn.Module):

@@ -85,10 +85,21 @@ def test_bottleneck_is_three_convolutions_and_a_shortcut(stride: int) -> None:
     assert torch.equal(x, before)
 
 
+@torch.no_grad()
+def test_a_bottleneck_that_keeps_the_shape_adds_its_input() -> None:
+    block = randomise(Bottleneck(12, 6))
+    x = torch.randn(2, 12, 9, 7)
+    torch.testing.assert_close(block(x) - x, block.expand(F.relu(block.conv(F.relu(block.reduce(x))))))
+    assert isinstance(block.shortcut, nn.Identity)
+    assert isinstance(Bottleneck(12, 6, 2).shortcut, nn.Sequential)
+
+
 def test_a_stage_strides_first_and_ends_signed() -> None:
     first, second = randomise(basic_stage(4, 8, 2))
     assert (first.conv1.stride, first.final_relu) == ((2, 2), True)
     assert (second.conv1.stride, second.final_relu) == ((1, 1), False)
+    for blocks in (1, 4):
+        assert [block.final_relu for block in basic_stage(4, 8, blocks=blocks)] == [True] * (blocks - 1) + [False]
 
 
 def test_conv_mlp_is_norm_conv_gelu_conv() -> None:
