@@ -1,31 +1,30 @@
-"""The deployed form of a segmenter: uint8 picture in, class map out, one module, BatchNorm folded where that is exact.
+"""The deployed form of a segmenter: uint8 image in, class map out, one module, BatchNorm folded where that is exact.
 
 In evaluation BatchNorm is s x + t with a scale and a shift for each channel. It folds into
 
 - the convolution before it: s (W x + b) + t;
 - a 1x1 convolution behind it, with no ReLU between: W (s x + t) = (W s) x + W t;
-- the memory of `gfa` behind it by its scale alone: W t adds the same number to a slot's score at every token, and the
-  softmax over the tokens does not see it.
+- an attention behind it that can take its scale and needs no shift, see `Attention.absorb_scale`.
 
 It stays before a padded 3x3 (zeros are padded behind it), before ReLU and before max pooling, and before the other
 attentions.
+
+Which modules run one after the other is the answer of the blocks themselves, see `rtseg.layers.rows`.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from rtseg.attention.gpu_friendly import GPUFriendlyAttention
+from rtseg.attention.base import Attention
 from rtseg.deploy.class_map import class_map
 from rtseg.errors import UserError
-from rtseg.layers.conv import BasicBlock
 from rtseg.layers.normalize import Normalize
-from rtseg.models.heads import ConvHead
+from rtseg.layers.rows import HasRows
 from rtseg.models.network import Network
-from rtseg.models.rtformer import RTFormerBlock
 
 
 class DeployedSegmenter(nn.Module):
@@ -44,7 +43,7 @@ class DeployedSegmenter(nn.Module):
 
     def prepare(self, image: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 -> (B, 3, H, W) normalised, in the network's precision and memory format."""
-        # The permuted picture has the strides of channels_last already.
+        # The permuted image has the strides of channels_last already.
         x = self.normalize(image.permute(0, 3, 1, 2)).contiguous(memory_format=self.memory_format)
         return x.to(next(self.segmenter.parameters()).dtype)
 
@@ -53,11 +52,11 @@ class DeployedSegmenter(nn.Module):
         return self.segmenter.logits(prepared)
 
     def forward(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Class map of one picture or of several of one size.
+        """Class map of one image or of several of one size.
 
         Args:
             image: (h, w, 3) or (B, h, w, 3) uint8 RGB, on the module's device.
-            size: (H, W) of the class map; the picture's where it is not given.
+            size: (H, W) of the class map; the image's where it is not given.
 
         Returns:
             (H, W) or (B, H, W) class numbers 0..K-1; uint8 for up to 256 classes, int16 above.
@@ -65,19 +64,19 @@ class DeployedSegmenter(nn.Module):
         Raises:
             UserError: another type or shape.
         """
-        check_pictures(image)
+        check_images(image)
         batch = image if image.ndim == 4 else image[None]
         classes = class_map(self.logits(self.prepare(batch)), size or (batch.shape[1], batch.shape[2]))
         return classes if image.ndim == 4 else classes[0]
 
 
-def check_pictures(image: Tensor) -> None:
+def check_images(image: Tensor) -> None:
     """Raises:
     UserError: no (H, W, 3) or (B, H, W, 3) uint8 RGB.
     """
     if image.dtype != torch.uint8 or image.ndim not in (3, 4) or image.shape[-1] != 3 or 0 in image.shape:
         raise UserError(
-            f"a deployed network takes uint8 RGB pictures of shape (H, W, 3) or (B, H, W, 3), not {image.dtype} of "
+            f"a deployed network takes uint8 RGB images of shape (H, W, 3) or (B, H, W, 3), not {image.dtype} of "
             f"shape {tuple(image.shape)}. Put channels last; leave grey levels at 0..255: normalisation is inside"
         )
 
@@ -85,7 +84,7 @@ def check_pictures(image: Tensor) -> None:
 def deploy(
     segmenter: Network, *, memory_format: torch.memory_format = torch.channels_last, fold: bool = True
 ) -> DeployedSegmenter:
-    """A copy of `segmenter` that maps uint8 pictures to class maps; the original stays as it is.
+    """A copy of `segmenter` that maps uint8 images to class maps; the original stays as it is.
 
     The copy is in eval mode, its parameters ask for no gradient, and the auxiliary head is gone.
 
@@ -111,24 +110,10 @@ def fold_batchnorm(module: nn.Module) -> int:
     """
     folded = 0
     for part in list(module.modules()):
-        if _runs_in_order(part):
-            folded += _fold_row(list(_leaves(part)))
-        elif type(part).__name__ == "SegformerDecodeHead":  # a rival's, which would else keep one that folds
-            folded += _fold_row([part.get_submodule("linear_fuse"), part.get_submodule("batch_norm")])
-        elif isinstance(part, ConvHead):
-            folded += _fold_row([*_leaves(part.hidden), *_leaves(part.classify)])
-        elif isinstance(part, BasicBlock):
-            folded += _fold_row([part.conv1, part.bn1]) + _fold_row([part.conv2, part.bn2])
-        elif isinstance(part, RTFormerBlock):
-            for norm, attention in (
-                (part.low_norm, part.low_attention),
-                (part.high_norm, part.high_attention),
-            ):
-                if isinstance(attention, GPUFriendlyAttention) and _is_batchnorm(norm):
-                    scale, _ = _affine(norm)
-                    _scale_inputs(attention.keys, scale)
-                    _drop(norm)
-                    folded += 1
+        rows: Iterable[Iterable[nn.Module]] = [[part]] if _runs_in_order(part) else []
+        if isinstance(part, HasRows):
+            rows = part.rows()
+        folded += sum(_fold_row([leaf for module in row for leaf in _leaves(module)]) for row in rows)
     _replace_dropped(module)
     return folded
 
@@ -143,13 +128,13 @@ def _runs_in_order(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
-def _leaves(row: nn.Module) -> Iterator[nn.Module]:
-    """What a sequence runs, one after the other; sequences within it are opened."""
-    if _runs_in_order(row):
-        for part in row.children():
+def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+    """What runs one after the other; sequences are opened."""
+    if _runs_in_order(module):
+        for part in module.children():
             yield from _leaves(part)
     else:
-        yield row
+        yield module
 
 
 def _fold_row(row: list[nn.Module]) -> int:
@@ -169,6 +154,9 @@ def _fold_row(row: list[nn.Module]) -> int:
             bias = constant if second.bias is None else _wide(second.bias) + constant
             _scale_inputs(second, scale)
             _set(second, _wide(second.weight), bias)
+            _drop(first)
+            folded += 1
+        elif _is_batchnorm(first) and isinstance(second, Attention) and second.absorb_scale(_affine(first)[0]):
             _drop(first)
             folded += 1
     return folded

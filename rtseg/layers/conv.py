@@ -3,6 +3,7 @@
 B batch, C channels, H, W height and width.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch.nn.functional as F
@@ -52,6 +53,11 @@ class BasicBlock(nn.Module):
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.bn2(self.conv2(out)) + self.shortcut(x)
         return F.relu(out, inplace=True) if self.final_relu else out
+
+    def rows(self) -> Iterator[Sequence[nn.Module]]:
+        """See `rtseg.layers.rows`."""
+        yield self.conv1, self.bn1
+        yield self.conv2, self.bn2
 
 
 class Bottleneck(nn.Module):

@@ -3,7 +3,7 @@
 B batch, K classes, h, w height and width at stride 8.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,10 @@ class ConvHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classify(self.hidden(x))
+
+    def rows(self) -> Iterator[Sequence[nn.Module]]:
+        """See `rtseg.layers.rows`."""
+        yield self.hidden, self.classify
 
 
 class DualResolutionHead(nn.Module):

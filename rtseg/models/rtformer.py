@@ -7,7 +7,7 @@ c base channels (32 slim, 64 base); h the high branch (2c channels at 1/8), l th
 of two rounds sizes up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch.nn.functional as F
@@ -90,6 +90,11 @@ class RTFormerBlock(nn.Module):
         if self.high_to_low is not None:
             low = low + self.high_to_low(high)
         return high, low
+
+    def rows(self) -> Iterator[Sequence[nn.Module]]:
+        """See `rtseg.layers.rows`."""
+        yield self.low_norm, self.low_attention
+        yield self.high_norm, self.high_attention
 
 
 class RTFormer(Backbone):

@@ -8,7 +8,7 @@ B batch, K classes, H, W input height and width.
 """
 
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -39,6 +39,8 @@ class Rival:
         stride: of the logits, which are ceil(H / stride) x ceil(W / stride).
         multiple: what height and width must be multiples of.
         align_corners: of the upsampling that is left out, which is bilinear in every library.
+        rows: modules of the network, by name, that run one after the other outside of any sequence, see
+            `rtseg.layers.rows`.
         mean, std: normalisation of RGB in 0..1 that the library's pretrained weights expect.
     """
 
@@ -52,6 +54,7 @@ class Rival:
     stride: int
     multiple: int = 1
     align_corners: bool = False
+    rows: tuple[tuple[str, ...], ...] = ()
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -83,6 +86,11 @@ class RivalNetwork(Network):
         self.rival = rival
         self.card = ModelCard(rival.name, NO_ATTENTION, num_classes, mean=rival.mean, std=rival.std)
         self.network = network
+
+    def rows(self) -> Iterator[Sequence[nn.Module]]:
+        """See `rtseg.layers.rows`: for modules of the library, which do not answer."""
+        for row in self.rival.rows:
+            yield [self.network.get_submodule(name) for name in row]
 
     def logits(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) normalised image -> (B, K, ceil(H / stride), ceil(W / stride)) logits.
@@ -172,6 +180,7 @@ def _read_deeplab(network: Any, image: Tensor) -> Tensor:
 _TRANSFORMERS: dict[str, Any] = {
     "library": "transformers", "module": "transformers", "licence": "Apache-2.0",
     "read": _read_segformer, "paper": "https://arxiv.org/abs/2105.15203", "stride": 4,
+    "rows": (("decode_head.linear_fuse", "decode_head.batch_norm"),),
 }  # fmt: skip
 _SMP: dict[str, Any] = {
     "library": "segmentation_models_pytorch", "module": "segmentation_models_pytorch", "licence": "MIT",

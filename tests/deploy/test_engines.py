@@ -254,10 +254,10 @@ def test_unknown_names_are_refused(shared_segmenter: Segmenter, name: str, messa
         (torch.zeros(1, 64, 97, 3, dtype=torch.uint8), "built for 1x64x96 .*not 1x64x97: build one"),
         (torch.zeros(2, 64, 96, 3, dtype=torch.uint8), "not 2x64x96"),
         (torch.zeros(64, 96, 3, dtype=torch.uint8), "built for 1x64x96"),
-        (torch.zeros(1, 64, 96, 3), r"uint8 RGB pictures .* not torch\.float32"),
-        (torch.zeros(1, 3, 64, 96, dtype=torch.uint8), "uint8 RGB pictures"),
-        (torch.zeros(1, 64, 96, 4, dtype=torch.uint8), "uint8 RGB pictures"),
-        (torch.zeros(0, 64, 96, 3, dtype=torch.uint8), "uint8 RGB pictures"),
+        (torch.zeros(1, 64, 96, 3), r"uint8 RGB images .* not torch\.float32"),
+        (torch.zeros(1, 3, 64, 96, dtype=torch.uint8), "uint8 RGB images"),
+        (torch.zeros(1, 64, 96, 4, dtype=torch.uint8), "uint8 RGB images"),
+        (torch.zeros(0, 64, 96, 3, dtype=torch.uint8), "uint8 RGB images"),
     ],
 )
 def test_other_pictures_are_refused(build: Build, name: str, bad: Tensor, message: str) -> None:

@@ -84,7 +84,7 @@ def test_half_precision_weights(segmenter: Segmenter) -> None:
     ids=["float", "channels first", "grey", "empty", "rgba"],
 )
 def test_other_input_is_refused(segmenter: Segmenter, image: Tensor) -> None:
-    with pytest.raises(UserError, match=r"uint8 RGB pictures of shape \(H, W, 3\)"):
+    with pytest.raises(UserError, match=r"uint8 RGB images of shape \(H, W, 3\)"):
         deploy(segmenter)(image)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from rtseg.deploy.class_map import class_map, class_map_kind
 from rtseg.deploy.device import instruction_sets
 from rtseg.deploy.export import Output
-from rtseg.deploy.fuse import check_pictures
+from rtseg.deploy.fuse import check_images
 from rtseg.errors import UserError
 from rtseg.registry import Registry
 
@@ -98,7 +98,7 @@ class Engine(ABC):
         Raises:
             UserError: no pictures, or of another shape than the runtime was built for.
         """
-        check_pictures(pictures)
+        check_images(pictures)
         if tuple(pictures.shape[:3]) != self.shape:
             raise UserError(
                 f"'{self.name}' was built for {_times(self.shape)} pictures (batch x height x width), not "
