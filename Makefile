@@ -91,15 +91,15 @@ benchmark: install ## speed of NETWORKS= on this machine's engines, IMAGE=pictur
 	$(RUN) benchmark $(NETWORKS) $(SPEED) --protocol ddrnet --memory
 	$(RUN) benchmark $(MODEL) $(SPEED) --also 480x360 --also 720x960 --also 1024x2048
 	$(RUN) benchmark $(MODEL) $(SPEED) --batch-size 1 --batch-size 2 --batch-size 4 --batch-size 8
-	$(VENV)/bin/python -m rtseg.speed.results benchmarks/results docs/results.md
+	$(VENV)/bin/python -m tools.tables speed
 
 table3: install ## RTFormer's Table 3 measured here; with DATA_DIR= (CamVid) also trained: EPOCHS=16 SEEDS=2
 	$(RUN) compare -o runs/table3 --model $(MODEL) $(if $(DATA_DIR),--data $(DATA_DIR) --epochs $(EPOCHS) --seeds $(SEEDS) \
 		--config configs/rtformer_slim_camvid_half.yaml --trainer.precision=$(PRECISION)) $(ARGS)
 
 docs: install ## refresh the tables in docs/ that are made from the code and the environment
-	$(VENV)/bin/python -m rtseg.studies.attention_table docs/attention.md
-	$(VENV)/bin/python -m rtseg.speed.results benchmarks/results docs/results.md
+	$(VENV)/bin/python -m tools.tables attentions
+	$(VENV)/bin/python -m tools.tables speed
 	$(VENV)/bin/python -m tools.licences docs/licences.md
 
 lint: install ## style, types, who imports whom, and the licences of what is installed

@@ -6,7 +6,6 @@ thirteen networks it times none; here all are timed in turns, in one run.
 
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -292,12 +291,3 @@ def refresh(results: Path, page: Path) -> None:
             f"{error}): measure again"
         ) from None
     replace_between(page, BEGIN, END, content)
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python -m pretrain.table2 RESULTS.json PAGE.md")
-    try:
-        refresh(Path(sys.argv[1]), Path(sys.argv[2]))
-    except UserError as error:
-        sys.exit(f"error: {error}")

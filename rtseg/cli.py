@@ -420,7 +420,3 @@ def run_app(app: typer.Typer, args: list[str] | None = None) -> None:
 def main(args: list[str] | None = None) -> None:
     """The `rtseg` command."""
     run_app(app, args)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,7 @@
-"""The speed tables of docs/results.md, made from the files that `rtseg benchmark -o FOLDER` has written.
-
-Run as a program: python -m rtseg.speed.results benchmarks/results docs/results.md
+"""The speed tables of docs/results.md, made from the files that `rtseg benchmark -o FOLDER` has written;
+`python -m tools.tables speed` writes them into the page.
 """
 
-import sys
 from pathlib import Path
 
 from rtseg.errors import UserError
@@ -50,12 +48,3 @@ def refresh(results: Path, page: Path) -> None:
         UserError: the page has no such comments; see `render`.
     """
     replace_between(page, _BEGIN, _END, render(results))
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python -m rtseg.speed.results RESULTS_FOLDER PAGE.md")
-    try:
-        refresh(Path(sys.argv[1]), Path(sys.argv[2]))
-    except UserError as error:
-        sys.exit(f"error: {error}")

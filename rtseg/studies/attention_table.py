@@ -1,15 +1,11 @@
 """Every registered attention in a table: what it is, its options, what it costs in the slim network.
 
 Read from the registry, so a new mechanism is in it by itself. `rtseg list attentions --details` prints it, and
-
-    python -m rtseg.studies.attention_table docs/attention.md
-
-writes it anew between the two comments that mark its place in the page.
+`python -m tools.tables attentions` writes it into docs/attention.md, between the two comments that mark its place.
 """
 
 import inspect
 import math
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -128,9 +124,3 @@ def refresh(page: Path) -> None:
         UserError: there is no such page, or the comments are not in it once each.
     """
     replace_between(page, BEGIN, END, markdown())
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m rtseg.studies.attention_table docs/attention.md")
-    refresh(Path(sys.argv[1]))

@@ -13,8 +13,8 @@ import lightning as L
 import pytest
 import torch
 
-from pretrain.__main__ import main
 from pretrain.cli import PretrainCLI
+from pretrain.commands import main
 
 CONFIGS = sorted((Path(__file__).parents[2] / "pretrain" / "configs").glob("*.yaml"))
 

@@ -17,7 +17,7 @@ from rtseg.studies.attention_table import BEGIN, END, attention_rows, markdown, 
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/attention.md"
-REPAIR = "run: python -m rtseg.studies.attention_table docs/attention.md"
+REPAIR = "run: python -m tools.tables attentions"
 
 
 def test_the_pages_table_is_that_of_the_registry() -> None:

@@ -1,0 +1,171 @@
+"""The `python -m pretrain` command. `fit` and `validate` go to LightningCLI, everything else is here.
+
+Each imports what it needs when it runs.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtseg.cli import lightning_command, plugin_option, run_app
+from rtseg.errors import UserError
+
+if TYPE_CHECKING:
+    from pretrain.data.shard_index import ShardIndex
+
+app = typer.Typer(
+    name="python -m pretrain",
+    help="Pre-train backbones on ImageNet and export them for rtseg.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+plugin_option(app)
+lightning_command(
+    app,
+    "fit",
+    "Train a classifier: --config pretrain/configs/<name>.yaml, every key as a flag; --ckpt_path resumes a training.",
+    "pretrain.cli",
+)
+lightning_command(
+    app, "validate", "Top-1 and top-5 of a checkpoint: --config ... --ckpt_path runs/.../best.ckpt", "pretrain.cli"
+)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="best.ckpt or last.ckpt of `fit`")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for model.safetensors and config.json")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
+) -> None:
+    """Write the backbone as a folder that `rtseg fit --model.weights=FOLDER` starts from."""
+    from pretrain.export import export as write
+
+    print("\n".join(write(checkpoint, output, overwrite=overwrite)))
+
+
+@app.command("list")
+def list_networks() -> None:
+    """List the networks that --model.name takes, and which of them can be handed over."""
+    from pretrain.networks.classifier import list_classifiers
+    from rtseg.models import list_models
+
+    for name in list_classifiers():
+        print(f"{name:16} {'' if name in list_models() else 'classifies only'}".rstrip())
+
+
+@app.command("check-data")
+def check_data(
+    root: Annotated[str, typer.Argument(help="folder of train/ and val/, or folder or URL of shards")],
+    num_classes: Annotated[int | None, typer.Option(help="classes that the data must have; ImageNet: 1000")] = None,
+    workers: Annotated[int | None, typer.Option(help="processes; default: all cores")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="text file for the names of the bad files")
+    ] = None,
+) -> None:
+    """Count classes and images, decode every file, and name what would stop or mislead a training."""
+    from pretrain.data.check import check_data as check
+    from pretrain.data.check import describe, write_list
+
+    report = check(root, num_classes=num_classes, workers=workers)
+    print(describe(report))
+    if output is not None:
+        write_list(report, output)
+    if report.fails:
+        raise typer.Exit(1)
+
+
+@app.command("make-shards")
+def make_shards(
+    root: Annotated[Path, typer.Argument(help="folder of train/<class>/*.JPEG and val/<class>/*.JPEG")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for the shards and index.json")],
+    per_shard: Annotated[int, typer.Option(help="images in one; of ImageNet's, 1000 are 110 MB")] = 1000,
+    workers: Annotated[int | None, typer.Option(help="shards written at a time; default: one a core")] = None,
+) -> None:
+    """Pack class folders into WebDataset shards, byte for byte."""
+    from pretrain.data.make_shards import write_shards
+
+    _print_shards(write_shards(root, output, per_shard=per_shard, workers=workers))
+
+
+@app.command("index-shards")
+def index_shards(
+    root: Annotated[str, typer.Argument(help="folder or URL of shards that others wrote: <key>.jpg and <key>.cls")],
+    train: Annotated[str, typer.Option(help="pattern of the training shards' names")] = "*train*.tar",
+    val: Annotated[str, typer.Option(help="pattern of the validation shards' names")] = "*val*.tar",
+    classes: Annotated[
+        Path | None, typer.Option(help="text file, the name of class 0, 1, ... on a line each; default: numbers")
+    ] = None,
+) -> None:
+    """Count the images of shards and write the index.json that a training needs beside them."""
+    from pretrain.data.make_shards import index_shards as count
+    from pretrain.data.make_shards import write_index
+
+    if classes is not None and not classes.is_file():
+        raise UserError(f"--classes {classes}: no such file; give a text file with a class name on each line")
+    names = classes.read_text().splitlines() if classes is not None else []
+    index = count(root, {"train": train, "val": val}, classes=[name.strip() for name in names if name.strip()])
+    write_index(index)
+    _print_shards(index)
+
+
+def _print_shards(index: "ShardIndex") -> None:
+    for split, shards in index.splits.items():
+        print(f"{split}: {sum(shards.values())} images in {len(shards)} shards")
+
+
+@app.command()
+def table2(
+    networks: Annotated[list[str] | None, typer.Argument(help="default: every row of the paper's Table 2")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda; default: a GPU where there is one")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores")] = None,
+    seconds: Annotated[float, typer.Option(help="seconds that each figure is timed at least")] = 6.0,
+    batch_size: Annotated[int | None, typer.Option(help="batch of the throughput; default: 16, on CUDA 64")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help=".json file for the result")] = None,
+) -> None:
+    """RTFormer's Table 2: parameters and multiply-adds at 224x224, latency and throughput here, the paper's figures."""
+    from pretrain.table2 import table2 as table
+
+    table(networks or [], device=device, threads=threads, seconds=seconds, batch_size=batch_size, output=output)
+
+
+@app.command()
+def curves(
+    runs: Annotated[list[Path], typer.Argument(help="run folders of `fit`")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=".svg file")],
+) -> None:
+    """Draw loss and top-1 of trainings over their steps."""
+    from pretrain.curves import draw
+
+    draw(runs, output)
+
+
+@app.command("transfer-check", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def transfer_check(
+    context: typer.Context,
+    backbone: Annotated[Path, typer.Argument(help="folder that `export` wrote")],
+    data: Annotated[Path, typer.Option(help="folder of the segmentation data set")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder; the same command again resumes there")] = Path(
+        "runs/transfer"
+    ),
+    config: Annotated[Path, typer.Option(help="recipe of the trainings")] = Path(
+        "configs/rtformer_slim_camvid_half.yaml"
+    ),
+    epochs: Annotated[int, typer.Option(help="epochs of each training")] = 16,
+    seeds: Annotated[int, typer.Option(help="trainings from scratch, and as many from the backbone")] = 3,
+    jobs: Annotated[int, typer.Option(help="trainings at a time; on a CPU they share its cores")] = 1,
+) -> None:
+    """Fine-tune from a backbone and from scratch with equal data, budget and seeds: does pre-training help?
+
+    Flags of `rtseg fit` are passed to the trainings: --trainer.precision=bf16-mixed
+    """
+    from pretrain.transfer_check import transfer_check as check
+
+    check(backbone, output, config=config, data=data, epochs=epochs, seeds=seeds, jobs=jobs, flags=context.args)
+
+
+def main(args: list[str] | None = None) -> None:
+    """The `python -m pretrain` command."""
+    run_app(app, args)
