@@ -28,7 +28,6 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch import Tensor, nn
 
 from rtseg.attention import create_attention
@@ -39,6 +38,7 @@ from rtseg.deploy.device import choose_device, describe_device
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
 from rtseg.output.folders import make_folder
+from rtseg.output.table import Column, Table, show
 from rtseg.speed.timing import measure_together
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -329,25 +329,25 @@ def measure_question(question: Question, device: torch.device, seconds: float) -
     ]
 
 
-def show(result: dict[str, Any]) -> Table:
-    """The rows for people; ways that are clearly faster than the library are bold."""
+def table(result: dict[str, Any]) -> Table:
+    """The rows for people; ways that are clearly faster than the library are marked."""
     device = result["device"]
-    table = Table(
-        "attention", "where", "input", "way", "5th percentile", "time / library's",
-        title=f"Layouts of attention, {device['name']}",
-        caption=", ".join(f"{key} {value}" for key, value in device.items() if key != "name"),
-    )  # fmt: skip
-    for row in result["rows"]:
-        table.add_row(
-            row["what"],
-            row["place"],
-            row["memory_format"],
-            row["way"],
-            f"{row['p5_ms']:.3f} ms",
-            f"{row['ratio']:.2f}",
-            style="bold" if row["ratio"] < 0.9 else "",
-        )
-    return table
+    columns = [
+        *(Column(heading, left=True, groups=True) for heading in ("attention", "where", "input")),
+        Column("way", left=True),
+        Column("5th percentile", form="{:.3f} ms"),
+        Column("time / library's", form="{:.2f}"),
+        Column("", left=True, optional=True),
+    ]
+    rows = [
+        [
+            *(row[key] for key in ("what", "place", "memory_format", "way", "p5_ms", "ratio")),
+            "faster" if row["ratio"] < 0.9 else "",
+        ]
+        for row in result["rows"]
+    ]
+    machine = ", ".join(f"{key} {value}" for key, value in device.items() if key != "name")
+    return Table(f"Layouts of attention, {device['name']}, {machine}", columns, rows)
 
 
 def main(
@@ -385,7 +385,7 @@ def main(
         number = sum(2 * (len(OTHER_WAYS) + 1) + (4 if place.branch == "high" else 3) for place in places)
         for question in track(questions(places, chosen), "measuring", number, console=Console(stderr=True)):
             result["rows"] += measure_question(question, chosen, seconds)
-    Console(width=None if Console().is_terminal else 150).print(show(result))
+    show(table(result))
     line = json.dumps(result)
     if output is not None:
         output.write_text(line + "\n")

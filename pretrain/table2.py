@@ -23,9 +23,9 @@ from rtseg.errors import UserError
 from rtseg.models import list_models
 from rtseg.models.backbone import NO_ATTENTION, choose_attention
 from rtseg.output.folders import make_folder, replace_between, write_whole
+from rtseg.output.table import Column, Table, bullets, show
 from rtseg.speed.benchmark import git_commit, out_of_memory, timing_progress, timing_settings
 from rtseg.speed.report import UNTRAINED, NetworkReport, Report
-from rtseg.speed.tables import Cells
 from rtseg.speed.timing import Timing, measure_together
 from rtseg.version import VERSION
 
@@ -157,8 +157,8 @@ def measure_table(
     return Report(conditions, tuple(rows))
 
 
-def cells(report: Report) -> Cells:
-    """The table.
+def table(report: Report) -> Table:
+    """The paper's figures beside ours, a line a network.
 
     Raises:
         ValueError: the report is not one of `measure_table`.
@@ -169,21 +169,26 @@ def cells(report: Report) -> Cells:
         lines.append(
             [
                 single.network_name,
-                f"{paper.parameters} M" if paper else "",
-                f"{(single.parameters or 0) / 1e6:.2f} M",
-                f"{paper.macs} G" if paper else "",
-                f"{(single.macs or 0) / 1e9:.2f} G",
-                f"{paper.top1}" if paper else "",
+                paper.parameters if paper else None,
+                (single.parameters or 0) / 1e6,
+                paper.macs if paper else None,
+                (single.macs or 0) / 1e9,
+                paper.top1 if paper else None,
                 f"{latency.median_ms:.2f} ({latency.p5_ms:.2f}-{latency.p95_ms:.2f})",
-                f"{_time(batch).fps:.1f}",
+                _time(batch).fps,
             ]
         )
-    side = report.networks[0].input_size[0]
-    headings = [
-        "network", "params, paper", "here", "MACs at 224, paper", f"here at {side}", "top-1, paper", "latency, ms",
-        f"pictures/s, batch {report.networks[1].batch_size}",
-    ]  # fmt: skip
-    return Cells("RTFormer's Table 2", headings, lines)
+    columns = [
+        Column("network", left=True),
+        Column("params, paper", form="{} M", yields=2),
+        Column("here", form="{:.2f} M"),
+        Column("MACs at 224, paper", form="{} G", yields=2),
+        Column(f"here at {report.networks[0].input_size[0]}", form="{:.2f} G"),
+        Column("top-1, paper", yields=1),
+        Column("latency", "ms"),
+        Column(f"pictures/s, batch {report.networks[1].batch_size}", form="{:.1f}"),
+    ]
+    return Table("RTFormer's Table 2", columns, lines)
 
 
 def notes(report: Report) -> list[str]:
@@ -264,10 +269,7 @@ def table2(
         image_size=IMAGE_SIZE,
         console=Console(stderr=True),
     )
-    screen = Console(width=None if Console().is_terminal else 200)
-    screen.print(cells(report).rich())
-    for note in notes(report):
-        screen.print(f"- {note}", markup=False, highlight=False)
+    show(table(report), notes=notes(report))
     if output is not None:
         paper = {name: asdict(row) for name, row in PAPER.items()}
         write_whole(output, json.dumps({"paper": paper, **json.loads(report.to_json())}) + "\n")
@@ -284,7 +286,7 @@ def refresh(results: Path, page: Path) -> None:
     """
     try:
         report = Report.from_json(results.read_text())
-        content = cells(report).markdown() + "\n" + "\n".join(f"- {note}" for note in notes(report))
+        content = table(report).markdown() + "\n" + bullets(notes(report)).rstrip()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise UserError(
             f"'{results}' was not written by `python -m pretrain table2` of this version ({type(error).__name__}: "

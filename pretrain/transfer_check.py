@@ -12,11 +12,11 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from rich.console import Console
-from rich.table import Table
 
 from rtseg.errors import UserError
 from rtseg.models.weights import read_weights
 from rtseg.output.folders import make_folder, write_whole
+from rtseg.output.table import Column, Table, show
 from rtseg.studies.compare.recipe import Recipe, check_recipe
 from rtseg.studies.compare.rows import Row
 from rtseg.studies.compare.trainings import Training, check_start, explain, locked, train, trainings
@@ -107,10 +107,10 @@ def transfer_check(
 
 def _print(transfer: Transfer) -> None:
     seeds = sorted({*transfer.scratch, *transfer.pretrained})
-    table = Table("from", *(f"seed {seed}" for seed in seeds), "mean", title="mIoU, last epoch")
-    for arm, scores in ((SCRATCH, transfer.scratch), (PRETRAINED, transfer.pretrained)):
-        cells = [f"{scores[seed]:.4f}" if seed in scores else "-" for seed in seeds]
-        table.add_row(arm, *cells, f"{mean(scores.values()):.4f}" if scores else "-")
-    console = Console()
-    console.print(table)
-    console.print(f"Pre-training: {transfer.verdict()}.", highlight=False, soft_wrap=True)
+    columns = [Column("from", left=True), *(Column(f"seed {seed}", form="{:.4f}", yields=1) for seed in seeds)]
+    rows = [
+        [arm, *map(scores.get, seeds), mean(scores.values()) if scores else None]
+        for arm, scores in ((SCRATCH, transfer.scratch), (PRETRAINED, transfer.pretrained))
+    ]
+    show(Table("mIoU, last epoch", [*columns, Column("mean", form="{:.4f}")], rows))
+    Console().print(f"Pre-training: {transfer.verdict()}.", highlight=False, soft_wrap=True)

@@ -208,10 +208,10 @@ def list_names(
     if not details:
         print("\n".join(kinds[kind]()))
     elif kind == "attentions":
+        from rtseg.output.table import show
         from rtseg.studies.attention_table import table
 
-        console = Console(width=None if Console().is_terminal else 150)
-        console.print(table(console.width))
+        show(table())
     else:
         raise UserError(f"there are no details of {kind}; leave --details out, or list attentions")
 

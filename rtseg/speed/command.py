@@ -21,6 +21,7 @@ from rtseg.models.backbone import NO_ATTENTION, choose_attention
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
 from rtseg.output.folders import make_folder, write_whole
+from rtseg.output.table import show
 from rtseg.registry import suggest
 from rtseg.speed.benchmark import Candidate, Report, benchmark, cases, out_of_memory, timing_progress
 from rtseg.speed.plot import draw
@@ -122,13 +123,8 @@ def run_benchmark(
         ) from None
     if command is not None:
         report.conditions["command"] = command
-    screen = Console(width=None if Console().is_terminal else 200)
-    screen.print(headline(report).rich())
-    for table in (stages(report), published(report)):
-        if table:
-            screen.print(table.rich())
-    for note in notes(report):
-        screen.print(f"- {note}", markup=False, highlight=False)
+    tables = (headline(report), stages(report), published(report))
+    show(*(table for table in tables if table), notes=notes(report))
     text = report.to_json()
     print(text)
     if file is not None:

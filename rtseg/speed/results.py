@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rtseg.errors import UserError
 from rtseg.output.folders import replace_between
+from rtseg.output.table import bullets
 from rtseg.speed.benchmark import Report
 from rtseg.speed.tables import headline, notes, published, stages
 
@@ -37,8 +38,7 @@ def _section(file: Path) -> str:
     command = report.conditions.get("command")
     told = f"`{command}`; " if command else ""
     tables = [table.markdown() for table in (headline(report), stages(report), published(report)) if table]
-    lines = "".join(f"- {note}\n" for note in notes(report))
-    return "\n".join([title, "", f"{told}`{file.parent.name}/{file.name}`\n", *tables, lines])
+    return "\n".join([title, "", f"{told}`{file.parent.name}/{file.name}`\n", *tables, bullets(notes(report))])
 
 
 def refresh(results: Path, page: Path) -> None:

@@ -1,92 +1,77 @@
 """A report as tables: for a terminal, and as Markdown for docs/results.md."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from rich.table import Table
-
+from rtseg.output.table import Cell, Column, Table
 from rtseg.speed.benchmark import UNTRAINED, NetworkReport, Report, Timing
 
-
-@dataclass(frozen=True)
-class Cells:
-    """A table without a look."""
-
-    title: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    left: int = 1  # columns at the left that are text
-
-    def rich(self, caption: str = "") -> Table:
-        """For a terminal."""
-        table = Table(title=self.title, caption=caption, caption_justify="left")
-        for i, heading in enumerate(self.headings):
-            table.add_column(heading, justify="left" if i < self.left else "right")
-        for row in self.rows:
-            table.add_row(*row)
-        return table
-
-    def markdown(self) -> str:
-        """For a page."""
-        rule = ["---"] * self.left + ["---:"] * (len(self.headings) - self.left)
-        return "".join(f"| {' | '.join(row)} |\n" for row in (self.headings, rule, *self.rows))
+_WHAT = (
+    Column("network", left=True, groups=True),
+    Column("engine", left=True),
+    Column("input", left=True, groups=True),
+)
 
 
-def headline(report: Report) -> Cells:
+def headline(report: Report) -> Table:
     """One line a row: what it is, its parity, picture -> class map, and the network alone."""
-    headings = [
-        "network", "engine", "input", "params", "MACs", "parity", "picture → class map, ms", "FPS", "x reference",
-        "network alone, ms", "FPS", "Mpixel/s",
-    ]  # fmt: skip
-    lines = [_headline(row, report) for row in report.networks]
-    if any(row.miou is not None for row in report.networks):
-        headings.insert(6, "mIoU")
-        for row, line in zip(report.networks, lines, strict=True):
-            line.insert(6, "" if row.miou is None else f"{row.miou:.4f}")
-    return Cells("Speed", headings, lines, left=3)
+    columns = [
+        *_WHAT,
+        Column("params", form="{:.2f} M", groups=True),
+        Column("MACs", form="{:.2f} G", groups=True),
+        Column("parity", yields=1),
+        Column("mIoU", form="{:.4f}", optional=True),
+        Column("picture → class map", "ms"),
+        Column("FPS", form="{:.1f}"),
+        Column("x reference", form="{:.2f}", yields=2),
+        Column("network alone", "ms", yields=3),
+        Column("FPS", form="{:.1f}", yields=4),
+        Column("Mpixel/s", form="{:.1f}", yields=5),
+    ]
+    return Table("Speed", columns, [_headline(row, report) for row in report.networks])
 
 
-def stages(report: Report) -> Cells | None:
+def stages(report: Report) -> Table | None:
     """Where the time goes, in ms; None where it was not measured."""
     rows = [row for row in report.networks if row.stages]
     if not rows:
         return None
     names = list(dict.fromkeys(name for row in rows for name in row.stages))
+    columns = [
+        *_WHAT,
+        *(Column(name, form="{:.2f}", yields=1) for name in names),
+        Column("sum", form="{:.2f}"),
+        Column("as one", form="{:.2f}", optional=True),
+        Column("network at matmul and copy speed", form="{:.2f}", optional=True, yields=3),
+        Column("picture → overlay", form="{:.2f}", optional=True, yields=2),
+        Column("classes a cell", form="{:.1f}", optional=True, yields=5),
+        Column("memory", "MiB", form="{:.0f}", optional=True, yields=2),
+        Column("kernels", optional=True, yields=4),
+    ]
     lines = []
     for row in rows:
+        median = {name: timing.median_ms for name, timing in row.stages.items()}
         # Copies are no part of the headline, which begins and ends on the device.
-        total = sum(timing.median_ms for name, timing in row.stages.items() if not name.startswith("copy"))
-        cells = [f"{row.stages[name].median_ms:.2f}" if name in row.stages else "" for name in names]
-        whole = f"{row.class_map.median_ms:.2f}" if row.class_map else ""
-        overlay = f"{row.overlay.median_ms:.2f}" if row.overlay else ""
-        classes = f"{row.cell_candidates:.1f}" if row.cell_candidates else ""
-        yardstick = f"{row.yardstick_ms:.2f}" if row.yardstick_ms else ""
-        memory = f"{row.peak_memory_bytes / 2**20:.0f}" if row.peak_memory_bytes else ""
-        kernels = f"{row.kernels}" if row.kernels else ""
-        lines.append([*_what(row), *cells, f"{total:.2f}", whole, yardstick, overlay, classes, memory, kernels])
-    headings = [
-        "network", "engine", "input", *names, "sum", "as one", "network at matmul and copy speed", "picture → overlay",
-        "classes a cell", "memory, MiB", "kernels",
-    ]  # fmt: skip
-    lines, headings = _without_empty(lines, headings)
-    return Cells("Stages, median ms", headings, lines, left=3)
+        total = sum(ms for name, ms in median.items() if not name.startswith("copy"))
+        whole, overlay = (timing.median_ms if timing else None for timing in (row.class_map, row.overlay))
+        memory = row.peak_memory_bytes and row.peak_memory_bytes / 2**20
+        cells = [total, whole, row.yardstick_ms, overlay, row.cell_candidates, memory, row.kernels]
+        lines.append([*_what(row), *map(median.get, names), *cells])
+    return Table("Stages, median ms", columns, lines)
 
 
-def _without_empty(lines: Sequence[Sequence[str]], headings: Sequence[str]) -> tuple[list[list[str]], list[str]]:
-    kept = [i for i in range(len(headings)) if any(line[i] for line in lines)]
-    return [[line[i] for i in kept] for line in lines], [headings[i] for i in kept]
-
-
-def published(report: Report) -> Cells | None:
+def published(report: Report) -> Table | None:
     """The same networks as DDRNet's repository times them; None where that was not asked for."""
     if not report.ddrnet_protocol:
         return None
+    columns = [
+        Column("network", left=True),
+        Column("input", left=True),
+        Column("ms", form="{:.2f}"),
+        Column("FPS", form="{:.1f}"),
+    ]
     rows = [
-        [row["network"], "x".join(map(str, row["input_size"])), f"{row['latency_ms']:.2f}", f"{row['fps']:.1f}"]
+        [row["network"], "x".join(map(str, row["input_size"])), row["latency_ms"], row["fps"]]
         for row in report.ddrnet_protocol
     ]
-    title = "DDRNet's protocol: random input, BatchNorm left out, upsampled, no argmax, mean"
-    return Cells(title, ["network", "input", "ms", "FPS"], rows, left=2)
+    return Table("DDRNet's protocol: random input, BatchNorm left out, upsampled, no argmax, mean", columns, rows)
 
 
 def notes(report: Report) -> list[str]:
@@ -124,24 +109,25 @@ def notes(report: Report) -> list[str]:
     }
     if rivals:
         found.append("rivals: " + ", ".join(f"{model} of {library}" for model, library in rivals.items()))
+    found += [f"refused: {row.name}: {row.refused}" for row in report.networks if row.refused]
     found += [f"launch-bound: {line}" for line in report.launch_bound()]
     return found + [f"doubt: {doubt}" for doubt in report.doubts()]
 
 
-def _headline(row: NetworkReport, report: Report) -> list[str]:
-    cells = [
+def _headline(row: NetworkReport, report: Report) -> list[Cell]:
+    parity = "reference"
+    if row.parity is not None:
+        logits = row.parity.gate == "logits_error"
+        parity = f"logits {row.parity.logits_error:.0e}" if logits else f"{row.parity.equal_percent:.3f} %"
+    cells: list[Cell] = [
         *_what(row),
-        f"{row.parameters / 1e6:.2f} M" if row.parameters else "",
-        f"{row.macs / 1e9:.2f} G" if row.macs else "",
+        row.parameters and row.parameters / 1e6,
+        row.macs and row.macs / 1e9,
+        parity,
+        row.miou,
     ]
-    if row.parity is None:
-        cells.append("reference")
-    elif row.parity.gate == "logits_error":
-        cells.append(f"logits {row.parity.logits_error:.0e}")
-    else:
-        cells.append(f"{row.parity.equal_percent:.3f} %")
     if row.class_map is None:
-        return [*cells, f"refused: {row.refused}", *[""] * 5]
+        return [*cells, "refused", *[None] * 5]
     height, width = row.input_size
     reference = next(
         (
@@ -153,18 +139,18 @@ def _headline(row: NetworkReport, report: Report) -> list[str]:
         ),
         None,
     )
-    ratio = f"{row.class_map.fps / reference.fps:.2f}" if reference else ""
-    pixels = f"{row.class_map.fps * height * width / 1e6:.1f}"
-    network = [*_times(row.network)] if row.network else ["", ""]
+    ratio = reference and row.class_map.fps / reference.fps
+    pixels = row.class_map.fps * height * width / 1e6
+    network = _times(row.network) if row.network else (None, None)
     return [*cells, *_times(row.class_map), ratio, *network, pixels]
 
 
-def _what(row: NetworkReport) -> list[str]:
+def _what(row: NetworkReport) -> list[Cell]:
     height, width = row.input_size
     batch = f", batch {row.batch_size}" if row.batch_size > 1 else ""
     weights = "untrained" if row.weights == UNTRAINED else row.weights.removeprefix("sha256:")
     return [f"{row.network_name}, {row.num_classes} classes, {weights}", row.backend, f"{height}x{width}{batch}"]
 
 
-def _times(timing: Timing) -> tuple[str, str]:
-    return f"{timing.median_ms:.2f} ({timing.p5_ms:.2f}-{timing.p95_ms:.2f})", f"{timing.fps:.1f}"
+def _times(timing: Timing) -> tuple[str, float]:
+    return f"{timing.median_ms:.2f} ({timing.p5_ms:.2f}-{timing.p95_ms:.2f})", timing.fps

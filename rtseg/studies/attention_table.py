@@ -10,20 +10,25 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from rich.markup import escape
-from rich.table import Table
 
 from rtseg.attention import create_attention, list_attentions
 from rtseg.attention.base import Attention
 from rtseg.attention.registry import Branch, get_mechanism
 from rtseg.output.folders import replace_between
+from rtseg.output.table import MISSING, Column, Table
 
 BEGIN, END = "<!-- attention table: begin -->", "<!-- attention table: end -->"
 COLUMNS = (
-    "name", "what it is", "branches", "options: type, default", "parameters", "MACs", "growth",
-    "reads the other branch", "drawn",
-)  # fmt: skip
-NOT_KNOWN = "—"  # the cell of what a mechanism does not say
+    Column("name", left=True),
+    Column("what it is", left=True, prose=True),
+    Column("branches", left=True, yields=2),
+    Column("options: type, default", left=True, prose=True),
+    Column("parameters", left=True, yields=4),
+    Column("MACs", left=True, yields=3),
+    Column("growth", left=True),
+    Column("reads the other branch", left=True, yields=1),
+    Column("drawn", left=True, yields=5),
+)
 
 # The slim network at 512x512: channels, and side of the square map.
 SIZES: dict[Branch, tuple[int, int]] = {"low": (256, 16), "high": (64, 64)}
@@ -51,7 +56,7 @@ def _row(name: str) -> tuple[str, ...]:
         _cell(f"{sum(p.numel() for p in attention.parameters()):,}" for attention in attentions),
         *_cost_cells(attentions, branches),
         "yes" if mechanism.needs_context else "no",
-        "yes" if attentions[0].has_map else NOT_KNOWN,
+        "yes" if attentions[0].has_map else MISSING,
     )
 
 
@@ -79,7 +84,7 @@ def _macs(attention: Attention, side: int) -> int:
 def _cost_cells(attentions: list[Attention], branches: list[Branch]) -> tuple[str, str]:
     """MACs and growth; dashes where the mechanism does not know its cost."""
     if not attentions[0].has_cost:
-        return NOT_KNOWN, NOT_KNOWN
+        return MISSING, MISSING
     macs = [_macs(attention, SIZES[branch][1]) for attention, branch in zip(attentions, branches, strict=True)]
     return _cell(f"{each / 1e6:,.1f} M" for each in macs), _cell(_growth(attention) for attention in attentions)
 
@@ -89,32 +94,19 @@ def _growth(attention: Attention) -> str:
     few, many = 1 << 12, 1 << 13
     least = _macs(attention, few)
     if least == 0:
-        return NOT_KNOWN
+        return MISSING
     e = math.log(_macs(attention, many) / least, (many / few) ** 2)
     return {"1.0": "linear", "2.0": "quadratic"}.get(f"{e:.1f}", f"tokens^{e:.1f}")
 
 
+def table() -> Table:
+    """All of them."""
+    return Table("Attentions; costs in rtformer_slim at 512x512, low / high", COLUMNS, attention_rows())
+
+
 def markdown() -> str:
     """The table for the page."""
-    rows = [COLUMNS, ("---",) * len(COLUMNS), *attention_rows()]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-
-
-def table(width: int = 150) -> Table:
-    """The same for a console of this many characters; from 120 on, addresses and numbers stay whole."""
-    rows = attention_rows()
-    address = max((len(word) for row in rows for word in row[1].split() if "://" in word), default=None)
-    shown = Table(title="Attentions; costs in rtformer_slim at 512x512, low / high", show_lines=True)
-    for i, heading in enumerate(COLUMNS):
-        number = max(len(row[i]) for row in rows) if heading in ("parameters", "MACs") else None
-        # Folded, for else what is too long would be cut.
-        if width >= 120:
-            shown.add_column(heading, overflow="fold", width=address if i == 1 else None, min_width=number)
-        else:
-            shown.add_column(heading, overflow="fold")
-    for row in rows:
-        shown.add_row(*(escape(cell.replace("`", "")) for cell in row))
-    return shown
+    return table().markdown().rstrip()
 
 
 def refresh(page: Path) -> None:

@@ -1,15 +1,15 @@
 """`rtseg fit|validate|test`: the command that trains and scores segmenters."""
 
+import math
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
-from rich.console import Console
-from rich.table import Table
 
 from rtseg.errors import UserError
 from rtseg.models.backbone import choose_attention
+from rtseg.output.table import Column, Table, show
 from rtseg.training.callbacks.fps_monitor import FPSMonitor
 from rtseg.training.callbacks.pictures import PredictionPictures
 from rtseg.training.checkpoint import check_model
@@ -45,14 +45,15 @@ class RTSegCLI(RunCLI):
         return [PredictionPictures()]
 
 
-def _print_scores(console: Console, scores: dict[str, float], stage: str) -> None:
-    table = Table(title=f"mIoU {scores[f'{stage}/miou']:.4f}   pixel accuracy {scores[f'{stage}/accuracy']:.4f}")
-    table.add_column("class")
-    table.add_column("IoU", justify="right")
-    for key, value in scores.items():
-        if key.startswith(f"{stage}/iou_"):
-            table.add_row(key.removeprefix(f"{stage}/iou_"), f"{value:.4f}" if value == value else "- (does not occur)")
-    console.print(table)
+def _scores(scores: dict[str, float], stage: str) -> Table:
+    title = f"mIoU {scores[f'{stage}/miou']:.4f}   pixel accuracy {scores[f'{stage}/accuracy']:.4f}"
+    prefix = f"{stage}/iou_"
+    rows = [
+        (key.removeprefix(prefix), "does not occur" if math.isnan(value) else value)
+        for key, value in scores.items()
+        if key.startswith(prefix)
+    ]
+    return Table(title, [Column("class", left=True), Column("IoU", form="{:.4f}")], rows)
 
 
 def main(args: list[str]) -> None:
@@ -62,4 +63,4 @@ def main(args: list[str]) -> None:
     if command in ("validate", "test"):
         scores = {key: float(value) for key, value in cli.trainer.callback_metrics.items()}
         if cli.trainer.is_global_zero:
-            _print_scores(Console(), scores, "val" if command == "validate" else "test")
+            show(_scores(scores, "val" if command == "validate" else "test"))

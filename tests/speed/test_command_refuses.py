@@ -13,7 +13,7 @@ from rtseg.scenes import make_data
 from rtseg.speed.benchmark import Report
 from rtseg.speed.command import run_benchmark
 from rtseg.speed.results import render
-from rtseg.speed.tables import headline
+from rtseg.speed.tables import headline, notes
 from tests.helpers.benchmark_command import QUICK, wrong
 
 
@@ -30,11 +30,12 @@ def test_a_wrong_engine_gets_no_fps(
     assert last == json.loads(output.read_text())
     assert "fps" not in json.dumps(last["networks"])
     assert not output.with_suffix(".svg").exists()
-    table = headline(Report.from_json(output.read_text()))
-    for row in table.rows:
-        assert row[6].startswith("refused: ")
-        assert "of the pixels are the reference's" in row[6]
-        assert row[7:] == [""] * 5
+    refused = Report.from_json(output.read_text())
+    for row in headline(refused).without_empty().texts():
+        assert row[6:] == ["refused", *["—"] * 5]
+    said = [note for note in notes(refused) if note.startswith("refused: ")]
+    assert len(said) == len(refused.networks)
+    assert all("of the pixels are the reference's" in note for note in said)
     capsys.readouterr()
     # Beside a row that is right, the figures are those of that row.
     found = run_benchmark([checkpoint], backends=["reference", "eager"], **QUICK)

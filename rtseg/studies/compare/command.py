@@ -15,6 +15,7 @@ from rtseg.deploy.engines import best_backend
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.output.folders import make_folder, write_whole
+from rtseg.output.table import show
 from rtseg.speed.benchmark import Candidate, Case, benchmark, out_of_memory, timing_progress
 from rtseg.studies.compare.plot import draw
 from rtseg.studies.compare.recipe import DEFAULT_CONFIG, Recipe, check_recipe
@@ -93,7 +94,7 @@ def compare(
         write_whole(output / "compare.json", text + "\n")
         write_whole(output / "compare.md", comparison.markdown())
         write_whole(output / "compare.svg", draw(comparison))
-    Console(width=None if Console().is_terminal else 220).print(comparison.table())
+    show(comparison.table(), notes=comparison.notes())
     console.print(f"Written: {output}/compare.json, compare.md, compare.svg", highlight=False)
     if not sys.stdout.isatty():
         print(text)

@@ -8,9 +8,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from rich.table import Table
-
 from rtseg.errors import UserError
+from rtseg.output.table import Cell, Column, Table, bullets
 from rtseg.studies.compare.recipe import Recipe
 from rtseg.studies.compare.rows import Row, baseline
 
@@ -127,41 +126,55 @@ class Comparison:
             else None,
         }
 
-    def _cells(self) -> tuple[list[str], list[list[str]]]:
-        headings = ["network", "params", "MACs"]
-        headings += ["picture → class map", "class map FPS", "class map ratio"]
-        headings += ["network alone", "alone FPS", "alone ratio"]
+    def table(self) -> Table:
+        """A line a row."""
         best = self.speed["asked"]["best_backend"]
-        headings += [f"class map, {best}", "best FPS", "best ratio"] if best else []
-        paper = any(row.paper_fps for row in self.rows)
-        headings += ["paper FPS", "paper ratio", "paper mIoU"] if paper else []
-        headings += ["mIoU here", "each seed", "difference"] if self.scores else []
-        lines = []
-        for row in map(self._row, self.rows):
-            cells = [row["name"]]
-            if row["parameters"] is None:
-                cells += ["does not fit into memory", *[""] * (10 if best else 7)]
-            else:
-                cells += [f"{row['parameters'] / 1e6:.3f} M", f"{row['macs'] / 1e9:.3f} G"]
-                for figure in [figure for figure in _FIGURES if best or figure != "best_class_map"]:
-                    timing, ratio = row[figure], row["fps_ratio"][figure]
-                    if timing:
-                        cells += [f"{timing['median_ms']:.1f} ms", f"{timing['fps']:.1f}"]
-                    else:
-                        why = row["best"]["refused"] if figure == "best_class_map" else row["refused"]
-                        cells += [f"refused: {why}", ""]
-                    cells.append(f"{ratio:.2f}" if ratio else "")
-            if paper:
-                found = row["paper"]
-                ratio = found and found["fps_ratio"] and f"{found['fps_ratio']:.2f}"
-                cells += [f"{found['fps']}", ratio or "", f"{found['miou']}"] if found else [""] * 3
-            if self.scores:
-                found = row["trained"]
-                each = ", ".join(f"{score['miou']:.4f}" for score in found["seeds"].values()) if found else ""
-                off = found and found["miou_difference"]
-                cells += [f"{found['miou']:.4f}", each, "" if off is None else f"{off:+.4f}"] if found else [""] * 3
-            lines.append(cells)
-        return headings, lines
+        columns = [
+            Column("network", left=True),
+            Column("params", form="{:.3f} M", yields=4),
+            Column("MACs", form="{:.3f} G", yields=3),
+            *_speed_columns("picture → class map", "class map"),
+            *_speed_columns("network alone", "alone", yields=6),
+            *(_speed_columns(f"class map, {best}", "best", yields=1) if best else ()),
+            Column("paper FPS", optional=True, yields=5),
+            Column("paper ratio", form="{:.2f}", optional=True, yields=2),
+            Column("paper mIoU", optional=True, yields=2),
+            *([Column("mIoU here", form="{:.4f}"), Column("each seed", yields=7)] if self.scores else ()),
+            *([Column("difference", form="{:+.4f}")] if self.scores else ()),
+        ]
+        return Table("Attention, compared", columns, [self._line(row) for row in map(self._row, self.rows)])
+
+    def _line(self, row: Mapping[str, Any]) -> list[Cell]:
+        cells: list[Cell] = [
+            row["name"],
+            row["parameters"] and row["parameters"] / 1e6,
+            row["macs"] and row["macs"] / 1e9,
+        ]
+        for figure in self._figures():
+            timing = row[figure]
+            took = (
+                (timing["median_ms"], timing["fps"]) if timing else ("refused" if _refusal(row, figure) else None, None)
+            )
+            cells += [*took, row["fps_ratio"][figure]]
+        paper, trained = row["paper"] or {}, row["trained"] or {}
+        cells += [paper.get(key) for key in ("fps", "fps_ratio", "miou")]
+        if self.scores:
+            each = ", ".join(f"{score['miou']:.4f}" for score in trained.get("seeds", {}).values())
+            cells += [trained.get("miou"), each, trained.get("miou_difference")]
+        return cells
+
+    def _figures(self) -> list[str]:
+        """Those of `_FIGURES` that were asked for."""
+        return [figure for figure in _FIGURES if figure != "best_class_map" or self.speed["asked"]["best_backend"]]
+
+    def _without_times(self) -> list[str]:
+        """Why a row has none, a line each."""
+        rows = [self._row(row) for row in self.rows]
+        found = [f"{row['name']}: does not fit into memory" for row in rows if row["parameters"] is None]
+        for row in rows:
+            whys = {_FIGURES[figure]: why for figure in self._figures() if (why := _refusal(row, figure))}
+            found += [f"{row['name']}, {what}: refused: {why}" for what, why in whys.items()]
+        return found
 
     def notes(self) -> list[str]:
         """Under which conditions the figures hold."""
@@ -197,7 +210,7 @@ class Comparison:
             options = (recipe.to_dict()["config"].get("model") or {}).get("options")
             if options:
                 found.append(f"trained with the configuration's model.options {options}, timed without them")
-        return found + [f"doubt: {doubt}" for doubt in doubts(self.speed)]
+        return found + self._without_times() + [f"doubt: {doubt}" for doubt in doubts(self.speed)]
 
     def _version(self) -> str:
         """Of the best engine, in brackets; empty where nothing ran on it, or where it is PyTorch's own."""
@@ -206,19 +219,21 @@ class Comparison:
         version = found and found["engine"].get(found["engine"]["backend"])
         return f" ({version})" if version else ""
 
-    def table(self) -> Table:
-        """For people."""
-        table = Table(title="Attention, compared", caption="\n".join(self.notes()), caption_justify="left")
-        headings, lines = self._cells()
-        for i, heading in enumerate(headings):
-            table.add_column(heading, justify="right" if i else "left", overflow="fold")
-        for cells in lines:
-            table.add_row(*cells)
-        return table
-
     def markdown(self) -> str:
-        """The same table, for a page."""
-        headings, lines = self._cells()
-        rule = ["---", *["---:"] * (len(headings) - 1)]
-        text = "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, rule, *lines))
-        return text + "\n" + "".join(f"- {note}\n" for note in self.notes())
+        """The table for a page, with the notes below it."""
+        return self.table().markdown() + "\n" + bullets(self.notes())
+
+
+def _speed_columns(what: str, short: str, yields: int = 0) -> list[Column]:
+    return [
+        Column(what, form="{:.1f} ms", yields=yields),
+        Column(f"{short} FPS", form="{:.1f}", yields=yields),
+        Column(f"{short} ratio", form="{:.2f}", yields=yields),
+    ]
+
+
+def _refusal(row: Mapping[str, Any], figure: str) -> str | None:
+    """Why a figure was not measured; None where it was, or where the network does not fit into memory."""
+    if row["parameters"] is None or row[figure]:
+        return None
+    return row["best"]["refused"] if figure == "best_class_map" else row["refused"]

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.errors import UserError
 from rtseg.output.folders import check_empty, make_folder
+from rtseg.output.table import Cell, Column, Table, show
 from rtseg.studies.complexity.figures import figure4, figure5, quotes
 from rtseg.studies.complexity.growth import measure_growth
 from rtseg.studies.complexity.loglog import Chart, draw
@@ -91,10 +91,7 @@ def complexity_report(
     if output is not None:
         (output / "complexity.json").write_text(json.dumps(result, indent=1) + "\n")
         (output / "complexity.svg").write_text(draw(_charts(result)))
-    console = Console(width=None if Console().is_terminal else 150)
-    for printed in _tables(result):
-        console.print(printed)
-    console.print("The paper's slips:", *(f"- {slip}" for slip in SLIPS), sep="\n", markup=False, highlight=False)
+    show(*_tables(result), notes=[f"a slip of the paper: {slip}" for slip in SLIPS])
     if output is not None:
         print(f"{output}: complexity.json, complexity.svg")
     return result
@@ -116,84 +113,123 @@ def _number(value: float) -> str:
 
 
 def _tables(result: dict[str, Any]) -> list[Table]:
+    tables = [_computed(number, result) for number in (9, 10, 11)]
+    names = [Column(heading, left=True) for heading in ("module", "memory", "compute")]
+    rows: list[list[Cell]] = [[row["module"], row["memory"], row["compute"]] for row in result["table12"]]
+    tables += [Table("Table 12", names, rows), _figure4(result["figure4"]), _figure5(result["figure5"])]
+    tables.append(_quotes(result["quotes"]))
+    return [*tables, *([_measured(result["measured"])] if result["measured"] else [])]
+
+
+def _computed(number: int, result: dict[str, Any]) -> Table:
+    """Table 9, 10 or 11."""
     c, b, m, h, s = (result["sizes"][letter] for letter in "cbmhs")
     at = {9: f"b = k = {b}, m = {m}", 10: f"b = k = m = {c // 2}", 11: f"b = k = m = {c // 4}"}
-    tables = []
-    for number, widths in at.items():
-        shown = Table(title=f"Table {number}: c = {c}, {widths}, h = {h}, s = {s}")
-        for heading in ("module", "memory, as printed", "numbers", "computed", "compute, as printed", "MACC", "MACs"):
-            shown.add_column(heading, justify="right" if heading in ("numbers", "computed", "MACC", "MACs") else "left")
-        shown.add_column("MACC / MACs")
-        for row in result[f"table{number}"]:
-            shown.add_row(
-                row["module"],
-                _formula(row["paper_memory"]),
-                _number(row["paper_floats"]),
-                _number(row["floats"]),
-                _formula(row["paper_compute"]),
-                _number(row["paper_macc"]),
-                _number(row["macs"]),
-                f"{row['macc_per_mac']:.3g}" + (f": {row['slip']}" if row["slip"] else ""),
-            )
-        tables.append(shown)
-    shown = Table("module", "memory", "compute", title="Table 12")
-    for row in result["table12"]:
-        shown.add_row(row["module"], row["memory"], row["compute"])
-    tables.append(shown)
+    columns = [
+        Column("module", left=True),
+        Column("memory, as printed", left=True, yields=1),
+        Column("numbers", yields=2),
+        Column("computed"),
+        Column("compute, as printed", left=True, yields=1),
+        Column("MACC", yields=2),
+        Column("MACs"),
+        Column("MACC / MACs", form="{:.3g}"),
+        Column("slip", left=True, prose=True, optional=True),
+    ]
+    rows = [
+        [
+            row["module"],
+            _formula(row["paper_memory"]),
+            _number(row["paper_floats"]),
+            _number(row["floats"]),
+            _formula(row["paper_compute"]),
+            _number(row["paper_macc"]),
+            _number(row["macs"]),
+            row["macc_per_mac"],
+            row["slip"],
+        ]
+        for row in result[f"table{number}"]
+    ]
+    return Table(f"Table {number}: c = {c}, {at[number]}, h = {h}, s = {s}", columns, rows)
 
-    shown = Table(
-        "module", "map", "memory", "compute", "as the paper counts", title="Figure 4: dot product, c = 64, b = k = 32"
-    )
-    for row in result["figure4"]:
-        shown.add_row(
+
+def _figure4(points: Sequence[Mapping[str, Any]]) -> Table:
+    names = [Column("module", left=True), *map(Column, ("map", "memory", "compute", "as the paper counts"))]
+    rows = [
+        [
             row["module"],
             f"{row['side']}x{row['side']}",
             f"{_number(row['bytes'])}B",
             f"{_number(row['macs'])}MAC",
             f"{_number(row['paper_macc'])}MACC",
-        )
-    tables.append(shown)
+        ]
+        for row in points
+    ]
+    return Table("Figure 4: dot product, c = 64, b = k = 32", names, rows)
 
-    shown = Table(
-        "model", "f", "length", "memory, conventional", "factorized", "compute, conventional", "factorized",
-        title="Figure 5: BERT, feed-forward part of f * c channels; activations of one sequence, and parameters",
-    )  # fmt: skip
-    points = {(row["model"], row["f"], row["length"], row["module"]): row for row in result["figure5"]}
-    for (model, f, length, module), conventional in points.items():
+
+def _figure5(points: Sequence[Mapping[str, Any]]) -> Table:
+    columns = [
+        Column("model", left=True, groups=True),
+        Column("f", groups=True),
+        *map(Column, ("length", "memory, conventional", "factorized", "compute, conventional", "factorized")),
+    ]
+    found = {(row["model"], row["f"], row["length"], row["module"]): row for row in points}
+    rows: list[list[Cell]] = []
+    for (model, f, length, module), conventional in found.items():
         if module == "CA-Tfm":
-            factorized = points[model, f, length, "FA-Tfm"]
-            memory = [f"{_number(row['bytes'])}B" for row in (conventional, factorized)]
-            compute = [f"{_number(row['macs'])}MAC" for row in (conventional, factorized)]
-            shown.add_row(model, str(f), str(length), *memory, *compute)
-    tables.append(shown)
+            both = (conventional, found[model, f, length, "FA-Tfm"])
+            memory = [f"{_number(row['bytes'])}B" for row in both]
+            rows.append([model, f, length, *memory, *(f"{_number(row['macs'])}MAC" for row in both)])
+    title = "Figure 5: BERT, feed-forward part of f * c channels; activations of one sequence, and parameters"
+    return Table(title, columns, rows)
 
-    shown = Table("what the text says", "paper", "computed", "holds", "note", title="Figures in the paper's text")
-    for row in result["quotes"]:
-        shown.add_row(
-            row["what"],
-            row["paper"],
-            f"{row['computed']:.4g} {row['unit']}",
-            "yes" if row["holds"] else "NO",
-            row["note"],
-        )
-    tables.append(shown)
-    if result["measured"]:
-        tables.append(_measured(result["measured"]))
-    return tables
+
+def _quotes(quotes: Sequence[Mapping[str, Any]]) -> Table:
+    columns = [
+        Column("what the text says", left=True, prose=True),
+        Column("paper"),
+        Column("computed"),
+        Column("holds", left=True),
+        Column("note", left=True, prose=True),
+    ]
+    rows = [
+        [
+            quote["what"],
+            quote["paper"],
+            f"{quote['computed']:.4g} {quote['unit']}",
+            "yes" if quote["holds"] else "NO",
+            quote["note"],
+        ]
+        for quote in quotes
+    ]
+    return Table("Figures in the paper's text", columns, rows)
 
 
 def _measured(measured: dict[str, Any]) -> Table:
     device = measured["device"]
-    shown = Table(
-        "attention", "tokens", "time", "written", "time grows as", "memory grows as",
-        title=f"Measured, 64 channels, batch 1, float32, {device['name']}",
-        caption=", ".join(f"{key} {value}" for key, value in device.items() if key != "name"),
-    )  # fmt: skip
-    for growth in measured["growth"]:
-        powers = f"tokens^{growth['time_exponent']:.2f}", f"tokens^{growth['memory_exponent']:.2f}"
-        for tokens, time, floats in zip(growth["tokens"], growth["median_ms"], growth["floats"], strict=True):
-            shown.add_row(growth["attention"], str(tokens), f"{time:.2f} ms", f"{_number(4 * floats)}B", *powers)
-    return shown
+    machine = ", ".join(f"{key} {value}" for key, value in device.items() if key != "name")
+    columns = [
+        Column("attention", left=True, groups=True),
+        Column("tokens"),
+        Column("time", form="{:.2f} ms"),
+        Column("written"),
+        Column("time grows as", form="tokens^{:.2f}", groups=True),
+        Column("memory grows as", form="tokens^{:.2f}", groups=True),
+    ]
+    rows = [
+        [
+            growth["attention"],
+            tokens,
+            time,
+            f"{_number(4 * floats)}B",
+            growth["time_exponent"],
+            growth["memory_exponent"],
+        ]
+        for growth in measured["growth"]
+        for tokens, time, floats in zip(growth["tokens"], growth["median_ms"], growth["floats"], strict=True)
+    ]
+    return Table(f"Measured, 64 channels, batch 1, float32, {device['name']}, {machine}", columns, rows)
 
 
 def _charts(result: dict[str, Any]) -> list[Chart]:

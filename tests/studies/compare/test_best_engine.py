@@ -73,8 +73,8 @@ def test_a_row_that_the_best_engine_gets_wrong_has_no_time_there(
         assert row["best"]["parity"]["passed"] is False
         assert row["best"]["refused"].startswith("logits differ by")
         own = cells(comparison)[row["name"]]
-        assert own[f"class map, {BEST}"] == f"refused: {row['best']['refused']}"
-        assert (own["best FPS"], own["best ratio"]) == ("", "")
+        assert (own[f"class map, {BEST}"], own["best FPS"], own["best ratio"]) == ("refused", "—", "—")
+        assert f"{row['name']}, class map, best engine: refused: {row['best']['refused']}" in comparison.notes()
         assert own["class map FPS"] == f"{row['class_map']['fps']:.1f}"
     assert "best engine" not in (tmp_path / "compare.svg").read_text()
 
@@ -85,17 +85,15 @@ def test_a_refusal_is_of_its_row_and_engine_alone(best: tuple[Comparison, Path],
     nothing = {"class_map": None, "network": None, "refused": "too far"}
     without = changed(best[0], name, nothing)
     other = next(row for row in cells(without) if row != name)
-    assert cells(without)[name][f"class map, {BEST}"] == "refused: too far"
+    assert cells(without)[name][f"class map, {BEST}"] == "refused"
+    assert f"{name}, class map, best engine: refused: too far" in without.notes()
     assert cells(without)[other][f"class map, {BEST}"].endswith(" ms")
-    assert cells(without)[other]["best ratio"] == ("" if name == "gfa+ca" else "1.00")
+    assert cells(without)[other]["best ratio"] == ("—" if name == "gfa+ca" else "1.00")
     assert sum("best engine" in tip for tip in tips(without)) == (0 if name == "gfa+ca" else 1)
     eager = changed(best[0], name, None, **nothing)
     own = cells(eager)[name]
-    assert (own["picture → class map"], own["class map FPS"], own["network alone"]) == (
-        "refused: too far",
-        "",
-        "refused: too far",
-    )
+    assert (own["picture → class map"], own["class map FPS"], own["network alone"]) == ("refused", "—", "refused")
+    assert f"{name}, network: refused: too far" in eager.notes()
     assert own[f"class map, {BEST}"].endswith(" ms")
     assert own["params"] == cells(best[0])[name]["params"]
     assert "does not fit" not in eager.markdown()
@@ -127,7 +125,8 @@ def test_another_best_engine_is_another_measurement(best: tuple[Comparison, Path
 def test_a_network_that_does_not_fit_has_a_row_as_long_as_the_others(best: tuple[Comparison, Path]) -> None:
     networks = {**best[0].speed["networks"], "ea:ratio=1": None}
     without = replace(best[0], speed={**best[0].speed, "networks": networks})
-    assert cells(without)["ea:ratio=1"]["params"] == "does not fit into memory"
+    assert cells(without)["ea:ratio=1"]["params"] == "—"
+    assert "ea:ratio=1: does not fit into memory" in without.notes()
     assert cells(without)["ea:ratio=1"]["paper FPS"] == "180.8"
 
 

@@ -1,0 +1,200 @@
+"""Tables: rows once, for a terminal and for a page of Markdown.
+
+A terminal is narrow, a page is not: there, columns that name what several rows share become a line above them, and
+columns that may give way do so, until no cell is wrapped or cut. Only prose wraps.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from textwrap import fill
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+MISSING = "—"
+WIDE = 200  # characters of a line where the output is no terminal
+_GAP = 2  # between two columns
+_LEAST_PROSE = 16
+
+Cell = str | float | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the cells of a column are, and how they look.
+
+    Attributes:
+        unit: follows the heading.
+        form: of a number, as `str.format` takes it, "{:.2f} M"; texts are shown as they are.
+        left: texts stand left, numbers right.
+        prose: wraps where the terminal is narrow; all other cells stay whole.
+        groups: says what neighbouring rows share: in a terminal, a line above them. Stands before the other columns.
+        optional: is not there where no row has a value.
+        yields: above 0, a narrow terminal leaves the column out; the highest go first.
+    """
+
+    heading: str
+    unit: str = ""
+    form: str = "{}"
+    left: bool = False
+    prose: bool = False
+    groups: bool = False
+    optional: bool = False
+    yields: int = 0
+
+    @property
+    def title(self) -> str:
+        """Heading and unit."""
+        return f"{self.heading}, {self.unit}" if self.unit else self.heading
+
+    def text(self, cell: Cell) -> str:
+        """A cell as text; a dash for one that is missing."""
+        if cell is None or cell == "":
+            return MISSING
+        return cell if isinstance(cell, str) else self.form.format(cell)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows; each row has a cell for every column."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"a row of {len(row)} cells for {len(self.columns)} columns")
+
+    def without_empty(self) -> "Table":
+        """Without the optional columns in which no row has a value."""
+        left_out = [
+            i
+            for i, column in enumerate(self.columns)
+            if column.optional and all(row[i] in (None, "") for row in self.rows)
+        ]
+        return self._without(left_out) if left_out else self
+
+    def texts(self) -> list[list[str]]:
+        """The cells as they are shown, without the title and the headings."""
+        return [[column.text(cell) for column, cell in zip(self.columns, row, strict=True)] for row in self.rows]
+
+    def markdown(self) -> str:
+        """For a page: all columns, a line a row."""
+        shown = self.without_empty()
+        headings = [column.title for column in shown.columns]
+        rule = ["---" if column.left else "---:" for column in shown.columns]
+        lines = [headings, rule, *shown.texts()]
+        return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+    def rich(self, width: int) -> RenderableType:
+        """For a terminal of `width` characters. Backquotes, which are Markdown's, are not shown."""
+        shown, left_out = self.without_empty()._fit(width)
+        groups = [i for i, column in enumerate(shown.columns) if column.groups]
+        body = [i for i in range(len(shown.columns)) if i not in groups]
+        widths = shown._widths(body, width)
+        texts = [[cell.replace("`", "") for cell in row] for row in shown.texts()]
+        parts: list[RenderableType] = [Text(shown.title, "bold")]
+        parts.append(shown._rich([], body, widths, head=True))
+        for key, rows in itertools.groupby(texts, key=lambda row: [row[i] for i in groups]):
+            if groups:
+                parts.append(Text(shown._group_line(groups, key, width), "italic"))
+            parts.append(shown._rich(list(rows), body, widths))
+        if left_out:
+            parts.append(Text(f"for want of width without: {'; '.join(left_out)}", "dim"))
+        return Group(*parts)
+
+    def _group_line(self, groups: Sequence[int], key: Sequence[str], width: int) -> str:
+        columns = [self.columns[i] for i in groups]
+        facts = [
+            text if column.left else f"{column.title} {text}"
+            for column, text in zip(columns, key, strict=True)
+            if text != MISSING
+        ]
+        line = ", ".join(fact.replace(" ", "\xa0") for fact in facts)  # breaks between facts alone
+        return fill(line, width).replace("\xa0", " ")
+
+    def _rich(
+        self, rows: Sequence[Sequence[str]], body: Sequence[int], widths: Sequence[int], *, head: bool = False
+    ) -> RichTable:
+        wrapped = [row for row in rows if any(cell_len(row[i]) > w for i, w in zip(body, widths, strict=True))]
+        apart = 2 * len(wrapped) > len(rows)  # an empty line between rows that are several lines each
+        drawn = RichTable(
+            box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), show_header=head, leading=int(apart)
+        )
+        for i, width in zip(body, widths, strict=True):
+            column = self.columns[i]
+            drawn.add_column(
+                Text(column.title), justify="left" if column.left else "right", width=width, overflow="fold"
+            )
+        for row in rows:
+            drawn.add_row(*(Text(row[i]) for i in body))
+        return drawn
+
+    def _without(self, left_out: Sequence[int]) -> "Table":
+        def kept(cells: Sequence) -> list:
+            return [cell for i, cell in enumerate(cells) if i not in left_out]
+
+        return replace(self, columns=kept(self.columns), rows=[kept(row) for row in self.rows])
+
+    def _fit(self, width: int) -> tuple["Table", list[str]]:
+        """As many columns as there is room for, and the headings of the others."""
+        shown, left_out = self, []
+        while sum(shown._least()) - _GAP > width:
+            yielding = [i for i, column in enumerate(shown.columns) if column.yields and not column.groups]
+            if not yielding:
+                break
+            first = max(yielding, key=lambda i: (shown.columns[i].yields, i))
+            left_out.append(shown.columns[first].title)
+            shown = shown._without([first])
+        return shown, left_out[::-1]
+
+    def _least(self) -> list[int]:
+        """Characters that each column needs at least, the gap behind it included; none where it is above the rows."""
+        return [
+            0 if column.groups else _GAP + _least(column, [row[i] for row in self.texts()])
+            for i, column in enumerate(self.columns)
+        ]
+
+    def _widths(self, body: Sequence[int], width: int) -> list[int]:
+        """Of the columns: what they need at least, and of what is left most to those that wrap most."""
+        texts = self.texts()
+        least = [self._least()[i] - _GAP for i in body]
+        whole = [max(cell_len(t) for t in (self.columns[i].title, *(row[i] for row in texts))) for i in body]
+        room = width - _GAP * (len(body) - 1)
+        if sum(whole) <= room:
+            return whole
+        for _ in range(room - sum(least)):  # prose, and headings that break most
+            widest = max(range(len(body)), key=lambda k: whole[k] - least[k])
+            least[widest] += 1
+        return least
+
+
+def _least(column: Column, texts: Sequence[str]) -> int:
+    """Headings break between words, cells do not, but for prose."""
+    words = max(map(cell_len, column.title.split()), default=0)
+    if column.prose:
+        longest = max((cell_len(word) for text in texts for word in text.split()), default=0)
+        return max(words, longest, _LEAST_PROSE)
+    return max([words, *map(cell_len, texts)])
+
+
+def bullets(notes: Sequence[str]) -> str:
+    """What stands below a table in Markdown."""
+    return "".join(f"- {note}\n" for note in notes)
+
+
+def show(*tables: Table, notes: Sequence[str] = ()) -> None:
+    """Prints tables and what stands below them to the standard output."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)
+    for i, table in enumerate(tables):
+        console.print(*[""] * bool(i), table.rich(console.width), sep="\n")
+    for note in notes:
+        console.print(f"- {note}", markup=False, highlight=False)

@@ -1,0 +1,67 @@
+"""The tables of a report: what a narrow terminal shows of them."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from rtseg.output.table import Table
+from rtseg.speed.report import Report
+from rtseg.speed.tables import headline, stages
+from tests.helpers.speed import STEADY, row, took
+
+RIVALS = next((Path(__file__).parents[2] / "benchmarks/results").glob("*/*_rivals.json"))
+
+
+def printed(table: Table, width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table.rich(width))
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+def measured() -> Report:
+    """A real one, with engines of long names, more digits, and a refusal."""
+    report = Report.from_json(RIVALS.read_text())
+    first = report.networks[0]
+    return replace(
+        report,
+        networks=(
+            *report.networks,
+            replace(first, backend="onnxruntime-plain:fp32", class_map=took(1234.5), miou=0.5),
+            replace(first, backend="openvino:int8", class_map=None, network=None, refused="the logits differ"),
+            replace(first, input_size=(1024, 2048), batch_size=16),
+        ),
+    )
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_cell_of_the_speed_table_is_wrapped_or_cut(width: int) -> None:
+    report = measured()
+    lines = printed(headline(report), width)
+    assert max(map(cell_len, lines)) <= width
+    body = [line.split() for line in lines]
+    engines = [words for words in body if words and words[0] in {network.backend for network in report.networks}]
+    assert len(engines) == len(report.networks)  # one line each
+    for words, network in zip(engines, report.networks, strict=True):
+        assert words[0] == network.backend
+        assert f"{network.class_map.median_ms:.2f}" in words if network.class_map else "refused" in words
+    assert any("1024x2048, batch 16" in line for line in lines)
+
+
+def test_a_wider_terminal_shows_more() -> None:
+    narrow, wide, whole = (" ".join(printed(headline(measured()), width)) for width in (80, 120, 200))
+    assert "for want of width without: x reference; network alone, ms; FPS; Mpixel/s" in narrow
+    assert "network alone, ms" in wide
+    assert "want of width" not in whole
+
+
+def test_stages_fit_too() -> None:
+    table = stages(measured())
+    assert table is not None
+    lines = printed(table, 80)
+    assert max(map(cell_len, lines)) <= 80
+    assert "openvino:bf16" in " ".join(lines)
+    assert stages(Report(STEADY, (row(),))) is None
