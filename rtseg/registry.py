@@ -1,5 +1,7 @@
 """Models, attentions and data sets are found by name, and a wrong name meets the nearest right one."""
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -21,6 +23,16 @@ def suggest(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"{hint} Known: {', '.join(names) or 'none'}."
+
+
+def import_files(package: str, path: Iterable[str]) -> None:
+    """Imports every file of a package, so that all that they register is found. A new file needs no list.
+
+    Args:
+        package, path: `__name__` and `__path__` of the package.
+    """
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class DeployedSegmenter(nn.Module):
         return x.to(next(self.segmenter.parameters()).dtype)
 
     def logits(self, prepared: Tensor) -> Tensor:
-        """What `prepare` returns -> (B, K, h, w), at stride 8 where the network is ours."""
+        """What `prepare` returns -> (B, K, h, w), at the stride of the network's head."""
         return self.segmenter.logits(prepared)
 
     def forward(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
@@ -86,15 +86,14 @@ def deploy(
 ) -> DeployedSegmenter:
     """A copy of `segmenter` that maps uint8 images to class maps; the original stays as it is.
 
-    The copy is in eval mode, its parameters ask for no gradient, and the auxiliary head is gone.
+    The copy is in eval mode, its parameters ask for no gradient, and what is for training only is gone.
 
     Args:
         memory_format: of weights and feature maps; docs/benchmark.md has the figures behind the default.
         fold: fold BatchNorm where that is exact.
     """
-    aux_head = getattr(segmenter, "aux_head", None)
-    # The memo makes the copy leave the auxiliary head out, instead of copying and dropping it.
-    memo = {} if aux_head is None else {id(aux_head): nn.Identity()}
+    # The memo makes the copy leave out what is for training only, instead of copying and dropping it.
+    memo = {id(part): nn.Identity() for part in segmenter.training_only()}
     copied = copy.deepcopy(segmenter, memo)
     network = DeployedSegmenter(copied, memory_format).eval().requires_grad_(False)
     if fold:

@@ -1,7 +1,10 @@
-"""Networks: an image in, logits out."""
+"""Networks: an image in, logits out; one backbone a file, found by name."""
 
-from rtseg.models import ddrnet, rtformer  # noqa: F401  (importing a file registers its models)
 from rtseg.models.backbone import list_models
+from rtseg.models.heads import list_heads
 from rtseg.models.segmenter import Segmenter, create_model
+from rtseg.registry import import_files
 
-__all__ = ["Segmenter", "create_model", "list_models"]
+import_files(__name__, __path__)
+
+__all__ = ["Segmenter", "create_model", "list_heads", "list_models"]

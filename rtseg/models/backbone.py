@@ -1,13 +1,22 @@
-"""What a backbone is: an image in, named feature maps out, each with its width and stride, so that heads can ask."""
+"""What a backbone is: an image in, named feature maps out, each with its width and stride, so that heads can ask.
 
+How one is added: docs/adding-a-backbone.md.
+"""
+
+import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
 from rtseg.errors import UserError
-from rtseg.registry import Registry, suggest
+from rtseg.options import Option, check_options, read_options
+from rtseg.registry import Registry
+
+NO_ATTENTION = "none"  # what cards say of a backbone that has none to choose
+MAIN = "main"  # the output that is the segmentation
 
 
 class FeatureInfo(NamedTuple):
@@ -17,36 +26,104 @@ class FeatureInfo(NamedTuple):
     stride: int
 
 
-NO_ATTENTION = "none"  # what cards say of a backbone that has none to choose
+@dataclass(frozen=True)
+class Auxiliary:
+    """What a training learns beside the class map; a deployed network has none of it.
 
-Fusion = Literal["concatenate", "add"]
+    Attributes:
+        map: the backbone's feature map that a head of its own reads. None: no head, the loss is one more of the main
+            output.
+        weight: of its loss in the sum; `model.loss.weights` changes it.
+        loss: one of `rtseg.training.losses.list_losses()`.
+        head: one of `rtseg.models.heads.list_heads()`.
+        channels: of its logits; None: one a class.
+        options: of its head, where they are not the head's defaults.
+    """
+
+    map: str | None
+    weight: float
+    loss: str = "cross_entropy"
+    head: str = "conv"
+    channels: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Backbone(nn.Module):
-    """(B, 3, H, W) normalised image -> {"high": 1/8, "low": 1/32 or less, "aux": 1/8}; any H, W >= 1, sizes are rounded
-    up.
+    """(B, 3, H, W) normalised image -> feature maps by name, each (B, channels, ceil(H / stride), ceil(W / stride)).
+
+    Any H, W >= 1.
 
     Attributes:
-        features: of each map, its width and stride.
-        fusion: how the head joins the context of "low" to "high", both as wide as "high".
+        features: of each map, its width and stride. The constructor sets it.
+        head: the head that stands on it where the user names no other. The class sets it.
+        head_options: defaults for that head in place of its own, where it has such options. The constructor may set
+            those that depend on widths.
+        outputs: by name, what a training learns beside the class map. The head of output "aux" is `aux_head` in the
+            segmenter.
     """
 
     features: Mapping[str, FeatureInfo]
-    fusion: Fusion = "concatenate"
+    head: ClassVar[str]
+    head_options: Mapping[str, Any] = {}
+    outputs: Mapping[str, Auxiliary] = {}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError
 
 
-_BACKBONES: Registry[Callable[..., Backbone]] = Registry("model")
+@dataclass(frozen=True)
+class _Entry:
+    """A registered backbone: what builds it, its class, its options, its own attention."""
+
+    build: Callable[..., Backbone]
+    cls: type[Backbone]
+    options: Mapping[str, Option]
+    attention: str
 
 
-def register_backbone(name: str) -> Callable[[Callable[..., Backbone]], Callable[..., Backbone]]:
-    """Decorator for a function of keyword arguments that builds a backbone.
+_BACKBONES: Registry[_Entry] = Registry("model")
+Builder = TypeVar("Builder", bound=Callable[..., Backbone])
 
-    One that takes `attention`, with a default, is a network of swappable attention; one that does not has none.
+
+def register_backbone(name: str) -> Callable[[Builder], Builder]:
+    """Decorator for what builds a backbone from keyword arguments: a class, a `functools.partial` of one, or a function
+    whose return annotation is one.
+
+    The parameters are the options, see `rtseg.options`. One called `attention`, a str with a default, makes it a
+    network of swappable attention.
+
+    Raises (from the decorator):
+        UserError: no class to be seen, a class that sets no `head`, an option without a type or a default, or the name
+            is taken.
     """
-    return _BACKBONES.register(name)
+
+    def decorate(build: Builder) -> Builder:
+        what = f"model '{name}'"
+        cls = _built_class(build)
+        if cls is None:
+            raise UserError(
+                f"{what}: decorate a class derived from Backbone, or a function that says which it returns, as in "
+                "`def tiny(*, width: int = 8) -> MyBackbone:`"
+            )
+        if not isinstance(getattr(cls, "head", None), str):
+            raise UserError(f'{what}: {cls.__name__} does not say which head stands on it; write `head = "conv"` in it')
+        attention = inspect.signature(build).parameters.get("attention")
+        default = NO_ATTENTION if attention is None else attention.default
+        if not isinstance(default, str):
+            raise UserError(f"{what}: give `attention` a default, as in `attention: str = 'gfa+ca'`")
+        options = read_options(what, build, leave_out=("attention",))
+        _BACKBONES.register(name)(_Entry(build, cls, options, default))
+        return build
+
+    return decorate
+
+
+def _built_class(build: Callable[..., Any]) -> type[Backbone] | None:
+    while isinstance(build, functools.partial):
+        build = build.func
+    if not inspect.isclass(build):
+        build = inspect.signature(build, eval_str=True).return_annotation
+    return build if inspect.isclass(build) and issubclass(build, Backbone) else None
 
 
 def list_models() -> list[str]:
@@ -56,8 +133,7 @@ def list_models() -> list[str]:
 
 def backbone_options(name: str) -> dict[str, Any]:
     """Option -> default value of the backbone called `name`, `attention` left out."""
-    parameters = inspect.signature(_BACKBONES.get(name)).parameters
-    return {key: p.default for key, p in parameters.items() if key != "attention"}
+    return {key: option.default for key, option in _BACKBONES.get(name).options.items()}
 
 
 def choose_attention(name: str, attention: str | None) -> str:
@@ -66,10 +142,11 @@ def choose_attention(name: str, attention: str | None) -> str:
     Raises:
         UserError: unknown backbone, or an attention for one that has none.
     """
+    own = _BACKBONES.get(name).attention
     if attention is None:
-        return _default_attention(name)
-    if attention != NO_ATTENTION and _default_attention(name) == NO_ATTENTION:
-        swappable = [other for other in list_models() if _default_attention(other) != NO_ATTENTION]
+        return own
+    if attention != NO_ATTENTION and own == NO_ATTENTION:
+        swappable = [other for other in list_models() if choose_attention(other, None) != NO_ATTENTION]
         raise UserError(
             f"model '{name}' has no attention to choose, so it cannot have '{attention}': leave attention out, or take "
             f"one of the models {', '.join(swappable)}"
@@ -77,31 +154,18 @@ def choose_attention(name: str, attention: str | None) -> str:
     return attention
 
 
-def _default_attention(name: str) -> str:
-    parameter = inspect.signature(_BACKBONES.get(name)).parameters.get("attention")
-    return NO_ATTENTION if parameter is None else parameter.default
-
-
-def check_options(model: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Holds options against the defaults; a default of None stands for a width.
+def choose_head(name: str, head: str | None) -> str:
+    """The head of the model called `name`: its own for None.
 
     Raises:
-        UserError: an unknown option, or a value of another kind than the default.
+        UserError: unknown backbone.
     """
-    for key, value in options.items():
-        if key not in defaults:
-            raise UserError(f"model '{model}' has no option '{key}'.{suggest(key, defaults)}")
-        default = defaults[key]
-        if isinstance(default, tuple):
-            fits = isinstance(value, Sequence) and len(value) == len(default) and all(type(v) is bool for v in value)
-            kind = f"a list of {len(default)} booleans"
-        elif isinstance(default, float):
-            fits, kind = isinstance(value, (int, float)) and not isinstance(value, bool), "a number"
-        else:
-            fits, kind = type(value) is int and value >= 1, "a whole number of at least 1"
-        if not fits:
-            example = "" if default is None else f", as the default {default}"
-            raise UserError(f"model '{model}': {key}={value!r} must be {kind}{example}")
+    return _BACKBONES.get(name).cls.head if head is None else head
+
+
+def own_head_options(name: str) -> Mapping[str, Any]:
+    """Defaults that the class of the backbone called `name` gives to its head; see `Backbone.head_options`."""
+    return _BACKBONES.get(name).cls.head_options
 
 
 def create_backbone(name: str, *, attention: str | None = None, **options: Any) -> Backbone:
@@ -111,10 +175,29 @@ def create_backbone(name: str, *, attention: str | None = None, **options: Any) 
         attention: see `choose_attention`.
 
     Raises:
-        UserError: unknown name or option, or a bad value.
+        UserError: unknown name or option, or a bad value; or what was built does not keep the contract.
     """
-    check_options(name, options, backbone_options(name))
+    entry, what = _BACKBONES.get(name), f"model '{name}'"
+    check_options(what, options, entry.options)
     chosen = choose_attention(name, attention)
-    if _default_attention(name) == NO_ATTENTION:
-        return _BACKBONES.get(name)(**options)
-    return _BACKBONES.get(name)(attention=chosen, **options)
+    swappable = {} if entry.attention == NO_ATTENTION else {"attention": chosen}
+    backbone = entry.build(**swappable, **options)
+    _check_contract(what, backbone, entry.cls)
+    return backbone
+
+
+def _check_contract(what: str, backbone: Backbone, cls: type[Backbone]) -> None:
+    """Raises: UserError where a built backbone does not say what a segmenter needs to know."""
+    if not isinstance(backbone, cls):
+        raise UserError(f"{what}: built a {type(backbone).__name__}, no {cls.__name__}; mend its return annotation")
+    features = getattr(backbone, "features", {})
+    if not features or not all(isinstance(info, FeatureInfo) for info in features.values()):
+        raise UserError(
+            f"{what}: {cls.__name__} has no feature maps to name; set `self.features = "
+            '{"high": FeatureInfo(channels=64, stride=8)}` in its constructor, one entry a map that forward returns'
+        )
+    for name, output in backbone.outputs.items():
+        if not name.isidentifier() or name == MAIN:
+            raise UserError(f"{what}: output '{name}' needs another name: letters and digits, and not '{MAIN}'")
+        if output.map is not None and output.map not in features:
+            raise UserError(f"{what}: output '{name}' reads the map '{output.map}'; there are {', '.join(features)}")

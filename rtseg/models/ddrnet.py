@@ -25,7 +25,8 @@ from rtseg.layers.conv import (
     stem,
     upsample_to,
 )
-from rtseg.models.backbone import Backbone, FeatureInfo, Fusion, register_backbone
+from rtseg.models.backbone import Auxiliary, Backbone, FeatureInfo, register_backbone
+from rtseg.options import Positive
 
 
 class BilateralFusion(nn.Module):
@@ -56,13 +57,16 @@ class DDRNet(Backbone):
         low_stride: of the last low map: 64 as the authors segment, 32 as they classify.
     """
 
-    fusion: Fusion = "add"
+    head = "dual_resolution"
+    head_options = {"fusion": "add"}  # noqa: RUF012
+    outputs = {"aux": Auxiliary("aux", weight=0.4)}  # noqa: RUF012
 
-    def __init__(self, *, base_channels: int, low_stride: int = 64) -> None:
+    def __init__(self, *, base_channels: Positive, low_stride: Positive = 64) -> None:
         super().__init__()
         if low_stride not in (32, 64):
             raise UserError(f"low_stride={low_stride} must be 64, as in DDRNet's segmentation, or 32")
         c = base_channels
+        self.head_options = {**self.head_options, "head_channels": 2 * c}
         self.features = {
             "high": FeatureInfo(4 * c, 8), "low": FeatureInfo(16 * c, low_stride), "aux": FeatureInfo(2 * c, 8)
         }  # fmt: skip

@@ -28,6 +28,7 @@ class ModelCard:
         eval_resize: (short side, long side) that the data set's evaluation resizes pictures to before the network, if
             it does; a deployed network does the same.
         dataset, source: where the classes and the weights come from.
+        head: of a segmenter; None: the model's own.
         part: what the weights are of, one of `PARTS`. The classes of a backbone are those of the classification that it
             was trained for.
     """
@@ -48,6 +49,7 @@ class ModelCard:
     source: str | None = None
     part: str = "segmenter"
     plugins: tuple[str, ...] = ()
+    head: str | None = None
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):  # JSON's lists become tuples, so that a card equals the one that was saved
@@ -69,6 +71,7 @@ class ModelCard:
                 "[short side, long side]",
             ),
             "part": (self.part in PARTS, f"one of {', '.join(PARTS)}"),
+            "head": (self.head is None or isinstance(self.head, str), "a name, or null for the model's own"),
             "plugins": (_each(self.plugins, lambda name: isinstance(name, str)), "a list of files and modules"),
         }
         for name, (fits, kind) in rules.items():

@@ -29,7 +29,8 @@ from rtseg.layers.conv import (
     stem,
     upsample_to,
 )
-from rtseg.models.backbone import Backbone, FeatureInfo, register_backbone
+from rtseg.models.backbone import Auxiliary, Backbone, FeatureInfo, register_backbone
+from rtseg.options import Positive
 
 
 class RTFormerBlock(nn.Module):
@@ -108,13 +109,16 @@ class RTFormer(Backbone):
         drop_path: constant over all residual branches, as the authors have it.
     """
 
+    head = "dual_resolution"
+    outputs = {"aux": Auxiliary("aux", weight=0.4)}  # noqa: RUF012
+
     def __init__(
         self,
         *,
         attention: str,
-        base_channels: int,
-        cross_size: int,
-        injection: Sequence[bool] = (True, False),
+        base_channels: Positive,
+        cross_size: Positive,
+        injection: tuple[bool, bool] = (True, False),
         drop_path: float = 0.1,
     ) -> None:
         super().__init__()

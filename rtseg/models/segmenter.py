@@ -1,9 +1,9 @@
-"""A segmenter: backbone, head and auxiliary head; the one thing that is trained, saved, measured and deployed.
+"""A segmenter: backbone, head and auxiliary heads; the one thing that is trained, saved, measured and deployed.
 
 B batch, K classes, H, W input height and width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,21 +18,21 @@ from rtseg.attention.registry import network_options
 from rtseg.errors import UserError
 from rtseg.layers.conv import init_convolutions, spatial_size, upsample_to
 from rtseg.models.backbone import (
+    MAIN,
     NO_ATTENTION,
     Backbone,
     backbone_options,
-    check_options,
     choose_attention,
+    choose_head,
     create_backbone,
+    own_head_options,
 )
-from rtseg.models.heads import ConvHead, DualResolutionHead
+from rtseg.models.heads import Head, create_head, head_options
 from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
 from rtseg.models.weights import misfits, read_weights, whole_folder, write_weights
 from rtseg.plugins import noting
-from rtseg.registry import trained_with
-
-HEAD_OPTIONS: dict[str, Any] = {"head_channels": None, "spp_channels": 128}
+from rtseg.registry import suggest, trained_with
 
 _README = """---
 {{ card_data }}
@@ -40,8 +40,8 @@ _README = """---
 
 # {{ card.model }}, attention {{ card.attention }}, {{ card.num_classes }} classes
 
-Data set: {{ card.dataset or "not stated" }}. Weights: {{ card.source or "not stated" }}. `config.json` holds the
-classes, their colours and the normalisation.
+Head: {{ card.head or "the model's own" }}. Data set: {{ card.dataset or "not stated" }}.
+Weights: {{ card.source or "not stated" }}. `config.json` holds the classes, their colours and the normalisation.
 
 ```python
 import rtseg
@@ -60,40 +60,84 @@ class Segmenter(
 ):
     """A network built from its card; `create_model` is the usual way to one.
 
+    Attributes:
+        backbone, head: of the class map.
+        aux_head: of the backbone's output "aux", where it has one; the heads of other outputs likewise.
+
     Raises:
-        UserError: unknown model, attention or option, or a bad value of one.
+        UserError: unknown model, attention, head or option, a bad value of one, or a head that reads a map that the
+            backbone does not have.
     """
+
+    aux_head: nn.Module
 
     def __init__(self, card: ModelCard) -> None:
         super().__init__()
-        check_options(card.model, card.options, {**backbone_options(card.model), **HEAD_OPTIONS})
-        backbone_part = {key: value for key, value in card.options.items() if key not in HEAD_OPTIONS}
-        head_part = {**HEAD_OPTIONS, **{key: value for key, value in card.options.items() if key in HEAD_OPTIONS}}
+        for_backbone = {key: card.options[key] for key in backbone_options(card.model) if key in card.options}
+        for_heads = {key: value for key, value in card.options.items() if key not in for_backbone}
         self.card = card
-        self.backbone: Backbone = create_backbone(card.model, attention=card.attention, **backbone_part)
-        features = self.backbone.features
-        hidden = head_part["head_channels"] or features["aux"].channels
-        self.head = DualResolutionHead(
-            features, card.num_classes,
-            fusion=self.backbone.fusion, hidden_channels=hidden, spp_channels=head_part["spp_channels"],
-        )  # fmt: skip
-        self.aux_head = ConvHead(features["aux"].channels, hidden, card.num_classes)
-        for head in (self.head, self.aux_head):
-            init_convolutions(head, skip=Attention)
+        self.backbone: Backbone = create_backbone(card.model, attention=card.attention, **for_backbone)
+        head = choose_head(card.model, card.head)
+        self._check_names(head, for_heads)
+        own = _known(head, self.backbone.head_options) | _known(head, for_heads)
+        self.head: Head = create_head(head, self.backbone.features, card.num_classes, **own)
+        self.auxiliary = tuple(name for name, output in self.backbone.outputs.items() if output.map is not None)
+        for name in self.auxiliary:
+            self.add_module(f"{name}_head", self._auxiliary_head(name, for_heads))
+        for module in (self.head, *self.training_only()):
+            init_convolutions(module, skip=Attention)
+
+    def _auxiliary_head(self, name: str, options: Mapping[str, Any]) -> Head:
+        """The head of one output.
+
+        Args:
+            options: that the user names; a head has those of them that it knows.
+        """
+        output = self.backbone.outputs[name]
+        assert output.map is not None
+        features = {output.map: self.backbone.features[output.map]}
+        own = {**output.options, **_known(output.head, options)}
+        return create_head(output.head, features, output.channels or self.card.num_classes, **own)
+
+    def _check_names(self, head: str, options: Mapping[str, Any]) -> None:
+        """Raises: UserError: an option that neither the backbone nor a head has, or that both have."""
+        backbone = backbone_options(self.card.model)
+        heads = [head, *(output.head for output in self.backbone.outputs.values() if output.map is not None)]
+        known = {key for name in heads for key in head_options(name)}
+        if both := sorted(known & backbone.keys()):
+            raise UserError(
+                f"model '{self.card.model}' and its heads ({', '.join(heads)}) both have an option '{both[0]}': "
+                "rename one of them"
+            )
+        for key in options:
+            if key not in known:
+                raise UserError(f"model '{self.card.model}' has no option '{key}'.{suggest(key, {*backbone, *known})}")
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) normalised image -> (B, K, H, W) logits."""
         return upsample_to(self.logits(image), spatial_size(image))
 
     def logits(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised image -> (B, K, ceil(H / 8), ceil(W / 8)) logits."""
+        """(B, 3, H, W) normalised image -> (B, K, ceil(H / s), ceil(W / s)) logits, s being `self.head.stride`."""
         return self.head(self._features(image))
 
-    def forward_train(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the head and of the auxiliary head, both (B, K, H, W), from one pass through the backbone."""
-        features = self._features(image)
-        size = spatial_size(image)
-        return upsample_to(self.head(features), size), upsample_to(self.aux_head(features["aux"]), size)
+    def forward_train(self, image: Tensor) -> dict[str, Tensor]:
+        """Logits of every head at the image's size, from one pass through the backbone.
+
+        Returns:
+            "main": (B, K, H, W), as `forward` gives them; then each output of the backbone that has a head, such as
+            "aux": (B, K, H, W), or as many channels as it has of its own.
+        """
+        features, size = self._features(image), spatial_size(image)
+        heads = {MAIN: self.head, **self._auxiliary_heads()}
+        return {name: upsample_to(head(features), size) for name, head in heads.items()}
+
+    def training_only(self) -> Iterable[nn.Module]:
+        return self._auxiliary_heads().values()
+
+    def _auxiliary_heads(self) -> dict[str, Any]:
+        """By output."""
+        return {name: getattr(self, f"{name}_head") for name in self.auxiliary}
 
     def _features(self, image: Tensor) -> dict[str, Tensor]:
         """The backbone's feature maps.
@@ -188,21 +232,25 @@ class Segmenter(
         self.load_state_dict(state)
 
 
-def create_model(name: str, num_classes: int, *, attention: str | None = None, **options: Any) -> Segmenter:
+def create_model(
+    name: str, num_classes: int, *, attention: str | None = None, head: str | None = None, **options: Any
+) -> Segmenter:
     """Builds a segmenter by name, with fresh weights.
 
     Args:
         name: one of `list_models()`.
         attention: "low+high" or one name for both branches, e.g. "gfa+ca", "sa". None: the model's own, "gfa+ca" for
             RTFormer, "none" for DDRNet, which takes no other.
+        head: one of `list_heads()`. None: the model's own.
         options: of the backbone (RTFormer: base_channels, cross_size, injection, drop_path; DDRNet: base_channels,
-            low_stride) and the head (head_channels, spp_channels).
+            low_stride) and the heads (fusion, head_channels, spp_channels). Auxiliary heads take those that they have.
 
     Raises:
-        UserError: unknown model, attention or option, or a bad value.
+        UserError: unknown model, attention, head or option, or a bad value.
     """
     with noting() as plugins:
-        segmenter = Segmenter(ModelCard(name, choose_attention(name, attention), num_classes, options))
+        card = ModelCard(name, choose_attention(name, attention), num_classes, options, head=choose_head(name, head))
+        segmenter = Segmenter(card)
     describe(segmenter, plugins=tuple(sorted(plugins)))
     return segmenter
 
@@ -216,16 +264,19 @@ def differences(card: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]
     """In what the networks of two cards differ, however it is spelled ("sa" is "sa+sa"): what -> (first, second).
 
     Raises:
-        UserError: a card names an unknown model or attention.
+        UserError: a card names an unknown model, attention or head.
     """
 
     if card.model != other.model:
         return {"model": (card.model, other.model)}
     result: dict[str, tuple[Any, Any]] = {}
-    defaults = {**backbone_options(card.model), **HEAD_OPTIONS}
-    first, second = {**defaults, **card.options}, {**defaults, **other.options}
+    heads = choose_head(card.model, card.head), choose_head(other.model, other.head)
+    if heads[0] != heads[1]:
+        result["head"] = heads
+    first = {**_defaults(card.model, heads[0]), **card.options}
+    second = {**_defaults(card.model, heads[1]), **other.options}
     attentions = [_resolved(one, options) for one, options in ((card, first), (other, second))]
-    keys = [key for key in first if first[key] != second[key]]
+    keys = [key for key in first if key in second and first[key] != second[key]]
     if attentions[0] == attentions[1]:
         keys = [key for key in keys if key not in network_options()]  # the attention names its own, or needs none
     elif not network_options() & set(keys) or card.attention != other.attention:
@@ -233,6 +284,17 @@ def differences(card: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]
     if keys:
         result["options"] = ({key: first[key] for key in keys}, {key: second[key] for key in keys})
     return result
+
+
+def _known(head: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that a head has."""
+    own = head_options(head)
+    return {key: value for key, value in options.items() if key in own}
+
+
+def _defaults(model: str, head: str) -> dict[str, Any]:
+    """Option -> default of a model with this head; an option that depends on the backbone's widths is None."""
+    return backbone_options(model) | head_options(head) | _known(head, own_head_options(model))
 
 
 def _resolved(card: ModelCard, options: Mapping[str, Any]) -> Any:

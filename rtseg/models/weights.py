@@ -18,11 +18,12 @@ import torch
 from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, Backbone, backbone_options, create_backbone
 from rtseg.models.model_card import ModelCard
+from rtseg.models.network import Network
 from rtseg.output.folders import make_folder
 from rtseg.registry import trained_with
 
@@ -220,11 +221,12 @@ def _shaping_options(card: ModelCard) -> dict[str, Any]:
     return {key: options[key] for key, without in others.items() if shapes(without) != own}
 
 
-def weights_hash(module: nn.Module) -> str:
-    """Names weights by their values, whatever file they came in; the auxiliary head does not count."""
+def weights_hash(network: Network) -> str:
+    """Names weights by their values, whatever file they came in; what is for training only does not count."""
     digest = hashlib.sha256()
-    for key, value in sorted(module.state_dict().items()):
-        if not key.startswith("aux_head."):
+    left_out = network.training_only_prefixes()
+    for key, value in sorted(network.state_dict().items()):
+        if not key.startswith(left_out):
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return f"sha256:{digest.hexdigest()[:12]}"

@@ -19,8 +19,9 @@ _COPY = 2**28  # bytes
 
 
 def count_parameters(segmenter: Network) -> int:
-    """Of inference: the auxiliary head left out, BatchNorm not folded."""
-    return sum(p.numel() for name, p in segmenter.named_parameters() if not name.startswith("aux_head."))
+    """Of inference: what is for training only left out, BatchNorm not folded."""
+    left_out = segmenter.training_only_prefixes()
+    return sum(p.numel() for name, p in segmenter.named_parameters() if not name.startswith(left_out))
 
 
 def count_macs(segmenter: Network, input_size: tuple[int, int]) -> int:

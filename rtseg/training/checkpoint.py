@@ -101,7 +101,7 @@ def check_model(asked: Namespace, checkpoint: dict[str, Any]) -> None:
         UserError: it is another; the message says in what.
     """
     card = ModelCard.from_dict(checkpoint["model_card"])
-    wanted = ModelCard(asked.name, asked.attention, card.num_classes, asked.options or {})
+    wanted = ModelCard(asked.name, asked.attention, card.num_classes, asked.options or {}, head=asked.head)
     for key, (theirs, ours) in differences(card, wanted).items():
         flag = "name" if key == "model" else key
         repair = "give the same options" if key == "options" else f"set --model.{flag}={theirs}"

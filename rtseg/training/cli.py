@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 
 from rtseg.errors import UserError
-from rtseg.models.backbone import choose_attention
+from rtseg.models.backbone import choose_attention, choose_head
 from rtseg.output.table import Column, Table, show
 from rtseg.training.callbacks.fps_monitor import FPSMonitor
 from rtseg.training.callbacks.pictures import PredictionPictures
@@ -36,6 +36,7 @@ class RTSegCLI(RunCLI):
 
     def prepare(self, config: Namespace, command: str | None) -> None:
         config.model.attention = choose_attention(config.model.name, config.model.attention)
+        config.model.head = choose_head(config.model.name, config.model.head)
         if command in ("validate", "test") and config.get("ckpt_path") is None and config.model.weights is None:
             raise UserError(
                 f"rtseg {command} needs trained weights: give --ckpt_path runs/.../best.ckpt, or --model.weights"

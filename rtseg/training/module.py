@@ -16,9 +16,10 @@ from rtseg.data.dataset import Sample
 from rtseg.layers.conv import upsample_to
 from rtseg.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy
 from rtseg.models import create_model
-from rtseg.models.backbone import choose_attention
+from rtseg.models.backbone import choose_attention, choose_head
 from rtseg.models.segmenter import Segmenter, describe
-from rtseg.training.losses import LossConfig, pixel_loss, segmentation_loss
+from rtseg.training.losses import LossConfig, TotalLoss
+from rtseg.training.losses.cross_entropy import pixel_loss
 from rtseg.training.network_module import NetworkModule
 from rtseg.training.optim import OptimConfig, create_optimizer
 from rtseg.training.pretrained import load_pretrained
@@ -59,6 +60,7 @@ class SegmentationModule(NetworkModule):
         name: of the model, one of `rtseg.list_models()`.
         num_classes: the command line takes it from the data set.
         attention: "low+high", see `rtseg.attention`; null: the model's own.
+        head: one of `rtseg.list_heads()`; null: the model's own.
         options: of the model, e.g. {"cross_size": 12}.
         weights: a checkpoint, a folder with safetensors or a Hugging Face id to start from; a classifier of other
             classes starts fresh.
@@ -79,6 +81,7 @@ class SegmentationModule(NetworkModule):
         name: str = "rtformer_slim",
         num_classes: int = 19,
         attention: str | None = None,
+        head: str | None = None,
         options: dict[str, Any] | None = None,
         weights: str | None = None,
         loss: LossConfig = LossConfig(),  # noqa: B008  (frozen)
@@ -91,8 +94,8 @@ class SegmentationModule(NetworkModule):
     ) -> None:
         loss = LossConfig(**loss) if isinstance(loss, dict) else loss  # from a checkpoint's hyper-parameters
         optim = OptimConfig(**optim) if isinstance(optim, dict) else optim
-        attention = choose_attention(name, attention)
-        segmenter = create_model(name, num_classes, attention=attention, **(options or {}))
+        attention, head = choose_attention(name, attention), choose_head(name, head)
+        segmenter = create_model(name, num_classes, attention=attention, head=head, **(options or {}))
         if weights is not None:
             for line in load_pretrained(segmenter, weights):
                 rank_zero_info(line)
@@ -102,13 +105,14 @@ class SegmentationModule(NetworkModule):
         # Plain values only: checkpoints are read with weights_only=True.
         self.save_hyperparameters(
             {
-                "name": name, "num_classes": num_classes, "attention": attention, "options": dict(options or {}),
-                "loss": asdict(loss), "optim": asdict(optim), "ema_decay": ema_decay, "compile": compile,
-                "channels_last": channels_last, "batch_size": batch_size, "seed": seed,
+                "name": name, "num_classes": num_classes, "attention": attention, "head": head,
+                "options": dict(options or {}), "loss": asdict(loss), "optim": asdict(optim), "ema_decay": ema_decay,
+                "compile": compile, "channels_last": channels_last, "batch_size": batch_size, "seed": seed,
             }
         )  # fmt: skip
         self.loss = loss
         self._forward_train = torch.compile(self.segmenter.forward_train) if compile else self.segmenter.forward_train
+        self.total_loss = TotalLoss(segmenter.backbone.outputs, loss)
         self.evaluation = Evaluation(num_classes, self.segmenter.card.ignore_index)
 
     def setup(self, stage: str) -> None:
@@ -132,8 +136,8 @@ class SegmentationModule(NetworkModule):
 
     def training_step(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
         torch.manual_seed(self.batch_seed())  # of drop path
-        main, aux = self._forward_train(self.prepare(batch.image))
-        loss = segmentation_loss(main, aux, batch.mask, self.loss, ignore_index=self.segmenter.card.ignore_index)
+        outputs = self._forward_train(self.prepare(batch.image))
+        loss = self.total_loss(outputs, batch.mask, ignore_index=self.segmenter.card.ignore_index)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
         return loss
 
@@ -141,7 +145,7 @@ class SegmentationModule(NetworkModule):
         # Without the training's mixed precision: a score must not depend on the flags of the command that asks for it.
         with torch.autocast(self.device.type, enabled=False):
             logits = self.evaluated.logits(self.prepare(batch.image[None])).float()
-        # Stride 8 -> network input -> original size, the reference's two steps where evaluation resizes.
+        # The head's stride -> network input -> original size, the reference's two steps where evaluation resizes.
         logits = upsample_to(logits, (batch.image.shape[1], batch.image.shape[2]))
         if logits.shape[-2:] != batch.mask.shape:
             logits = upsample_to(logits, (batch.mask.shape[0], batch.mask.shape[1]))

@@ -10,16 +10,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from rtseg.attention.base import Attention
 from rtseg.errors import UserError
-from rtseg.models.backbone import Backbone
+from rtseg.models.backbone import Backbone, backbone_options
 from rtseg.models.model_card import ModelCard
-from rtseg.models.segmenter import HEAD_OPTIONS, Segmenter, differences
+from rtseg.models.segmenter import Segmenter, differences
 from rtseg.models.weights import described_backbone, misfits, read_weights
 
-_CLASSIFIERS = ("head.classifier.classify.2.", "aux_head.classify.2.")
 _LAST_INJECTION = "backbone.block5.high_to_low."
 
 
@@ -54,8 +54,14 @@ def _load_segmenter(segmenter: Segmenter, card: ModelCard, state: dict[str, Tens
             f"model.weights={source} was trained with attention '{theirs}', this model has '{ours}': "
             f"set model.attention={theirs}, or leave model.weights out"
         )
+    if "head" in unlike:
+        theirs, ours = unlike["head"]
+        raise UserError(
+            f"model.weights={source} has the head '{theirs}', this model '{ours}': set model.head={theirs}, or leave "
+            "model.weights out"
+        )
     own, state = segmenter.state_dict(), other.state_dict()
-    fresh = [key for key in own if key.startswith(_CLASSIFIERS) and state[key].shape != own[key].shape]
+    fresh = _class_entries(other.card, state, segmenter.card.num_classes)
     segmenter.load_weights({**state, **{key: own[key] for key in fresh}}, source=source)
     lines = [f"Weights from {source}: {len(own) - len(fresh)} of {len(own)} entries."]
     if "options" in unlike:  # those that change no shape, e.g. cross_size; another shape was refused above
@@ -67,6 +73,16 @@ def _load_segmenter(segmenter: Segmenter, card: ModelCard, state: dict[str, Tens
     return lines
 
 
+def _class_entries(card: ModelCard, state: Mapping[str, Tensor], num_classes: int) -> list[str]:
+    """The entries whose shape would be another for so many classes: those of classifiers."""
+    if num_classes == card.num_classes:
+        return []
+    with torch.device("meta"):
+        relabelled = Segmenter(ModelCard(card.model, card.attention, num_classes, card.options, head=card.head))
+    shapes = {key: value.shape for key, value in relabelled.state_dict().items()}
+    return [key for key in shapes if state[key].shape != shapes[key]]
+
+
 def _load_backbone(segmenter: Segmenter, card: ModelCard, state: dict[str, Tensor], source: str) -> list[str]:
     other = described_backbone(card, state, source)  # what lacks in its own weights is damage, no other attention
     ours, theirs = _attentions(segmenter.backbone), _attentions(other)
@@ -76,8 +92,9 @@ def _load_backbone(segmenter: Segmenter, card: ModelCard, state: dict[str, Tenso
     for key in {**own, **state}:
         keys[_fate(key, own, state, attentions=ours.keys(), same=same)].append(key)
 
-    own_options = {key: value for key, value in segmenter.card.options.items() if key not in HEAD_OPTIONS}
-    unlike = differences(card, replace(segmenter.card, options=own_options))
+    known = backbone_options(segmenter.card.model)
+    own_options = {key: value for key, value in segmenter.card.options.items() if key in known}
+    unlike = differences(card, replace(segmenter.card, options=own_options, head=card.head))
     if keys["unfit"]:
         wrong = misfits(*({key: some[key] for key in keys["unfit"] if key in some} for some in (own, state)))
         options = "It was trained with options {}, this model has {}".format(*unlike.get("options", ({}, {})))

@@ -169,7 +169,7 @@ def test_the_head_adds_what_rtformers_concatenates() -> None:
     features = network.backbone(torch.randn(1, 3, 70, 90))
     context = network.head.context(features["low"])
     up = F.interpolate(context, size=(9, 12), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(network.head(features), network.head.classifier(features["high"] + up))
+    torch.testing.assert_close(network.head(features), network.head.classifier({"joined": features["high"] + up}))
     assert network.head.classifier.hidden[2].out_channels == network.aux_head.hidden[2].out_channels == 6
 
 
@@ -180,7 +180,7 @@ def test_it_needs_and_takes_no_attention() -> None:
     assert {"ddrnet_23", "ddrnet_23_slim"} <= set(list_models())
     assert backbone_options("ddrnet_23") == {"base_channels": 64, "low_stride": 64}
     assert isinstance(create_backbone("ddrnet_23_slim", base_channels=8), DDRNet)
-    card = ModelCard("ddrnet_23_slim", "none", 5, {"base_channels": 8})
+    card = ModelCard("ddrnet_23_slim", "none", 5, {"base_channels": 8}, head="dual_resolution")
     assert rtseg.create_model("ddrnet_23_slim", 5, base_channels=8).card == card
     assert rtseg.create_model("ddrnet_23_slim", 5, attention="none", base_channels=8).card == card
     assert choose_attention("rtformer_slim", None) == choose_attention("rtformer_base", None) == "gfa+ca"

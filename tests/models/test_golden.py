@@ -57,7 +57,7 @@ def check_outputs(segmenter: Segmenter, io: np.lib.npyio.NpzFile) -> int:
     for size in sizes(io):
         with torch.no_grad():
             image = torch.from_numpy(io[f"x/{size}"])
-            logits, aux = segmenter.forward_train(image)
+            logits, aux = segmenter.forward_train(image).values()
             ours = {"logits": logits, "aux_evalbn": aux, "seghead": segmenter.logits(image)}
         assert torch.equal(segmenter(image), logits)
         np.testing.assert_array_equal(logits.argmax(1).numpy(), io[f"argmax/{size}"], err_msg=size)
@@ -166,7 +166,7 @@ def test_training_gives_the_references_loss_gradients_and_statistics(tiny: Segme
     optimizer = torch.optim.AdamW([{"params": trunk}, {"params": heads}], lr=1.0, weight_decay=0.0125)
     with np.load(shared / "golden/rtformer_tiny_test.train.npz") as npz:
         for step in range(4):
-            main, aux = tiny.forward_train(torch.from_numpy(npz[f"step{step}/x"]))
+            main, aux = tiny.forward_train(torch.from_numpy(npz[f"step{step}/x"])).values()
             label = torch.from_numpy(npz[f"step{step}/label"]).long()
             loss = F.cross_entropy(main, label, ignore_index=255)
             aux_loss = 0.4 * F.cross_entropy(aux, label, ignore_index=255)

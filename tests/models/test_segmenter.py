@@ -53,9 +53,10 @@ def test_inference_at_any_size(model: str, attention: str) -> None:
         assert logits.shape == (2, 5, *size)
         assert logits.isfinite().all()
         assert network.logits(image).shape == (2, 5, -(-size[0] // 8), -(-size[1] // 8))
-        main, aux = network.forward_train(image)
-        assert torch.equal(main, logits)
-        assert aux.shape == logits.shape
+        outputs = network.forward_train(image)
+        assert list(outputs) == ["main", "aux"]
+        assert torch.equal(outputs["main"], logits)
+        assert outputs["aux"].shape == logits.shape
         torch.testing.assert_close(logits[:1], network(image[:1]), rtol=1e-4, atol=1e-4)
 
 
@@ -88,7 +89,7 @@ def test_training_steps_reach_every_parameter_and_keep_the_size(model: str, atte
     for size in ((128, 160), (97, 131)):
         before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
         mask = torch.randint(0, 5, (2, *size))
-        main, aux = network.forward_train(torch.randn(2, 3, *size))
+        main, aux = network.forward_train(torch.randn(2, 3, *size)).values()
         assert main.shape == aux.shape == (2, 5, *size)
         optimizer.zero_grad()
         (F.cross_entropy(main, mask) + 0.4 * F.cross_entropy(aux, mask)).backward()
@@ -124,7 +125,8 @@ def test_drop_path_is_off_in_evaluation() -> None:
 def test_the_library_offers_the_network() -> None:
     assert rtseg.list_models() == list_models()
     network: Any = rtseg.create_model("rtformer_slim", 4, attention="sa", base_channels=8, head_channels=6)
-    assert network.card == ModelCard("rtformer_slim", "sa", 4, {"base_channels": 8, "head_channels": 6})
+    card = ModelCard("rtformer_slim", "sa", 4, {"base_channels": 8, "head_channels": 6}, head="dual_resolution")
+    assert network.card == card
     assert network.head.classifier.hidden[2].out_channels == 12
     assert network.aux_head.hidden[2].out_channels == 6
 

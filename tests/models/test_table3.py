@@ -1,5 +1,7 @@
 """Every row of RTFormer's Table 3: parameters and multiply-adds of the network, and the attention's own parameters."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -37,7 +39,7 @@ def numel(module: nn.Module) -> int:
     ("attention", "options", "training", "use", "low", "high", "gmacs"), ROWS, ids=[f"{r[0]}{r[1] or ''}" for r in ROWS]
 )
 def test_row(
-    attention: str, options: dict[str, int], training: float, use: float, low: int, high: int, gmacs: float
+    attention: str, options: dict[str, Any], training: float, use: float, low: int, high: int, gmacs: float
 ) -> None:
     with torch.device("meta"):
         network = create_model("rtformer_slim", 150, attention=attention, **options)

@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from rtseg.errors import UserError
 from rtseg.metrics import confusion_matrix, iou
-from rtseg.training.losses import LossConfig, jaccard_loss, pixel_loss, segmentation_loss
+from rtseg.models.backbone import Auxiliary
+from rtseg.registry import UnknownNameError
+from rtseg.training.losses import LossConfig, LossContext, TotalLoss, list_losses, register_loss
+from rtseg.training.losses.cross_entropy import pixel_loss
+from rtseg.training.losses.jaccard import jaccard_loss
 
 
 @pytest.mark.parametrize(
@@ -86,13 +91,77 @@ def test_jaccard_of_a_batch_without_labels_costs_nothing() -> None:
     assert gradient.eq(0).all()
 
 
-def test_aux_weight() -> None:
+AUX = {"aux": Auxiliary("aux", weight=0.4)}
+
+
+def test_the_total_is_the_weighted_sum() -> None:
     main, aux, mask = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4), torch.randint(0, 3, (1, 4, 4))
-    whole = segmentation_loss(main, aux, mask, LossConfig(aux_weight=0.4))
-    parts = pixel_loss(main, mask, LossConfig()) + 0.4 * pixel_loss(aux, mask, LossConfig())
-    assert whole.item() == pytest.approx(parts.item())
-    with_jaccard = segmentation_loss(main, aux, mask, LossConfig(aux_weight=0.4, jaccard_weight=0.5))
-    assert with_jaccard.item() == pytest.approx((parts + 0.5 * jaccard_loss(main, mask)).item())
+    first, second = (pixel_loss(logits, mask, LossConfig()) for logits in (main, aux))
+    outputs = {"main": main, "aux": aux}
+    for config, weights in (
+        (LossConfig(), (1, 0.4)),
+        (LossConfig(aux_weight=0.3), (1, 0.3)),
+        (LossConfig(weights={"aux": 0.2}), (1, 0.2)),
+        (LossConfig(weights={"aux": 0, "main": 2}), (2, 0)),
+    ):
+        whole = TotalLoss(AUX, config)(outputs, mask)
+        assert whole.item() == (weights[0] * first + weights[1] * second).item()
+    with_jaccard = TotalLoss(AUX, LossConfig(jaccard_weight=0.5))(outputs, mask)
+    assert with_jaccard.item() == (first + 0.4 * second + 0.5 * jaccard_loss(main, mask)).item()
+
+
+@register_loss("test_where_the_edge_is_likely")
+def where_likely(logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
+    """PIDNet's: the main output's loss where the boundary output expects an edge."""
+    likely = context.outputs["edge"][:, 0].detach().sigmoid() > 0.8
+    return pixel_loss(logits, mask.where(likely, context.ignore_index), context.config)
+
+
+@register_loss("test_edge")
+def edge(logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits[:, 0], (mask == 1).float())
+
+
+def test_a_loss_may_look_at_other_outputs_and_have_none_of_its_own() -> None:
+    auxiliary = {
+        "edge": Auxiliary("low", weight=20, loss="test_edge", channels=1),
+        "near": Auxiliary(None, weight=1, loss="test_where_the_edge_is_likely"),
+    }
+    main, edges = torch.randn(2, 3, 4, 6), torch.full((2, 1, 4, 6), -3.0)
+    edges[0, :, :2] = 3
+    mask = torch.randint(0, 3, (2, 4, 6))
+    mask[0, 1] = 255
+    parts = [
+        pixel_loss(main, mask, LossConfig()),
+        F.binary_cross_entropy_with_logits(edges[:, 0], (mask == 1).float()),
+        F.cross_entropy(main[:1, :, :2], mask[:1, :2], ignore_index=255),
+    ]
+    outputs = {"main": main, "edge": edges}
+    whole = TotalLoss(auxiliary, LossConfig())(outputs, mask)
+    assert whole.item() == pytest.approx((parts[0] + 20 * parts[1] + parts[2]).item())
+    config = LossConfig(weights={"near": 0.5, "edge": 2})
+    assert TotalLoss(auxiliary, config)(outputs, mask).item() == pytest.approx(
+        (parts[0] + 2 * parts[1] + 0.5 * parts[2]).item()
+    )
+
+
+def test_there_are_the_losses_of_every_file() -> None:
+    assert {"cross_entropy", "jaccard"} <= set(list_losses())
+    with pytest.raises(UnknownNameError, match=r"unknown loss 'cross'.*cross_entropy"):
+        TotalLoss({"aux": Auxiliary("aux", weight=1, loss="cross")}, LossConfig())
+
+
+@pytest.mark.parametrize(
+    ("config", "auxiliary", "says"),
+    [
+        (LossConfig(weights={"edge": 1}), AUX, "loss.weights.edge: the model has no output 'edge'. Known: aux, main"),
+        (LossConfig(weights={"aix": 1}), AUX, r"no output 'aix'. Did you mean 'aux'\?"),
+        (LossConfig(aux_weight=1), {}, "loss.aux_weight: the model has no output 'aux'. Known: main"),
+    ],
+)
+def test_weights_of_outputs_that_are_not_there(config: LossConfig, auxiliary: dict[str, Auxiliary], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        TotalLoss(auxiliary, config)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +169,8 @@ def test_aux_weight() -> None:
     [
         ({"aux_weight": -1}, "aux_weight=-1"),
         ({"jaccard_weight": -1}, "jaccard_weight=-1"),
+        ({"weights": {"edge": -2}}, "loss.weights.edge=-2 must be at least 0; 0 switches it off"),
+        ({"weights": {"aux": 1}, "aux_weight": 1}, "both give the weight of output 'aux'"),
         ({"ohem_threshold": 1.5}, "between 0 and 1"),
         ({"top_fraction": 0}, "above 0"),
         ({"ohem": True, "top_fraction": 0.5}, "use one of them"),

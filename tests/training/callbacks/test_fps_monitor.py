@@ -33,7 +33,7 @@ class TinyTraining(LightningModule):
         assert self.segmenter.training
         assert torch.is_grad_enabled()
         noise = torch.rand(()) + random.random() + float(np.random.rand())
-        logits, _ = self.segmenter.forward_train(batch[0] * noise)
+        logits = self.segmenter.forward_train(batch[0] * noise)["main"]
         loss = F.cross_entropy(logits, batch[1])
         self.log("val/miou", 1 / (1 + loss))
         return loss

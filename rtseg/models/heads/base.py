@@ -1,0 +1,106 @@
+"""What a head is: the backbone's feature maps in, logits out, and the stride at which they are.
+
+B batch, K classes, h, w height and width of the logits.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from rtseg.errors import UserError
+from rtseg.models.backbone import FeatureInfo
+from rtseg.options import Option, check_options, read_options
+from rtseg.registry import Registry
+
+
+class Head(nn.Module):
+    """Feature maps by name -> (B, K, h, w) logits.
+
+    A head asks `features` for the maps that it reads, by name, and for their width and stride. Its own parameters after
+    `num_classes` are its options, see `rtseg.options`:
+
+        def __init__(self, features: Mapping[str, FeatureInfo], num_classes: int, *, width: Positive = 64) -> None:
+            super().__init__(features, num_classes)
+
+    Convolutions below it are initialised by the segmenter.
+
+    Args:
+        features: of the maps that `forward` gets, their widths and strides.
+        num_classes: K.
+
+    Attributes:
+        stride: of the logits, in image pixels. The constructor sets it: h = ceil(H / stride).
+    """
+
+    stride: int
+
+    def __init__(self, features: Mapping[str, FeatureInfo], num_classes: int) -> None:
+        super().__init__()
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        raise NotImplementedError
+
+
+_HEADS: Registry[type[Head]] = Registry("head")
+HeadClass = TypeVar("HeadClass", bound=type[Head])
+
+
+def register_head(name: str) -> Callable[[HeadClass], HeadClass]:
+    """Class decorator.
+
+    Raises (from the decorator):
+        UserError: an option without a type or a default, or the name is taken.
+    """
+
+    def decorate(cls: HeadClass) -> HeadClass:
+        _read(name, cls)
+        _HEADS.register(name)(cls)
+        return cls
+
+    return decorate
+
+
+def list_heads() -> list[str]:
+    """Names that `create_head` takes."""
+    return _HEADS.names()
+
+
+def head_options(name: str) -> dict[str, Any]:
+    """Option -> default value of the head called `name`."""
+    return {key: option.default for key, option in _read(name, _HEADS.get(name)).items()}
+
+
+def create_head(name: str, features: Mapping[str, FeatureInfo], num_classes: int, **options: Any) -> Head:
+    """Builds a head by name.
+
+    Args:
+        features: of the backbone's maps; a head reads those that it knows by name.
+
+    Raises:
+        UserError: unknown name or option, a bad value, or a map that the backbone does not have.
+    """
+    cls, what = _HEADS.get(name), f"head '{name}'"
+    check_options(what, options, _read(name, cls))
+    head = cls(_Maps(what, features), num_classes, **options)
+    if not isinstance(getattr(head, "stride", None), int):
+        raise UserError(f"{what}: set `self.stride`, the stride of its logits in image pixels, in the constructor")
+    return head
+
+
+def _read(name: str, cls: type[Head]) -> dict[str, Option]:
+    return read_options(f"head '{name}'", cls, leave_out=("features", "num_classes"))
+
+
+class _Maps(dict[str, FeatureInfo]):
+    """Features that say what there is where a head asks for a map that is not."""
+
+    def __init__(self, what: str, features: Mapping[str, FeatureInfo]) -> None:
+        super().__init__(features)
+        self.what = what
+
+    def __missing__(self, name: str) -> FeatureInfo:
+        raise UserError(
+            f"{self.what} reads the feature map '{name}', and the backbone has {', '.join(self)}: choose another head "
+            f"({', '.join(list_heads())}), or a backbone that has that map"
+        )

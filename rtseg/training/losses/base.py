@@ -1,0 +1,58 @@
+"""What a loss is, and the names that losses are found by.
+
+B batch, K classes, H, W height and width.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from rtseg.registry import Registry
+from rtseg.training.losses.config import LossConfig
+
+
+@dataclass(frozen=True)
+class LossContext:
+    """What a loss may look at beside its own logits and the mask.
+
+    Attributes:
+        outputs: the logits of every head, `Segmenter.forward_train`'s: "main" (B, K, H, W), and the auxiliary ones.
+        config: `model.loss` of the training.
+        ignore_index: the label of pixels that teach nothing.
+    """
+
+    outputs: Mapping[str, Tensor]
+    config: LossConfig
+    ignore_index: int
+
+
+Loss = Callable[[Tensor, Tensor, LossContext], Tensor]
+
+_LOSSES: Registry[Loss] = Registry("loss")
+
+
+def register_loss(name: str) -> Callable[[Loss], Loss]:
+    """Decorator for a function (logits, mask, context) -> scalar.
+
+    logits: (B, K, H, W), or as many channels as the output has; mask: (B, H, W) int64. It is 0, with gradients of zero,
+    where every pixel is ignored.
+
+    Raises (from the decorator):
+        UserError: the name is taken.
+    """
+    return _LOSSES.register(name)
+
+
+def list_losses() -> list[str]:
+    """Names that a backbone's outputs may give as their loss."""
+    return _LOSSES.names()
+
+
+def get_loss(name: str) -> Loss:
+    """What is registered under `name`.
+
+    Raises:
+        UserError: nothing is; the message names the nearest loss and all of them.
+    """
+    return _LOSSES.get(name)

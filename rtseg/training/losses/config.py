@@ -1,0 +1,66 @@
+"""`model.loss` of a training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rtseg.checks import check_at_least
+from rtseg.errors import UserError
+from rtseg.registry import suggest
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What the network is trained to lower.
+
+    Attributes:
+        aux_weight: weight of the loss of output "aux"; null: the model's own. 0: it teaches nothing.
+        ohem: learn from hard pixels only (online hard example mining).
+        ohem_threshold: a pixel is hard while its true class has at most this probability.
+        ohem_min_pixels: how many of the hardest pixels of a batch are kept in any case.
+        top_fraction: average only this fraction of all pixels, those with the largest loss; 1 means all.
+        class_weights: one factor a class, or none.
+        jaccard_weight: weight of the Jaccard loss of the main head; 0 for none.
+        weights: the same as `aux_weight` for outputs by name, e.g. {"aux": 0.4}; that of "main" is 1 unless named.
+    """
+
+    aux_weight: float | None = None
+    ohem: bool = False
+    ohem_threshold: float = 0.7
+    ohem_min_pixels: int = 10000
+    top_fraction: float = 1.0
+    class_weights: tuple[float, ...] | None = None
+    jaccard_weight: float = 0.0
+    weights: dict[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        asked = {f"loss.weights.{name}": weight for name, weight in (self.weights or {}).items()}
+        if self.aux_weight is not None:
+            asked["loss.aux_weight"] = self.aux_weight
+        for name, weight in {**asked, "loss.jaccard_weight": self.jaccard_weight}.items():
+            check_at_least(name, weight, 0, "0 switches it off")
+        if not 0 < self.ohem_threshold < 1:
+            raise UserError(
+                f"loss.ohem_threshold={self.ohem_threshold} is a probability: choose it between 0 and 1, as 0.7"
+            )
+        if not 0 < self.top_fraction <= 1:
+            raise UserError(f"loss.top_fraction={self.top_fraction} must be above 0 and at most 1")
+        if self.ohem and self.top_fraction < 1:
+            raise UserError("loss.ohem and loss.top_fraction both choose hard pixels: use one of them")
+        if self.aux_weight is not None and "aux" in (self.weights or {}):
+            raise UserError("loss.aux_weight and loss.weights.aux both give the weight of output 'aux': leave one out")
+
+    def weight_of(self, outputs: Mapping[str, float]) -> dict[str, float]:
+        """Output -> the weight of its loss.
+
+        Args:
+            outputs: output -> the model's own weight.
+
+        Raises:
+            UserError: a weight for an output that the model does not have.
+        """
+        asked = {**(self.weights or {}), **({} if self.aux_weight is None else {"aux": self.aux_weight})}
+        for name in asked:
+            if name not in outputs:
+                key = "aux_weight" if name not in (self.weights or {}) else f"weights.{name}"
+                raise UserError(f"loss.{key}: the model has no output '{name}'.{suggest(name, outputs)}")
+        return {**outputs, **asked}

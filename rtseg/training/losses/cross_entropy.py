@@ -1,0 +1,63 @@
+"""Cross-entropy over pixels, safe on crops that hold nothing but ignored pixels.
+
+B batch, K classes, H, W height and width.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from rtseg.errors import UserError
+from rtseg.training.losses.base import LossContext, register_loss
+from rtseg.training.losses.config import LossConfig
+
+
+@register_loss("cross_entropy")
+def cross_entropy(logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
+    """See `pixel_loss`."""
+    return pixel_loss(logits, mask, context.config, ignore_index=context.ignore_index)
+
+
+def pixel_loss(logits: Tensor, mask: Tensor, config: LossConfig, *, ignore_index: int = 255) -> Tensor:
+    """Mean cross-entropy over the labelled (and, with OHEM, hard) pixels.
+
+    Args:
+        logits: (B, K, H, W).
+        mask: (B, H, W) int64.
+
+    Returns:
+        A scalar; 0, with zero gradients, where every pixel is ignored.
+
+    Raises:
+        UserError: `class_weights` of another number than the classes.
+    """
+    logits = logits.float()
+    weight = None
+    if config.class_weights is not None:
+        if len(config.class_weights) != logits.shape[1]:
+            raise UserError(
+                f"loss.class_weights has {len(config.class_weights)} entries for {logits.shape[1]} classes; "
+                "give one each"
+            )
+        weight = logits.new_tensor(config.class_weights)
+    losses = F.cross_entropy(logits, mask, weight, ignore_index=ignore_index, reduction="none").flatten()
+    valid = mask.flatten() != ignore_index
+    counted = valid.to(losses.dtype)
+    if weight is not None:
+        counted = counted * weight[mask.flatten().where(valid, 0)]
+    if config.ohem:
+        keep = _hard_pixels(logits.detach(), mask, valid, config)
+        losses, counted = losses * keep, counted * keep
+    elif config.top_fraction < 1:
+        losses, hardest = losses.topk(int(config.top_fraction * len(losses)))
+        counted = counted[hardest]
+    return losses.sum() / counted.sum().clamp(min=1e-8)
+
+
+def _hard_pixels(logits: Tensor, mask: Tensor, valid: Tensor, config: LossConfig) -> Tensor:
+    """Which of the flattened pixels OHEM keeps, (B * H * W,) bool."""
+    safe = mask.flatten().where(valid, 0).view_as(mask)
+    probability = logits.softmax(1).gather(1, safe.unsqueeze(1)).flatten()
+    if config.ohem_min_pixels >= int(valid.sum()):
+        return valid
+    threshold = probability[valid].kthvalue(max(config.ohem_min_pixels, 1)).values.clamp(min=config.ohem_threshold)
+    return valid & (probability <= threshold)

@@ -1,0 +1,44 @@
+"""The sum that a training lowers: each output's loss times its weight."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from rtseg.models.backbone import MAIN, Auxiliary
+from rtseg.training.losses.base import LossContext, get_loss
+from rtseg.training.losses.config import LossConfig
+
+
+class TotalLoss:
+    """(logits by output, mask) -> scalar.
+
+    Args:
+        auxiliary: what the backbone wants learnt beside the class map, `Backbone.outputs`.
+        config: whose weights hold where it names some.
+
+    Raises:
+        UserError: an unknown loss, or a weight for an output that is not there.
+    """
+
+    def __init__(self, auxiliary: Mapping[str, Auxiliary], config: LossConfig) -> None:
+        self.config = config
+        weights = config.weight_of({MAIN: 1.0, **{name: output.weight for name, output in auxiliary.items()}})
+        # (loss, output whose logits it gets, weight)
+        self.terms = [(get_loss("cross_entropy"), MAIN, weights[MAIN])]
+        for name, output in auxiliary.items():
+            self.terms.append((get_loss(output.loss), MAIN if output.map is None else name, weights[name]))
+        if config.jaccard_weight:
+            self.terms.append((get_loss("jaccard"), MAIN, config.jaccard_weight))
+
+    def __call__(self, outputs: Mapping[str, Tensor], mask: Tensor, *, ignore_index: int = 255) -> Tensor:
+        """The weighted sum.
+
+        Args:
+            outputs: `Segmenter.forward_train`'s.
+            mask: (B, H, W) int64.
+            ignore_index: the label of pixels that teach nothing.
+        """
+        context = LossContext(outputs, self.config, ignore_index)
+        # With a weight of 0 as well: DistributedDataParallel waits for a gradient of every parameter.
+        losses = [weight * loss(outputs[name], mask, context) for loss, name, weight in self.terms]
+        return sum(losses[1:], losses[0])
