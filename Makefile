@@ -99,6 +99,7 @@ table3: install ## RTFormer's Table 3 measured here; with DATA_DIR= (CamVid) als
 
 docs: install ## refresh the tables in docs/ that are made from the code and the environment
 	$(VENV)/bin/python -m tools.tables attentions
+	$(VENV)/bin/python -m tools.tables engines
 	$(VENV)/bin/python -m tools.tables speed
 	$(VENV)/bin/python -m tools.licences docs/licences.md
 

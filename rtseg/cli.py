@@ -186,7 +186,9 @@ def make_data(
 @app.command("list")
 def list_names(
     kind: Annotated[str, typer.Argument(help="models, attentions, datasets, backends or rivals")],
-    details: Annotated[bool, typer.Option("--details", help="also options, costs and papers of attentions")] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="of attentions options, costs and papers; of backends what they run on")
+    ] = False,
 ) -> None:
     """List the names that options take."""
     from rtseg.attention import list_attentions
@@ -207,13 +209,13 @@ def list_names(
         raise UnknownNameError(f"nothing is called '{kind}' to list.{suggest(kind, kinds)}")
     if not details:
         print("\n".join(kinds[kind]()))
-    elif kind == "attentions":
+    elif kind in ("attentions", "backends"):
         from rtseg.output.table import show
-        from rtseg.studies.attention_table import table
+        from rtseg.studies import attention_table, engine_table
 
-        show(table())
+        show(attention_table.table() if kind == "attentions" else engine_table.table())
     else:
-        raise UserError(f"there are no details of {kind}; leave --details out, or list attentions")
+        raise UserError(f"there are no details of {kind}; leave --details out, or list attentions or backends")
 
 
 @app.command()

@@ -14,7 +14,16 @@ def require(module: str, extra: str) -> ModuleType:
     Raises:
         UserError: it is not installed; the message has the line that installs it.
     """
+    return require_package(module, f"rtseg[{extra}]")
+
+
+def require_package(module: str, package: str) -> ModuleType:
+    """Imports a library that `pip install` of this package brings.
+
+    Raises:
+        UserError: it is not installed; the message has the line that installs it.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UserError(f"{module} is missing here ({error}). Install it: pip install 'rtseg[{extra}]'") from None
+        raise UserError(f"{module} is missing here ({error}). Install it: pip install '{package}'") from None

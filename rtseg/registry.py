@@ -99,3 +99,8 @@ class Registry(Generic[T]):
         """All names, sorted."""
         plugins.load_installed()
         return sorted(self._entries)
+
+    def entries(self) -> dict[str, T]:
+        """All of them by name, in the order in which they were registered; nothing counts as used by this."""
+        plugins.load_installed()
+        return dict(self._entries)

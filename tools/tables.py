@@ -27,6 +27,14 @@ def attentions(page: Page = Path("docs/attention.md")) -> None:
 
 
 @app.command()
+def engines(page: Page = Path("docs/benchmark.md")) -> None:
+    """Every registered engine."""
+    from rtseg.studies.engine_table import refresh
+
+    refresh(page)
+
+
+@app.command()
 def speed(
     results: Annotated[Path, typer.Argument(help="folder that `rtseg benchmark -o` wrote to")] = Path(
         "benchmarks/results"

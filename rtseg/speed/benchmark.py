@@ -64,7 +64,7 @@ def cases(
             for size, batch, backend in itertools.product(input_sizes, batch_sizes, backends)
         ]
         if isinstance(graph := candidate.network, OnnxGraph):
-            own = [c for c in own if parse_backend(c.backend)[0].output == graph.output and c.shape == graph.shape]
+            own = [c for c in own if parse_backend(c.backend)[0].runs(graph) and c.shape == graph.shape]
             if not own:
                 size = "x".join(map(str, graph.shape))
                 raise UserError(
@@ -118,8 +118,8 @@ def benchmark(
         for name, value in zip(("batch size", "height", "width"), case.shape, strict=True):
             if value < 1:
                 raise UserError(f"{name} {value} must be at least 1")
-    if any(parse_backend(case.backend)[1] == "int8" for case in cases) and not images and not calibration:
-        raise UserError("int8 takes its ranges from pictures: give some with --image")
+        if kind.precisions[precision].calibrated and not images and not calibration:
+            raise UserError(f"{precision} takes its ranges from images: give some with --image")
     if threads is not None and threads < 1:
         raise UserError(f"threads {threads} must be at least 1")
     with timing_settings(threads), torch.inference_mode():

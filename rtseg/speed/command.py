@@ -13,7 +13,7 @@ from rich.console import Console
 from rtseg.data.dataset import SegmentationDataset, create_dataset
 from rtseg.data.files import find_pictures, read_image
 from rtseg.deploy.device import choose_device, describe_device
-from rtseg.deploy.engines import parse_backend
+from rtseg.deploy.engines import parse_backend, usual_backends
 from rtseg.deploy.export import read_onnx
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
@@ -28,12 +28,6 @@ from rtseg.speed.plot import draw
 from rtseg.speed.rivals import create_rival, list_rivals
 from rtseg.speed.tables import headline, notes, published, stages
 
-# Tried where nothing is asked for; those that cannot run here are left out, and it is said why.
-DEFAULT_BACKENDS = {
-    "cpu": ("reference", "eager", "onnxruntime", "onnxruntime-plain", "openvino", "openvino:bf16"),
-    "cuda": ("reference", "eager", "eager:fp16", "compile:fp16", "cudagraph", "cudagraph:fp16", "onnxruntime"),
-    "mps": ("reference", "eager"),
-}
 _MOST_IMAGES = 16
 
 
@@ -62,7 +56,7 @@ def run_benchmark(
     Args:
         networks: checkpoints, exported .onnx files, names of models and of rivals; rtformer_slim where there is none.
         attentions: of the models by name that have one; one network for each.
-        backends: see `rtseg.deploy.engines`; all of `DEFAULT_BACKENDS` that can be had here where there is none.
+        backends: see `rtseg.deploy.engines`; all of `usual_backends` that can be had here where there is none.
         num_classes: of the networks by name.
         images: pictures, folders and globs; at most 16 are taken, evenly.
         least_percent: share of equal pixels below which a row is not timed.
@@ -86,14 +80,14 @@ def run_benchmark(
     scored = None if data is None else create_dataset(dataset, data, "val")
     paths = [picture for source in images for picture in find_pictures(source)[1]]
     pictures = _read_images(paths or [image for image, _ in scored.pairs] if scored else paths)
-    asked = backends or _available(DEFAULT_BACKENDS[found.type], found, console)
+    asked = backends or _available(usual_backends(found), found, console)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what a class map takes depends on the logits: the same untrained weights every time
         candidates = _candidates(networks, attentions, num_classes)
     calibration: Sequence[np.ndarray] = ()
     if scored and data:
         _check_fit(candidates, scored, input_sizes)
-        if any(parse_backend(backend)[1] == "int8" for backend in asked):
+        if any(kind.precisions[precision].calibrated for kind, precision in map(parse_backend, asked)):
             calibration = _read_images([image for image, _ in create_dataset(dataset, data, "train").pairs])
     wanted = cases(candidates, input_sizes, asked, batch_sizes)
     file = None if output is None else _file(output, describe_device(found)["name"])

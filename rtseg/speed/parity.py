@@ -12,11 +12,7 @@ import torch
 from torch import Tensor
 
 from rtseg.deploy.class_map import class_map_by_groups
-from rtseg.deploy.engines import Engine
-
-# float32 in another order may move a pixel between two classes that are equal but for rounding; 8 and 16 bits move more
-LEAST_EQUAL_PERCENT = {"fp32": 99.99, "bf16": 99.5, "fp16": 99.5, "int8": 99.0}
-MOST_LOGITS_ERROR = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.1, "int8": 0.5}
+from rtseg.deploy.engines import FP32, Engine
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,7 @@ def measure_parity(
         batches: (B, H, W, 3) uint8 each, of the shape that both were built for.
         least_percent: overrides the threshold, and makes the equal pixels decide.
     """
+    allowed = runtime.precisions[runtime.precision]
     equal, errors, own = [], [], []
     for pictures in batches:
         classes = runtime.run(pictures)
@@ -77,11 +74,11 @@ def measure_parity(
         return Parity(percent, None, "finite", 100.0, False, len(batches))
     error = max(errors) if errors else None
     if trained or error is None or least_percent is not None:
-        threshold = LEAST_EQUAL_PERCENT[runtime.precision] if least_percent is None else least_percent
+        threshold = allowed.least_equal_percent if least_percent is None else least_percent
         return Parity(percent, error, "equal_percent", threshold, percent >= threshold, len(batches))
-    if (worst := 100 * min(own)) < LEAST_EQUAL_PERCENT["fp32"]:  # the step behind the logits must hold too
-        return Parity(worst, error, "class_map", LEAST_EQUAL_PERCENT["fp32"], False, len(batches))
-    threshold = MOST_LOGITS_ERROR[runtime.precision]
+    if (worst := 100 * min(own)) < FP32.least_equal_percent:  # the step behind the logits must hold too
+        return Parity(worst, error, "class_map", FP32.least_equal_percent, False, len(batches))
+    threshold = allowed.most_logits_error
     return Parity(percent, error, "logits_error", threshold, error <= threshold, len(batches))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rtseg.data.dataset import SegmentationDataset, default_palette
 from rtseg.deploy.class_map.cpu import class_map_cpu
-from rtseg.deploy.engines import DTYPES, Engine, Shape, create_engine, parse_backend
+from rtseg.deploy.engines import Engine, Shape, create_engine, parse_backend, reference_for
 from rtseg.deploy.export import OnnxGraph, Output, export
 from rtseg.deploy.fuse import count_batchnorm, deploy
 from rtseg.deploy.overlay import overlay
@@ -47,6 +47,10 @@ class Candidate:
     def name(self) -> str:
         """Model and attention."""
         return network_name(self.network.card.model, self.network.card.attention)
+
+    def source(self, kind: type[Engine], shape: Shape) -> Network | OnnxGraph:
+        """What an engine of this class is built of."""
+        return self.graph(shape, kind.output) if kind.takes == "graph" else self.network
 
     def graph(self, shape: Shape, output: Output) -> OnnxGraph:
         """Exported once for each shape and output."""
@@ -148,10 +152,7 @@ class Shared:
         key = (id(case.candidate), case.shape)
         if key not in self._references:
             network = self._originals.get(case.candidate.weights, case.candidate.network)
-            plain = "reference"
-            if isinstance(network, OnnxGraph):
-                plain = "onnxruntime" if network.output == "logits" else "onnxruntime-plain"
-            self._references[key] = create_engine(plain, network, case.shape, device=self.device)
+            self._references[key] = create_engine(reference_for(network), network, case.shape, device=self.device)
         return self._references[key]
 
 
@@ -171,11 +172,12 @@ class Row:
             self.refused = "the network's logits are not finite"
             return
         if kind is not type(reference):
-            calibration, which = shared.calibration(case.shape) if precision == "int8" else (None, "")
+            calibrated = kind.precisions[precision].calibrated
+            calibration, which = shared.calibration(case.shape) if calibrated else (None, "")
             try:
                 self.runtime = create_engine(
                     case.backend,
-                    case.candidate.graph(case.shape, kind.output) if kind.output else case.candidate.network,
+                    case.candidate.source(kind, case.shape),
                     case.shape,
                     device=shared.device,
                     calibration=calibration,
@@ -183,7 +185,7 @@ class Row:
                 self.parity = self._parity(reference)
             except RuntimeError as error:
                 # One engine's failure is no reason to lose the others' figures. PyTorch's own is the caller's.
-                if kind.backend == "eager":
+                if kind.launches_kernels:
                     raise
                 self.refused = f"{kind.backend} failed: {(str(error).splitlines() or ['without a word'])[0]}"
                 return
@@ -240,14 +242,15 @@ class Row:
         network, card, once = candidate.network, candidate.network.card, self.shared.once
         is_file = isinstance(network, OnnxGraph)
         rival = {"rival": network.rival.describe()} if isinstance(network, RivalNetwork) else {}
-        plain = self.case.backend.startswith("reference")
+        kind, precision = parse_backend(self.case.backend)
+        plain = kind.is_reference and kind.takes == "network"
         broken = self.refused is not None and self.parity is None  # what could not be built cannot be asked
         return NetworkReport(
             model=card.model,
             attention=card.attention,
             num_classes=card.num_classes,
             weights=candidate.weights,
-            backend=f"{parse_backend(self.case.backend)[0].backend}:{self._precision}",
+            backend=f"{kind.backend}:{precision}",
             engine={} if broken else {**self.runtime.description, **rival},
             input_size=(height, width),
             batch_size=batch,
@@ -267,22 +270,18 @@ class Row:
             kernels=None if broken else _count_kernels(self.runtime, self.batches[0]),
         )
 
-    @property
-    def _precision(self) -> str:
-        return parse_backend(self.case.backend)[1]
-
     def _memory(self) -> int | None:
         if self.shared.device.type == "cuda":
             return _peak_memory(self.runtime, self.batches[0])
         if self.shared.device.type != "cpu" or not self.shared.memory:
             return None
-        candidate, output = self.case.candidate, self.runtime.output
-        network = candidate.graph(self.case.shape, output) if output else candidate.network
+        network = self.case.candidate.source(type(self.runtime), self.case.shape)
         return running_memory(self.case.backend, network, self.batches[0], torch.get_num_threads())
 
     def _yardstick(self) -> float | None:
         """None for int8, whose products PyTorch cannot time."""
-        dtype = DTYPES.get(self._precision)
+        kind, precision = parse_backend(self.case.backend)
+        dtype = kind.precisions[precision].dtype
         if dtype is None:
             return None
         batch, size, once = self.case.shape[0], self.case.shape[1:], self.shared.once
@@ -357,7 +356,7 @@ def _peak_memory(runtime: Engine, pictures: Tensor) -> int | None:
     graph allocates before it runs, and other engines' allocations are not seen here.
     """
     network = getattr(runtime, "network", None)
-    if runtime.backend not in ("reference", "eager") or not isinstance(network, torch.nn.Module):
+    if not runtime.launches_kernels or not isinstance(network, torch.nn.Module):
         return None
     torch.cuda.synchronize(pictures.device)
     torch.cuda.reset_peak_memory_stats(pictures.device)

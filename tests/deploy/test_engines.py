@@ -15,8 +15,11 @@ from rtseg.deploy.engines import (
     Engine,
     best_backend,
     create_engine,
+    engine_classes,
     list_backends,
     parse_backend,
+    reference_for,
+    usual_backends,
 )
 from rtseg.deploy.export import OnnxGraph
 from rtseg.deploy.fuse import deploy
@@ -46,7 +49,7 @@ def pictures(shape: tuple[int, int, int] = SHAPE) -> Tensor:
 @pytest.fixture(scope="module")
 def build(shared_segmenter: Segmenter, logits_graph: OnnxGraph, class_map_graph: OnnxGraph) -> Build:
     """Runtimes by name, each built once; the test is skipped where one cannot be had."""
-    networks: dict[Any, Any] = {None: shared_segmenter, "logits": logits_graph, "class_map": class_map_graph}
+    graphs = {"logits": logits_graph, "class_map": class_map_graph}
     built: dict[str, Engine] = {}
 
     def get(name: str) -> Engine:
@@ -56,8 +59,9 @@ def build(shared_segmenter: Segmenter, logits_graph: OnnxGraph, class_map_graph:
         except UserError as error:
             pytest.skip(str(error))
         if name not in built:
+            source = graphs[kind.output] if kind.takes == "graph" else shared_segmenter
             calibration = torch.cat([pictures(), pictures().flip(1)])
-            built[name] = create_engine(name, networks[kind.output], SHAPE, calibration=calibration)
+            built[name] = create_engine(name, source, SHAPE, calibration=calibration)
         return built[name]
 
     return get
@@ -66,6 +70,9 @@ def build(shared_segmenter: Segmenter, logits_graph: OnnxGraph, class_map_graph:
 def test_names() -> None:
     assert list_backends() == [
         "compile", "cudagraph", "eager", "onnxruntime", "onnxruntime-plain", "openvino", "reference"
+    ]  # fmt: skip
+    assert [kind.backend for kind in engine_classes()] == [
+        "reference", "eager", "compile", "cudagraph", "onnxruntime", "onnxruntime-plain", "openvino"
     ]  # fmt: skip
     assert parse_backend("eager") == parse_backend("eager:fp32") == parse_backend("eager:")
 
@@ -228,6 +235,26 @@ def test_the_best_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert best_backend(CPU) is None
 
 
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [
+        ("cpu", "reference eager onnxruntime onnxruntime-plain openvino openvino:bf16"),
+        ("cuda", "reference eager eager:fp16 compile:fp16 cudagraph cudagraph:fp16 onnxruntime"),
+        ("mps", "reference eager"),
+    ],
+)
+def test_what_is_measured_unasked(device: str, expected: str) -> None:
+    assert usual_backends(torch.device(device)) == expected.split()
+
+
+def test_graphs_are_compared_with_an_engine_that_reads_them(
+    shared_segmenter: Segmenter, logits_graph: OnnxGraph, class_map_graph: OnnxGraph
+) -> None:
+    assert [reference_for(network) for network in (shared_segmenter, logits_graph, class_map_graph)] == [
+        "reference", "onnxruntime", "onnxruntime-plain"
+    ]  # fmt: skip
+
+
 # --- bad input
 
 
@@ -291,7 +318,7 @@ def test_a_device_that_is_not_there_is_refused(shared_segmenter: Segmenter) -> N
 def test_int8_without_pictures_is_refused(logits_graph: OnnxGraph) -> None:
     for library in ("openvino", "nncf"):
         pytest.importorskip(library)
-    with pytest.raises(UserError, match="int8 takes its ranges from pictures: give some with --image"):
+    with pytest.raises(UserError, match="int8 takes its ranges from images: give some with --image"):
         create_engine("openvino:int8", logits_graph, SHAPE)
 
 

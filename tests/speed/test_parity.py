@@ -1,19 +1,21 @@
 """What may be timed and what not, with runtimes that are wrong in known ways."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from rtseg.deploy.class_map import class_map
-from rtseg.deploy.engines import Engine
+from rtseg.deploy.engines import BF16, FP16, FP32, INT8, Engine, by_name
 from rtseg.deploy.fuse import deploy
 from rtseg.models.segmenter import Segmenter
-from rtseg.speed.parity import LEAST_EQUAL_PERCENT, MOST_LOGITS_ERROR, Parity, measure_parity
+from rtseg.speed.parity import Parity, measure_parity
 
 SHAPE = (2, 20, 30)
 BATCHES = [torch.randint(0, 256, (*SHAPE, 3), dtype=torch.uint8) for _ in range(2)]
+PRECISIONS = by_name(FP32, BF16, FP16, INT8)
 Change = Callable[[Tensor], Tensor]
 
 
@@ -25,13 +27,18 @@ class Fake(Engine):
     """Logits are 10 x the best class of a drawn map, then changed; class maps are of one pixel a position."""
 
     backend = "fake"
+    precisions = PRECISIONS
 
     def __init__(
         self, precision: str = "fp32", *, logits: Change = same, classes: Change = same, has_logits: bool = True
     ) -> None:
         super().__init__(precision, SHAPE, torch.device("cpu"))
         self.change_logits, self.change_classes = logits, classes
-        self.has_logits = has_logits  # type: ignore[misc]
+        self.output = "logits" if has_logits else "class_map"  # type: ignore[misc]
+
+    @classmethod
+    def create(cls, *_: Any) -> "Fake":
+        return cls()
 
     def logits(self, prepared: Tensor) -> Tensor:
         return self.change_logits(10 * torch.nn.functional.one_hot(prepared[..., 0].long() % 4, 4).float()).permute(
@@ -68,15 +75,15 @@ def noisy(share: float) -> Change:
 
 
 @pytest.mark.parametrize("trained", [True, False])
-@pytest.mark.parametrize("precision", list(LEAST_EQUAL_PERCENT))
+@pytest.mark.parametrize("precision", list(PRECISIONS))
 def test_equal_runtimes_pass(precision: str, trained: bool) -> None:
     found = parity(Fake(precision), trained=trained)
     assert (found.equal_percent, found.logits_error, found.passed, found.pictures) == (100, 0, True, 2)
 
 
 def test_thresholds_are_those_that_are_promised() -> None:
-    assert LEAST_EQUAL_PERCENT == {"fp32": 99.99, "bf16": 99.5, "fp16": 99.5, "int8": 99.0}
-    assert LEAST_EQUAL_PERCENT.keys() == MOST_LOGITS_ERROR.keys()
+    allowed = {name: (p.least_equal_percent, p.most_logits_error) for name, p in PRECISIONS.items()}
+    assert allowed == {"fp32": (99.99, 1e-3), "bf16": (99.5, 0.1), "fp16": (99.5, 0.1), "int8": (99.0, 0.5)}
 
 
 @pytest.mark.parametrize(
@@ -93,18 +100,18 @@ def test_thresholds_are_those_that_are_promised() -> None:
 def test_the_share_of_equal_pixels_decides_for_a_trained_network(precision: str, pixels: int, passed: bool) -> None:
     found = parity(Fake(precision, classes=wrong(pixels)))
     assert found.equal_percent == pytest.approx(100 * (1 - pixels / 1200))
-    assert (found.gate, found.threshold) == ("equal_percent", LEAST_EQUAL_PERCENT[precision])
+    assert (found.gate, found.threshold) == ("equal_percent", PRECISIONS[precision].least_equal_percent)
     assert found.passed == passed
 
 
 @pytest.mark.parametrize(
-    ("precision", "share"), [(precision, most * k) for precision, most in MOST_LOGITS_ERROR.items() for k in (0.9, 1.1)]
+    ("precision", "share"), [(name, p.most_logits_error * k) for name, p in PRECISIONS.items() for k in (0.9, 1.1)]
 )
 def test_the_logits_decide_for_an_untrained_network(precision: str, share: float) -> None:
     found = parity(Fake(precision, logits=noisy(share)), trained=False)
     assert found.logits_error == pytest.approx(share, rel=1e-3)
-    assert (found.gate, found.threshold) == ("logits_error", MOST_LOGITS_ERROR[precision])
-    assert found.passed == (share < MOST_LOGITS_ERROR[precision])
+    assert (found.gate, found.threshold) == ("logits_error", PRECISIONS[precision].most_logits_error)
+    assert found.passed == (share < PRECISIONS[precision].most_logits_error)
     assert parity(Fake(precision, logits=noisy(share)), trained=True).gate == "equal_percent"
 
 
@@ -130,13 +137,13 @@ def test_shifted_logits_are_no_excuse_but_equal_ones_are() -> None:
 @pytest.mark.parametrize(
     "change", [lambda c: c.roll(1, -1), lambda c: (c + 1) % 4, lambda c: c.flip(0), torch.zeros_like]
 )
-@pytest.mark.parametrize("precision", list(LEAST_EQUAL_PERCENT))
+@pytest.mark.parametrize("precision", list(PRECISIONS))
 def test_wrong_class_maps_are_refused(change: Change, precision: str) -> None:
     found = parity(Fake(precision, classes=change))
     assert not found.passed
     assert found.equal_percent < 60
     assert f"{found.equal_percent:.3f} % of the pixels" in found.refusal()
-    assert f"{LEAST_EQUAL_PERCENT[precision]:g} % are asked" in found.refusal()
+    assert f"{PRECISIONS[precision].least_equal_percent:g} % are asked" in found.refusal()
 
 
 def test_the_refusal_of_logits() -> None:

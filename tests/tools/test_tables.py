@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
     ("command", "page"),
     [
         (["attentions"], "attention.md"),
+        (["engines"], "benchmark.md"),
         (["speed", str(ROOT / "benchmarks/results")], "results.md"),
         (["table2", str(ROOT / "benchmarks/results/table2_cpu.json")], "pretraining.md"),
     ],

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.plugins import ROOT, commands, write_plugins
+
 TINY = [
     "--model.options.base_channels=8", "--model.options.head_channels=8", "--model.options.spp_channels=8",
     "--model.optim.warmup_steps=1", "--data.batch_size=4", "--data.crop_size=[32,48]", "--data.num_workers=0",
@@ -25,32 +25,9 @@ SIZE = ["--input-size", "32", "48"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every file of docs/plugins.md."""
     folder = tmp_path_factory.mktemp("plugins")
-    files = re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", (ROOT / "docs" / "plugins.md").read_text(), re.M | re.S)
-    for name, code in files:
-        (folder / name).write_text(code)
+    write_plugins(folder)
     return folder
-
-
-def commands(folder: Path, *lines: list[str]) -> list[tuple[int, str]]:
-    """Exit status and what each command printed, run after one another in one new process."""
-    program = (
-        "import contextlib, io, json, sys\nfrom {} import main\nfor line in json.loads(sys.argv[1]):\n"
-        "    said = io.StringIO()\n    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):\n"
-        "        try: status = main(line) or 0\n        except SystemExit as end: status = end.code\n"
-        "    print(json.dumps([status, said.getvalue()]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program.format("rtseg.cli"), json.dumps(lines)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [tuple(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
 @pytest.fixture(scope="module")

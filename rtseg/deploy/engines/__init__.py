@@ -1,16 +1,7 @@
 """A network at work on one of several engines, all behind one protocol: pictures -> logits -> class maps.
 
-| backend           | engine                                                                          |
-|-------------------|---------------------------------------------------------------------------------|
-| reference         | PyTorch as most repositories run it: nothing folded, NCHW, interpolate + argmax |
-| eager             | PyTorch, BatchNorm folded, channels_last, `class_map`                           |
-| compile           | the same through torch.compile                                                  |
-| cudagraph         | the same as one CUDA graph                                                      |
-| onnxruntime       | ONNX Runtime, then `class_map`                                                  |
-| onnxruntime-plain | ONNX Runtime, upsampling and argmax in the graph, as others export              |
-| openvino          | OpenVINO, then `class_map`                                                      |
-
-A backend's name takes a precision: "openvino:bf16"; fp32 without one.
+One engine a file, each registered with what it is; docs/benchmark.md has the table, `rtseg list backends --details`
+prints it. A backend's name takes a precision: "openvino:bf16"; without one the engine's first, fp32.
 
 B batch, H, W picture size, K classes, h, w the size of the logits.
 """
@@ -19,39 +10,80 @@ import torch
 from torch import Tensor
 
 from rtseg.deploy.device import choose_device
-from rtseg.deploy.engines import (  # noqa: F401  (importing a file registers its engine)
-    compiled,
-    cudagraph,
-    eager,
-    onnxruntime,
-    onnxruntime_plain,
-    openvino,
-    reference,
+
+# Importing a file registers its engine; listings keep this order.
+# isort: off
+from rtseg.deploy.engines import reference, eager, compiled, cudagraph  # noqa: F401
+from rtseg.deploy.engines import onnxruntime, onnxruntime_plain, openvino  # noqa: F401
+
+# isort: on
+from rtseg.deploy.engines.base import (
+    Engine,
+    Shape,
+    engine_classes,
+    list_backends,
+    parse_backend,
+    register_engine,
+    short_name,
 )
-from rtseg.deploy.engines.base import DTYPES, Engine, Shape, list_backends, parse_backend
 from rtseg.deploy.engines.graph_engine import GraphEngine
+from rtseg.deploy.engines.precision import BF16, FP16, FP32, INT8, Precision, by_name
 from rtseg.deploy.engines.torch_engine import TorchEngine
 from rtseg.deploy.export import OnnxGraph, export
 from rtseg.errors import UserError
 from rtseg.models.network import Network
 
-__all__ = ["DTYPES", "Engine", "Shape", "best_backend", "create_engine", "list_backends", "parse_backend"]
+__all__ = [
+    "BF16",
+    "FP16",
+    "FP32",
+    "INT8",
+    "Engine",
+    "GraphEngine",
+    "Precision",
+    "Shape",
+    "TorchEngine",
+    "best_backend",
+    "by_name",
+    "create_engine",
+    "engine_classes",
+    "list_backends",
+    "parse_backend",
+    "reference_for",
+    "register_engine",
+    "usual_backends",
+]
 
 
 def best_backend(device: torch.device) -> str | None:
     """What is usually the fastest of the engines that can be had here beside eager PyTorch; None where none can."""
-    preferred = {
-        "cpu": ("openvino:bf16", "openvino", "onnxruntime"),
-        "cuda": ("cudagraph:fp16",),
-    }
-    for name in preferred.get(device.type, ()):
-        kind, precision = parse_backend(name)
+    ranked = [
+        (rank, kind, precision)
+        for kind in engine_classes()
+        if device.type in kind.devices
+        for precision, rank in kind.preferred(device).items()
+    ]
+    for _, kind, precision in sorted(ranked, key=lambda entry: -entry[0]):
         try:
             kind.check(precision, device)
         except UserError:
             continue
-        return name
+        return short_name(kind, precision)
     return None
+
+
+def usual_backends(device: torch.device) -> list[str]:
+    """What is measured on a device where no engine is asked for, whether it can be had here or not."""
+    kinds = [kind for kind in engine_classes() if device.type in kind.devices]
+    return [short_name(kind, precision) for kind in kinds for precision in kind.measured(device)]
+
+
+def reference_for(network: Network | OnnxGraph) -> str:
+    """The backend that others are compared with: plain PyTorch; of an exported graph one that reads it as it is."""
+    takes = "graph" if isinstance(network, OnnxGraph) else "network"
+    return next(
+        kind.backend for kind in engine_classes() if kind.is_reference and kind.takes == takes and kind.runs(network)
+    )
 
 
 def create_engine(
@@ -62,7 +94,7 @@ def create_engine(
     device: torch.device | str | None = None,
     calibration: Tensor | None = None,
 ) -> Engine:
-    """Builds a runtime. On a CPU engines take PyTorch's number of threads.
+    """Builds an engine. On a CPU engines take PyTorch's number of threads.
 
     Args:
         name: "backend" or "backend:precision".
@@ -78,12 +110,14 @@ def create_engine(
     kind, precision = parse_backend(name)
     device = choose_device(device or "cpu")
     kind.check(precision, device)
-    if issubclass(kind, GraphEngine):
-        assert kind.output is not None
-        graph = network if isinstance(network, OnnxGraph) else export(network, shape, kind.output)
-        graph.check(shape, kind.output)
-        return kind(precision, shape, device, graph=graph, calibration=calibration)
-    assert issubclass(kind, TorchEngine)
-    if isinstance(network, OnnxGraph):
-        raise UserError(f"backend '{kind.backend}' runs PyTorch networks, not {network.name}: give the checkpoint")
-    return kind(precision, shape, device, network)
+    if not kind.precisions[precision].calibrated:
+        calibration = None
+    elif calibration is None:
+        raise UserError(f"{precision} takes its ranges from images: give some with --image")
+    if kind.takes == "network":
+        if isinstance(network, OnnxGraph):
+            raise UserError(f"backend '{kind.backend}' runs PyTorch networks, not {network.name}: give the checkpoint")
+        return kind.create(network, precision, shape, device, calibration)
+    graph = network if isinstance(network, OnnxGraph) else export(network, shape, kind.output)
+    graph.check(shape, kind.output)
+    return kind.create(graph, precision, shape, device, calibration)

@@ -3,41 +3,59 @@
 B batch, H, W picture size, K classes, h, w the size of the logits.
 """
 
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from rtseg.deploy.class_map import class_map, class_map_kind
 from rtseg.deploy.device import instruction_sets
-from rtseg.deploy.export import Output
+from rtseg.deploy.engines.precision import Precision
+from rtseg.deploy.export import OnnxGraph, Output
 from rtseg.deploy.fuse import check_images
-from rtseg.errors import UserError
+from rtseg.errors import UserError, require_package
+from rtseg.models.network import Network
 from rtseg.registry import Registry
 
 Shape = tuple[int, int, int]  # (B, H, W)
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+EngineClass = TypeVar("EngineClass", bound="Engine")
 
 
 class Engine(ABC):
     """A network on an engine, built for pictures of one shape; calling it gives class maps.
 
     What `logits` and `run` return may be overwritten by the next call, what calling it returns is one's own.
+    A registered class declares what it is; all listings are made of that. The first line of its docstring is shown.
 
     Attributes:
+        backend: its name; `register_engine` sets it.
+        precisions: name -> what it asks for; the first one is taken where none is named.
+        devices: types of device: "cpu", "cuda", "mps".
+        takes: what `create` gets: a PyTorch "network", or an exported "graph".
+        output: what it computes, and what a graph must put out: "logits", or "class_map" alone.
+        libraries: module that it imports -> what `pip install` is told.
+        is_reference: whether other engines are compared with it, for the networks or graphs that it takes.
+        launches_kernels: whether PyTorch launches kernel by kernel, so that PyTorch knows what memory a run takes, and
+            a lack of it is the caller's.
         name: "backend:precision".
         device: where pictures and class maps lie.
         description: the engine, its versions, precision, threads and instruction sets, for a report. Plain JSON.
     """
 
     backend: ClassVar[str]
-    has_logits: ClassVar[bool] = True
-    output: ClassVar[Output | None] = None  # what a graph must put out; None for an engine that runs PyTorch networks
-    precisions: ClassVar[tuple[str, ...]]
-    device_types: ClassVar[tuple[str, ...]]
+    precisions: ClassVar[dict[str, Precision]]
+    devices: ClassVar[tuple[str, ...]]
+    takes: ClassVar[Literal["network", "graph"]]
+    output: ClassVar[Output] = "logits"
+    libraries: ClassVar[Mapping[str, str]] = {}
+    is_reference: ClassVar[bool] = False
+    launches_kernels: ClassVar[bool] = False
 
     def __init__(self, precision: str, shape: Shape, device: torch.device, **description: Any) -> None:
         self.name = f"{self.backend}:{precision}"
@@ -47,10 +65,54 @@ class Engine(ABC):
         self.description: dict[str, Any] = {"backend": self.backend, "precision": precision}
         if device.type == "cpu":
             self.description |= {"threads": torch.get_num_threads(), "instruction_sets": instruction_sets()}
-        self.description |= {"class_map": self._class_map_kind(), **description}
+        versions = {library: _version(library) for library in self.needs(precision)}
+        self.description |= {"class_map": self._class_map_kind(), **versions, **description}
 
     def _class_map_kind(self) -> str:
         return class_map_kind(self.device)
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether there is a step before the class map."""
+        return self.output == "logits"
+
+    @classmethod
+    @abstractmethod
+    def create(
+        cls, source: Any, precision: str, shape: Shape, device: torch.device, calibration: Tensor | None
+    ) -> "Engine":
+        """Builds it; `create_engine` has checked what it is given.
+
+        Args:
+            source: what the class `takes`: a `Network`, which is copied, or an `OnnxGraph` of this shape and `output`.
+            calibration: (N, H, W, 3) uint8 images for a precision that takes its ranges from them.
+        """
+
+    @classmethod
+    def preferred(cls, device: torch.device) -> Mapping[str, int]:
+        """Precision -> rank, where it is usually faster than eager PyTorch; the highest rank of all is the best."""
+        return {}
+
+    @classmethod
+    def measured(cls, device: torch.device) -> Sequence[str]:
+        """Precisions that `rtseg benchmark` measures on its devices where no engine is asked for."""
+        return [next(iter(cls.precisions))]
+
+    @classmethod
+    def needs(cls, precision: str) -> Sequence[str]:
+        """Which of `libraries`."""
+        return list(cls.libraries)
+
+    @classmethod
+    def missing(cls) -> list[str]:
+        """What `pip install` must be told before it has all precisions; empty where nothing is missing."""
+        lacks = [packages for module, packages in cls.libraries.items() if importlib.util.find_spec(module) is None]
+        return list(dict.fromkeys(lacks))
+
+    @classmethod
+    def about(cls) -> str:
+        """What it is, in one line of Markdown."""
+        return inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
 
     @classmethod
     def check(cls, precision: str, device: torch.device) -> None:
@@ -59,11 +121,20 @@ class Engine(ABC):
         Raises:
             UserError: another device, a missing library or a missing instruction; the message says how to get it.
         """
-        if device.type not in cls.device_types:
+        if device.type not in cls.devices:
             raise UserError(
-                f"backend '{cls.backend}' runs on {' or '.join(cls.device_types)}, not on {device}: leave it out, or "
+                f"backend '{cls.backend}' runs on {' or '.join(cls.devices)}, not on {device}: leave it out, or "
                 "choose another device"
             )
+        for library in cls.needs(precision):
+            require_package(library, cls.libraries[library])
+
+    @classmethod
+    def runs(cls, network: Network | OnnxGraph) -> bool:
+        """Whether it can take this: a graph by its output; networks can be exported."""
+        if isinstance(network, OnnxGraph):
+            return cls.takes == "graph" and cls.output == network.output
+        return True
 
     def prepare(self, pictures: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 -> what `logits` takes."""
@@ -108,16 +179,35 @@ class Engine(ABC):
 
 
 _ENGINES: Registry[type[Engine]] = Registry("backend")
+_DECLARED = ("precisions", "devices", "takes")
 
 
-def register_engine(kind: type[Engine]) -> type[Engine]:
-    """Class decorator: files an engine under its `backend`."""
-    return _ENGINES.register(kind.backend)(kind)
+def register_engine(backend: str) -> Callable[[type[EngineClass]], type[EngineClass]]:
+    """Class decorator: files an engine under the name that `create_engine`, commands and listings take.
+
+    Raises (from the decorator):
+        UserError: the class does not declare what it must, or something else has this name.
+    """
+
+    def decorate(kind: type[EngineClass]) -> type[EngineClass]:
+        lacks = [name for name in _DECLARED if not getattr(kind, name, None)] + ["a docstring"] * (not kind.about())
+        if lacks:
+            raise UserError(f"engine '{backend}': {kind.__name__} lacks {', '.join(lacks)}; see docs/plugins.md")
+        kind.backend = backend
+        _ENGINES.register(backend)(kind)
+        return kind
+
+    return decorate
 
 
 def list_backends() -> list[str]:
     """Names that `create_engine` takes, without precisions."""
     return _ENGINES.names()
+
+
+def engine_classes() -> list[type[Engine]]:
+    """All that are registered, in the order of listings: as they were registered, plug-ins last."""
+    return list(_ENGINES.entries().values())
 
 
 def parse_backend(name: str) -> tuple[type[Engine], str]:
@@ -128,9 +218,19 @@ def parse_backend(name: str) -> tuple[type[Engine], str]:
     """
     backend, _, precision = name.partition(":")
     kind = _ENGINES.get(backend)
-    if (precision := precision or "fp32") not in kind.precisions:
+    if (precision := precision or next(iter(kind.precisions))) not in kind.precisions:
         raise UserError(f"backend '{backend}' has no precision '{precision}': choose {', '.join(kind.precisions)}")
     return kind, precision
+
+
+def short_name(kind: type[Engine], precision: str) -> str:
+    """What `parse_backend` takes, without the precision where it is the one that is taken by itself."""
+    return kind.backend if precision == next(iter(kind.precisions)) else f"{kind.backend}:{precision}"
+
+
+def _version(module: str) -> str:
+    found = getattr(importlib.import_module(module), "__version__", None)
+    return str(found or importlib.metadata.version(module)).split("-")[0]
 
 
 def _times(shape: Sequence[int]) -> str:

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -17,15 +17,18 @@ from rtseg.errors import UserError
 from rtseg.models.network import Network
 
 
-@register_engine
+@register_engine("compile")
 class Compiled(TorchEngine):
-    """The network of `Eager` through torch.compile: C++ on a CPU, Triton and CUDA graphs on a GPU.
+    """As `eager`, through `torch.compile`, which takes a quarter of a minute or more; on a CPU it needs a C++ compiler.
 
-    Building it compiles, for a quarter of a minute or more. Weights are frozen: laid out once as the kernels read them.
+    C++ on a CPU, Triton and CUDA graphs on a GPU. Weights are frozen: laid out once as the kernels read them.
     """
 
-    backend = "compile"
-    device_types = ("cpu", "cuda")
+    devices = ("cpu", "cuda")
+
+    @classmethod
+    def measured(cls, device: torch.device) -> Sequence[str]:
+        return ["fp16"] if device.type == "cuda" else []  # compiling on a CPU takes too long to be done unasked
 
     @classmethod
     def check(cls, precision: str, device: torch.device) -> None:

@@ -1,6 +1,6 @@
 """PyTorch recorded as one CUDA graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,12 +10,19 @@ from rtseg.deploy.engines.torch_engine import TorchEngine
 from rtseg.models.network import Network
 
 
-@register_engine
+@register_engine("cudagraph")
 class CudaGraph(TorchEngine):
-    """All of `Eager` recorded once as a CUDA graph and replayed: one launch a frame instead of one a kernel."""
+    """As `eager`, recorded as one CUDA graph: one launch a frame instead of one a kernel. Not yet run on a GPU."""
 
-    backend = "cudagraph"
-    device_types = ("cuda",)
+    devices = ("cuda",)
+
+    @classmethod
+    def preferred(cls, device: torch.device) -> Mapping[str, int]:
+        return {"fp16": 3}
+
+    @classmethod
+    def measured(cls, device: torch.device) -> Sequence[str]:
+        return ["fp32", "fp16"]
 
     def __init__(self, precision: str, shape: Shape, device: torch.device, network: Network) -> None:
         super().__init__(precision, shape, device, network)

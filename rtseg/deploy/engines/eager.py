@@ -1,11 +1,19 @@
 """PyTorch, its kernels called one by one."""
 
+from collections.abc import Sequence
+
+import torch
+
 from rtseg.deploy.engines.base import register_engine
 from rtseg.deploy.engines.torch_engine import TorchEngine
 
 
-@register_engine
+@register_engine("eager")
 class Eager(TorchEngine):
-    """BatchNorm folded, channels_last, the exact class map without the big tensor."""
+    """PyTorch, BatchNorm folded, channels-last, then `class_map`."""
 
-    backend = "eager"
+    launches_kernels = True
+
+    @classmethod
+    def measured(cls, device: torch.device) -> Sequence[str]:
+        return ["fp32", "fp16"] if device.type == "cuda" else ["fp32"]

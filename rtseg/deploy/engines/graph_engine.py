@@ -2,25 +2,24 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
 from rtseg.deploy.engines.base import Engine
-from rtseg.deploy.export import Output
 
 
 class GraphEngine(Engine):
     """An engine that reads ONNX. The graph normalises, so that `prepare` has nothing to do."""
 
-    output: ClassVar[Output | None] = "logits"
+    takes = "graph"
 
     @abstractmethod
-    def _infer(self, pictures: Tensor) -> Tensor:
+    def infer(self, pictures: Tensor) -> Tensor:
         """What the graph puts out."""
 
     def logits(self, prepared: Tensor) -> Tensor:
-        return self._infer(prepared).permute(0, 3, 1, 2)
+        return self.infer(prepared).permute(0, 3, 1, 2)
 
     def stages(self, pictures: Tensor) -> dict[str, Callable[[], Any]]:
         stages = super().stages(pictures)

@@ -1,58 +1,72 @@
 """ONNX Runtime."""
 
-from typing import Any
+import importlib
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from rtseg.deploy.engines.base import Shape, first_line, register_engine
 from rtseg.deploy.engines.graph_engine import GraphEngine
+from rtseg.deploy.engines.precision import FP32, by_name
 from rtseg.deploy.export import OnnxGraph
-from rtseg.errors import UserError, require
+from rtseg.errors import UserError
 
 
-@register_engine
+@register_engine("onnxruntime")
 class OnnxRuntime(GraphEngine):
-    """ONNX Runtime, float32, on the CPU or by its CUDA provider."""
+    """ONNX Runtime, then `class_map`. On a GPU its CUDA provider: not yet run on a GPU."""
 
-    backend = "onnxruntime"
-    precisions = ("fp32",)
-    device_types = ("cpu", "cuda")
+    precisions = by_name(FP32)
+    devices = ("cpu", "cuda")
+    libraries: ClassVar[Mapping[str, str]] = {"onnxruntime": "rtseg[onnx]"}
+    is_reference = True
+
+    @classmethod
+    def preferred(cls, device: torch.device) -> Mapping[str, int]:
+        return {"fp32": 1} if device.type == "cpu" else {}
 
     @classmethod
     def check(cls, precision: str, device: torch.device) -> None:
         super().check(precision, device)
-        engine = require("onnxruntime", "onnx")
-        if device.type == "cuda" and "CUDAExecutionProvider" not in engine.get_available_providers():
+        if device.type != "cuda":
+            return
+        onnxruntime = importlib.import_module("onnxruntime")
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise UserError(
-                f"this ONNX Runtime {engine.__version__} has no CUDA: pip uninstall onnxruntime; "
+                f"this ONNX Runtime {onnxruntime.__version__} has no CUDA: pip uninstall onnxruntime; "
                 "pip install onnxruntime-gpu"
             )
 
-    def __init__(
-        self, precision: str, shape: Shape, device: torch.device, graph: OnnxGraph, calibration: Tensor | None
-    ) -> None:
-        engine = require("onnxruntime", "onnx")
-        options = engine.SessionOptions()
+    @classmethod
+    def create(
+        cls, source: OnnxGraph, precision: str, shape: Shape, device: torch.device, calibration: Tensor | None = None
+    ) -> Self:
+        return cls(precision, shape, device, source)
+
+    def __init__(self, precision: str, shape: Shape, device: torch.device, graph: OnnxGraph) -> None:
+        onnxruntime = importlib.import_module("onnxruntime")
+        options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
         provider: Any = "CPUExecutionProvider"
         if device.type == "cuda":
             provider = ("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": 0})
         try:
-            self._session = engine.InferenceSession(graph.model, options, providers=[provider])
+            self._session = onnxruntime.InferenceSession(graph.model, options, providers=[provider])
         except Exception as error:  # the engine's own classes, one for every kind of damage
             raise UserError(f"ONNX Runtime cannot run {graph.name}: {first_line(error)}") from None
         self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
         (provider, *_) = self._session.get_providers()
         if device.type == "cuda" and provider != "CUDAExecutionProvider":  # it goes on with the CPU where CUDA fails
             raise UserError(
-                f"ONNX Runtime {engine.__version__} cannot start CUDA here: install the CUDA and cuDNN that it was "
-                "built for, or leave this backend out"
+                f"ONNX Runtime {onnxruntime.__version__} cannot start CUDA here: install the CUDA and cuDNN that it "
+                "was built for, or leave this backend out"
             )
-        super().__init__(precision, shape, device, onnxruntime=engine.__version__, provider=provider)
+        super().__init__(precision, shape, device, provider=provider)
 
-    def _infer(self, pictures: Tensor) -> Tensor:
+    def infer(self, pictures: Tensor) -> Tensor:
         if self.device.type == "cpu":
             return torch.from_numpy(self._session.run(None, {self._input: pictures.numpy()})[0])
         binding = self._session.io_binding()

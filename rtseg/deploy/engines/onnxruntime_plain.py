@@ -1,8 +1,9 @@
 """ONNX Runtime as others export for it: the class map is made inside the graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rtseg.deploy.engines.base import register_engine
@@ -10,13 +11,19 @@ from rtseg.deploy.engines.onnxruntime import OnnxRuntime
 from rtseg.errors import UserError
 
 
-@register_engine
+@register_engine("onnxruntime-plain")
 class OnnxRuntimePlain(OnnxRuntime):
-    """Upsampling and argmax are part of the graph: what an export of the whole network gives elsewhere."""
+    """ONNX Runtime, upsampling and argmax in the graph, as others export it."""
 
-    backend = "onnxruntime-plain"
     output = "class_map"
-    has_logits = False
+
+    @classmethod
+    def preferred(cls, device: torch.device) -> Mapping[str, int]:
+        return {}
+
+    @classmethod
+    def measured(cls, device: torch.device) -> Sequence[str]:
+        return ["fp32"] if device.type == "cpu" else []
 
     def _class_map_kind(self) -> str:
         return "in the graph"
@@ -25,7 +32,7 @@ class OnnxRuntimePlain(OnnxRuntime):
         raise UserError(f"the graph of '{self.backend}' puts out class maps alone")
 
     def run(self, pictures: Tensor) -> Tensor:
-        return self._infer(pictures)
+        return self.infer(pictures)
 
     def stages(self, pictures: Tensor) -> dict[str, Callable[[], Any]]:
         return {"normalize + network + upsample + argmax": lambda: self.run(pictures)}

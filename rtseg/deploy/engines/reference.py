@@ -7,15 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rtseg.deploy.engines.base import register_engine
+from rtseg.deploy.engines.precision import FP32, by_name
 from rtseg.deploy.engines.torch_engine import TorchEngine
 
 
-@register_engine
+@register_engine("reference")
 class Reference(TorchEngine):
-    """What others are held against: float32, nothing folded, NCHW, interpolate and argmax over all classes."""
+    """Plain PyTorch, as most repositories run it: nothing folded, NCHW, interpolate and argmax over all classes."""
 
-    backend = "reference"
-    precisions = ("fp32",)
+    precisions = by_name(FP32)
+    is_reference = True
+    launches_kernels = True
     memory_format = "contiguous_format"
     fold = False
 

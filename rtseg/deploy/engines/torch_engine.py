@@ -1,11 +1,13 @@
 """Engines that run the network in PyTorch itself."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from rtseg.deploy.engines.base import DTYPES, Engine, Shape
+from rtseg.deploy.engines.base import Engine, Shape
+from rtseg.deploy.engines.precision import BF16, FP16, FP32, by_name
 from rtseg.deploy.fuse import DeployedSegmenter, count_batchnorm, deploy
 from rtseg.models.network import Network
 
@@ -13,8 +15,10 @@ from rtseg.models.network import Network
 class TorchEngine(Engine):
     """Runs the network in PyTorch: folded and in a memory format as its subclass says."""
 
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "fp16")
-    device_types: ClassVar[tuple[str, ...]] = ("cpu", "cuda", "mps")
+    precisions = by_name(FP32, BF16, FP16)
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda", "mps")
+    takes = "network"
+    libraries: ClassVar[Mapping[str, str]] = {"torch": "rtseg"}
     memory_format: ClassVar[str] = "channels_last"
     fold: ClassVar[bool] = True
 
@@ -23,11 +27,15 @@ class TorchEngine(Engine):
         self.network: DeployedSegmenter = deploy(network, memory_format=memory_format, fold=self.fold)
         left = count_batchnorm(self.network)
         batchnorm = f"folded, but for {left}" if self.fold else "as trained"
-        super().__init__(
-            precision, shape, device, torch=torch.__version__, memory_format=self.memory_format, batchnorm=batchnorm
-        )
-        self.network.segmenter.to(device=device, dtype=DTYPES[precision])
+        super().__init__(precision, shape, device, memory_format=self.memory_format, batchnorm=batchnorm)
+        self.network.segmenter.to(device=device, dtype=self.precisions[precision].dtype)
         self.network.normalize.to(device)
+
+    @classmethod
+    def create(
+        cls, source: Network, precision: str, shape: Shape, device: torch.device, calibration: Tensor | None = None
+    ) -> Self:
+        return cls(precision, shape, device, source)
 
     def prepare(self, pictures: Tensor) -> Tensor:
         return self.network.prepare(pictures)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rtseg.deploy.engines import best_backend
-from rtseg.speed import parity
+from rtseg.deploy.engines import BF16, best_backend
+from rtseg.deploy.engines.eager import Eager
 from rtseg.studies.compare import command, compare
 from rtseg.studies.compare.plot import draw
 from rtseg.studies.compare.report import Comparison
@@ -65,7 +65,7 @@ def test_a_row_that_the_best_engine_gets_wrong_has_no_time_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "best_backend", lambda device: BEST)
-    monkeypatch.setitem(parity.MOST_LOGITS_ERROR, "bf16", -1.0)
+    monkeypatch.setitem(Eager.precisions, "bf16", replace(BF16, most_logits_error=-1.0))
     comparison = compare(["ea:ratio=1"], tmp_path, **SPEED)
     for row in document(tmp_path)["rows"]:
         assert row["class_map"]["fps"] > 0

@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from rtseg.deploy.engines import FP32
+from rtseg.deploy.engines.eager import Eager
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.models.segmenter import describe
-from rtseg.speed import parity
 from rtseg.training.callbacks.fps_monitor import FPSMonitor
 
 
@@ -102,7 +104,7 @@ def test_training_is_the_same_and_speed_is_logged(tmp_path: Path, capsys: pytest
 def test_a_network_that_is_refused_a_time_stops_no_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(parity.MOST_LOGITS_ERROR, "fp32", -1.0)
+    monkeypatch.setitem(Eager.precisions, "fp32", replace(FP32, most_logits_error=-1.0))
     table = CSVLogger(tmp_path, name="csv")
     train(tmp_path, [FPSMonitor(input_size=(24, 40), seconds=0.1)], [table])
     assert capsys.readouterr().out.count("FPSMonitor: no FPS, logits differ by") == 2

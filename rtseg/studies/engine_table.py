@@ -1,0 +1,51 @@
+"""Every registered engine in a table: precisions, devices, what it takes, what to install, what it is.
+
+Read from the registry, so a new engine is in it by itself. `rtseg list backends --details` prints it, and
+`python -m tools.tables engines` writes it into docs/benchmark.md, between the two comments that mark its place.
+"""
+
+from pathlib import Path
+
+from rtseg.deploy.engines import Engine, engine_classes
+from rtseg.output.folders import replace_between
+from rtseg.output.table import Column, Table
+
+BEGIN, END = "<!-- engine table: begin -->", "<!-- engine table: end -->"
+
+
+def _columns(installed: str) -> list[Column]:
+    headings = ("backend", "precisions", "devices", "takes", installed)
+    return [*(Column(heading, left=True) for heading in headings), Column("what it is", left=True, prose=True)]
+
+
+def _row(kind: type[Engine], installed: str) -> list[str]:
+    return [
+        f"`{kind.backend}`", " ".join(kind.precisions), " ".join(kind.devices), kind.takes, installed, kind.about()
+    ]  # fmt: skip
+
+
+def table() -> Table:
+    """All engines, plug-ins' among them, and whether they are installed here."""
+    kinds = engine_classes()
+    missing = [", ".join(f"pip install '{package}'" for package in kind.missing()) for kind in kinds]
+    rows = [_row(kind, packages or "yes") for kind, packages in zip(kinds, missing, strict=True)]
+    return Table("Engines", _columns("installed"), rows)
+
+
+def markdown() -> str:
+    """The table for the page: rtseg's own engines, and how they are installed."""
+    rows = []
+    for kind in engine_classes():
+        packages = dict.fromkeys(package for package in kind.libraries.values() if package != "rtseg")
+        if kind.__module__.startswith("rtseg."):
+            rows.append(_row(kind, ", ".join(f"`pip install '{package}'`" for package in packages) or "with rtseg"))
+    return Table("Engines", _columns("installed by"), rows).markdown().rstrip()
+
+
+def refresh(page: Path) -> None:
+    """Writes the table into `page`, between its two comments.
+
+    Raises:
+        UserError: there is no such page, or the comments are not in it once each.
+    """
+    replace_between(page, BEGIN, END, markdown())

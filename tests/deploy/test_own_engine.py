@@ -1,0 +1,68 @@
+"""An engine of one's own, registered by public names alone, is found wherever engines are listed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rtseg.deploy.engines import FP32, Engine, TorchEngine, by_name, register_engine
+from rtseg.errors import UserError
+from tests.helpers.plugins import commands, write_plugins
+
+QUICK = """
+import sys
+from rtseg.speed import timing
+
+timing.warm_up = lambda run, seconds: 0
+sys.modules |= {"openvino": None, "onnxruntime": None}  # fewer rows to wait for
+"""
+TOY = """
+from rtseg.deploy.engines import FP32, TorchEngine, by_name, register_engine
+
+@register_engine("toy")
+class Toy(TorchEngine):
+    'Eager PyTorch under a name of its own.'
+    precisions = by_name(FP32)
+    libraries = {"torch": "rtseg", "numpy": "numpy"}
+"""
+
+
+def test_a_toy_and_the_engine_of_the_docs_are_measured_and_listed(tmp_path: Path) -> None:
+    """No engine is asked for: those that are there are measured, and stand in both listings and in the notes."""
+    pytest.importorskip("onnxscript")
+    write_plugins(tmp_path)
+    plugin = ["--plugin", "my_engine.py"]
+    small = ["--input-size", "32", "48", "--device", "cpu", "--seconds", "0.01", "--num-classes", "3"]
+    said = commands(
+        tmp_path,
+        ["list", "backends", *plugin],
+        ["list", "backends", "--details"],
+        ["benchmark", *small],
+        first=QUICK + TOY,
+    )
+    for status, text in said:
+        assert status == 0, text
+    names, details, report = (text for _, text in said)
+    rows = {row["backend"]: row for row in json.loads(report.splitlines()[-1])["networks"]}
+    assert list(rows) == ["reference:fp32", "eager:fp32", "toy:fp32", "onnx-numpy:fp32"]
+    for backend, library in (("toy", "numpy"), ("onnx-numpy", "onnx")):
+        assert backend in names.split()
+        assert any(backend in line and "yes" in line for line in details.splitlines())
+        row = rows[f"{backend}:fp32"]
+        assert row["refused"] is None
+        assert row["class_map"]["fps"] > 0
+        notes = next(line for line in report.splitlines() if line.startswith("- "))
+        assert f", {library} {row['engine'][library]}" in notes
+
+
+def test_an_engine_must_say_what_it_is() -> None:
+    class Silent(TorchEngine):
+        precisions = by_name(FP32)
+
+    class Bare(Engine):
+        """What it is."""
+
+    with pytest.raises(UserError, match="engine 'silent': Silent lacks a docstring; see docs"):
+        register_engine("silent")(Silent)
+    with pytest.raises(UserError, match="engine 'bare': Bare lacks precisions, devices, takes;"):
+        register_engine("bare")(Bare)  # type: ignore[type-abstract]
