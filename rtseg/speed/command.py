@@ -24,7 +24,7 @@ from rtseg.output.folders import make_folder, write_whole
 from rtseg.output.table import show
 from rtseg.registry import suggest
 from rtseg.speed.benchmark import Candidate, Report, benchmark, cases, out_of_memory, timing_progress
-from rtseg.speed.plot import draw
+from rtseg.speed.plot import plot
 from rtseg.speed.rivals import create_rival, list_rivals
 from rtseg.speed.tables import headline, notes, published, stages
 
@@ -122,7 +122,7 @@ def run_benchmark(
     text = report.to_json()
     print(text)
     if file is not None:
-        _write(file, text, draw(report), console)
+        _write(file, text, plot(report), console)
     if not any(row.class_map for row in report.networks):
         raise UserError("no row agrees with the reference, so that there is no FPS; see the column 'parity'")
     return report

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rtseg.studies.compare.plot import draw
+from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.report import Comparison
 
 TINY = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2, "drop_path": 0.2}
@@ -52,5 +52,6 @@ def cells(comparison: Comparison) -> dict[str, dict[str, str]]:
 def tips(comparison: Comparison) -> list[str]:
     """Of the dots, without those of the legend."""
     return [
-        tip.text or "" for tip in ElementTree.fromstring(draw(comparison)).iter("{http://www.w3.org/2000/svg}title")
+        tip.text or ""
+        for tip in ElementTree.fromstring(plot(comparison.to_dict()["rows"])).iter("{http://www.w3.org/2000/svg}title")
     ]

@@ -18,7 +18,7 @@ from rtseg.models.weights import weights_hash
 from rtseg.scenes import make_data
 from rtseg.speed.benchmark import Candidate, Case, Report, benchmark, texture
 from rtseg.speed.command import parse_size, run_benchmark
-from rtseg.speed.plot import draw
+from rtseg.speed.plot import plot
 from rtseg.speed.results import refresh
 from rtseg.speed.tables import headline, notes, published, stages
 from tests.helpers.benchmark_command import QUICK, SIZE, TIMING
@@ -219,19 +219,20 @@ def test_tables_have_a_row_for_each_case(report: Report) -> None:
 
 def test_nothing_that_was_not_measured_is_shown(report: Report) -> None:
     bare = Report(report.conditions, ())
-    assert (stages(bare), published(bare), draw(bare)) == (None, None, None)
+    assert (stages(bare), published(bare), plot(bare)) == (None, None, None)
 
 
 def test_the_plot_has_a_dot_for_each_row_and_a_name_for_each_network(report: Report) -> None:
-    text = draw(report)
+    text = plot(report)
     assert text is not None
     root = ElementTree.fromstring(text)
     space = "{http://www.w3.org/2000/svg}"
     dots = [dot for dot in root.iter(f"{space}circle") if dot.find(f"{space}title") is not None]
     assert len(dots) == 4
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
     for dot in dots:
-        assert 0 < float(dot.attrib["cx"]) < 760
-        assert 0 < float(dot.attrib["cy"]) < 460
+        assert 0 < float(dot.attrib["cx"]) < width
+        assert 0 < float(dot.attrib["cy"]) < height
     shown = [text.text for text in root.iter(f"{space}text")]
     assert shown.count("rtformer_slim gfa+ca 16x24") == 1
     assert shown.count("eager:fp32") == 1

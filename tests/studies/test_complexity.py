@@ -4,7 +4,6 @@ import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from rtseg.errors import UserError
 from rtseg.studies.complexity import complexity_report
 from rtseg.studies.complexity.figures import BERTS, dot_product, figure4, figure5, quotes, transformer
 from rtseg.studies.complexity.growth import count_floats, fit_power, measure_growth
-from rtseg.studies.complexity.loglog import Chart, draw
 from rtseg.studies.complexity.tables import PAPER, SLIPS, Sizes, cost, table, table12
 
 SIZES = Sizes(c=64, b=32, m=32, h=8, s=64 * 64)
@@ -245,17 +243,6 @@ def test_the_plot_is_an_svg_with_a_line_for_each_series(report: tuple[dict[str, 
         for x, y in (map(float, point.split(",")) for point in line.attrib["points"].split()):
             assert left <= x <= width
             assert 0 <= y <= height
-
-
-def test_lines_of_a_chart_run_upwards_in_logarithms() -> None:
-    chart = Chart("a < b", "x", "y", {"one": [(1, 1), (10, 100), (100, 10000)]})
-    root = ElementTree.fromstring(draw([chart]))
-    line = root.find(".//{*}polyline")
-    assert line is not None
-    points = [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
-    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(points)]
-    assert steps[0] == pytest.approx(steps[1], abs=0.2)
-    assert steps[0][0] > 0 > steps[0][1]
 
 
 def test_measuring_is_part_of_the_report(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from rtseg.models import create_model
 from rtseg.output.folders import make_folder, write_whole
 from rtseg.output.table import show
 from rtseg.speed.benchmark import Candidate, Case, benchmark, out_of_memory, timing_progress
-from rtseg.studies.compare.plot import draw
+from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.recipe import DEFAULT_CONFIG, Recipe, check_recipe
 from rtseg.studies.compare.report import Comparison, doubts, read_speed
 from rtseg.studies.compare.rows import Row, choose_rows
@@ -90,10 +90,11 @@ def compare(
             failed = train(wanted, recipe, lock=lock, jobs=jobs, console=console)
         scores = {(t.row, t.seed): t.score() for t in wanted if t.finished}
         comparison = Comparison(rows, speed, recipe, scores)
-        text = json.dumps(comparison.to_dict())
+        result = comparison.to_dict()
+        text = json.dumps(result)
         write_whole(output / "compare.json", text + "\n")
         write_whole(output / "compare.md", comparison.markdown())
-        write_whole(output / "compare.svg", draw(comparison))
+        write_whole(output / "compare.svg", plot(result["rows"]))
     show(comparison.table(), notes=comparison.notes())
     console.print(f"Written: {output}/compare.json, compare.md, compare.svg", highlight=False)
     if not sys.stdout.isatty():

@@ -14,7 +14,7 @@ from rtseg.output.folders import check_empty, make_folder
 from rtseg.output.table import Cell, Column, Table, show
 from rtseg.studies.complexity.figures import figure4, figure5, quotes
 from rtseg.studies.complexity.growth import measure_growth
-from rtseg.studies.complexity.loglog import Chart, draw
+from rtseg.studies.complexity.plot import plot
 from rtseg.studies.complexity.tables import Sizes, table, table12
 
 # What no single row shows.
@@ -90,7 +90,7 @@ def complexity_report(
         result["measured"] = {"device": conditions, "growth": [asdict(growth) for growth in growths]}
     if output is not None:
         (output / "complexity.json").write_text(json.dumps(result, indent=1) + "\n")
-        (output / "complexity.svg").write_text(draw(_charts(result)))
+        (output / "complexity.svg").write_text(plot(result))
     show(*_tables(result), notes=[f"a slip of the paper: {slip}" for slip in SLIPS])
     if output is not None:
         print(f"{output}: complexity.json, complexity.svg")
@@ -230,33 +230,3 @@ def _measured(measured: dict[str, Any]) -> Table:
         for tokens, time, floats in zip(growth["tokens"], growth["median_ms"], growth["floats"], strict=True)
     ]
     return Table(f"Measured, 64 channels, batch 1, float32, {device['name']}, {machine}", columns, rows)
-
-
-def _charts(result: dict[str, Any]) -> list[Chart]:
-    """Figures 4 and 5, then what was measured: memory left, compute or time right."""
-    names = {"CA-dot": "conventional", "FA-dot": "factorized", "CA-Tfm": "conventional", "FA-Tfm": "factorized"}
-    drawn = []
-    for title, key, unit, scale in (("memory", "bytes", "GB", 1e9), ("compute", "macs", "GMAC", 1e9)):
-        lines: dict[str, list[tuple[float, float]]] = {}
-        for row in result["figure4"]:
-            lines.setdefault(names[row["module"]], []).append((row["side"], row[key] / scale))
-        drawn.append(Chart(f"Figure 4: {title}, 64 channels", "side of the square map", unit, lines))
-    for title, key, unit, scale in (("memory", "bytes", "GB", 1e9), ("compute", "macs", "GMAC", 1e9)):
-        lines = {}
-        for row in result["figure5"]:
-            if row["f"] == 1:
-                name = f"{row['model']}, {names[row['module']]}"
-                lines.setdefault(name, []).append((row["length"], row[key] / scale))
-        drawn.append(Chart(f"Figure 5: {title} of a BERT", "length of the sequence", unit, lines))
-    if result["measured"]:
-        growths = result["measured"]["growth"]
-        for title, key, unit, scale in (("memory", "floats", "GB", 0.25e9), ("time", "median_ms", "ms", 1)):
-            exponent = "time_exponent" if key == "median_ms" else "memory_exponent"
-            lines = {
-                f"{g['attention']}, tokens^{g[exponent]:.2f}": [
-                    (tokens**0.5, value / scale) for tokens, value in zip(g["tokens"], g[key], strict=True)
-                ]
-                for g in growths
-            }
-            drawn.append(Chart(f"Measured: {title}, 64 channels", "side of the square map", unit, lines))
-    return drawn

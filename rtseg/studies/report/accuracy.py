@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from html import escape
 
 from rtseg.models.segmenter import Segmenter
-from rtseg.output.charts import Curve, chart
+from rtseg.output.axis import Axis
+from rtseg.output.chart import GREY, Chart, Series, inline
 from rtseg.speed.benchmark import count_macs, count_parameters
 from rtseg.studies.report.elements import figure, percent, rgb, swatch
 from rtseg.studies.report.run_folder import ClassScore, Run
-
-_STYLES = ("val", "train", "extra")
 
 
 def class_strip(classes: Sequence[ClassScore]) -> str:
@@ -67,43 +66,42 @@ def _cost(run: Run) -> tuple[int, int, tuple[int, int]] | None:
 
 def curve_section(run: Run) -> str:
     """Loss, mIoU, learning rate and throughput over the steps; empty where none is logged."""
-    log, best, last = run.log, run.log.best, run.log.last_step
+    log, best = run.log, run.log.best
+    steps = Axis("step", zero=True, until=max(log.last_step, 1))
     rates = [name for name in log.columns if name.startswith("lr-")]
+    marks = [(best["step"], best["val/miou"], f"best {best['val/miou']:.4f}")] if best else []
     charts = [
-        chart(
+        Chart(
             "Loss",
-            "loss, logarithmic",
+            steps,
+            Axis("loss, logarithmic", log=True),
             [
-                Curve("train/loss", log.points("train/loss"), "train"),
-                Curve("val/loss", log.points("val/loss"), "val", dots=True),
+                Series("train/loss", log.points("train/loss"), color=GREY),
+                Series("val/loss", log.points("val/loss"), dots=True, color=0),
             ],
-            last=last,
-            log=True,
         ),
-        chart(
+        Chart(
             "Mean IoU on the validation images",
-            "mean IoU",
-            [Curve("val/miou", log.points("val/miou"), "val", dots=True)],
-            last=last,
-            best=(best["step"], best["val/miou"]) if best else None,
+            steps,
+            Axis("mean IoU", zero=True),
+            [Series("val/miou", log.points("val/miou"), dots=True)],
+            marks,
         ),
-        chart(
+        Chart(
             "Learning rate",
-            "learning rate",
-            [
-                Curve(name.rpartition("/")[2], log.points(name), _STYLES[k % len(_STYLES)])
-                for k, name in enumerate(rates)
-            ],
-            last=last,
+            steps,
+            Axis("learning rate", zero=True),
+            [Series(name.rpartition("/")[2], log.points(name)) for name in rates],
         ),
-        chart(
+        Chart(
             "Training throughput",
-            "images/s",
-            [Curve("speed/train_images_per_s", log.points("speed/train_images_per_s"), "val")],
-            last=last,
+            steps,
+            Axis("images/s", zero=True),
+            [Series("speed/train_images_per_s", log.points("speed/train_images_per_s"))],
         ),
     ]
-    if not any(charts):
+    drawn = [f"<figure>{inline(chart)}</figure>" for chart in charts if chart.shown]
+    if not drawn:
         return ""
     notes = [
         "train/loss is the training's own loss, auxiliary head included; val/loss is the plain cross-entropy of the "
@@ -115,7 +113,7 @@ def curve_section(run: Run) -> str:
         if (count := log.not_finite(name))
     ]
     lines = "".join(f'<p class="soft">{escape(note)}</p>' for note in notes)
-    return f'<section><h2>Training</h2>{_throughput(run)}<div class="charts">{"".join(charts)}</div>{lines}</section>'
+    return f'<section><h2>Training</h2>{_throughput(run)}<div class="charts">{"".join(drawn)}</div>{lines}</section>'
 
 
 def _throughput(run: Run) -> str:

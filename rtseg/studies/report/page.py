@@ -9,6 +9,7 @@ from string import Template
 import yaml
 
 from rtseg.errors import UserError
+from rtseg.output.chart import STYLE
 from rtseg.output.folders import make_folder, write_whole
 from rtseg.studies.report.accuracy import accuracy_headline, class_section, class_strip, curve_section
 from rtseg.studies.report.pictures import picture_section
@@ -53,7 +54,7 @@ def _page(run: Run) -> str:
     ]
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     title = escape(" ".join(filter(None, (run.model, run.attention, "on", run.dataset))))
-    return template.substitute(title=title, body="\n".join(filter(None, sections)))
+    return template.substitute(title=title, charts=STYLE, body="\n".join(filter(None, sections)))
 
 
 def _header(run: Run) -> str:

@@ -10,7 +10,7 @@ import torch
 from rtseg.deploy.engines import BF16, best_backend
 from rtseg.deploy.engines.eager import Eager
 from rtseg.studies.compare import command, compare
-from rtseg.studies.compare.plot import draw
+from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.report import Comparison
 from tests.helpers.compare import SPEED, cells, changed, document, tips
 
@@ -97,7 +97,7 @@ def test_a_refusal_is_of_its_row_and_engine_alone(best: tuple[Comparison, Path],
     assert own[f"class map, {BEST}"].endswith(" ms")
     assert own["params"] == cells(best[0])[name]["params"]
     assert "does not fit" not in eager.markdown()
-    ElementTree.fromstring(draw(eager))
+    ElementTree.fromstring(plot(eager.to_dict()["rows"]))
 
 
 def test_few_runs_on_the_best_engine_are_doubted(best: tuple[Comparison, Path]) -> None:

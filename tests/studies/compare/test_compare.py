@@ -20,7 +20,7 @@ from rtseg.models import create_model
 from rtseg.models.weights import read_weights
 from rtseg.speed.benchmark import count_macs
 from rtseg.studies.compare import compare
-from rtseg.studies.compare.plot import draw
+from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.recipe import Recipe, _interval, check_recipe
 from rtseg.studies.compare.report import Comparison
 from rtseg.studies.compare.rows import Row, choose_rows
@@ -280,7 +280,7 @@ def test_a_row_without_figures_is_shown(done: tuple[Comparison, Path]) -> None:
     assert "does not fit into memory" in without.markdown()
     assert without.to_dict()["rows"][1]["network"] is None
     zero = {key: {"miou": 0.0} for key in comparison.scores}
-    ElementTree.fromstring(draw(replace(comparison, scores=zero)))
+    ElementTree.fromstring(plot(replace(comparison, scores=zero).to_dict()["rows"]))
 
 
 @pytest.mark.slow
