@@ -1,6 +1,8 @@
 """What can be deployed, exported and timed: a module that has a card, and makes logits of a normalised image."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -8,7 +10,7 @@ from rtseg.models.model_card import ModelCard
 
 
 class Network(nn.Module):
-    """Base of `Segmenter` and of networks of other libraries.
+    """Base of `Segmenter`, of networks of other libraries, and of your own that is to be deployed or timed.
 
     Attributes:
         card: its name, classes and normalisation.
@@ -28,3 +30,15 @@ class Network(nn.Module):
         """What the names of their parameters and buffers begin with."""
         left_out = {id(module) for module in self.training_only()}
         return tuple(f"{name}." for name, child in self.named_children() if id(child) in left_out)
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of it beside its card; plain JSON types."""
+        return {}
+
+    def recipe(self) -> Callable[[], "Network"]:
+        """Makes a network of the same work in another process, to which this is sent; its weights may be others."""
+        return partial(_same, self)
+
+
+def _same(network: Network) -> Network:
+    return network

@@ -4,6 +4,7 @@ Linux alone tells the peak; elsewhere there is no figure.
 """
 
 import multiprocessing
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -13,8 +14,6 @@ from torch import Tensor
 from rtseg.deploy.engines import create_engine
 from rtseg.deploy.export import OnnxGraph
 from rtseg.models.network import Network
-from rtseg.models.segmenter import Segmenter
-from rtseg.speed.rivals import RivalNetwork, create_rival
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -27,8 +26,7 @@ def running_memory(backend: str, network: Network | OnnxGraph, pictures: Tensor,
     """
     if not _CLEAR.exists():
         return None
-    # Networks of transformers do not work in the process that they are sent to; weights do not matter here.
-    sent = (network.rival.name, network.card.num_classes) if isinstance(network, RivalNetwork) else network
+    sent = network if isinstance(network, OnnxGraph) else network.recipe()
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     child = context.Process(target=_measure, args=(there, backend, sent, pictures, threads), daemon=True)
@@ -43,7 +41,7 @@ def running_memory(backend: str, network: Network | OnnxGraph, pictures: Tensor,
 
 
 def _measure(
-    pipe: Connection, backend: str, sent: Segmenter | OnnxGraph | tuple[str, int], pictures: Tensor, threads: int
+    pipe: Connection, backend: str, sent: OnnxGraph | Callable[[], Network], pictures: Tensor, threads: int
 ) -> None:
     try:
         pipe.send(_run(backend, sent, pictures, threads))
@@ -51,8 +49,8 @@ def _measure(
         pipe.send(None)
 
 
-def _run(backend: str, sent: Segmenter | OnnxGraph | tuple[str, int], pictures: Tensor, threads: int) -> int:
-    network = create_rival(*sent) if isinstance(sent, tuple) else sent
+def _run(backend: str, sent: OnnxGraph | Callable[[], Network], pictures: Tensor, threads: int) -> int:
+    network = sent if isinstance(sent, OnnxGraph) else sent()
     torch.set_num_threads(threads)
     batch, height, width = pictures.shape[:3]
     before = _resident("VmRSS")

@@ -8,88 +8,97 @@ B batch, K classes, H, W input height and width.
 """
 
 import importlib.metadata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from rtseg.errors import UserError, require
+from rtseg.checks import check_at_least, check_multiple, check_whole
+from rtseg.errors import require
 from rtseg.layers.normalize import IMAGENET_MEAN, IMAGENET_STD
 from rtseg.models.backbone import NO_ATTENTION
 from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
-from rtseg.registry import suggest
+from rtseg.registry import Registry
 
 _LEAST = 32  # pixels of a side: SegFormer's first reduction looks at 8x8 positions of stride 4
 
 
-@dataclass(frozen=True)
-class Rival:
-    """What is known of a network of another library.
+class Rival(Network):
+    """A network of another library, that is deployed and measured as a `Segmenter` is.
+
+    A registered class says what it is, and builds and reads the library's own module.
 
     Attributes:
+        name: `register_rival` sets it.
         library: as pip calls it.
         module: what is imported of it.
-        build: (module, number of classes) -> the library's network.
-        read: (network, image) -> logits.
         paper: its address.
         licence: of the library's code. Weights that others publish have their own (NVIDIA's SegFormer: non-commercial).
         stride: of the logits, which are ceil(H / stride) x ceil(W / stride).
         multiple: what height and width must be multiples of.
         align_corners: of the upsampling that is left out, which is bilinear in every library.
-        rows: modules of the network, by name, that run one after the other outside of any sequence, see
+        in_a_row: modules of the network, by name, that run one after the other outside of any sequence, see
             `rtseg.layers.rows`.
         mean, std: normalisation of RGB in 0..1 that the library's pretrained weights expect.
-    """
-
-    name: str
-    library: str
-    module: str
-    build: Callable[[Any, int], nn.Module]
-    read: Callable[[nn.Module, Tensor], Tensor]
-    paper: str
-    licence: str
-    stride: int
-    multiple: int = 1
-    align_corners: bool = False
-    rows: tuple[tuple[str, ...], ...] = ()
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-
-    @property
-    def version(self) -> str | None:
-        """Of the library; None where it is not installed."""
-        try:
-            return importlib.metadata.version(self.library)
-        except importlib.metadata.PackageNotFoundError:
-            return None
-
-    def describe(self) -> dict[str, Any]:
-        """The facts in plain JSON types, for a report."""
-        facts = ("name", "library", "version", "paper", "licence", "stride", "multiple", "align_corners")
-        return {key: getattr(self, key) for key in facts} | {"mean": list(self.mean), "std": list(self.std)}
-
-
-class RivalNetwork(Network):
-    """A network that is deployed and measured as a `Segmenter` is.
-
-    Attributes:
-        rival: what it is.
         card: its name, classes and normalisation, as ours have.
         network: the library's own module.
     """
 
-    def __init__(self, rival: Rival, network: nn.Module, num_classes: int) -> None:
+    name: ClassVar[str]
+    library: ClassVar[str]
+    module: ClassVar[str]
+    paper: ClassVar[str]
+    licence: ClassVar[str]
+    stride: ClassVar[int]
+    multiple: ClassVar[int] = 1
+    align_corners: ClassVar[bool] = False
+    in_a_row: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    mean: ClassVar[tuple[float, float, float]] = IMAGENET_MEAN
+    std: ClassVar[tuple[float, float, float]] = IMAGENET_STD
+
+    def __init__(self, network: nn.Module, num_classes: int) -> None:
         super().__init__()
-        self.rival = rival
-        self.card = ModelCard(rival.name, NO_ATTENTION, num_classes, mean=rival.mean, std=rival.std)
+        self.card = ModelCard(self.name, NO_ATTENTION, num_classes, mean=self.mean, std=self.std)
         self.network = network
+
+    @classmethod
+    @abstractmethod
+    def build(cls, library: Any, num_classes: int) -> nn.Module:
+        """The network of the imported `module`, with fresh weights."""
+
+    def read(self, image: Tensor) -> Tensor:
+        """The network's logits before its last upsampling."""
+        return self.network(image)
+
+    @classmethod
+    def version(cls) -> str | None:
+        """Of the library; None where it is not installed."""
+        try:
+            return importlib.metadata.version(cls.library)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    @classmethod
+    def describe(cls) -> dict[str, Any]:
+        """The facts in plain JSON types, for a report."""
+        facts = ("name", "library", "paper", "licence", "stride", "multiple", "align_corners")
+        return {key: getattr(cls, key) for key in facts} | {
+            "version": cls.version(), "mean": list(cls.mean), "std": list(cls.std)
+        }  # fmt: skip
+
+    def facts(self) -> dict[str, Any]:
+        return {"rival": self.describe()}
+
+    def recipe(self) -> Callable[[], Network]:
+        """Networks of transformers do not work in the process that they are sent to, so it is built there."""
+        return partial(create_rival, self.name, self.card.num_classes)
 
     def rows(self) -> Iterator[Sequence[nn.Module]]:
         """See `rtseg.layers.rows`: for modules of the library, which do not answer."""
-        for row in self.rival.rows:
+        for row in self.in_a_row:
             yield [self.network.get_submodule(name) for name in row]
 
     def logits(self, image: Tensor) -> Tensor:
@@ -99,132 +108,163 @@ class RivalNetwork(Network):
             UserError: a height or width that the network does not take.
         """
         for name, side in zip(("height", "width"), image.shape[-2:], strict=True):
-            if side < _LEAST or side % self.rival.multiple:
-                kind = f"a multiple of {self.rival.multiple}, " if self.rival.multiple > 1 else ""
-                raise UserError(f"{self.rival.name}: {name} {side} must be {kind}at least {_LEAST}")
-        return self.rival.read(self.network, image)
+            check_at_least(f"{self.name}: {name}", side, _LEAST)
+            if self.multiple > 1:
+                check_multiple(f"{self.name}: {name}", side, self.multiple)
+        return self.read(image)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.logits(image)
 
 
+_RIVALS: Registry[type[Rival]] = Registry("rival")
+RivalClass = TypeVar("RivalClass", bound=Rival)
+
+
+def register_rival(name: str) -> Callable[[type[RivalClass]], type[RivalClass]]:
+    """Class decorator: files a network under the name that `create_rival` and `rtseg benchmark` take.
+
+    Raises (from the decorator):
+        UserError: something else has this name.
+    """
+
+    def decorate(kind: type[RivalClass]) -> type[RivalClass]:
+        kind.name = name
+        _RIVALS.register(name)(kind)
+        return kind
+
+    return decorate
+
+
 def list_rivals() -> list[str]:
     """Names that `create_rival` takes, sorted."""
-    return sorted(RIVALS)
+    return _RIVALS.names()
 
 
-def get_rival(name: str) -> Rival:
+def get_rival(name: str) -> type[Rival]:
     """What is known of the network called `name`, also where its library is not installed.
 
     Raises:
         UserError: unknown name.
     """
-    if name not in RIVALS:
-        raise UserError(f"unknown rival '{name}'.{suggest(name, RIVALS)}")
-    return RIVALS[name]
+    return _RIVALS.get(name)
 
 
-def create_rival(name: str, num_classes: int) -> RivalNetwork:
+def create_rival(name: str, num_classes: int) -> Rival:
     """Builds a network of another library, with fresh weights, in evaluation mode.
 
     Raises:
         UserError: unknown name, no number of classes, or a library that is not installed.
     """
-    rival = get_rival(name)
-    if type(num_classes) is not int or num_classes < 1:
-        raise UserError(f"num_classes={num_classes!r} must be a whole number of at least 1")
-    network = rival.build(require(rival.module, "rivals"), num_classes)
-    return RivalNetwork(rival, network, num_classes).eval()
+    kind = get_rival(name)
+    check_whole("num_classes", num_classes, 1)
+    return kind(kind.build(require(kind.module, "rivals"), num_classes), num_classes).eval()
 
 
-def _segformer(transformers: Any, num_classes: int, *, hidden_sizes: tuple[int, ...]) -> nn.Module:
+class _SegFormer(Rival):
     """MiT-B0 and MiT-B1 differ in their widths alone; both have a decoder of 256 channels."""
-    config = transformers.SegformerConfig(
-        num_labels=num_classes,
-        hidden_sizes=hidden_sizes,
-        depths=(2, 2, 2, 2),
-        num_attention_heads=(1, 2, 5, 8),
-        sr_ratios=(8, 4, 2, 1),
-        mlp_ratios=(4, 4, 4, 4),
-        decoder_hidden_size=256,
-    )
-    return transformers.SegformerForSemanticSegmentation(config)
+
+    library = "transformers"
+    module = "transformers"
+    licence = "Apache-2.0"
+    paper = "https://arxiv.org/abs/2105.15203"
+    stride = 4
+    in_a_row = (("decode_head.linear_fuse", "decode_head.batch_norm"),)
+    widths: ClassVar[tuple[int, ...]]
+
+    @classmethod
+    def build(cls, library: Any, num_classes: int) -> nn.Module:
+        config = library.SegformerConfig(
+            num_labels=num_classes,
+            hidden_sizes=cls.widths,
+            depths=(2, 2, 2, 2),
+            num_attention_heads=(1, 2, 5, 8),
+            sr_ratios=(8, 4, 2, 1),
+            mlp_ratios=(4, 4, 4, 4),
+            decoder_hidden_size=256,
+        )
+        return library.SegformerForSemanticSegmentation(config)
+
+    def read(self, image: Tensor) -> Tensor:
+        return self.network(image).logits
 
 
-def _smp(smp: Any, num_classes: int, *, architecture: str) -> nn.Module:
-    # upsampling=1 leaves the last layer out, by the library's own switch.
-    create = getattr(smp, architecture)
-    return create("mobilenet_v2", encoder_weights=None, classes=num_classes, upsampling=1)
+@register_rival("segformer_b0")
+class SegFormerB0(_SegFormer):
+    """Of transformers."""
+
+    widths = (32, 64, 160, 256)
 
 
-def _torchvision(segmentation: Any, num_classes: int, *, function: str) -> nn.Module:
-    return getattr(segmentation, function)(weights=None, weights_backbone=None, num_classes=num_classes)
+@register_rival("segformer_b1")
+class SegFormerB1(_SegFormer):
+    """Of transformers."""
+
+    widths = (64, 128, 320, 512)
 
 
-def _read_segformer(network: Any, image: Tensor) -> Tensor:
-    return network(image).logits
+class _Smp(Rival):
+    library = "segmentation_models_pytorch"
+    module = "segmentation_models_pytorch"
+    licence = "MIT"
+    stride = 4
+    align_corners = True
+    architecture: ClassVar[str]
+
+    @classmethod
+    def build(cls, library: Any, num_classes: int) -> nn.Module:
+        # upsampling=1 leaves the last layer out, by the library's own switch.
+        create = getattr(library, cls.architecture)
+        return create("mobilenet_v2", encoder_weights=None, classes=num_classes, upsampling=1)
 
 
-def _read_smp(network: nn.Module, image: Tensor) -> Tensor:
-    return network(image)
+@register_rival("smp_fpn_mobilenet_v2")
+class SmpFpn(_Smp):
+    """Of segmentation-models-pytorch."""
+
+    architecture = "FPN"
+    paper = "https://arxiv.org/abs/1901.02446"
+    multiple = 32
 
 
-def _read_lraspp(network: Any, image: Tensor) -> Tensor:
-    return network.classifier(network.backbone(image))
+@register_rival("smp_deeplabv3plus_mobilenet_v2")
+class SmpDeepLabV3Plus(_Smp):
+    """Of segmentation-models-pytorch."""
+
+    architecture = "DeepLabV3Plus"
+    paper = "https://arxiv.org/abs/1802.02611"
+    multiple = 16
 
 
-def _read_deeplab(network: Any, image: Tensor) -> Tensor:
-    return network.classifier(network.backbone(image)["out"])
+class _Torchvision(Rival):
+    library = "torchvision"
+    module = "torchvision.models.segmentation"
+    licence = "BSD-3-Clause"
+
+    @classmethod
+    def build(cls, library: Any, num_classes: int) -> nn.Module:
+        return getattr(library, cls.name)(weights=None, weights_backbone=None, num_classes=num_classes)
 
 
-_TRANSFORMERS: dict[str, Any] = {
-    "library": "transformers", "module": "transformers", "licence": "Apache-2.0",
-    "read": _read_segformer, "paper": "https://arxiv.org/abs/2105.15203", "stride": 4,
-    "rows": (("decode_head.linear_fuse", "decode_head.batch_norm"),),
-}  # fmt: skip
-_SMP: dict[str, Any] = {
-    "library": "segmentation_models_pytorch", "module": "segmentation_models_pytorch", "licence": "MIT",
-    "read": _read_smp, "stride": 4, "align_corners": True,
-}  # fmt: skip
-_TORCHVISION: dict[str, Any] = {
-    "library": "torchvision", "module": "torchvision.models.segmentation", "licence": "BSD-3-Clause",
-}  # fmt: skip
+@register_rival("lraspp_mobilenet_v3_large")
+class LrAspp(_Torchvision):
+    """Of torchvision."""
 
-RIVALS: Mapping[str, Rival] = {
-    rival.name: rival
-    for rival in (
-        Rival("segformer_b0", build=partial(_segformer, hidden_sizes=(32, 64, 160, 256)), **_TRANSFORMERS),
-        Rival("segformer_b1", build=partial(_segformer, hidden_sizes=(64, 128, 320, 512)), **_TRANSFORMERS),
-        Rival(
-            "smp_fpn_mobilenet_v2",
-            build=partial(_smp, architecture="FPN"),
-            paper="https://arxiv.org/abs/1901.02446",
-            multiple=32,
-            **_SMP,
-        ),
-        Rival(
-            "smp_deeplabv3plus_mobilenet_v2",
-            build=partial(_smp, architecture="DeepLabV3Plus"),
-            paper="https://arxiv.org/abs/1802.02611",
-            multiple=16,
-            **_SMP,
-        ),
-        Rival(
-            "lraspp_mobilenet_v3_large",
-            build=partial(_torchvision, function="lraspp_mobilenet_v3_large"),
-            read=_read_lraspp,
-            paper="https://arxiv.org/abs/1905.02244",
-            stride=8,
-            **_TORCHVISION,
-        ),
-        Rival(
-            "deeplabv3_mobilenet_v3_large",
-            build=partial(_torchvision, function="deeplabv3_mobilenet_v3_large"),
-            read=_read_deeplab,
-            paper="https://arxiv.org/abs/1706.05587",
-            stride=16,
-            **_TORCHVISION,
-        ),
-    )
-}
-"""By name."""
+    paper = "https://arxiv.org/abs/1905.02244"
+    stride = 8
+
+    def read(self, image: Tensor) -> Tensor:
+        network: Any = self.network
+        return network.classifier(network.backbone(image))
+
+
+@register_rival("deeplabv3_mobilenet_v3_large")
+class DeepLabV3(_Torchvision):
+    """Of torchvision."""
+
+    paper = "https://arxiv.org/abs/1706.05587"
+    stride = 16
+
+    def read(self, image: Tensor) -> Tensor:
+        network: Any = self.network
+        return network.classifier(network.backbone(image)["out"])

@@ -22,7 +22,6 @@ from rtseg.speed.cost import Ceilings, count_bytes, count_macs, count_parameters
 from rtseg.speed.memory import running_memory
 from rtseg.speed.parity import Parity, measure_parity
 from rtseg.speed.report import UNTRAINED, NetworkReport, network_name
-from rtseg.speed.rivals import RivalNetwork
 from rtseg.speed.score import score
 from rtseg.speed.timing import Step, Timing
 
@@ -241,7 +240,7 @@ class Row:
         candidate, (batch, height, width) = self.case.candidate, self.case.shape
         network, card, once = candidate.network, candidate.network.card, self.shared.once
         is_file = isinstance(network, OnnxGraph)
-        rival = {"rival": network.rival.describe()} if isinstance(network, RivalNetwork) else {}
+        facts = {} if isinstance(network, OnnxGraph) else network.facts()
         kind, precision = parse_backend(self.case.backend)
         plain = kind.is_reference and kind.takes == "network"
         broken = self.refused is not None and self.parity is None  # what could not be built cannot be asked
@@ -251,7 +250,7 @@ class Row:
             num_classes=card.num_classes,
             weights=candidate.weights,
             backend=f"{kind.backend}:{precision}",
-            engine={} if broken else {**self.runtime.description, **rival},
+            engine={} if broken else {**self.runtime.description, **facts},
             input_size=(height, width),
             batch_size=batch,
             parameters=None if is_file else once(count_parameters, candidate),

@@ -342,7 +342,7 @@ def test_sizes_that_a_network_does_not_take_are_refused(name: str) -> None:
     pytest.importorskip("torchvision")
     rival = create_rival("lraspp_mobilenet_v3_large", 3)
     shape = (1, 16, 64)
-    with pytest.raises(UserError, match="height 16 must be at least 32"):
+    with pytest.raises(UserError, match="height=16 must be at least 32"):
         create_engine(name, rival, shape)(pictures(shape))
 
 

@@ -239,7 +239,7 @@ def test_a_size_that_a_rival_does_not_take_is_refused(backend: str) -> None:
     if backend == "onnxruntime":
         pytest.importorskip("onnxruntime")
     rival = Candidate(create_rival("lraspp_mobilenet_v3_large", 3))
-    with pytest.raises(UserError, match="height 16 must be at least 32"):
+    with pytest.raises(UserError, match="height=16 must be at least 32"):
         benchmark([Case(rival, backend, (1, 16, 64))], device="cpu", **QUICK)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -14,13 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rtseg.deploy.class_map import class_map
 from rtseg.errors import UserError
-from rtseg.speed.rivals import RivalNetwork, create_rival, get_rival, list_rivals
+from rtseg.speed.rivals import Rival, create_rival, get_rival, list_rivals
 
 CLASSES = 7
 every_rival = pytest.mark.parametrize("name", list_rivals())
 
 
-def create(name: str, num_classes: int = CLASSES) -> RivalNetwork:
+def create(name: str, num_classes: int = CLASSES) -> Rival:
     """The test is skipped where the library is missing."""
     pytest.importorskip(get_rival(name).library)
     return create_rival(name, num_classes)
@@ -108,6 +109,14 @@ def test_facts_are_plain_and_complete(name: str) -> None:
     assert facts["licence"] in ("Apache-2.0", "MIT", "BSD-3-Clause")
 
 
+def test_it_is_built_anew_in_another_process() -> None:
+    """Where memory is measured."""
+    network = create("lraspp_mobilenet_v3_large")
+    again = pickle.loads(pickle.dumps(network.recipe()))()
+    assert (type(again), again.card) == (type(network), network.card)
+    assert network.facts()["rival"]["name"] == "lraspp_mobilenet_v3_large"
+
+
 # --- bad input
 
 
@@ -132,11 +141,11 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(name: str, mo
 @pytest.mark.parametrize(
     ("name", "size", "message"),
     [
-        ("smp_fpn_mobilenet_v2", (64, 80), "smp_fpn_mobilenet_v2: width 80 must be a multiple of 32, at least 32"),
-        ("smp_deeplabv3plus_mobilenet_v2", (72, 64), "height 72 must be a multiple of 16"),
-        ("segformer_b0", (16, 64), "segformer_b0: height 16 must be at least 32"),
+        ("smp_fpn_mobilenet_v2", (64, 80), "smp_fpn_mobilenet_v2: width=80 must be a multiple of 32, such as 64 or 96"),
+        ("smp_deeplabv3plus_mobilenet_v2", (72, 64), "height=72 must be a multiple of 16"),
+        ("segformer_b0", (16, 64), "segformer_b0: height=16 must be at least 32"),
     ],
 )
 def test_sizes_that_a_network_does_not_take_are_refused(name: str, size: tuple[int, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        RivalNetwork(get_rival(name), nn.Identity(), CLASSES)(torch.zeros(1, 3, *size))
+        get_rival(name)(nn.Identity(), CLASSES)(torch.zeros(1, 3, *size))
