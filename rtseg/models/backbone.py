@@ -48,6 +48,17 @@ class Auxiliary:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+class ClassifierHead(NamedTuple):
+    """What pre-training on ImageNet puts behind a backbone: one of pretrain/networks/heads.py, and its options.
+
+    "pooled" takes the means of maps (maps=("low",); by itself of the coarsest), "joined" and "injected" those of a high
+    and a low branch.
+    """
+
+    name: str = "pooled"
+    options: Mapping[str, Any] = {}
+
+
 class Backbone(nn.Module):
     """(B, 3, H, W) normalised image -> feature maps by name, each (B, channels, ceil(H / stride), ceil(W / stride)).
 
@@ -60,12 +71,19 @@ class Backbone(nn.Module):
             those that depend on widths.
         outputs: by name, what a training learns beside the class map. The head of output "aux" is `aux_head` in the
             segmenter.
+        classifier_head: what a classifier of pre-training has behind the maps. The constructor may set it.
+        classifier_options: of this backbone, whose defaults are others in a classifier, in nothing that has weights.
+        optional_parts: names of parts that only some variants of a published trunk have. One that the pre-trained
+            weights or the network lack is left out, or starts fresh.
     """
 
     features: Mapping[str, FeatureInfo]
     head: ClassVar[str]
     head_options: Mapping[str, Any] = {}
     outputs: Mapping[str, Auxiliary] = {}
+    classifier_head: ClassifierHead = ClassifierHead()
+    classifier_options: Mapping[str, Any] = {}
+    optional_parts: ClassVar[tuple[str, ...]] = ()
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError
@@ -166,6 +184,11 @@ def choose_head(name: str, head: str | None) -> str:
 def own_head_options(name: str) -> Mapping[str, Any]:
     """Defaults that the class of the backbone called `name` gives to its head; see `Backbone.head_options`."""
     return _BACKBONES.get(name).cls.head_options
+
+
+def own_classifier_options(name: str) -> Mapping[str, Any]:
+    """See `Backbone.classifier_options`."""
+    return _BACKBONES.get(name).cls.classifier_options
 
 
 def create_backbone(name: str, *, attention: str | None = None, **options: Any) -> Backbone:

@@ -25,7 +25,7 @@ from rtseg.layers.conv import (
     stem,
     upsample_to,
 )
-from rtseg.models.backbone import Auxiliary, Backbone, FeatureInfo, register_backbone
+from rtseg.models.backbone import Auxiliary, Backbone, ClassifierHead, FeatureInfo, register_backbone
 from rtseg.options import Positive
 
 
@@ -60,6 +60,8 @@ class DDRNet(Backbone):
     head = "dual_resolution"
     head_options = {"fusion": "add"}  # noqa: RUF012
     outputs = {"aux": Auxiliary("aux", weight=0.4)}  # noqa: RUF012
+    classifier_head = ClassifierHead("joined")
+    classifier_options = {"low_stride": 32}  # noqa: RUF012
 
     def __init__(self, *, base_channels: Positive, low_stride: Positive = 64) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ from rtseg.layers.conv import (
     stem,
     upsample_to,
 )
-from rtseg.models.backbone import Auxiliary, Backbone, FeatureInfo, register_backbone
+from rtseg.models.backbone import Auxiliary, Backbone, ClassifierHead, FeatureInfo, register_backbone
 from rtseg.options import Positive
 
 
@@ -111,6 +111,9 @@ class RTFormer(Backbone):
 
     head = "dual_resolution"
     outputs = {"aux": Auxiliary("aux", weight=0.4)}  # noqa: RUF012
+    # No path is dropped; 12 is the default of the authors' class, 8 their configuration for one data set.
+    classifier_options = {"drop_path": 0.0, "cross_size": 12}  # noqa: RUF012
+    optional_parts = ("block5.high_to_low",)  # the second injection
 
     def __init__(
         self,
@@ -141,6 +144,7 @@ class RTFormer(Backbone):
             )
             for low_in, inject in zip((4 * c, 8 * c), injection, strict=True)
         )  # fmt: skip
+        self.classifier_head = ClassifierHead("injected", {"inject": self.block5.high_to_low is None})
         init_convolutions(self, skip=Attention)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """Starting a training from weights of another one.
 
 Of a segmentation network everything must fit but the classifiers, which start fresh for other classes. Of a pre-trained
-backbone everything must fit but its attention, which starts fresh where the model has another, and the injection of the
-last block, which the variants of one published trunk have or have not.
+backbone everything must fit but its attention, which starts fresh where the model has another, and the parts that only
+some variants of a published trunk have (`Backbone.optional_parts`).
 """
 
 from collections import defaultdict
@@ -19,8 +19,6 @@ from rtseg.models.backbone import Backbone, backbone_options
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter, differences
 from rtseg.models.weights import described_backbone, misfits, read_weights
-
-_LAST_INJECTION = "backbone.block5.high_to_low."
 
 
 def load_pretrained(segmenter: Segmenter, source: str) -> list[str]:
@@ -88,9 +86,10 @@ def _load_backbone(segmenter: Segmenter, card: ModelCard, state: dict[str, Tenso
     ours, theirs = _attentions(segmenter.backbone), _attentions(other)
     same = {prefix for prefix in ours if type(ours[prefix]) is type(theirs[prefix])}
     own = {key: value for key, value in segmenter.state_dict().items() if key.startswith("backbone.")}
+    optional = tuple(f"backbone.{part}." for part in segmenter.backbone.optional_parts)
     keys: dict[str, list[str]] = defaultdict(list)
     for key in {**own, **state}:
-        keys[_fate(key, own, state, attentions=ours.keys(), same=same)].append(key)
+        keys[_fate(key, own, state, attentions=ours.keys(), same=same, optional=optional)].append(key)
 
     known = backbone_options(segmenter.card.model)
     own_options = {key: value for key, value in segmenter.card.options.items() if key in known}
@@ -123,6 +122,7 @@ def _fate(
     *,
     attentions: Collection[str],
     same: Collection[str],
+    optional: tuple[str, ...],
 ) -> Literal["loaded", "fresh", "left out", "unfit"]:
     """What becomes of an entry that the model, the weights or both have.
 
@@ -131,12 +131,13 @@ def _fate(
         attentions: prefixes of the entries of each attention.
         same: those of the attentions that are the same mechanism in both. In another mechanism an entry of the same
             name plays another part, even where it has the same shape.
+        optional: prefixes of the entries that only one of them may have.
     """
     attention = next((prefix for prefix in attentions if key.startswith(prefix)), None)
     in_both = key in own and key in state
     if in_both and own[key].shape == state[key].shape and (attention is None or attention in same):
         return "loaded"
-    if attention is not None or (key.startswith(_LAST_INJECTION) and not in_both):
+    if attention is not None or (key.startswith(optional) and not in_both):
         return "fresh" if key in own else "left out"
     return "unfit"
 

@@ -17,6 +17,7 @@ from rtseg.attention.cross_resolution import CrossResolutionAttention
 from rtseg.attention.registry import get_mechanism
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
+from rtseg.models.backbone import backbone_options
 from rtseg.registry import UnknownNameError
 
 SWAPPABLE = ["rtformer_base", "rtformer_slim"]
@@ -26,7 +27,7 @@ ATTENTIONS = [f"gfa+{name}" if get_mechanism(name).needs_context else name for n
 
 def small(name: str, num_classes: int = 5, **options: Any) -> Any:
     """The library's networks narrow; the others have no width to choose."""
-    if name in list_models():
+    if name in list_models() and "base_channels" in backbone_options(name):
         options.setdefault("base_channels", 8)
     return create_classifier(name, num_classes, **options)
 
@@ -234,8 +235,7 @@ def test_defaults_that_differ_from_segmentation() -> None:
 
 @pytest.mark.parametrize("name", [*list_models(), "stdc1", "df1"])
 def test_initial_values(name: str) -> None:
-    options: dict[str, Any] = {"base_channels": 16} if name in list_models() else {}
-    network: Any = create_classifier(name, 500, **options)
+    network: Any = small(name, 500, **({"base_channels": 16} if name in list_models() else {}))
     assert network.fc.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert network.fc.bias is None or not network.fc.bias.any()
     for conv in (network.head if name in list_models() else network).modules():
