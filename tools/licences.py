@@ -213,7 +213,7 @@ def check(rows: list[Row], table: Mapping[str, Row]) -> list[str]:
 
 def main(arguments: list[str]) -> None:
     """Writes the table, or checks it."""
-    if not arguments or arguments[:-1] not in ([], ["--check"]):
+    if arguments[:-1] not in ([], ["--check"]) or not "".join(arguments[-1:]).endswith(".md"):
         sys.exit("usage: python -m tools.licences [--check] docs/licences.md")
     file = Path(arguments[-1])
     table = parse(file.read_text()) if file.exists() else {}

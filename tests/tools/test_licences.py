@@ -82,3 +82,13 @@ def test_what_the_page_does_not_say_is_said(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SystemExit, match=r"^new-one \(MIT\) is installed, but .* does not list it: run make docs$"):
         licences.main(["--check", str(page)])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check"], ["--checks", "page.md"], ["page.md", "--check"]])
+def test_a_flag_is_not_taken_for_the_page(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"usage: python -m tools\.licences"):
+        licences.main(arguments)
+    assert list(tmp_path.iterdir()) == []
