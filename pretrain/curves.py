@@ -8,7 +8,7 @@ from rtseg.output.axis import Axis
 from rtseg.output.chart import Chart, Series
 from rtseg.output.chart import draw as draw_charts
 from rtseg.output.folders import make_folder, write_whole
-from rtseg.studies.report.metrics_log import read_log
+from rtseg.studies.runs.metrics_log import read_log
 
 _PANELS = (("Training loss", "loss", "train/loss"), ("Validation top-1", "top-1", "val/top1"))
 _MOST = 6  # lines that can be told apart

@@ -17,9 +17,10 @@ from rtseg.errors import UserError
 from rtseg.models.weights import read_weights
 from rtseg.output.folders import make_folder, write_whole
 from rtseg.output.table import Column, Table, show
-from rtseg.studies.compare.recipe import Recipe, check_recipe
-from rtseg.studies.compare.rows import Row
-from rtseg.studies.compare.trainings import Training, check_start, explain, locked, train, trainings
+from rtseg.studies.runs.recipe import Recipe, check_recipe
+from rtseg.studies.runs.runner import check_start, explain, locked, train
+from rtseg.studies.runs.training import Training, trainings
+from rtseg.studies.runs.variant import Variant
 
 SCRATCH, PRETRAINED = "scratch", "pretrained"
 _HAS_WEIGHTS = ("base_channels", "injection")  # the options that the segmenter must share; others are its recipe's
@@ -76,11 +77,11 @@ def transfer_check(
             raise UserError(f"{name} {value} must be at least 1")
     card, _ = read_weights(weights, parts=("backbone",))
     shared = {key: value for key, value in card.options.items() if key in _HAS_WEIGHTS}
-    row = Row(card.attention, {key: list(v) if isinstance(v, tuple) else v for key, v in shared.items()})
+    variant = Variant(card.attention, {key: list(v) if isinstance(v, tuple) else v for key, v in shared.items()})
     scratch = Recipe(card.model, config, data, epochs, tuple(flags))
     pretrained = replace(scratch, flags=(*flags, f"--model.weights={weights}"))
     recipes = {SCRATCH: scratch, PRETRAINED: pretrained}
-    wanted = {arm: trainings([row], range(seeds), output / arm) for arm in recipes}
+    wanted = {arm: trainings([variant], range(seeds), output / arm) for arm in recipes}
     for arm, recipe in recipes.items():
         check_start(wanted[arm], recipe)
     console = Console(stderr=True)

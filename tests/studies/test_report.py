@@ -19,7 +19,7 @@ from rtseg.models import create_model
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import Candidate, Case, NetworkReport, Report, benchmark
 from rtseg.studies.report import write_report
-from rtseg.studies.report.metrics_log import read_log
+from rtseg.studies.runs.metrics_log import read_log
 from tests.helpers.run_folder import (
     NAMES,
     OPTIONS,

@@ -18,10 +18,11 @@ from rtseg.output.folders import make_folder, write_whole
 from rtseg.output.table import show
 from rtseg.speed.benchmark import Candidate, Case, benchmark, out_of_memory, timing_progress
 from rtseg.studies.compare.plot import plot
-from rtseg.studies.compare.recipe import DEFAULT_CONFIG, Recipe, check_recipe
 from rtseg.studies.compare.report import Comparison, doubts, read_speed
 from rtseg.studies.compare.rows import Row, choose_rows
-from rtseg.studies.compare.trainings import Training, check_start, explain, locked, train, trainings
+from rtseg.studies.runs.recipe import DEFAULT_CONFIG, Recipe, check_recipe
+from rtseg.studies.runs.runner import check_start, explain, locked, train
+from rtseg.studies.runs.training import Training, trainings
 
 
 def compare(
@@ -88,7 +89,7 @@ def compare(
         speed = _speed(rows, output / "speed.json", model, num_classes, input_size, conditions, seconds, console)
         if recipe:
             failed = train(wanted, recipe, lock=lock, jobs=jobs, console=console)
-        scores = {(t.row, t.seed): t.score() for t in wanted if t.finished}
+        scores = {(row, t.seed): t.score() for row in rows for t in wanted if t.variant == row and t.finished}
         comparison = Comparison(rows, speed, recipe, scores)
         result = comparison.to_dict()
         text = json.dumps(result)

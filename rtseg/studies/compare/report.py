@@ -10,8 +10,8 @@ from typing import Any
 
 from rtseg.errors import UserError
 from rtseg.output.table import Cell, Column, Table, bullets
-from rtseg.studies.compare.recipe import Recipe
 from rtseg.studies.compare.rows import Row, baseline
+from rtseg.studies.runs.recipe import Recipe
 
 _FIGURES = {"class_map": "class map", "network": "network", "best_class_map": "class map, best engine"}
 _FEW = 20  # runs behind a figure; below, its median says little

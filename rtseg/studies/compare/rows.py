@@ -1,47 +1,30 @@
 """The rows of a comparison; those of RTFormer's Table 3 with the paper's figures."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rtseg.attention.build import resolve_attention
 from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, backbone_options, choose_attention
+from rtseg.studies.runs.variant import Variant
 
 BASELINE = "gfa+ca"  # the authors' choice, which every row is held against
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Variant):
     """A network to compare.
 
     Attributes:
-        name: unique in a table; the attention, and the options where there are any.
-        attention: "low+high", or one name for both.
-        options: of the model.
-        is_baseline: whether the others are held against it.
         paper_fps, paper_miou: of RTFormer's Table 3 (https://arxiv.org/abs/2210.07124, appendix): ADE20K on an RTX
             2080 Ti. None where the paper has no such row.
+        is_baseline: whether the others are held against it.
     """
 
-    attention: str
-    options: Mapping[str, Any] = field(default_factory=dict)
     paper_fps: float | None = None
     paper_miou: float | None = None
     is_baseline: bool = False
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    @property
-    def name(self) -> str:
-        return " ".join([self.attention, *(f"{key}={value}" for key, value in self.options.items())])
-
-    @property
-    def slug(self) -> str:
-        """The name as a file's: "ea:ratio=0.25" -> "ea-ratio0.25"."""
-        return re.sub(r"[^\w.+-]", "-", self.name.replace("=", ""))
 
 
 TABLE3 = (

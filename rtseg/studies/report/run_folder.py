@@ -15,7 +15,7 @@ from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import read_weights
 from rtseg.speed.benchmark import Report
 from rtseg.speed.tables import notes
-from rtseg.studies.report.metrics_log import MetricsLog, read_log
+from rtseg.studies.runs.metrics_log import MetricsLog, read_log
 
 _MASKS = 200  # label files that are counted, spread over the validation set
 _IOU = "val/iou_"

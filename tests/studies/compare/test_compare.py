@@ -13,20 +13,16 @@ from statistics import mean
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from rtseg.errors import UserError
 from rtseg.models import create_model
-from rtseg.models.weights import read_weights
 from rtseg.speed.benchmark import count_macs
 from rtseg.studies.compare import compare
 from rtseg.studies.compare.plot import plot
-from rtseg.studies.compare.recipe import Recipe, _interval, check_recipe
 from rtseg.studies.compare.report import Comparison
-from rtseg.studies.compare.rows import Row, choose_rows
-from rtseg.studies.compare.trainings import explain, locked, train, trainings
-from rtseg.studies.report.metrics_log import read_log
-from tests.helpers.compare import CONFIG, TINY, document, settings
+from rtseg.studies.compare.rows import choose_rows
+from rtseg.studies.runs.metrics_log import read_log
+from tests.helpers.compare import CONFIG, document, settings
 
 
 @pytest.fixture(scope="module")
@@ -145,32 +141,6 @@ def test_trainings_do_not_time(done: tuple[Comparison, Path]) -> None:
         assert "speed/fps" not in (folder / "metrics.csv").read_text().splitlines()[0]
 
 
-def test_validations_end_with_the_last_epoch() -> None:
-    for epochs in range(1, 200):
-        assert epochs % _interval(epochs) == 0
-        assert epochs == 1 or _interval(epochs) < epochs  # a cut training has a checkpoint to go on from
-    assert [_interval(epochs) for epochs in (16, 20, 30, 31)] == [4, 4, 6, 1]
-
-
-def test_a_recipe_is_all_its_files(tmp_path: Path, tiny_camvid: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "small.yaml").write_text("batch_size: 3\n")
-    (tmp_path / "own.yaml").write_text("data: data/small.yaml\n")
-    recipe = Recipe("rtformer_slim", tmp_path / "own.yaml", tiny_camvid, 2)
-    slip = Recipe("rtformer_slim", tmp_path / "own.yaml", tiny_camvid, 2, ("--trainer.precison=32",))
-    check_recipe(slip, tmp_path / "recipe.json")
-    check_recipe(recipe, tmp_path / "recipe.json")  # nothing was trained by the one with the slip
-    (tmp_path / "sa_seed0").mkdir()
-    (tmp_path / "sa_seed0" / "last.ckpt").touch()
-    check_recipe(recipe, tmp_path / "recipe.json")
-    (tmp_path / "data" / "small.yaml").write_text("batch_size: 4\n")
-    with pytest.raises(UserError, match="other settings in the config"):
-        check_recipe(recipe, tmp_path / "recipe.json")
-    (tmp_path / "recipe.json").write_text("")
-    with pytest.raises(UserError, match=r"recipe.json' is damaged"):
-        check_recipe(recipe, tmp_path / "recipe.json")
-
-
 @pytest.mark.slow
 def test_rows_of_another_recipe_are_refused(done: tuple[Comparison, Path], tiny_camvid: Path, config: Path) -> None:
     for changes, words in (
@@ -197,14 +167,6 @@ def test_a_failed_training_says_why(tmp_path: Path, tiny_camvid: Path, config: P
     bad, good = document(tmp_path)["rows"]
     assert bad["trained"] is None
     assert good["trained"]["miou"] > 0
-
-
-def test_equal_reasons_are_said_once(tmp_path: Path) -> None:
-    first, second, third = trainings([Row("sa"), Row("ea"), Row("gfa")], [0], tmp_path)
-    assert explain({first: "ended: no memory", second: "ended: bad key", third: "ended: no memory"}) == [
-        f"2 trainings (sa, seed 0; gfa, seed 0) each ended: no memory (all of it: {first.folder / 'train.log'})",
-        f"the training of ea, seed 0, ended: bad key (all of it: {second.folder / 'train.log'})",
-    ]
 
 
 @pytest.mark.slow
@@ -281,24 +243,3 @@ def test_a_row_without_figures_is_shown(done: tuple[Comparison, Path]) -> None:
     assert without.to_dict()["rows"][1]["network"] is None
     zero = {key: {"miou": 0.0} for key in comparison.scores}
     ElementTree.fromstring(plot(replace(comparison, scores=zero).to_dict()["rows"]))
-
-
-@pytest.mark.slow
-def test_a_training_cut_before_its_first_checkpoint_begins_anew(
-    tmp_path: Path, tiny_camvid: Path, config: Path
-) -> None:
-    row = Row("gfa+ca", {"base_channels": 16})
-    (wanted,) = trainings([row], [0], tmp_path)
-    wanted.folder.mkdir()
-    (wanted.folder / "metrics.csv").write_text("step\n")
-    (wanted.folder / "config.yaml").write_text("")
-    # Flags cannot make another network of the row, however they are written.
-    flags = ("--model.attent=sa", "--model.options.base_channels=8")
-    recipe = Recipe("rtformer_slim", config, tiny_camvid, 1, flags)
-    with locked(tmp_path) as lock:
-        assert not train([wanted], recipe, lock=lock, jobs=1, console=Console(stderr=True))
-    assert wanted.finished
-    assert [step for step, _ in read_log(wanted.folder / "metrics.csv").points("val/miou")] == [2]
-    card, _ = read_weights(wanted.folder / "last.ckpt")
-    assert card.options == {**TINY, "base_channels": 16}  # the row's options beside those of the config
-    assert card.attention == "gfa+ca"

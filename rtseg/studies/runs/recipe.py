@@ -1,4 +1,4 @@
-"""What all trainings of a comparison share: the configuration, the data, the number of epochs."""
+"""What all trainings of a study share: the configuration, the data, the number of epochs."""
 
 import json
 import math
@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
+from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.output.folders import write_whole
-from rtseg.studies.compare.rows import Row
+from rtseg.studies.runs.training import Training
 
 DEFAULT_CONFIG = Path("configs/rtformer_slim_camvid_half.yaml")
 _FLAGS = ("--model.", "--data.", "--trainer.")
@@ -22,7 +23,7 @@ _OWN_FLAGS = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """What all trainings of a comparison share.
+    """A configuration of `rtseg fit`, its data and what is set for all trainings.
 
     Attributes:
         config: a configuration of `rtseg fit`.
@@ -37,8 +38,7 @@ class Recipe:
     flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise UserError(f"--epochs {self.epochs} must be at least 1")
+        check_at_least("--epochs", self.epochs, 1)
         if not self.config.is_file():
             default = ", the default, which is looked for in the folder that the command is called in"
             raise UserError(
@@ -70,20 +70,20 @@ class Recipe:
             "flags": list(self.flags),
         }
 
-    def command(self, row: Row, seed: int, folder: Path) -> list[str]:
-        """`rtseg fit` for one row and seed, with results in `folder`."""
-        last = folder / "last.ckpt"
+    def command(self, training: Training) -> list[str]:
+        """`rtseg fit` for one training, resumed from its last checkpoint where it has one."""
+        network, last = training.variant, training.folder / "last.ckpt"
         return [
             "fit",
             f"--config={self.config}",
-            *self.flags,  # before what is the comparison's own: of two values the later one holds
-            f"--output={folder}",
+            *self.flags,  # before what is set here: of two values the later one holds
+            f"--output={training.folder}",
             f"--model.name={self.model}",
-            f"--model.attention={row.attention}",
-            *(f"--model.options.{key}={value}" for key, value in row.options.items()),
+            f"--model.attention={network.attention}",
+            *(f"--model.options.{key}={value}" for key, value in network.options.items()),
             f"--data.root={self.data}",
-            f"--seed_everything={seed}",
-            "--fps.enabled=false",  # speed is measured once, in turns; beside other trainings it would mislead
+            f"--seed_everything={training.seed}",
+            "--fps.enabled=false",  # beside other trainings a speed would mislead
             *("--trainer.max_steps=-1", f"--trainer.max_epochs={self.epochs}"),
             # The last epoch must be scored, whatever the configuration says.
             *("--trainer.val_check_interval=1.0", f"--trainer.check_val_every_n_epoch={_interval(self.epochs)}"),
@@ -133,7 +133,7 @@ def check_recipe(recipe: Recipe, file: Path) -> None:
                 for key in different
             )
             raise UserError(
-                f"'{file.parent}' holds trainings of another recipe ({what}): rows must share it to be compared. "
+                f"'{file.parent}' holds trainings of another recipe ({what}): they must share it to be compared. "
                 "Give the same one, or another folder by -o"
             )
     else:

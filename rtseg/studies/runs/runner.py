@@ -1,8 +1,7 @@
-"""Trainings of a comparison: every row with the same recipe, seeds and number of epochs, each by `rtseg fit` in a
-process of its own, gone on with where an earlier run of the command stopped.
+"""Makes the trainings of a study, each by `rtseg fit` in a process of its own, resumed where an earlier run stopped.
 
-A comparison's folder holds `recipe.json` and one run folder of `rtseg fit` for each row and seed, with `train.log`,
-what that command printed, and, once it has ended well, `finished.json`.
+A study's folder holds `recipe.json` and one run folder of `rtseg fit` for each network and seed. In that are
+`train.log`, what the command printed, and, once it has ended well, `finished.json`.
 """
 
 import fcntl
@@ -15,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -27,43 +25,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rtseg.data.dataset import create_dataset
 from rtseg.errors import UserError
 from rtseg.output.folders import make_folder, write_whole
-from rtseg.studies.compare.recipe import Recipe
-from rtseg.studies.compare.rows import Row
-from rtseg.studies.report.metrics_log import read_log
-
-
-@dataclass(frozen=True)
-class Training:
-    """One row, one seed."""
-
-    row: Row
-    seed: int
-    folder: Path
-
-    @property
-    def finished(self) -> bool:
-        return (self.folder / "finished.json").is_file()
-
-    def score(self) -> dict[str, float]:
-        """`miou` and `accuracy` of the last epoch, of a finished training. Not of the best epoch: choosing it by the
-        very images that are scored would flatter."""
-        return json.loads((self.folder / "finished.json").read_text())
-
-    def epoch(self) -> int:
-        """The one that was logged last; reads the end of the log alone, since it is asked every second."""
-        try:
-            with (self.folder / "metrics.csv").open("rb") as file:
-                column = file.readline().split(b",").index(b"epoch")
-                file.seek(max(file.tell(), file.seek(0, os.SEEK_END) - 4096))
-                rows = [line.split(b",") for line in file.read().splitlines()[1:]]
-        except (OSError, ValueError):  # nothing is logged yet, or the file is being replaced
-            return 0
-        return max((int(row[column]) for row in rows if len(row) > column and row[column].isdigit()), default=0)
-
-
-def trainings(rows: Sequence[Row], seeds: Sequence[int], folder: Path) -> list[Training]:
-    """Seed by seed, so that a comparison that is cut short has every row."""
-    return [Training(row, seed, folder / f"{row.slug}_seed{seed}") for seed in seeds for row in rows]
+from rtseg.studies.runs.metrics_log import read_log
+from rtseg.studies.runs.recipe import Recipe
+from rtseg.studies.runs.training import Training
 
 
 def check_start(wanted: Sequence[Training], recipe: Recipe) -> None:
@@ -75,7 +39,7 @@ def check_start(wanted: Sequence[Training], recipe: Recipe) -> None:
     first = next((training for training in wanted if not training.finished), None)
     if first is None:
         return
-    command = [*recipe.command(first.row, first.seed, first.folder), "--print_config"]
+    command = [*recipe.command(first), "--print_config"]
     answer = subprocess.run(
         [sys.executable, "-m", "rtseg", *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -99,7 +63,7 @@ def explain(failed: Mapping[Training, str]) -> list[str]:
         reasons.setdefault(reason, []).append(training)
     lines = []
     for reason, own in reasons.items():
-        names = "; ".join(f"{training.row.name}, seed {training.seed}" for training in own)
+        names = "; ".join(training.name for training in own)
         many = f"{len(own)} trainings ({names}) each" if len(own) > 1 else f"the training of {names},"
         lines.append(f"{many} {reason} (all of it: {own[0].folder / 'train.log'})")
     return lines
@@ -119,50 +83,55 @@ def train(wanted: Sequence[Training], recipe: Recipe, *, lock: int, jobs: int, c
     """
     failed: dict[Training, str] = {}
     settings = recipe.to_dict()
-    with _sigterm_like_ctrl_c():
-        waiting = [training for training in wanted if not training.finished]
-        running: dict[Training, subprocess.Popen] = {}
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        try:
-            with Progress(*columns, console=console) as progress:
-                total = progress.add_task("trainings", total=len(wanted), completed=len(wanted) - len(waiting))
-                bars = {}
-                while waiting or running:
-                    while waiting and len(running) < jobs:
-                        training = waiting.pop(0)
-                        if recipe.to_dict() != settings:
-                            raise UserError(f"'{recipe.config}' was changed while rows were trained by it: put it back")
-                        running[training] = _start(training, recipe, lock, jobs)
-                        name = f"{training.row.name}, seed {training.seed}"
-                        bars[training] = progress.add_task(name, total=recipe.epochs)
-                    time.sleep(1)
-                    for training, process in list(running.items()):
-                        progress.update(bars[training], completed=training.epoch())
-                        if process.poll() is not None:
-                            del running[training]
-                            try:
-                                _finish(training, process, recipe)
-                                result = f"mIoU {training.score()['miou']:.4f}"
-                            except UserError as error:
-                                failed[training] = str(error)
-                                result = "failed"
-                            progress.remove_task(bars.pop(training))
-                            progress.advance(total)
-                            progress.console.print(f"{training.row.name}, seed {training.seed}: {result}")
-        finally:
-            if running:
-                console.print("stopping after the training step that is being made; the same command goes on")
-            for process in running.values():
-                process.terminate()  # not SIGINT: under nohup it is ignored until the training itself has begun
-            for process in running.values():
-                process.wait()
+    waiting = [training for training in wanted if not training.finished]
+    running: dict[Training, subprocess.Popen] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with _sigterm_like_ctrl_c(), _ended(running, console), Progress(*columns, console=console) as progress:
+        total = progress.add_task("trainings", total=len(wanted), completed=len(wanted) - len(waiting))
+        bars = {}
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                training = waiting.pop(0)
+                if recipe.to_dict() != settings:
+                    raise UserError(f"'{recipe.config}' was changed while trainings were made by it: put it back")
+                running[training] = _start(training, recipe, lock, jobs)
+                bars[training] = progress.add_task(training.name, total=recipe.epochs)
+            time.sleep(1)
+            for training, process in list(running.items()):
+                progress.update(bars[training], completed=training.epoch())
+                if process.poll() is None:
+                    continue
+                del running[training]
+                try:
+                    _finish(training, process, recipe)
+                    result = f"mIoU {training.score()['miou']:.4f}"
+                except UserError as error:
+                    failed[training] = str(error)
+                    result = "failed"
+                progress.remove_task(bars.pop(training))
+                progress.advance(total)
+                progress.console.print(f"{training.name}: {result}")
     return failed
+
+
+@contextmanager
+def _ended(running: Mapping[Training, subprocess.Popen], console: Console) -> Iterator[None]:
+    """Whatever happens inside, what is `running` then ends after its training step, and is waited for."""
+    try:
+        yield
+    finally:
+        if running:
+            console.print("stopping after the training step that is being made; the same command goes on")
+        for process in running.values():
+            process.terminate()  # not SIGINT: under nohup it is ignored until the training itself has begun
+        for process in running.values():
+            process.wait()
 
 
 def _start(training: Training, recipe: Recipe, lock: int, jobs: int) -> subprocess.Popen:
     if training.folder.is_dir() and not (training.folder / "last.ckpt").is_file():
         shutil.rmtree(training.folder)  # cut before its first checkpoint: nothing in it to go on from
-    command = recipe.command(training.row, training.seed, training.folder)
+    command = recipe.command(training)
     make_folder(training.folder)
     environment = dict(os.environ)
     if jobs > 1:
@@ -208,7 +177,7 @@ def _finish(training: Training, process: subprocess.Popen, recipe: Recipe) -> No
 
 @contextmanager
 def locked(folder: Path) -> Iterator[int]:
-    """Keeps other commands out of a comparison's folder, into whose files they would train; the lock, to hand on.
+    """Keeps other commands out of a study's folder, into whose files they would train; the lock, to hand on.
 
     Raises:
         UserError: another one is there.

@@ -1,0 +1,1 @@
+"""Trainings that a study makes: many `rtseg fit` with one recipe, resumed where an earlier command stopped."""

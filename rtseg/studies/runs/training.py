@@ -1,0 +1,47 @@
+"""One training of a study, and what its folder says of it."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtseg.studies.runs.variant import Variant
+
+
+@dataclass(frozen=True)
+class Training:
+    """One network, one seed; its folder is the run folder of `rtseg fit`."""
+
+    variant: Variant
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant.name}, seed {self.seed}"
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "finished.json").is_file()
+
+    def score(self) -> dict[str, float]:
+        """`miou` and `accuracy` of the last epoch, of a finished training. Not of the best epoch: choosing it by the
+        very images that are scored would flatter."""
+        return json.loads((self.folder / "finished.json").read_text())
+
+    def epoch(self) -> int:
+        """The one that was logged last; reads the end of the log alone, since it is asked every second."""
+        try:
+            with (self.folder / "metrics.csv").open("rb") as file:
+                column = file.readline().split(b",").index(b"epoch")
+                file.seek(max(file.tell(), file.seek(0, os.SEEK_END) - 4096))
+                rows = [line.split(b",") for line in file.read().splitlines()[1:]]
+        except (OSError, ValueError):  # nothing is logged yet, or the file is being replaced
+            return 0
+        return max((int(row[column]) for row in rows if len(row) > column and row[column].isdigit()), default=0)
+
+
+def trainings(variants: Sequence[Variant], seeds: Sequence[int], folder: Path) -> list[Training]:
+    """Seed by seed, so that a study that is cut short has every network."""
+    return [Training(variant, seed, folder / f"{variant.slug}_seed{seed}") for seed in seeds for variant in variants]
