@@ -1,13 +1,10 @@
 """Batches of ImageNet for training and evaluation, out of class folders or shards."""
 
-import signal
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-import lightning as L
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
@@ -15,19 +12,12 @@ from pretrain.data.augment import AugmentConfig, eval_transform, train_transform
 from pretrain.data.imagenet import Broken, EvalImages, ImageFolder, TrainImages, class_names, collate
 from pretrain.data.shard_index import ShardIndex, find_index
 from pretrain.data.shards import EvalShards, ShardBatches, ShardLoader, TrainShards
+from rtseg.checks import check_at_least, check_one_of
 from rtseg.errors import UserError
-from rtseg.training.sampling import GlobalBatchSampler, ResumableLoader, ShardSampler
+from rtseg.training.resumable_data import ResumableBatches, ResumableData
+from rtseg.training.sampling import GlobalBatchSampler, ResumableLoader
 
 _LAYOUTS = ("class folders", "shards")
-
-
-def _start_worker(worker: int) -> None:
-    """The terminal sends Ctrl-C to the loader's processes too, but the training decides when they end.
-
-    And a worker is one thread.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
 
 
 def accumulated_parts(batch_size: int, device_batch_size: int, world_size: int) -> int:
@@ -56,7 +46,7 @@ def accumulated_parts(batch_size: int, device_batch_size: int, world_size: int) 
     return share // size
 
 
-class ImageNetData(L.LightningDataModule):
+class ImageNetData(ResumableData):
     """Training and validation batches.
 
     Args:
@@ -85,20 +75,13 @@ class ImageNetData(L.LightningDataModule):
         seed: int = 0,
         expected_classes: int | None = None,
     ) -> None:
-        super().__init__()
-        if num_workers < 0:
-            raise UserError(f"data.num_workers={num_workers} must not be negative; 0 loads in the training process")
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
         sizes = {"batch_size": batch_size, "device_batch_size": device_batch_size, "eval_batch_size": eval_batch_size}
         for key, size in sizes.items():
-            if size < 1:
-                raise UserError(f"data.{key}={size} must be at least 1")
-        if broken not in get_args(Broken):
-            raise UserError(f"data.broken={broken} must be one of {', '.join(get_args(Broken))}")
-        self.root, self.num_workers, self.broken, self.augment, self.seed = root, num_workers, broken, augment, seed
-        self.batch_size, self.device_batch_size, self.eval_batch_size = batch_size, device_batch_size, eval_batch_size
-        self.expected_classes = expected_classes
-        self._train_loader: ResumableLoader | ShardLoader | None = None
-        self._position: dict[str, Any] | None = None
+            check_at_least(f"data.{key}", size, 1)
+        check_one_of("data.broken", broken, get_args(Broken))
+        self.root, self.broken, self.augment, self.expected_classes = root, broken, augment, expected_classes
+        self.device_batch_size, self.eval_batch_size = device_batch_size, eval_batch_size
 
     @cached_property
     def _shards(self) -> ShardIndex | None:
@@ -144,54 +127,37 @@ class ImageNetData(L.LightningDataModule):
         rank_zero_info(f"Global batch {self.batch_size} = {world_size} devices x {size} x {parts} accumulated")
 
     def _parts(self) -> int:
-        return accumulated_parts(self.batch_size, self.device_batch_size, self._ranks()["world_size"])
+        return accumulated_parts(self.batch_size, self.device_batch_size, self.ranks()["world_size"])
 
-    def _loader_options(self) -> dict[str, Any]:
-        return {
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-            "worker_init_fn": _start_worker,
-            # Its own generator, so that making a loader draws nothing from the generator of the training.
-            "generator": torch.Generator().manual_seed(self.seed),
-        }
-
-    def _ranks(self) -> dict[str, int]:
-        trainer = self.trainer
-        return {"rank": trainer.global_rank if trainer else 0, "world_size": trainer.world_size if trainer else 1}
-
-    def train_dataloader(self) -> ResumableLoader | ShardLoader:
-        transform, options = train_transform(self.augment), self._loader_options()
-        order: dict[str, Any] = {"seed": self.seed, "pieces": self._parts(), **self._ranks()}
-        if self._shards is None:
-            batches = GlobalBatchSampler(len(self._train_images), self.batch_size, **order)
-            images = TrainImages(self._train_images, transform, self.seed)
-            self._train_loader = ResumableLoader(images, batches, collate_fn=collate, **options)
-        else:
+    def create_train_loader(self) -> ResumableLoader | ShardLoader:
+        transform, options = train_transform(self.augment), self.loader_options()
+        order: dict[str, Any] = {"seed": self.seed, "pieces": self._parts(), **self.ranks()}
+        if self._shards is not None:
             shards = TrainShards(self._shards, transform, self.batch_size, broken=self.broken, **order)
-            self._train_loader = ShardLoader(shards, **options)
-        if self._position is not None:
-            if self._position.pop("shards", self._shards is not None) != (self._shards is not None):
-                raise UserError(
-                    f"data.root={self.root} holds {_LAYOUTS[self._shards is not None]}, but the checkpoint was trained "
-                    f"from {_LAYOUTS[self._shards is None]}, which are read in another order: give those, or start a "
-                    "new training"
-                )
-            self._train_loader.load_state_dict(self._position)
-            self._position = None
-        return self._train_loader
+            return ShardLoader(shards, **options)
+        batches = GlobalBatchSampler(len(self._train_images), self.batch_size, **order)
+        images = TrainImages(self._train_images, transform, self.seed)
+        return ResumableLoader(images, batches, collate_fn=collate, **options)
 
-    # As in rtseg.training.datamodule: a datamodule's state is read before its loader is asked for.
+    def train_dataloader(self) -> ResumableBatches:
+        """Raises: UserError where a training from another layout is resumed."""
+        in_shards = self._shards is not None
+        if self._position is not None and self._position.pop("shards", in_shards) != in_shards:
+            raise UserError(
+                f"data.root={self.root} holds {_LAYOUTS[in_shards]}, but the checkpoint was trained from "
+                f"{_LAYOUTS[not in_shards]}, which are read in another order: give those, or start a new training"
+            )
+        return super().train_dataloader()
+
     def state_dict(self) -> dict[str, Any]:
-        if self._train_loader is None:
-            return {}
-        sort = {"shards": self._shards is not None, "augment": asdict(self.augment)}
-        return {**sort, **self._train_loader.state_dict()}
+        position = super().state_dict()
+        return position and {"shards": self._shards is not None, "augment": asdict(self.augment), **position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises: UserError where images are augmented in another way."""
-        self._position = dict(state)
-        for key, theirs in self._position.pop("augment", {}).items():
+        augment = state.get("augment", {})
+        super().load_state_dict({key: value for key, value in state.items() if key != "augment"})
+        for key, theirs in augment.items():
             if theirs != (ours := getattr(self.augment, key)):
                 raise UserError(
                     f"data.augment.{key}={ours} differs from the checkpoint's {theirs}; a resumed training keeps its "
@@ -199,20 +165,16 @@ class ImageNetData(L.LightningDataModule):
                 )
 
     def val_dataloader(self) -> DataLoader[Any] | ShardBatches:
-        transform, options, ranks = eval_transform(self.augment), self._loader_options(), self._ranks()
+        transform, options = eval_transform(self.augment), self.loader_options()
         source = self._shards or ImageFolder(Path(self.root), "val", broken=self.broken)
-        number = source.size("val") if isinstance(source, ShardIndex) else len(source)
-        if number < ranks["world_size"]:
-            raise UserError(
-                f"{number} 'val' images for {ranks['world_size']} devices: each needs one; use fewer devices"
-            )
+        share = self.eval_share(source.size("val") if isinstance(source, ShardIndex) else len(source), "val")
         if isinstance(source, ShardIndex):
-            shards = EvalShards(source, transform, self.eval_batch_size, broken=self.broken, **ranks)
+            shards = EvalShards(source, transform, self.eval_batch_size, broken=self.broken, **self.ranks())
             return ShardBatches(shards, **options)
         return DataLoader(
             EvalImages(source, transform),
             batch_size=self.eval_batch_size,
-            sampler=ShardSampler(number, **ranks),
+            sampler=share,
             collate_fn=collate,
             **options,
         )

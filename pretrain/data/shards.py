@@ -32,7 +32,7 @@ from pretrain.data.imagenet import (
 from pretrain.data.shard_index import CutShard, ShardIndex, join, open_file, store_errors, unreachable
 from pretrain.data.shard_order import Part, eval_part, shuffled, train_part
 from rtseg.errors import UserError
-from rtseg.training.sampling import sample_seed
+from rtseg.training.sampling import EpochStart, sample_seed
 
 BUFFER = 1000  # images that a worker holds to shuffle, as bytes: 110 MB of ImageNet's
 
@@ -373,13 +373,12 @@ class ShardBatches:
         self._loader._iterator = iterator
 
 
-class ShardLoader(ShardBatches):
+class ShardLoader(EpochStart, ShardBatches):
     """Batches of `TrainShards` that can say, and be told, how far into an epoch they are; Lightning saves this."""
 
     def __init__(self, data: TrainShards, **options: Any) -> None:
         super().__init__(data, **options)
         self._data, self._workers = data, max(1, options["num_workers"])
-        self._next_epoch, self._start = 0, 0
         self._epoch, self._delivered = 0, 0
 
     @property
@@ -387,13 +386,8 @@ class ShardLoader(ShardBatches):
         """Where Lightning looks for `set_epoch`."""
         return self
 
-    def set_epoch(self, epoch: int) -> None:
-        """Called before each epoch; keeps the position when it is the epoch that a checkpoint was resumed in."""
-        if epoch != self._next_epoch:
-            self._next_epoch, self._start = epoch, 0
-
     def __iter__(self) -> Iterator[Batch]:
-        self._epoch, self._delivered, self._start = self._next_epoch, self._start, 0
+        self._epoch, self._delivered, self.start = self.epoch, self.start, 0
         self._data.go_to(self._epoch, self._delivered)
         for batch in self._loader:
             self._delivered += 1
@@ -420,5 +414,5 @@ class ShardLoader(ShardBatches):
                     f"data, now it is {ours}: shards are read in another order then. Give the same, go on from a "
                     "checkpoint at the end of an epoch, or start a new training"
                 )
-        self._next_epoch, self._start = state["epoch"] + finished, start
-        self._epoch, self._delivered = self._next_epoch, self._start
+        self.epoch, self.start = state["epoch"] + finished, start
+        self._epoch, self._delivered = self.epoch, self.start

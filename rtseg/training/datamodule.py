@@ -1,18 +1,15 @@
 """Batches for training and evaluation out of any registered data set."""
 
-import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from rtseg.data.augment import EvalTransform, TrainAugment, single_thread_opencv
+from rtseg.data.augment import EvalTransform, TrainAugment
 from rtseg.data.dataset import LabelSpace, Sample, SegmentationDataset, create_dataset, label_space
-from rtseg.errors import UserError
-from rtseg.training.sampling import AugmentedDataset, GlobalBatchSampler, ResumableLoader, ShardSampler
+from rtseg.training.resumable_data import ResumableData
+from rtseg.training.sampling import AugmentedDataset, GlobalBatchSampler, ResumableLoader
 
 
 class _EvalDataset(Dataset[Sample]):
@@ -38,16 +35,7 @@ def _only(samples: Sequence[Sample]) -> Sample:
     return sample
 
 
-def _start_worker(worker: int) -> None:
-    """The terminal sends Ctrl-C to the loader's processes too, but the training decides when they end.
-
-    And a worker is one thread.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    single_thread_opencv()
-
-
-class SegmentationData(L.LightningDataModule):
+class SegmentationData(ResumableData):
     """Training and validation batches.
 
     Args:
@@ -77,15 +65,10 @@ class SegmentationData(L.LightningDataModule):
         eval_resize: tuple[int, int] | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if num_workers < 0:
-            raise UserError(f"data.num_workers={num_workers} must not be negative; 0 loads in the training process")
-        self.dataset, self.root, self.batch_size, self.seed = dataset, Path(root), batch_size, seed
-        self.crop_size, self.num_workers = crop_size, num_workers
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        self.dataset, self.root, self.crop_size = dataset, Path(root), crop_size
         self.augment = TrainAugment(crop_size, scales=scales, flip=flip, distort=distort)
         self.eval_transform = EvalTransform(resize=eval_resize)
-        self._train_loader: ResumableLoader | None = None
-        self._position: dict[str, int] | None = None
 
     @property
     def labels(self) -> LabelSpace:
@@ -96,46 +79,15 @@ class SegmentationData(L.LightningDataModule):
     def num_classes(self) -> int:
         return len(self.labels.names)
 
-    def _loader_options(self) -> dict[str, Any]:
-        return {
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-            "worker_init_fn": _start_worker,
-            # Its own generator, so that making a loader draws nothing from the generator of the training.
-            "generator": torch.Generator().manual_seed(self.seed),
-        }
-
-    def _ranks(self) -> dict[str, int]:
-        trainer = self.trainer
-        return {"rank": trainer.global_rank if trainer else 0, "world_size": trainer.world_size if trainer else 1}
-
-    def train_dataloader(self) -> ResumableLoader:
+    def create_train_loader(self) -> ResumableLoader:
         data = AugmentedDataset(create_dataset(self.dataset, self.root, "train"), self.augment, self.seed)
-        batches = GlobalBatchSampler(len(data), self.batch_size, seed=self.seed, **self._ranks())
-        self._train_loader = ResumableLoader(data, batches, collate_fn=_collate_train, **self._loader_options())
-        if self._position is not None:
-            self._train_loader.load_state_dict(self._position)
-            self._position = None
-        return self._train_loader
-
-    # Lightning saves the loader's position itself, but restores it only into a loader made after the checkpoint was
-    # read, and the schedule needs the loader's length before that. A datamodule's state is read first.
-    def state_dict(self) -> dict[str, Any]:
-        return {} if self._train_loader is None else self._train_loader.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._position = dict(state)
+        batches = GlobalBatchSampler(len(data), self.batch_size, seed=self.seed, **self.ranks())
+        return ResumableLoader(data, batches, collate_fn=_collate_train, **self.loader_options())
 
     def _eval_dataloader(self, split: str) -> DataLoader[Sample]:
         data = _EvalDataset(create_dataset(self.dataset, self.root, split), self.eval_transform)
-        ranks = self._ranks()
-        if len(data) < ranks["world_size"]:
-            raise UserError(
-                f"{len(data)} '{split}' images for {ranks['world_size']} devices: each needs one; use fewer devices"
-            )
-        shard = ShardSampler(len(data), **ranks)
-        return DataLoader(data, batch_size=1, sampler=shard, collate_fn=_only, **self._loader_options())
+        share = self.eval_share(len(data), split)
+        return DataLoader(data, batch_size=1, sampler=share, collate_fn=_only, **self.loader_options())
 
     def val_dataloader(self) -> DataLoader[Sample]:
         return self._eval_dataloader("val")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from rtseg.checks import check_at_least
 from rtseg.data.augment import TrainAugment
 from rtseg.data.dataset import Sample, SegmentationDataset
 from rtseg.errors import UserError
@@ -40,7 +41,24 @@ class AugmentedDataset(Dataset[Sample]):
         return self.augment(self.dataset[key.sample], sample_seed(self.seed, key.epoch, key.sample))
 
 
-class GlobalBatchSampler(Sampler[list[SampleKey]]):
+class EpochStart:
+    """Where the next epoch begins: at its beginning, or inside it, where a checkpoint was resumed.
+
+    Attributes:
+        epoch: the next one.
+        start: its first batch.
+    """
+
+    epoch = 0
+    start = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls it before each epoch; the position stays if that is the epoch that was resumed."""
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
+
+
+class GlobalBatchSampler(EpochStart, Sampler[list[SampleKey]]):
     """Shuffled batches of the whole data set, of which this process gets its share; the last, incomplete batch of an
     epoch is left out.
 
@@ -58,8 +76,7 @@ class GlobalBatchSampler(Sampler[list[SampleKey]]):
     def __init__(
         self, num_samples: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1, pieces: int = 1
     ) -> None:
-        if batch_size < 1:
-            raise UserError(f"data.batch_size={batch_size} must be at least 1 (2 to train on one device)")
+        check_at_least("data.batch_size", batch_size, 1, "to train on one device it must be 2")
         if batch_size % (world_size * pieces):
             times = f" times {pieces} accumulated parts" * (pieces > 1)
             raise UserError(
@@ -72,8 +89,6 @@ class GlobalBatchSampler(Sampler[list[SampleKey]]):
             )
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
         self.rank, self.world_size, self.pieces = rank, world_size, pieces
-        self.epoch = 0
-        self.start = 0
 
     def __len__(self) -> int:
         return self.num_samples // self.batch_size * self.pieces
@@ -82,11 +97,6 @@ class GlobalBatchSampler(Sampler[list[SampleKey]]):
     def sampler(self) -> "GlobalBatchSampler":
         """Where Lightning looks for `set_epoch` in a batch sampler."""
         return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called before each epoch; keeps the position when it is the epoch that a checkpoint was resumed in."""
-        if epoch != self.epoch:
-            self.epoch, self.start = epoch, 0
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         epoch, start, self.start = self.epoch, self.start, 0

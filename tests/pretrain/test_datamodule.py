@@ -217,11 +217,11 @@ def test_another_layout_is_refused(animals: Path, packed: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"num_workers": -1}, "num_workers=-1 must not be negative"),
+        ({"num_workers": -1}, "num_workers=-1 must be at least 0"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"device_batch_size": 0}, "device_batch_size=0 must be at least 1"),
         ({"eval_batch_size": 0}, "eval_batch_size=0 must be at least 1"),
-        ({"broken": "ignore"}, "broken=ignore must be one of refuse, skip"),
+        ({"broken": "ignore"}, "broken=ignore is unknown. Known: refuse, skip"),
     ],
 )
 def test_refuses(options: dict[str, Any], says: str) -> None:

@@ -1,0 +1,101 @@
+"""What the data of all trainings have in common: loader processes, ranks, a position that a checkpoint keeps."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import lightning as L
+import torch
+
+from rtseg.checks import check_at_least
+from rtseg.data.augment import single_thread_opencv
+from rtseg.errors import UserError
+from rtseg.training.sampling import ShardSampler
+
+
+class ResumableBatches(Protocol):
+    """Training batches that can say, and be told, how far into an epoch they are."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def state_dict(self) -> dict[str, int]: ...
+
+    def load_state_dict(self, state: dict[str, int]) -> None: ...
+
+
+def _start_worker(worker: int) -> None:
+    """The terminal sends Ctrl-C to the loader's processes too, but the training decides when they end.
+
+    And a worker is one thread.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    single_thread_opencv()
+
+
+class ResumableData(L.LightningDataModule):
+    """Base of the data of a training. Subclasses make the loaders.
+
+    Args:
+        batch_size: global, of all devices together.
+        num_workers: loader processes of each device process.
+        seed: of the order and of every random number.
+    """
+
+    def __init__(self, *, batch_size: int, num_workers: int, seed: int) -> None:
+        super().__init__()
+        check_at_least("data.num_workers", num_workers, 0, "0 loads in the training process")
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self._train_loader: ResumableBatches | None = None
+        self._position: dict[str, Any] | None = None
+
+    def create_train_loader(self) -> ResumableBatches:
+        """Batches from the beginning of the training."""
+        raise NotImplementedError
+
+    def train_dataloader(self) -> ResumableBatches:
+        """Batches from where the checkpoint left off, if there is one."""
+        self._train_loader = self.create_train_loader()
+        if self._position is not None:
+            self._train_loader.load_state_dict(self._position)
+            self._position = None
+        return self._train_loader
+
+    # Lightning saves the loader's position itself, but restores it only into a loader made after the checkpoint was
+    # read, and the schedule needs the loader's length before that. A datamodule's state is read first.
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._train_loader is None else self._train_loader.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._position = dict(state)
+
+    def loader_options(self) -> dict[str, Any]:
+        """Arguments that all DataLoaders of a training share."""
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "worker_init_fn": _start_worker,
+            # Its own generator, so that making a loader draws nothing from the generator of the training.
+            "generator": torch.Generator().manual_seed(self.seed),
+        }
+
+    def ranks(self) -> dict[str, int]:
+        """`rank` of this process and `world_size`; a process alone where there is no trainer."""
+        trainer = self.trainer
+        return {"rank": trainer.global_rank if trainer else 0, "world_size": trainer.world_size if trainer else 1}
+
+    def eval_share(self, num_samples: int, split: str) -> ShardSampler:
+        """Which samples of a split this process scores.
+
+        Raises:
+            UserError: there are fewer samples than processes.
+        """
+        ranks = self.ranks()
+        if num_samples < ranks["world_size"]:
+            raise UserError(
+                f"{num_samples} '{split}' images for {ranks['world_size']} devices: each needs one; use fewer devices"
+            )
+        return ShardSampler(num_samples, **ranks)
