@@ -54,7 +54,7 @@ class Scores(Metric):
         return {"top1": top1 / images, "top5": top5 / images, "loss": self.losses / images}
 
 
-class ClassificationModule(NetworkModule):
+class ClassificationModule(NetworkModule[nn.Module]):
     """A classifier in training. Logs `train/loss`, `val/top1`, `val/top5`, `val/loss`.
 
     Args:
@@ -70,9 +70,7 @@ class ClassificationModule(NetworkModule):
         seed: of random erasing, Mixup and drop path.
     """
 
-    network_name = "classifier"
     resumed_settings = ("optim", "mix")
-    classifier: nn.Module
     optim: OptimConfig
 
     def __init__(
@@ -100,8 +98,10 @@ class ClassificationModule(NetworkModule):
             name, attention or NO_ATTENTION, num_classes, options, part="classifier", plugins=tuple(sorted(plugins))
         )
         super().__init__(
-            classifier, optim, ema_decay=ema_decay, channels_last=channels_last, batch_size=batch_size, seed=seed
-        )
+            classifier, self._card, optim,
+            ema_decay=ema_decay, channels_last=channels_last, batch_size=batch_size, seed=seed,
+        )  # fmt: skip
+        self.classifier = classifier
         # Plain values only: checkpoints are read with weights_only=True.
         self.save_hyperparameters(
             {
@@ -117,6 +117,10 @@ class ClassificationModule(NetworkModule):
         self.scores = Scores()
         self._begun_for: int | None = None  # steps, where a training goes on
         self._scored: dict[str, float] = {}  # the last validation
+
+    @property
+    def network(self) -> nn.Module:
+        return self.classifier
 
     @property
     def card(self) -> ModelCard:

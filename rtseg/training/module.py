@@ -17,6 +17,7 @@ from rtseg.layers.conv import upsample_to
 from rtseg.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy
 from rtseg.models import create_model
 from rtseg.models.backbone import choose_attention, choose_head
+from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter, describe
 from rtseg.training.losses import LossConfig, TotalLoss
 from rtseg.training.losses.cross_entropy import pixel_loss
@@ -53,7 +54,7 @@ class Evaluation(Metric):
         return self.counts, self.losses / self.images
 
 
-class SegmentationModule(NetworkModule):
+class SegmentationModule(NetworkModule[Segmenter]):
     """A segmenter in training. Logs `train/loss`, `val/loss`, `val/miou`, `val/accuracy`, `val/iou_<class>`.
 
     Args:
@@ -72,8 +73,6 @@ class SegmentationModule(NetworkModule):
         seed: of drop path.
     """
 
-    network_name = "segmenter"
-    segmenter: Segmenter
     optim: OptimConfig
 
     def __init__(
@@ -100,8 +99,10 @@ class SegmentationModule(NetworkModule):
             for line in load_pretrained(segmenter, weights):
                 rank_zero_info(line)
         super().__init__(
-            segmenter, optim, ema_decay=ema_decay, channels_last=channels_last, batch_size=batch_size, seed=seed
-        )
+            segmenter, segmenter.card, optim,
+            ema_decay=ema_decay, channels_last=channels_last, batch_size=batch_size, seed=seed,
+        )  # fmt: skip
+        self.segmenter = segmenter
         # Plain values only: checkpoints are read with weights_only=True.
         self.save_hyperparameters(
             {
@@ -114,6 +115,14 @@ class SegmentationModule(NetworkModule):
         self._forward_train = torch.compile(self.segmenter.forward_train) if compile else self.segmenter.forward_train
         self.total_loss = TotalLoss(segmenter.backbone.outputs, loss)
         self.evaluation = Evaluation(num_classes, self.segmenter.card.ignore_index)
+
+    @property
+    def network(self) -> Segmenter:
+        return self.segmenter
+
+    @property
+    def card(self) -> ModelCard:
+        return self.segmenter.card
 
     def setup(self, stage: str) -> None:
         data = getattr(self.trainer, "datamodule", None)

@@ -4,7 +4,7 @@ A moving average, a checkpoint that describes itself and is gone on with only wh
 numbers by position.
 """
 
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import lightning as L
 import torch
@@ -13,6 +13,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import SyncBatchNorm
 
+from rtseg.checks import check_below
 from rtseg.errors import UserError
 from rtseg.layers.normalize import Normalize
 from rtseg.models.model_card import ModelCard
@@ -31,31 +32,36 @@ class Optim(Protocol):
     def batch_scale(self, batch_size: int | None) -> float: ...
 
 
-class NetworkModule(L.LightningModule):
-    """Base of the modules that train one network, kept in the attribute that `network_name` names.
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class NetworkModule(L.LightningModule, Generic[Network]):
+    """Base of the modules that train one network.
+
+    A subclass keeps the network in an attribute, whose name is the prefix of its entries in checkpoints, and answers
+    with it as `network`.
 
     Args:
+        network, card: what is trained, and its description.
         ema_decay: of the moving average of the weights, which is then what is evaluated and used; 0 for none.
         channels_last: keep feature maps channels-last.
         batch_size: global, of one batch of the loader.
         seed: of random numbers that are drawn in a step.
     """
 
-    network_name: str
     resumed_settings: tuple[str, ...] = ("optim",)  # groups that a resumed training must find as they were
     ema: ModelEmaV3 | None
 
     def __init__(
-        self, network: nn.Module, optim: Optim, *, ema_decay: float, channels_last: bool, batch_size: int | None,
-        seed: int,
+        self, network: Network, card: ModelCard, optim: Optim, *, ema_decay: float, channels_last: bool,
+        batch_size: int | None, seed: int,
     ) -> None:  # fmt: skip
         super().__init__()
-        if not 0 <= ema_decay < 1:
-            raise UserError(f"model.ema_decay={ema_decay} must be at least 0 (none) and below 1, as 0.999")
+        check_below("model.ema_decay", ema_decay, 0, 1, "0 is for none, 0.999 usual")
         self.optim, self.batch_size, self.seed = optim, batch_size, seed
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.add_module(self.network_name, network.to(memory_format=self.memory_format))
-        self.normalize = Normalize(self.card.mean, self.card.std)
+        network.to(memory_format=self.memory_format)
+        self.normalize = Normalize(card.mean, card.std)
         self.ema = None
         if ema_decay:
             # PaddleSeg's warm-up of the decay: 1 - 1 / (step + 1).
@@ -63,19 +69,19 @@ class NetworkModule(L.LightningModule):
             self.ema.requires_grad_(False)
 
     @property
-    def network(self) -> Any:
+    def network(self) -> Network:
         """What is trained."""
-        return getattr(self, self.network_name)
-
-    @property
-    def evaluated(self) -> Any:
-        """What is scored and used: the moving average where there is one."""
-        return self.ema.module if self.ema is not None else self.network
+        raise NotImplementedError
 
     @property
     def card(self) -> ModelCard:
         """Of the network."""
-        return self.network.card
+        raise NotImplementedError
+
+    @property
+    def evaluated(self) -> Network:
+        """What is scored and used: the moving average where there is one."""
+        return cast(Network, self.ema.module) if self.ema is not None else self.network
 
     @property
     def step_size(self) -> int | None:
