@@ -10,6 +10,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from pretrain.datamodule import ImageNetData
 from pretrain.module import ClassificationModule
 from pretrain.networks.classifier import classifier_options
+from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, choose_attention, list_models
 from rtseg.models.model_card import ModelCard
@@ -36,8 +37,7 @@ class PretrainCLI(RunCLI):
     def prepare(self, config: Namespace, command: str | None) -> None:
         if config.model.name in list_models():
             config.model.attention = choose_attention(config.model.name, config.model.attention)
-        if config.save_every < 1:
-            raise UserError(f"--save_every={config.save_every} must be at least 1 step, as in --save_every 500")
+        check_at_least("--save_every", config.save_every, 1, "it counts optimizer steps, as --save_every 500")
         if command in ("validate", "test") and config.get("ckpt_path") is None:
             raise UserError(f"{self.program} {command} needs trained weights: give --ckpt_path runs/.../best.ckpt")
 

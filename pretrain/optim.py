@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from rtseg.checks import check_above, check_at_least, check_below, check_between, check_finite
 from rtseg.errors import UserError
 
 
@@ -35,18 +36,17 @@ class OptimConfig:
     min_lr: float = 5e-6
 
     def __post_init__(self) -> None:
-        if not 0 < self.lr < math.inf:
-            raise UserError(f"optim.lr={self.lr} must be positive, as 5e-4")
-        for name in ("weight_decay", "warmup_epochs", "warmup_lr", "min_lr"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"optim.{name}={getattr(self, name)} must not be negative")
+        for name in ("lr", "weight_decay", "warmup_epochs", "warmup_lr", "min_lr"):
+            check_finite(f"optim.{name}", getattr(self, name))
+        check_above("optim.lr", self.lr, 0, "as 5e-4")
+        for name in ("weight_decay", "warmup_epochs"):
+            check_at_least(f"optim.{name}", getattr(self, name), 0)
         for name in ("warmup_lr", "min_lr"):
-            if getattr(self, name) > self.lr:
-                raise UserError(f"optim.{name}={getattr(self, name)} is above optim.lr={self.lr}: lower it")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise UserError(f"optim.betas={self.betas} must each be at least 0 and below 1, as (0.9, 0.999)")
-        if self.lr_batch_size is not None and self.lr_batch_size < 1:
-            raise UserError(f"optim.lr_batch_size={self.lr_batch_size} must be positive, or null for no scaling")
+            check_between(f"optim.{name}", getattr(self, name), 0, self.lr, "optim.lr is the highest rate")
+        for beta in self.betas:
+            check_below("optim.betas", beta, 0, 1, "as (0.9, 0.999)")
+        if self.lr_batch_size is not None:
+            check_at_least("optim.lr_batch_size", self.lr_batch_size, 1, "null never scales")
 
     def learning_rate(self, step: int, *, total_steps: int, warmup_steps: int) -> float:
         """At the 0-based optimizer step `step`, for the recipe's own batch."""

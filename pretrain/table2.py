@@ -5,7 +5,6 @@ thirteen networks it times none; here all are timed in turns, in one run.
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain.networks.classifier import create_classifier
+from rtseg.checks import check_above, check_at_least, check_finite
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.errors import UserError
 from rtseg.models import list_models
@@ -249,10 +249,10 @@ def table2(
     found = choose_device(device)
     batch = (64 if found.type == "cuda" else 16) if batch_size is None else batch_size
     for option, value in {"--threads": threads, "--batch-size": batch}.items():
-        if value is not None and value < 1:
-            raise UserError(f"{option} {value} must be at least 1")
-    if not 0 < seconds < math.inf:
-        raise UserError(f"--seconds {seconds:g} must be a number above 0, as in --seconds 6")
+        if value is not None:
+            check_at_least(option, value, 1)
+    check_finite("--seconds", seconds, "as in --seconds 6")
+    check_above("--seconds", seconds, 0, "as in --seconds 6")
     counts = {name: count(name, IMAGE_SIZE) for name in names or PAPER}  # a wrong name should leave no folder
     if output is not None:
         if output.suffix != ".json":

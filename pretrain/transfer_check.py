@@ -13,6 +13,7 @@ from statistics import mean, stdev
 
 from rich.console import Console
 
+from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.models.weights import read_weights
 from rtseg.output.folders import make_folder, write_whole
@@ -73,8 +74,7 @@ def transfer_check(
         UserError: bad input; or a training failed, after the others were made.
     """
     for name, value in (("--seeds", seeds), ("--jobs", jobs)):
-        if value < 1:
-            raise UserError(f"{name} {value} must be at least 1")
+        check_at_least(name, value, 1)
     card, _ = read_weights(weights, parts=("backbone",))
     shared = {key: value for key, value in card.options.items() if key in _HAS_WEIGHTS}
     variant = Variant(card.attention, {key: list(v) if isinstance(v, tuple) else v for key, v in shared.items()})

@@ -18,6 +18,7 @@ from timm.data.transforms_factory import transforms_imagenet_eval, transforms_im
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from rtseg.checks import check_at_least, check_between, check_fraction, check_one_of
 from rtseg.errors import UserError
 
 Transform = Callable[[Image.Image], Tensor]
@@ -50,26 +51,21 @@ class AugmentConfig:
     crop_pct: float = 0.875
 
     def __post_init__(self) -> None:
-        if self.image_size < 1:
-            raise UserError(f"augment.image_size={self.image_size} must be at least 1 pixel; ImageNet's is 224")
+        check_at_least("augment.image_size", self.image_size, 1, "ImageNet's is 224")
         if self.randaugment and not _RANDAUGMENT.fullmatch(self.randaugment):
             raise UserError(
                 f"augment.randaugment='{self.randaugment}' is not in timm's notation: 'rand' and parts like -m9 "
                 "(magnitude), -n2 (operations), -p0.5 (probability), -mstd0.5 (deviation), -mmax10 (its maximum), "
                 "-inc1, -tweights, -t3a or -t3aw (set of operations); as in rand-m9-mstd0.5-inc1. Empty for none"
             )
-        if self.color_jitter < 0:
-            raise UserError(f"augment.color_jitter={self.color_jitter} must not be negative; 0 for none")
+        check_at_least("augment.color_jitter", self.color_jitter, 0, "0 is for none")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise UserError(f"augment.scale={list(self.scale)} must be two shares of the area, as in [0.08, 1.0]")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise UserError(f"augment.ratio={list(self.ratio)} must be two positive numbers, the smaller first")
-        if not 0 <= self.flip <= 1:
-            raise UserError(f"augment.flip={self.flip} must be a probability from 0 to 1")
-        if self.interpolation not in INTERPOLATIONS:
-            raise UserError(f"augment.interpolation={self.interpolation} must be one of {', '.join(INTERPOLATIONS)}")
-        if not 0 < self.crop_pct <= 1:
-            raise UserError(f"augment.crop_pct={self.crop_pct} must be above 0 and at most 1; ImageNet's is 0.875")
+        check_between("augment.flip", self.flip, 0, 1, "it is a probability")
+        check_one_of("augment.interpolation", self.interpolation, INTERPOLATIONS)
+        check_fraction("augment.crop_pct", self.crop_pct, "ImageNet's is 0.875")
 
 
 def train_transform(config: AugmentConfig) -> Transform:

@@ -23,6 +23,7 @@ from pretrain.data.imagenet import (
 )
 from pretrain.data.shard_index import CutShard, ShardIndex, find_index, join
 from pretrain.data.shards import tar_images
+from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.output.folders import make_folder, write_whole
 
@@ -89,8 +90,7 @@ def check_data(root: str, *, num_classes: int | None = None, workers: int | None
         UserError: there is nothing to look through.
     """
     workers = os.cpu_count() or 1 if workers is None else workers
-    if workers < 1:
-        raise UserError(f"workers={workers} must be at least 1")
+    check_at_least("workers", workers, 1)
     index = find_index(root)
     report = _check_folders(Path(root), workers) if index is None else _check_shards(index, workers)
     report.findings.sort()

@@ -18,6 +18,7 @@ from rich.progress import track
 from pretrain.data.imagenet import SPLITS, ImageFolder, class_folders
 from pretrain.data.shard_index import INDEX, VERSION, CutShard, ShardIndex, join, store_errors, unreachable
 from pretrain.data.shards import tar_labels
+from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.output.folders import check_empty, make_folder, write_whole
 
@@ -38,8 +39,7 @@ def write_shards(root: Path, output: Path, *, per_shard: int = 1000, workers: in
         UserError: see `ImageFolder`; `output` holds something; a bad number.
     """
     _check_workers(workers)
-    if per_shard < 1:
-        raise UserError(f"--per-shard {per_shard} must be at least 1 image, as in 1000")
+    check_at_least("--per-shard", per_shard, 1, "1000 is usual")
     check_empty(output, "nothing is overwritten: give a new folder, or remove this one")
     sets = {split: ImageFolder(root, split) for split in SPLITS if split in class_folders(root)}
     make_folder(output)
@@ -148,8 +148,8 @@ def write_index(index: ShardIndex) -> None:
 
 
 def _check_workers(workers: int | None) -> None:
-    if workers is not None and workers < 1:
-        raise UserError(f"workers={workers} must be at least 1; leave it out for as many as there are cores")
+    if workers is not None:
+        check_at_least("workers", workers, 1, "leave it out for as many as there are cores")
 
 
 def _in_parallel(

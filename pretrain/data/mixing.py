@@ -1,6 +1,5 @@
 """What the recipe does to a batch on the device: random erasing, then Mixup or CutMix with soft targets; timm's."""
 
-import math
 import random
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from timm.data.mixup import mixup_target
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
-from rtseg.errors import UserError
+from rtseg.checks import check_at_least, check_below, check_between, check_finite
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,11 @@ class MixConfig:
 
     def __post_init__(self) -> None:
         for name in ("random_erasing", "prob", "switch_prob"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"mix.{name}={getattr(self, name)} is a probability: give 0 to 1")
+            check_between(f"mix.{name}", getattr(self, name), 0, 1, "it is a probability")
         for name in ("mixup", "cutmix"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"mix.{name}={getattr(self, name)} must not be negative; 0 switches it off")
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(f"mix.label_smoothing={self.label_smoothing} must be at least 0 and below 1")
+            check_finite(f"mix.{name}", getattr(self, name))
+            check_at_least(f"mix.{name}", getattr(self, name), 0, "0 switches it off")
+        check_below("mix.label_smoothing", self.label_smoothing, 0, 1)
 
     @property
     def mixes(self) -> bool:

@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from rtseg.errors import UserError
+from rtseg.checks import check_above, check_at_least
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,11 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         for name in ("lr", "head_lr_factor"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"optim.{name}={getattr(self, name)} must be positive")
+            check_above(f"optim.{name}", getattr(self, name), 0)
         for name in ("weight_decay", "warmup_steps", "warmup_lr", "end_lr", "power"):
-            if getattr(self, name) < 0:
-                raise UserError(f"optim.{name}={getattr(self, name)} must not be negative")
-        if self.lr_batch_size is not None and self.lr_batch_size < 1:
-            raise UserError(f"optim.lr_batch_size={self.lr_batch_size} must be positive, or null for no scaling")
+            check_at_least(f"optim.{name}", getattr(self, name), 0)
+        if self.lr_batch_size is not None:
+            check_at_least("optim.lr_batch_size", self.lr_batch_size, 1, "null never scales")
 
     def learning_rate(self, step: int, total_steps: int) -> float:
         """At the 0-based optimizer step `step` of `total_steps`, for the recipe's own batch."""

@@ -202,7 +202,7 @@ def test_every_config_trains_a_step(config: Path, tmp_path: Path, fit: list[str]
         (["--model.optim.warmpu_epochs=1"], "Did you mean 'model.optim.warmup_epochs'?"),
         (["--model.name=rtformer_slimm"], "Did you mean 'rtformer_slim'?"),
         (["--model.attention=gaf"], "Did you mean 'gfa'?"),
-        (["--model.mix.mixup=-1"], "mix.mixup=-1.0 must not be negative"),
+        (["--model.mix.mixup=-1"], "mix.mixup=-1.0 must be at least 0"),
         (["--data.batch_size=6", "--data.device_batch_size=3"], "Mixup pairs images"),
         (["--data.batch_size=64"], "more than the 41 training images"),
         (["--data.expected_classes=1000"], "has 3 classes, data.expected_classes=1000"),

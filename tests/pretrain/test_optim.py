@@ -78,12 +78,12 @@ def test_one_step_of_adamw(everything: bool, vector_decay: float) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"lr": 0.0}, "optim.lr=0.0 must be positive"),
-        ({"lr": float("nan")}, "optim.lr=nan must be positive"),
-        ({"weight_decay": -1.0}, "optim.weight_decay=-1.0 must not be negative"),
-        ({"min_lr": 1e-2}, "optim.min_lr=0.01 is above optim.lr=0.0005"),
+        ({"lr": 0.0}, "optim.lr=0.0 must be above 0"),
+        ({"lr": float("nan")}, "optim.lr=nan must be a finite number"),
+        ({"weight_decay": -1.0}, "optim.weight_decay=-1.0 must be at least 0"),
+        ({"min_lr": 1e-2}, "optim.min_lr=0.01 must be from 0 to 0.0005; optim.lr is the highest rate"),
         ({"betas": (0.9, 1.0)}, "below 1"),
-        ({"lr_batch_size": 0}, "optim.lr_batch_size=0 must be positive"),
+        ({"lr_batch_size": 0}, "optim.lr_batch_size=0 must be at least 1; null never scales"),
     ],
 )
 def test_bad_settings(settings: dict[str, Any], says: str) -> None:

@@ -1,7 +1,6 @@
 """The command: measures every row, trains it where data are given, and reports."""
 
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from rtseg.checks import check_above, check_at_least, check_finite
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.deploy.engines import best_backend
 from rtseg.errors import UserError
@@ -66,13 +66,13 @@ def compare(
     """
     console = Console(stderr=True)
     rows = choose_rows(attentions, model)
-    height, width = input_size
-    numbers = {"height": height, "width": width, "--threads": threads, "--seeds": seeds, "--jobs": jobs}
-    for name, value in numbers.items():
-        if value is not None and value < 1:
-            raise UserError(f"{name} {value} must be at least 1")
-    if not 0 < seconds < math.inf:
-        raise UserError(f"--seconds {seconds:g} must be a number above 0, as in --seconds 6")
+    for side in input_size:
+        check_at_least("--input-size", side, 1, "give height and width, as 512 512")
+    for name, value in {"--threads": threads, "--seeds": seeds, "--jobs": jobs}.items():
+        if value is not None:
+            check_at_least(name, value, 1)
+    check_finite("--seconds", seconds, "as in --seconds 6")
+    check_above("--seconds", seconds, 0, "as in --seconds 6")
     conditions: dict[str, Any] = {"device": choose_device(device), "threads": threads}
     with torch.device("meta"):  # a row with a bad option should cost no minutes, and leave no folder
         for row in rows:

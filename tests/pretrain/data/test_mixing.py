@@ -75,8 +75,8 @@ def test_without_mixing_the_labels_are_smoothed() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"random_erasing": 1.5}, "mix.random_erasing=1.5 is a probability: give 0 to 1"),
-        ({"mixup": -0.2}, "mix.mixup=-0.2 must not be negative"),
+        ({"random_erasing": 1.5}, "mix.random_erasing=1.5 must be from 0 to 1; it is a probability"),
+        ({"mixup": -0.2}, "mix.mixup=-0.2 must be at least 0; 0 switches it off"),
         ({"cutmix": float("inf")}, "mix.cutmix=inf"),
         ({"label_smoothing": 1.0}, "mix.label_smoothing=1.0 must be at least 0 and below 1"),
     ],
