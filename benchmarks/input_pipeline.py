@@ -27,9 +27,11 @@ from timm.data import create_loader
 from timm.data.loader import fast_collate
 
 from pretrain.data.augment import AugmentConfig, seeded, train_transform
-from pretrain.data.imagenet import ImageFolder, Sample, collate, decode
+from pretrain.data.image_files import decode
+from pretrain.data.imagenet import ImageFolder
 from pretrain.data.make_shards import write_shards
-from pretrain.data.shards import tar_images
+from pretrain.data.samples import Sample, collate
+from pretrain.data.shard_tar import tar_images
 from pretrain.datamodule import ImageNetData
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.errors import UserError

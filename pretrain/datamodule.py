@@ -9,9 +9,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader
 
 from pretrain.data.augment import AugmentConfig, eval_transform, train_transform
-from pretrain.data.imagenet import Broken, EvalImages, ImageFolder, TrainImages, class_names, collate
+from pretrain.data.class_folders import class_names
+from pretrain.data.image_files import Broken
+from pretrain.data.imagenet import EvalImages, ImageFolder, TrainImages
+from pretrain.data.samples import collate
 from pretrain.data.shard_index import ShardIndex, find_index
-from pretrain.data.shards import EvalShards, ShardBatches, ShardLoader, TrainShards
+from pretrain.data.shard_loader import ShardBatches, ShardLoader
+from pretrain.data.shards import EvalShards, TrainShards
 from rtseg.checks import check_at_least, check_one_of
 from rtseg.errors import UserError
 from rtseg.training.resumable_data import ResumableBatches, ResumableData

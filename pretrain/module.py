@@ -14,8 +14,8 @@ from timm.loss import SoftTargetCrossEntropy
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from pretrain.data.imagenet import IGNORED, Batch
 from pretrain.data.mixing import MixConfig, Mixing
+from pretrain.data.samples import IGNORED, Batch
 from pretrain.networks.classifier import classifier_options, create_classifier
 from pretrain.optim import OptimConfig, create_optimizer
 from rtseg.errors import UserError

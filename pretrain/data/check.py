@@ -12,17 +12,10 @@ from typing import NamedTuple, TypeVar
 from rich.console import Console
 from rich.progress import Progress
 
-from pretrain.data.imagenet import (
-    SPLITS,
-    BrokenImage,
-    class_differences,
-    class_folders,
-    decode,
-    image_names,
-    open_image,
-)
+from pretrain.data.class_folders import SPLITS, class_differences, class_folders, image_names
+from pretrain.data.image_files import BrokenImage, decode, open_image
 from pretrain.data.shard_index import CutShard, ShardIndex, find_index, join
-from pretrain.data.shards import tar_images
+from pretrain.data.shard_tar import tar_images
 from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.output.folders import make_folder, write_whole

@@ -1,180 +1,18 @@
-"""Images sorted into folders by class, as ImageNet comes: root/{train,val}/<class>/*.JPEG.
-
-S image size, B batch.
-"""
+"""Data sets out of class folders (`class_folders.py`), for training and for evaluation."""
 
 import os
-import sys
-from collections.abc import Iterator, Sequence
-from functools import cache
-from io import BytesIO
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
-from PIL import Image, UnidentifiedImageError
-from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from PIL import Image
+from torch.utils.data import Dataset
 
 from pretrain.data.augment import Transform, seeded
-from rtseg.data.files import IMAGE_SUFFIXES
+from pretrain.data.class_folders import SUFFIXES, class_names, image_names, some_of
+from pretrain.data.image_files import LEFT_OUT, REPLACED, Broken, BrokenImage, decode, name_skipped, repair
+from pretrain.data.samples import Sample, ignored
 from rtseg.errors import UserError
 from rtseg.training.sampling import SampleKey, sample_seed
-
-Broken = Literal["refuse", "skip"]
-SPLITS = ("train", "val")
-SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
-IGNORED = -1  # the label of what must not be scored
-REPLACED, LEFT_OUT = "another takes its place", "left out of the scores"  # what becomes of a broken file
-
-
-class Sample(NamedTuple):
-    """(3, S, S) uint8 RGB, its class, and 1 where it stands for a broken file.
-
-    In evaluation that one's class is `IGNORED`, since another image in its place would be scored twice.
-    """
-
-    image: Tensor
-    label: int
-    skipped: int = 0
-
-
-class Batch(NamedTuple):
-    """(B, 3, S, S) uint8 RGB, (B,) int64, and how many of them stand for broken files."""
-
-    image: Tensor
-    label: Tensor
-    skipped: int
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples of one size -> a batch, channels last in memory, as Pillow's images are: bytes are only copied, by
-    `default_collate` straight into what a worker shares with the training.
-    """
-    images, labels, skipped = zip(*samples, strict=True)
-    image = default_collate([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
-    return Batch(image, torch.tensor(labels), sum(skipped))
-
-
-class BrokenImage(Exception):
-    """Why an image cannot be trained on: the message goes behind the file's name. `kind` is the word for a count."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-def open_image(data: bytes) -> Image.Image:
-    """The header of an image file. BrokenImage where it is none, or holds more than one picture."""
-    if not data:
-        raise BrokenImage("broken", "empty file")
-    try:
-        image = Image.open(BytesIO(data))
-    except UnidentifiedImageError:
-        raise BrokenImage("not an image", f"not an image ({len(data)} bytes)") from None
-    except Exception as error:  # Pillow's readers meet damaged data with exceptions of any kind
-        raise BrokenImage("broken", f"broken image ({error})") from None
-    # A JPEG of several pictures (MPO) is a photograph with its preview.
-    if getattr(image, "is_animated", False) and image.format != "MPO":
-        frames = getattr(image, "n_frames", 0)
-        raise BrokenImage("animated", f"animated image ({frames} frames)")
-    return image
-
-
-def decode(data: bytes) -> Image.Image:
-    """An image file -> RGB; greyscale, CMYK, palette and alpha are converted. BrokenImage where it cannot be."""
-    image = open_image(data)
-    try:
-        image.load()
-        if image.mode == "RGB":
-            return image
-        if image.mode.startswith("I;16"):  # Pillow would cut 16 bits at 255
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        elif image.mode == "P" and "transparency" in image.info:
-            image = image.convert("RGBA")
-        return image.convert("RGB")
-    except Exception as error:  # as above
-        raise BrokenImage("broken", f"broken image ({error})") from None
-
-
-def repair(name: str, error: BrokenImage) -> UserError:
-    """What is said of a file that the training came upon."""
-    return UserError(
-        f"{name}: {error}. Replace or remove it (python -m pretrain check-data finds all), or train on with "
-        "--data.broken=skip"
-    )
-
-
-@cache
-def name_skipped(name: str, why: str, instead: str) -> None:
-    """Says on stderr, once in each process, that a broken file is skipped and what becomes of it."""
-    print(f"data.broken=skip: {name}: {why}, {instead}", file=sys.stderr, flush=True)
-
-
-def ignored(transform: Transform) -> Sample:
-    """What stands for a broken file in evaluation: black, in the shape of the others."""
-    return Sample(transform(Image.new("RGB", (8, 8))), IGNORED, 1)
-
-
-def class_folders(root: Path) -> dict[str, tuple[str, ...]]:
-    """Split -> sorted names of its class folders, for the splits that there are.
-
-    Raises:
-        UserError: there is no such folder, or no split in it.
-    """
-    if not root.is_dir():
-        there = "it is a file" if root.exists() else "there is no such folder"
-        raise UserError(f"{root}: {there}. Give the folder that holds train/<class>/*.JPEG and val/<class>")
-    found = {split: tuple(sorted(_folders(root / split))) for split in SPLITS if (root / split).is_dir()}
-    if not found:
-        inside = ", ".join(sorted(entry.name for entry in os.scandir(root))[:8]) or "nothing"
-        raise UserError(
-            f"{root}: neither train/ nor val/ is in it, but {inside}. Give the folder that holds "
-            "train/<class>/*.JPEG and val/<class>/*.JPEG, or shards with their index.json"
-        )
-    return found
-
-
-def _folders(folder: Path) -> Iterator[str]:
-    return (entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def image_names(folder: Path) -> list[str]:
-    """The image files of one folder, sorted, by their names alone: looking into 1.28 million would take minutes."""
-    names = (entry.name for entry in os.scandir(folder))
-    return sorted(name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith("."))
-
-
-def class_differences(classes: dict[str, tuple[str, ...]]) -> str:
-    """Which classes only one split has, in words; empty where the splits agree."""
-    train, val = (set(classes.get(split, ())) for split in SPLITS)
-    if len(classes) < 2 or train == val:
-        return ""
-    sides = (("only in train", train - val), ("only in val", val - train))
-    return "; ".join(f"{where}: {_some(sorted(names))}" for where, names in sides if names)
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def class_names(root: Path) -> tuple[str, ...]:
-    """The classes of a folder, in the order of their numbers.
-
-    Raises:
-        UserError: no such folder, no classes in it, or other ones in val than in train.
-    """
-    found = class_folders(root)
-    for split, classes in found.items():
-        if not classes:
-            raise UserError(
-                f"{root / split} has no class folders. Images lie in one folder for each class, "
-                f"{split}/n01440764/*.JPEG; ImageNet's val pictures must be sorted into those of train"
-            )
-    if differences := class_differences(found):
-        raise UserError(f"train and val of {root} do not have the same classes ({differences}); add or remove folders")
-    return next(iter(found.values()))
 
 
 class ImageFolder:
@@ -202,7 +40,7 @@ class ImageFolder:
         empty = [name for name, files in zip(self.classes, names, strict=True) if not files]
         if empty:
             raise UserError(
-                f"{root / split}: {len(empty)} of {len(self.classes)} class folders are empty: {_some(empty)}. Add "
+                f"{root / split}: {len(empty)} of {len(self.classes)} class folders are empty: {some_of(empty)}. Add "
                 f"their images ({', '.join(SUFFIXES)}), or remove the folders from train and val"
             )
         self.labels = np.repeat(np.arange(len(names)), [len(files) for files in names])

@@ -10,7 +10,8 @@ import torch
 
 from pretrain.data.augment import AugmentConfig, train_transform
 from pretrain.data.shard_index import ShardIndex
-from pretrain.data.shards import ShardLoader, TrainShards
+from pretrain.data.shard_loader import ShardLoader
+from pretrain.data.shards import TrainShards
 
 AUGMENT = AugmentConfig(image_size=16)
 

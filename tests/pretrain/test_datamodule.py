@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from pretrain.data.augment import AugmentConfig
-from pretrain.data.imagenet import IGNORED, Batch
 from pretrain.data.make_shards import write_shards
+from pretrain.data.samples import IGNORED, Batch
 from pretrain.datamodule import ImageNetData, accumulated_parts
 from rtseg.errors import UserError
 

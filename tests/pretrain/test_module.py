@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from pretrain.data.imagenet import IGNORED, Batch
 from pretrain.data.mixing import MixConfig
+from pretrain.data.samples import IGNORED, Batch
 from pretrain.module import ClassificationModule, Scores
 from pretrain.networks.classifier import create_classifier, list_classifiers
 from pretrain.optim import OptimConfig

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from pretrain.data.augment import eval_transform, train_transform
-from pretrain.data.imagenet import IGNORED
+from pretrain.data.samples import IGNORED
 from pretrain.data.shard_index import ShardIndex, find_index
-from pretrain.data.shards import EvalShards, ShardBatches, ShardLoader, TrainShards
+from pretrain.data.shard_loader import ShardBatches, ShardLoader
+from pretrain.data.shards import EvalShards, TrainShards
 from rtseg.errors import UserError
 from tests.helpers.shards import AUGMENT, corner, write_tar
 

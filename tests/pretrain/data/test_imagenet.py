@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from pretrain.data.augment import AugmentConfig, eval_transform, train_transform
-from pretrain.data.imagenet import IGNORED, Batch, EvalImages, ImageFolder, Sample, TrainImages, collate
+from pretrain.data.imagenet import EvalImages, ImageFolder, TrainImages
+from pretrain.data.samples import IGNORED, Batch, Sample, collate
 from rtseg.errors import UserError
 from rtseg.training.sampling import SampleKey
 

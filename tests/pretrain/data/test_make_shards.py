@@ -8,7 +8,8 @@ import pytest
 from pretrain.data.imagenet import ImageFolder
 from pretrain.data.make_shards import index_shards, write_index, write_shards
 from pretrain.data.shard_index import ShardIndex, find_index, read_index
-from pretrain.data.shards import ShardReader, tar_images
+from pretrain.data.shard_reader import ShardReader
+from pretrain.data.shard_tar import tar_images
 from rtseg.errors import UserError
 from tests.helpers.shards import write_tar
 

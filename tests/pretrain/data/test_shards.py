@@ -7,24 +7,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pretrain.data import shards
+from pretrain.data import shard_tar
 from pretrain.data.augment import eval_transform
 from pretrain.data.imagenet import ImageFolder
 from pretrain.data.shard_index import ShardIndex
-from pretrain.data.shards import EvalShards, ShardBatches, ShardReader
+from pretrain.data.shard_loader import ShardBatches
+from pretrain.data.shard_reader import ShardReader
+from pretrain.data.shards import EvalShards
 from rtseg.errors import UserError
 from tests.helpers.shards import AUGMENT, corner, prints, shard_loader
 
 
 def test_only_shards_with_something_left_are_opened(packed: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    original = shards.open_file
+    original = shard_tar.open_file
 
     def open_file(url: str) -> Any:
         opened.append(url[-5])
         return original(url)
 
-    monkeypatch.setattr(shards, "open_file", open_file)
+    monkeypatch.setattr(shard_tar, "open_file", open_file)
     reader = ShardReader(packed, "train", "refuse")
     found = list(reader.read(np.array([2, 0, 3, 1]), 2, np.array([0, 8, 7])))  # of shards 2, 3, 3
     assert [number for number, _ in found] == [10, 14, 13]

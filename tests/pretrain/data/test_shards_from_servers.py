@@ -12,10 +12,11 @@ import fsspec
 import pytest
 
 from pretrain.data.augment import train_transform
-from pretrain.data.imagenet import Broken
+from pretrain.data.image_files import Broken
 from pretrain.data.make_shards import index_shards, write_index
 from pretrain.data.shard_index import ShardIndex, find_index, read_index
-from pretrain.data.shards import ShardLoader, TrainShards
+from pretrain.data.shard_loader import ShardLoader
+from pretrain.data.shards import TrainShards
 from rtseg.errors import UserError
 from tests.helpers.shards import AUGMENT, prints, shard_loader
 
