@@ -1,44 +1,31 @@
 """The script that compares layouts: every way is held to the library's numbers before it is timed."""
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from torch import Tensor
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks/attention_layouts.py"
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("attention_layouts", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
+from benchmarks.attention_layouts import LIBRARY, OTHER_WAYS, Place, Question, check_equal, command, main, questions
 
 
 @torch.no_grad()
-def test_every_way_gives_the_librarys_result_and_a_wrong_one_is_caught(script: ModuleType) -> None:
-    places = [script.Place("high", 16, 12, 8, 16), script.Place("low", 16, 12, 8, 32, stride=2)]
-    asked = list(script.questions(places, torch.device("cpu")))
-    assert len(asked) == 2 * 2 * (len(script.OTHER_WAYS) + 1) + 4 + 3
+def test_every_way_gives_the_librarys_result_and_a_wrong_one_is_caught() -> None:
+    places = [Place("high", 16, 12, 8, 16), Place("low", 16, 12, 8, 32, stride=2)]
+    asked = list(questions(places, torch.device("cpu")))
+    assert len(asked) == 2 * 2 * (len(OTHER_WAYS) + 1) + 4 + 3
     for question in asked:
-        script.check_equal(question)
+        check_equal(question)
 
-        def wrong(right: partial[list[Tensor]]) -> list[Tensor]:
+        def wrong(right: Callable[[], list[Tensor]]) -> list[Tensor]:
             return [*right()[:-1], 1.02 * right()[-1]]
 
-        ways = {**question.ways, "wrong": partial(wrong, question.ways[script.LIBRARY])}
+        ways: dict[str, Callable[[], list[Tensor]]] = {**question.ways, "wrong": partial(wrong, question.ways[LIBRARY])}
         with pytest.raises(ValueError, match=r"'wrong' is off by 2\.0e-02"):
-            script.check_equal(script.Question(question.what, question.place, "any", ways, question.tolerance))
+            check_equal(Question(question.what, question.place, "any", ways, question.tolerance))
 
 
 @pytest.mark.parametrize(
@@ -53,22 +40,20 @@ def test_every_way_gives_the_librarys_result_and_a_wrong_one_is_caught(script: M
     ],
 )
 def test_bad_input_ends_in_one_line(
-    arguments: list[str], words: str, script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
     filled = [a.replace("FILE", str(tmp_path / "file")).replace("FOLDER", str(tmp_path)) for a in arguments]
     with pytest.raises(SystemExit) as end:
-        script.command(filled)
+        command(filled)
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
 
 
-def test_the_table_and_the_json_hold_every_way(
-    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_and_the_json_hold_every_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "layouts.json"
-    result = script.main(seconds=0.001, output=file, places=[script.Place("high", 16, 8, 8, 16)])
+    result = main(seconds=0.001, output=file, places=[Place("high", 16, 8, 8, 16)])
     printed = capsys.readouterr().out
     assert json.loads(printed.splitlines()[-1]) == json.loads(file.read_text()) == result
     assert {row["what"].split(",")[0] for row in result["rows"]} == {
@@ -81,7 +66,7 @@ def test_the_table_and_the_json_hold_every_way(
         "na",
         "la",
     }
-    assert all(row["ratio"] == 1 for row in result["rows"] if row["way"] == script.LIBRARY)
+    assert all(row["ratio"] == 1 for row in result["rows"] if row["way"] == LIBRARY)
     assert all(row["p5_ms"] > 0 for row in result["rows"])
     assert "slots last, convolutions" in printed
     assert result["device"]["cores"] >= 1

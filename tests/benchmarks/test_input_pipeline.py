@@ -1,26 +1,14 @@
 """The script that times the input pipeline beside torchvision and timm."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks/input_pipeline.py"
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("input_pipeline", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from benchmarks import input_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +26,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_figures(
-    script: ModuleType, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out" / "pipeline.json"
     flags = ["--root", str(root), "--enlarge", "6", "--workers", "0", "--batch-size", "2", "--rounds", "1"]
     monkeypatch.setattr(sys, "argv", ["input_pipeline.py", *flags, "-o", str(output)])
-    script.main()
+    input_pipeline.main()
     results = json.loads(output.read_text())
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == results
     assert results["data"]["images"] == 6
@@ -54,7 +42,7 @@ def test_figures(
 
 
 @pytest.mark.parametrize("flag", ["--number", "--workers", "--batch-size", "--rounds", "--enlarge"])
-def test_bad_input_ends_in_one_line(script: ModuleType, flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_ends_in_one_line(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["input_pipeline.py", flag, "-1"])
     with pytest.raises(SystemExit, match=f"error: {flag} -1 must be at least"):
-        script.main()
+        input_pipeline.main()
