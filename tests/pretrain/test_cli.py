@@ -203,7 +203,7 @@ def test_every_config_trains_a_step(config: Path, tmp_path: Path, fit: list[str]
         (["--data.batch_size=64"], "more than the 41 training images"),
         (["--data.expected_classes=1000"], "has 3 classes, data.expected_classes=1000"),
         (["--data.root=/nowhere"], "/nowhere: there is no such folder"),
-        (["--save_every=0"], "--save_every=0 must be at least 1"),
+        (["--save_every=0"], "--save_every 0 must be at least 1"),
         (["--model.optim.warmup_epochs=2"], "warmup_epochs=2 is 10 steps, the whole training 10"),
         (["--ckpt_path=/nowhere/best.ckpt"], "/nowhere/best.ckpt does not exist"),
     ],
