@@ -1,5 +1,5 @@
 """One HTML page of a training, complete in itself: `write_report`."""
 
-from rtseg.studies.report.page import write_report
+from rtseg.studies.report.command import write_report
 
 __all__ = ["write_report"]

@@ -1,55 +1,68 @@
 """How well a run learnt: the headline figures, the curves, and the IoU of each class."""
 
 import math
-from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from rtseg.models.segmenter import Segmenter
 from rtseg.output.axis import Axis
-from rtseg.output.chart import GREY, Chart, Series, inline
+from rtseg.output.chart import GREY, Chart, Series
 from rtseg.speed.benchmark import count_macs, count_parameters
-from rtseg.studies.report.elements import figure, percent, rgb, swatch
-from rtseg.studies.report.run_folder import ClassScore, Run
+from rtseg.studies.report.figures import Figure, percent
+from rtseg.studies.report.run_folder import Run
 
 
-def class_strip(classes: Sequence[ClassScore]) -> str:
-    """The classes as a band of their colours, as wide as their share of the pixels where that is known."""
-    if not classes:
-        return ""
-    parts = []
-    for entry in classes:
-        share = "" if entry.share is None else f", {percent(entry.share)} of the pixels"
-        grow = 1.0 if entry.share is None else entry.share
-        parts.append(
-            f'<span style="flex-grow:{grow:.5f};background:{rgb(entry)}" title="{escape(entry.name)}{share}"></span>'
-        )
-    return f'<div class="strip" role="img" aria-label="colours of the classes">{"".join(parts)}</div>'
+class Throughput(NamedTuple):
+    """Of a whole training."""
+
+    rate: str
+    how: str
+    waited: str
 
 
-def accuracy_headline(run: Run) -> str:
-    """mIoU, and the figures of the network beside it."""
+@dataclass(frozen=True)
+class ClassRow:
+    """A class as the table shows it.
+
+    Attributes:
+        kind: "present", "least" (the smallest of the data) or "absent".
+        width: of its bar, in per cent; None for none.
+    """
+
+    name: str
+    color: str
+    kind: str
+    value: str
+    share: str
+    width: float | None
+
+
+def best_miou(run: Run) -> Figure | None:
+    """None before the first validation."""
     best = run.log.best
     if best is None:
-        headline = '<p class="warn">No validation has been logged yet, so there is no mIoU.</p>'
-    else:
-        epoch = f", epoch {best['epoch'] + 1:.0f}" if "epoch" in best else ""
-        headline = (
-            f'<div class="miou"><b>{best["val/miou"]:.4f}</b>'
-            f"<span>best mean IoU on the validation images, at step {best['step']:.0f}{epoch}</span></div>"
-        )
-    figures = []
+        return None
+    epoch = f", epoch {best['epoch'] + 1:.0f}" if "epoch" in best else ""
+    what = f"best mean IoU on the validation images, at step {best['step']:.0f}{epoch}"
+    return Figure(f"{best['val/miou']:.4f}", what)
+
+
+def figures(run: Run) -> list[Figure]:
+    """Those of the network beside its mIoU."""
+    best = run.log.best
+    found = []
     if best and "val/accuracy" in best:
-        figures.append(figure(f"{best['val/accuracy']:.4f}", "pixel accuracy, at the same step"))
+        found.append(Figure(f"{best['val/accuracy']:.4f}", "pixel accuracy, at the same step"))
     known = [(entry.share, entry) for entry in run.classes if entry.share and entry.iou is not None]
     if known:
         share, least = min(known, key=lambda pair: pair[0])
         what = f"IoU of the smallest class: {least.name}, {percent(share)} of the pixels"
-        figures.append(figure(f"{least.iou:.4f}", what))
+        found.append(Figure(f"{least.iou:.4f}", what))
     if (cost := _cost(run)) is not None:
         parameters, macs, (height, width) = cost
-        figures.append(figure(f"{parameters / 1e6:.2f} M", f"parameters at inference ({parameters:,})"))
-        figures.append(figure(f"{macs / 1e9:.2f} G", f"multiply-adds of one picture, {height}×{width}"))
-    return headline + f'<div class="figures">{"".join(figures)}</div>'
+        found.append(Figure(f"{parameters / 1e6:.2f} M", f"parameters at inference ({parameters:,})"))
+        found.append(Figure(f"{macs / 1e9:.2f} G", f"multiply-adds of one picture, {height}×{width}"))
+    return found
 
 
 def _cost(run: Run) -> tuple[int, int, tuple[int, int]] | None:
@@ -64,8 +77,8 @@ def _cost(run: Run) -> tuple[int, int, tuple[int, int]] | None:
     return count_parameters(segmenter), count_macs(segmenter, run.input_size), run.input_size
 
 
-def curve_section(run: Run) -> str:
-    """Loss, mIoU, learning rate and throughput over the steps; empty where none is logged."""
+def curves(run: Run) -> list[Chart]:
+    """Loss, mIoU, learning rate and throughput over the steps, those that are logged."""
     log, best = run.log, run.log.best
     steps = Axis("step", zero=True, until=max(log.last_step, 1))
     rates = [name for name in log.columns if name.startswith("lr-")]
@@ -100,75 +113,65 @@ def curve_section(run: Run) -> str:
             [Series("speed/train_images_per_s", log.points("speed/train_images_per_s"))],
         ),
     ]
-    drawn = [f"<figure>{inline(chart)}</figure>" for chart in charts if chart.shown]
-    if not drawn:
-        return ""
+    return [chart for chart in charts if chart.shown]
+
+
+def curve_notes(run: Run) -> list[str]:
+    """What the curves do not tell."""
     notes = [
         "train/loss is the training's own loss, auxiliary head included; val/loss is the plain cross-entropy of the "
         "main head: the two are on different scales."
-    ] * bool(log.points("val/loss"))
-    notes += [
+    ] * bool(run.log.points("val/loss"))
+    return notes + [
         f"{name} was not finite at {count} logged steps, which are left out."
         for name in ("train/loss", "val/loss")
-        if (count := log.not_finite(name))
+        if (count := run.log.not_finite(name))
     ]
-    lines = "".join(f'<p class="soft">{escape(note)}</p>' for note in notes)
-    return f'<section><h2>Training</h2>{_throughput(run)}<div class="charts">{"".join(drawn)}</div>{lines}</section>'
 
 
-def _throughput(run: Run) -> str:
+def throughput(run: Run) -> Throughput | None:
     """Over the whole log; each row stands for the same number of images, so times add up, not rates."""
     rows = [row for row in run.log.rows if row.get("speed/train_images_per_s", 0) > 0 and "speed/data_wait" in row]
     if not rows:
-        return ""
+        return None
     seconds = [1 / row["speed/train_images_per_s"] for row in rows]
     waited = sum(row["speed/data_wait"] * time for row, time in zip(rows, seconds, strict=True)) / sum(seconds)
-    how = []
+    how = ["over the whole training"]
     if batch := run.setting("data", "batch_size"):
         how.append(f"batch {batch}")
     if size := run.setting("data", "crop_size"):
         how.append(f"crops of {size[0]}×{size[1]}")
     if precision := run.setting("trainer", "precision"):
         how.append(f"precision {precision}")
-    return (
-        f"<p><b>{len(rows) / sum(seconds):.2f} images/s</b> {escape(', '.join(['over the whole training', *how]))}; "
-        f"<b>{waited:.2%}</b> of that time waited for data. Validation is not counted.</p>"
-    )
+    return Throughput(f"{len(rows) / sum(seconds):.2f} images/s", ", ".join(how), f"{waited:.2%}")
 
 
-def class_section(run: Run) -> str:
-    """A bar for each class, in the order of the data set; empty before the first validation."""
-    best = run.log.best
-    if best is None or not run.classes:
-        return ""
-    shares = [entry.share for entry in run.classes if entry.share]
+def class_rows(run: Run) -> list[ClassRow]:
+    """In the order of the data set; none before the first validation."""
+    if run.log.best is None:
+        return []
+    least = min((entry.share for entry in run.classes if entry.share), default=None)
     rows = []
     for entry in run.classes:
-        value, kind, bar = "not logged", "absent", ""
+        value, kind, width = "not logged", "absent", None
         if entry.iou is not None and math.isnan(entry.iou):
             value = "does not occur"
         elif entry.iou is not None:
-            value = f"{entry.iou:.4f}"
-            kind = "least" if shares and entry.share == min(shares) else "present"
-            bar = f'<i style="width:{100 * entry.iou:.2f}%;background:{rgb(entry)}"></i>'
-        bar += f'<u style="left:{100 * best["val/miou"]:.2f}%"></u>'
-        share = f'<td class="number">{"" if entry.share is None else percent(entry.share)}</td>' if shares else ""
-        rows.append(
-            f'<tr class="{kind}"><th scope="row">{swatch(entry)}{escape(entry.name)}</th>'
-            f'<td><div class="bar">{bar}</div></td><td class="number">{value}</td>{share}</tr>'
-        )
-    head = '<th scope="col">class</th><th scope="col">0 to 1; dashed: the mean</th>'
-    head += '<th scope="col" class="number">IoU</th>'
-    head += '<th scope="col" class="number">pixels</th>' if shares else ""
-    notes = []
+            value, width = f"{entry.iou:.4f}", 100 * entry.iou
+            kind = "least" if entry.share is not None and entry.share == least else "present"
+        share = "" if entry.share is None else percent(entry.share)
+        rows.append(ClassRow(entry.name, entry.css, kind, value, share, width))
+    return rows
+
+
+def class_notes(run: Run) -> list[str]:
+    """Below the table of the classes."""
+    best = run.log.best
+    notes = [f"At the best validation, step {best['step']:.0f}."] if best else []
     if any(entry.iou is not None and math.isnan(entry.iou) for entry in run.classes):
         notes.append("The mean leaves out classes that neither occur in the labels nor are predicted.")
-    if shares:
+    if any(entry.share for entry in run.classes):
         notes.append(f"Pixels: share of the labelled pixels, {run.shares_note}.")
     if run.card is None:
         notes.append("Without a checkpoint the classes are in the order of the alphabet, in colours made up here.")
-    return (
-        '<section><h2>IoU of each class</h2><div class="scroll"><table class="classes">'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        f'<p class="soft">At the best validation, step {best["step"]:.0f}. {escape(" ".join(notes))}</p></section>'
-    )
+    return notes

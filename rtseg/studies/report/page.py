@@ -1,78 +1,59 @@
-"""`rtseg report`: one HTML page of a training, complete in itself: no script, no font, no request."""
+"""The page of a run: no script, no font, no request. The sections are templates beside this file."""
 
 import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
-from string import Template
 
 import yaml
+from markupsafe import Markup
 
-from rtseg.errors import UserError
 from rtseg.output.chart import STYLE
-from rtseg.output.folders import make_folder, write_whole
-from rtseg.studies.report.accuracy import accuracy_headline, class_section, class_strip, curve_section
-from rtseg.studies.report.pictures import picture_section
-from rtseg.studies.report.run_folder import Run, read_run
-from rtseg.studies.report.speed import speed_headline, speed_section
+from rtseg.output.page import drawing, render
+from rtseg.studies.report import accuracy, pictures
+from rtseg.studies.report.figures import percent
+from rtseg.studies.report.run_folder import Run
+from rtseg.studies.report.speed import speed
 
 
-def write_report(run: Path, output: Path | None = None) -> Path:
-    """Writes the page. What the folder does not hold is left out, and the page says how to make it.
-
-    A report that exists is written anew: everything in it comes from the run.
-
-    Args:
-        run: folder that `rtseg fit --output` wrote; may still be training.
-        output: the HTML file; None for report.html in the run's folder.
-
-    Returns:
-        The file written.
-
-    Raises:
-        UserError: `run` is no run folder, a file in it is damaged, or `output` is a folder or cannot be written.
-    """
-    run = Path(run)
-    output = run / "report.html" if output is None else Path(output)
-    found = read_run(run)
-    make_folder(output.parent)
-    if output.is_dir():
-        raise UserError(f"'{output}' is a folder; give the name of a file, such as '{output / 'report.html'}'")
-    write_whole(output, _page(found))
-    return output
-
-
-def _page(run: Run) -> str:
-    sections = [
-        _header(run),
-        picture_section(run),
-        curve_section(run),
-        class_section(run),
-        speed_section(run),
-        _left_out(run),
-        _reproduce(run),
-    ]
-    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    title = escape(" ".join(filter(None, (run.model, run.attention, "on", run.dataset))))
-    return template.substitute(title=title, charts=STYLE, body="\n".join(filter(None, sections)))
+def page(run: Run) -> str:
+    """Its HTML."""
+    commands = _commands(run)
+    best = run.log.best
+    return render(
+        Path(__file__).with_name("page.html"),
+        run=run,
+        title=" ".join(filter(None, (run.model, run.attention, "on", run.dataset))),
+        chart_style=Markup(STYLE),
+        percent=percent,
+        progress=_progress(run),
+        root=run.setting("data", "root"),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        miou=accuracy.best_miou(run),
+        figures=accuracy.figures(run),
+        speed=speed(run),
+        validation=pictures.validation(run),
+        overlays=pictures.overlays(run),
+        charts=[drawing(chart) for chart in accuracy.curves(run)],
+        curve_notes=accuracy.curve_notes(run),
+        throughput=accuracy.throughput(run),
+        class_rows=accuracy.class_rows(run),
+        class_notes=accuracy.class_notes(run),
+        mean=100 * best["val/miou"] if best else 0,
+        left_out=_left_out(run, commands),
+        commands="\n".join(commands.values()),
+        commit=run.benchmark.conditions["git_commit"] if run.benchmark else None,
+        config=yaml.safe_dump(run.config, sort_keys=False) if run.config else "",
+    )
 
 
-def _header(run: Run) -> str:
+def _progress(run: Run) -> str:
     progress = f"last logged step {run.log.last_step:.0f}"
     epochs = [row["epoch"] for row in run.log.rows if "epoch" in row]
     if epochs:
         of = run.setting("trainer", "max_epochs")
         progress += f", epoch {max(epochs) + 1:.0f}" + (f" of {of}" if isinstance(of, int) and of > 0 else "")
-    root = run.setting("data", "root")
-    data = f" (data in <code>{escape(str(root))}</code>)" if root else ""
-    written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    attention = f" <small>{escape(run.attention)}</small>" if run.attention else ""
-    return (
-        f"<header><h1>{escape(run.model)}{attention}</h1>"
-        f'<p class="byline">Trained on {escape(run.dataset)}{data}; {progress}.<br>'
-        f"Run folder <code>{escape(str(run.folder))}</code>, page written {written}.</p>{class_strip(run.classes)}"
-        f'<div class="headline"><div>{accuracy_headline(run)}</div>{speed_headline(run)}</div></header>'
-    )
+    return progress
 
 
 def _commands(run: Run) -> dict[str, str]:
@@ -100,9 +81,8 @@ def _commands(run: Run) -> dict[str, str]:
     return commands | {"report": f"rtseg report {shlex.quote(str(run.folder))}"}
 
 
-def _left_out(run: Run) -> str:
+def _left_out(run: Run, commands: Mapping[str, str]) -> list[tuple[str, str]]:
     """What this page could also show, and how to come by it."""
-    commands = _commands(run)
     missing = []
     if run.checkpoint is None:
         missing.append(("No best.ckpt or last.ckpt: colours, parameters and multiply-adds are unknown.", ""))
@@ -126,16 +106,4 @@ def _left_out(run: Run) -> str:
             missing.append(
                 (f"No {what}:" + " this needs a checkpoint." * (name not in commands), commands.get(name, ""))
             )
-    items = "".join(f"<li>{escape(what)} {f'<code>{escape(how)}</code>' if how else ''}</li>" for what, how in missing)
-    return f'<section><h2>Not shown here</h2><ul class="left-out">{items}</ul></section>' if items else ""
-
-
-def _reproduce(run: Run) -> str:
-    commands = "\n".join(_commands(run).values())
-    commit = run.benchmark.conditions["git_commit"] if run.benchmark else None
-    at = f"<p>The benchmark ran at commit <code>{escape(commit)}</code>.</p>" if commit else ""
-    config = ""
-    if run.config:
-        text = escape(yaml.safe_dump(run.config, sort_keys=False))
-        config = f"<details><summary>config.yaml, every setting of the run</summary><pre>{text}</pre></details>"
-    return f"<section><h2>Do it again</h2>{at}<pre>{escape(commands)}</pre>{config}</section>"
+    return missing

@@ -35,6 +35,11 @@ class ClassScore:
     iou: float | None
     share: float | None
 
+    @property
+    def css(self) -> str:
+        """The colour as CSS writes it."""
+        return "#{:02x}{:02x}{:02x}".format(*self.color)
+
 
 @dataclass(frozen=True)
 class Run:
