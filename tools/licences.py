@@ -5,9 +5,10 @@ Acceptable: permissive licences, and weak copyleft whose duty ends at its own fi
 and what no metadata names and nobody has looked up.
 """
 
+import operator
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
@@ -101,17 +102,18 @@ def acceptable(expression: str) -> bool:
     tokens = re.findall(r"\(|\)|[^\s()]+(?: WITH [^\s()]+)?", expression)
 
     def either(at: int) -> tuple[bool, int]:
-        fine, at = both(at)
-        while at < len(tokens) and tokens[at] == "OR":
-            other, at = both(at + 1)
-            fine = fine or other
-        return fine, at
+        return chain(at, "OR", both, operator.or_)
 
     def both(at: int) -> tuple[bool, int]:
-        fine, at = one(at)
-        while at < len(tokens) and tokens[at] == "AND":
-            other, at = one(at + 1)
-            fine = fine and other
+        return chain(at, "AND", one, operator.and_)
+
+    def chain(
+        at: int, word: str, part: Callable[[int], tuple[bool, int]], join: Callable[[bool, bool], bool]
+    ) -> tuple[bool, int]:
+        fine, at = part(at)
+        while at < len(tokens) and tokens[at] == word:
+            other, at = part(at + 1)
+            fine = join(fine, other)
         return fine, at
 
     def one(at: int) -> tuple[bool, int]:

@@ -5,12 +5,25 @@ class away; texture and shape do.
 """
 
 import colorsys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
 from rtseg.scenes.canvas import RNG, Array
+
+# Cumulative share, then the limits of hue in degrees, saturation and value.
+Kind = tuple[float, tuple[float, float], tuple[float, float], tuple[float, float]]
+_PAINTS: tuple[Kind, ...] = (
+    (0.35, (0, 360), (0, 0.08), (0.15, 0.9)),
+    (0.6, (5, 48), (0.2, 0.6), (0.3, 0.9)),
+    (0.8, (185, 235), (0.15, 0.65), (0.3, 0.85)),
+    (0.9, (75, 160), (0.15, 0.55), (0.25, 0.7)),
+)
+_LEAVES: tuple[Kind, ...] = (
+    (0.7, (75, 140), (0.3, 0.65), (0.3, 0.65)),
+    (0.9, (15, 52), (0.45, 0.75), (0.45, 0.75)),
+)
 
 
 def hsv(hue: float, saturation: float, value: float) -> Array:
@@ -18,18 +31,19 @@ def hsv(hue: float, saturation: float, value: float) -> Array:
     return np.array(colorsys.hsv_to_rgb(hue / 360 % 1, saturation, value), np.float32)
 
 
+def _mixture(rng: RNG, kinds: Sequence[Kind], rest: Callable[[RNG], Array]) -> Array:
+    """A colour of one of several kinds, by their cumulative shares; beyond the last, of the rest."""
+    share = rng.random()
+    for most, *ranges in kinds:
+        if share < most:
+            hue, saturation, value = (rng.uniform(*limits) for limits in ranges)
+            return hsv(hue, saturation, value)
+    return rest(rng)
+
+
 def any_paint(rng: RNG) -> Array:
     """The colour of anything people make."""
-    kind = rng.random()
-    if kind < 0.35:
-        return hsv(rng.uniform(0, 360), rng.uniform(0, 0.08), rng.uniform(0.15, 0.9))
-    if kind < 0.6:
-        return hsv(rng.uniform(5, 48), rng.uniform(0.2, 0.6), rng.uniform(0.3, 0.9))
-    if kind < 0.8:
-        return hsv(rng.uniform(185, 235), rng.uniform(0.15, 0.65), rng.uniform(0.3, 0.85))
-    if kind < 0.9:
-        return hsv(rng.uniform(75, 160), rng.uniform(0.15, 0.55), rng.uniform(0.25, 0.7))
-    return vivid(rng)
+    return _mixture(rng, _PAINTS, vivid)
 
 
 def usually(rng: RNG, usual: Callable[[RNG], Array], share: float) -> Array:
@@ -69,11 +83,11 @@ def slab(rng: RNG) -> Array:
 
 def foliage(rng: RNG) -> Array:
     """Leaves: mostly green, some in autumn or in blossom."""
-    kind = rng.random()
-    if kind < 0.7:
-        return hsv(rng.uniform(75, 140), rng.uniform(0.3, 0.65), rng.uniform(0.3, 0.65))
-    if kind < 0.9:
-        return hsv(rng.uniform(15, 52), rng.uniform(0.45, 0.75), rng.uniform(0.45, 0.75))
+    return _mixture(rng, _LEAVES, blossom)
+
+
+def blossom(rng: RNG) -> Array:
+    """Pink to white."""
     return hsv(rng.uniform(310, 350), rng.uniform(0.15, 0.35), rng.uniform(0.55, 0.85))
 
 
