@@ -8,20 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtseg.cli import lightning_command, plugin_option, run_app
+from rtseg.command_line import create_app, lightning_command, plugin_option, run_app
 from rtseg.errors import UserError
 
 if TYPE_CHECKING:
     from pretrain.data.shard_index import ShardIndex
 
-app = typer.Typer(
-    name="python -m pretrain",
-    help="Pre-train backbones on ImageNet and export them for rtseg.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = create_app("python -m pretrain", "Pre-train backbones on ImageNet and export them for rtseg.")
 plugin_option(app)
 lightning_command(
     app,

@@ -3,7 +3,6 @@
 Each imports what it needs when it runs.
 """
 
-import importlib
 import math
 import re
 import shlex
@@ -12,20 +11,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from rtseg.command_line import Device, create_app, lightning_command, plugin_option, run_app
 from rtseg.errors import UserError
 
-app = typer.Typer(
-    name="rtseg",
-    help="Real-time semantic segmentation: train, score, time and use RTFormer.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")]
+app = create_app("rtseg", "Real-time semantic segmentation: train, score, time and use RTFormer.")
 
 
 @app.command()
@@ -335,23 +325,6 @@ def _command_line() -> str:
     return shlex.join(["rtseg", *(re.sub(r"(^|=)/.*/", r"\1", word) for word in sys.argv[1:])])
 
 
-def lightning_command(app: typer.Typer, name: str, help_text: str, module: str) -> None:
-    """Lists a LightningCLI command in an app's `--help` without importing Lightning.
-
-    Args:
-        module: whose `main` runs it.
-    """
-
-    @app.command(
-        name,
-        help=help_text,
-        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-        add_help_option=False,
-    )
-    def run(context: typer.Context) -> None:
-        importlib.import_module(module).main([name, *context.args])
-
-
 for _name, _help in {
     "fit": "Train a network: --config configs/<name>.yaml, every key as a flag; --ckpt_path resumes a training.",
     "validate": "Score a checkpoint on the validation images: --config ... --ckpt_path ...",
@@ -360,63 +333,7 @@ for _name, _help in {
     lightning_command(app, _name, _help, "rtseg.training.cli")
 
 
-def plugin_option(app: typer.Typer) -> None:
-    """Gives an app the option `--plugin`; `run_app` takes it before and after the name of a command."""
-
-    @app.callback()
-    def load(
-        plugin: Annotated[
-            list[str] | None,
-            typer.Option(
-                metavar="FILE|MODULE",
-                help="code of your own that registers an attention, backbone, head, data set or engine; repeat it; "
-                "before or after the command",
-            ),
-        ] = None,
-    ) -> None:
-        from rtseg.plugins import load_plugin
-
-        for name in plugin or []:
-            load_plugin(name)
-
-
 plugin_option(app)
-
-
-def _plugins_first(args: list[str]) -> list[str]:
-    """Moves every --plugin before the command: LightningCLI's parser does not know it."""
-    plugins: list[str] = []
-    others: list[str] = []
-    rest = iter(args)
-    for word in rest:
-        if word == "--":
-            others += [word, *rest]
-        elif word == "--plugin":
-            value = next(rest, "")
-            if not value or value.startswith("-"):
-                raise UserError("--plugin needs a file or a module, as in --plugin my_attention.py")
-            plugins += [word, value]
-        elif word.startswith("--plugin="):
-            plugins.append(word)
-        else:
-            others.append(word)
-    return [*plugins, *others]
-
-
-def run_app(app: typer.Typer, args: list[str] | None = None) -> None:
-    """Runs a command line; an error of the user's ends in one line and exit status 2."""
-    try:
-        app(_plugins_first(sys.argv[1:] if args is None else args))
-    except UserError as error:
-        # From a loader's process it comes wrapped in that process's traceback.
-        message = str(error).rsplit(f"{UserError.__module__}.{UserError.__qualname__}: ", 1)[-1].strip()
-        Console(stderr=True).print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except RuntimeError as error:
-        if "closed by peer" not in str(error):  # gloo's word in the other processes of a training when one has ended
-            raise
-        print("error: another process of this training ended; its own message says why", file=sys.stderr)
-        sys.exit(2)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -5,16 +5,9 @@ from typing import Annotated
 
 import typer
 
-from rtseg.cli import run_app
+from rtseg.command_line import create_app, run_app
 
-app = typer.Typer(
-    name="python -m tools.tables",
-    help="Write a table of docs/ anew.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = create_app("python -m tools.tables", "Write a table of docs/ anew.")
 Page = Annotated[Path, typer.Option(help="the page that has the table between two comments")]
 
 

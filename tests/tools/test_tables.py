@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rtseg.cli import run_app
+from rtseg.command_line import run_app
 from tools.tables import app
 
 ROOT = Path(__file__).parents[2]

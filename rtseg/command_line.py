@@ -1,0 +1,104 @@
+"""What the project's command lines share: their looks, `--plugin`, Lightning's commands, errors in one line.
+
+Each command imports what it needs when it runs.
+"""
+
+import importlib
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rtseg.errors import UserError
+
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")]
+
+
+def create_app(name: str, help: str) -> typer.Typer:
+    """A command line without commands.
+
+    Args:
+        name: as it is typed.
+    """
+    return typer.Typer(
+        name=name,
+        help=help,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+
+
+def lightning_command(app: typer.Typer, name: str, help_text: str, module: str) -> None:
+    """Lists a LightningCLI command in an app's `--help` without importing Lightning.
+
+    Args:
+        module: whose `main` runs it.
+    """
+
+    @app.command(
+        name,
+        help=help_text,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        add_help_option=False,
+    )
+    def run(context: typer.Context) -> None:
+        importlib.import_module(module).main([name, *context.args])
+
+
+def plugin_option(app: typer.Typer) -> None:
+    """Gives an app the option `--plugin`; `run_app` takes it before and after the name of a command."""
+
+    @app.callback()
+    def load(
+        plugin: Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="FILE|MODULE",
+                help="code of your own that registers an attention, backbone, head, data set or engine; repeat it; "
+                "before or after the command",
+            ),
+        ] = None,
+    ) -> None:
+        from rtseg.plugins import load_plugin
+
+        for name in plugin or []:
+            load_plugin(name)
+
+
+def _plugins_first(args: list[str]) -> list[str]:
+    """Moves every --plugin before the command: LightningCLI's parser does not know it."""
+    plugins: list[str] = []
+    others: list[str] = []
+    rest = iter(args)
+    for word in rest:
+        if word == "--":
+            others += [word, *rest]
+        elif word == "--plugin":
+            value = next(rest, "")
+            if not value or value.startswith("-"):
+                raise UserError("--plugin needs a file or a module, as in --plugin my_attention.py")
+            plugins += [word, value]
+        elif word.startswith("--plugin="):
+            plugins.append(word)
+        else:
+            others.append(word)
+    return [*plugins, *others]
+
+
+def run_app(app: typer.Typer, args: list[str] | None = None) -> None:
+    """Runs a command line; an error of the user's ends in one line and exit status 2."""
+    try:
+        app(_plugins_first(sys.argv[1:] if args is None else args))
+    except UserError as error:
+        # From a loader's process it comes wrapped in that process's traceback.
+        message = str(error).rsplit(f"{UserError.__module__}.{UserError.__qualname__}: ", 1)[-1].strip()
+        Console(stderr=True).print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except RuntimeError as error:
+        if "closed by peer" not in str(error):  # gloo's word in the other processes of a training when one has ended
+            raise
+        print("error: another process of this training ended; its own message says why", file=sys.stderr)
+        sys.exit(2)
