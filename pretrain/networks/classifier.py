@@ -22,9 +22,9 @@ from rtseg.models import list_models
 from rtseg.models.backbone import (
     NO_ATTENTION,
     Backbone,
-    choose_attention,
     create_backbone,
     own_classifier_options,
+    swappable_models,
 )
 from rtseg.options import check_options
 from rtseg.registry import Registry, UnknownNameError, suggest
@@ -82,10 +82,9 @@ def create_classifier(name: str, num_classes: int = 1000, *, attention: str | No
     if name in list_models():
         return Classifier(create_backbone(name, attention=attention, **classifier_options(name, options)), num_classes)
     if attention not in (None, NO_ATTENTION):
-        swappable = [model for model in list_models() if choose_attention(model, None) != NO_ATTENTION]
         raise UserError(
             f"classifier '{name}' has no attention to choose, so it cannot have '{attention}': leave attention out, or "
-            f"take one of {', '.join(swappable)}"
+            f"take one of {', '.join(swappable_models())}"
         )
     check_options(f"model '{name}'", options, {})
     return _OTHERS.get(name)(num_classes)

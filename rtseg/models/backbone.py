@@ -154,6 +154,11 @@ def backbone_options(name: str) -> dict[str, Any]:
     return {key: option.default for key, option in _BACKBONES.get(name).options.items()}
 
 
+def swappable_models() -> list[str]:
+    """Those whose attention can be chosen."""
+    return [name for name in list_models() if choose_attention(name, None) != NO_ATTENTION]
+
+
 def choose_attention(name: str, attention: str | None) -> str:
     """The attention that the backbone called `name` is built with: its own default for None, "none" where it has none.
 
@@ -164,10 +169,9 @@ def choose_attention(name: str, attention: str | None) -> str:
     if attention is None:
         return own
     if attention != NO_ATTENTION and own == NO_ATTENTION:
-        swappable = [other for other in list_models() if choose_attention(other, None) != NO_ATTENTION]
         raise UserError(
             f"model '{name}' has no attention to choose, so it cannot have '{attention}': leave attention out, or take "
-            f"one of the models {', '.join(swappable)}"
+            f"one of the models {', '.join(swappable_models())}"
         )
     return attention
 

@@ -1,6 +1,7 @@
 """No BatchNorm that could fold is left in the deployed form of any network; a block that does not answer is found."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import pytest
 import torch
@@ -8,15 +9,16 @@ from torch import Tensor, nn
 
 from rtseg.attention import create_attention
 from rtseg.deploy.fuse import count_batchnorm, deploy
+from rtseg.errors import UserError
 from rtseg.layers.conv import conv3x3
 from rtseg.layers.rows import HasRows
-from rtseg.models import create_model, list_models
-from rtseg.models.backbone import NO_ATTENTION, choose_attention
+from rtseg.models import create_model, list_heads, list_models
+from rtseg.models.backbone import NO_ATTENTION, swappable_models
 from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
+from rtseg.models.segmenter import Segmenter
 from tests.helpers.folding import unfolded
 
-SWAPPABLE = [model for model in list_models() if choose_attention(model, None) != NO_ATTENTION]
 IMAGE = torch.randn(1, 3, 48, 64)
 
 
@@ -29,9 +31,22 @@ def test_nothing_that_folds_is_left(model: str) -> None:
     assert len(unfolded(plain, IMAGE)) == count_batchnorm(plain) - count_batchnorm(folded)
 
 
+def with_head(head: str) -> Segmenter:
+    """The first model that has the maps that the head reads."""
+    for model in list_models():
+        with suppress(UserError):
+            return create_model(model, 5, head=head)
+    raise AssertionError(f"head '{head}' fits none of {', '.join(list_models())}")
+
+
+@pytest.mark.parametrize("head", list_heads())
+def test_nothing_that_folds_is_left_under_another_head(head: str) -> None:
+    assert unfolded(deploy(with_head(head)), IMAGE) == []
+
+
 @pytest.mark.parametrize("attention", ["gfa", "sa+gfa", "sa"])  # those that take a norm's scale: both, one, none
 def test_nothing_that_folds_is_left_under_another_attention(attention: str) -> None:
-    assert unfolded(deploy(create_model(SWAPPABLE[-1], 5, attention=attention)), IMAGE) == []
+    assert unfolded(deploy(create_model(swappable_models()[-1], 5, attention=attention)), IMAGE) == []
 
 
 # --- blocks that do not answer

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rtseg.deploy.class_map import class_map
+from rtseg.deploy.fuse import deploy
 from rtseg.errors import UserError
 from rtseg.speed.rivals import Rival, create_rival, get_rival, list_rivals
+from tests.helpers.folding import unfolded
 
 CLASSES = 7
 every_rival = pytest.mark.parametrize("name", list_rivals())
@@ -62,6 +64,14 @@ def test_upsampled_logits_are_the_librarys_own_output(name: str) -> None:
         assert expected.shape == (2, CLASSES, *size)
         assert expected.std() > 0
         torch.testing.assert_close(upsampled, expected, rtol=1e-5, atol=1e-6)
+
+
+@every_rival
+def test_nothing_that_folds_is_left_but_what_pools_to_one_pixel(name: str) -> None:
+    """ASPP's pooling is a sequence with a forward of its own, in both libraries; its map has one pixel."""
+    pooling = {"deeplabv3_mobilenet_v3_large": "classifier.0", "smp_deeplabv3plus_mobilenet_v2": "decoder.aspp.0"}
+    left = [f"network.{pooling[name]}.convs.4.2"] if name in pooling else []
+    assert unfolded(deploy(create(name)), torch.randn(1, 3, 64, 96)) == left
 
 
 @torch.no_grad()

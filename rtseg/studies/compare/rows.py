@@ -6,10 +6,11 @@ from typing import Any
 
 from rtseg.attention.build import resolve_attention
 from rtseg.errors import UserError
-from rtseg.models.backbone import NO_ATTENTION, backbone_options, choose_attention
+from rtseg.models.backbone import NO_ATTENTION, backbone_options, choose_attention, swappable_models
 from rtseg.studies.runs.variant import Variant
 
 BASELINE = "gfa+ca"  # the authors' choice, which every row is held against
+PAPER_MODEL = "rtformer_slim"  # the network of Table 3
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,12 @@ def choose_rows(attentions: Sequence[str], model: str) -> tuple[Row, ...]:
         UserError: unknown model or attention, a model without attention, or the same network twice.
     """
     if choose_attention(model, None) == NO_ATTENTION:
-        raise UserError(f"--model {model} has no attention to compare; give rtformer_slim or rtformer_base")
+        raise UserError(f"--model {model} has no attention to compare; give one of {', '.join(swappable_models())}")
     from_network = backbone_options(model)
     if not attentions:
-        return TABLE3 if model == "rtformer_slim" else tuple(map(_without_paper, _same_width()))
+        return TABLE3 if model == PAPER_MODEL else tuple(map(_without_paper, _same_width()))
     known = {_network(row, from_network): row for row in _same_width()}
-    if model != "rtformer_slim":
+    if model != PAPER_MODEL:
         known = {network: _without_paper(row) for network, row in known.items()}
     chosen: dict[Any, Row] = {}
     for attention in attentions:

@@ -16,7 +16,7 @@ from rtseg.deploy.device import choose_device
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.predictor import to_rgb
 from rtseg.errors import UserError
-from rtseg.models.backbone import NO_ATTENTION
+from rtseg.models.backbone import NO_ATTENTION, swappable_models
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
 from rtseg.output.folders import check_empty, make_folder, write_whole
@@ -61,7 +61,10 @@ def visualize(
     point = _parse_point(at, pixels)
     segmenter = Segmenter.from_pretrained(checkpoint)
     if segmenter.card.attention == NO_ATTENTION:
-        raise UserError(f"'{checkpoint}' is a {segmenter.card.model}, which has no attention to draw; give an RTFormer")
+        raise UserError(
+            f"'{checkpoint}' is a {segmenter.card.model}, which has no attention to draw; give a network of "
+            f"{', '.join(swappable_models())}"
+        )
     whose = {
         "network": f"{segmenter.card.model} {segmenter.card.attention} {weights_hash(segmenter)}",
         "picture": f"sha256:{hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:12]}",

@@ -60,5 +60,8 @@ def test_the_baseline_is_always_there_and_nothing_twice() -> None:
 def test_a_model_without_attention_is_refused() -> None:
     for model in list_models():
         if "cross_size" not in backbone_options(model):
-            with pytest.raises(UserError, match=f"--model {model} has no attention to compare; give rtformer_slim"):
+            with pytest.raises(
+                UserError,
+                match=f"--model {model} has no attention to compare; give one of rtformer_base",
+            ):
                 choose_rows([], model)
