@@ -199,13 +199,11 @@ def list_names(
         raise UnknownNameError(f"nothing is called '{kind}' to list.{suggest(kind, kinds)}")
     if not details:
         print("\n".join(kinds[kind]()))
-    elif kind in ("attentions", "backends"):
-        from rtseg.output.table import show
-        from rtseg.studies import attention_table, engine_table
-
-        show(attention_table.table() if kind == "attentions" else engine_table.table())
     else:
-        raise UserError(f"there are no details of {kind}; leave --details out, or list attentions or backends")
+        from rtseg.output.table import show
+        from rtseg.studies.listing import details as table
+
+        show(table(kind))
 
 
 @app.command()

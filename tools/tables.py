@@ -14,17 +14,17 @@ Page = Annotated[Path, typer.Option(help="the page that has the table between tw
 @app.command()
 def attentions(page: Page = Path("docs/attention.md")) -> None:
     """Every registered attention."""
-    from rtseg.studies.attention_table import refresh
+    from rtseg.studies.listing import refresh
 
-    refresh(page)
+    refresh("attentions", page)
 
 
 @app.command()
 def engines(page: Page = Path("docs/benchmark.md")) -> None:
     """Every registered engine."""
-    from rtseg.studies.engine_table import refresh
+    from rtseg.studies.listing import refresh
 
-    refresh(page)
+    refresh("backends", page)
 
 
 @app.command()

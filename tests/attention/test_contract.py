@@ -70,7 +70,7 @@ def test_a_mechanism_with_forward_alone_is_listed_with_dashes_and_not_drawn(plug
 import sys, rtseg
 from PIL import Image
 from rtseg.errors import UserError
-from rtseg.studies.attention_table import attention_rows
+from rtseg.studies.listing.attentions import attention_rows
 from rtseg.studies.visualize import visualize
 
 row = next(row for row in attention_rows() if row[0] == "`bare`")

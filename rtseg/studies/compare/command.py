@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,15 @@ import torch
 from rich.console import Console
 
 from rtseg.checks import check_above, check_at_least, check_finite
-from rtseg.deploy.device import choose_device, describe_device
-from rtseg.deploy.engines import best_backend
+from rtseg.deploy.device import choose_device
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.output.folders import make_folder, write_whole
 from rtseg.output.table import show
-from rtseg.speed.benchmark import Candidate, Case, benchmark, out_of_memory, timing_progress
 from rtseg.studies.compare.plot import plot
-from rtseg.studies.compare.report import Comparison, doubts, read_speed
-from rtseg.studies.compare.rows import Row, choose_rows
+from rtseg.studies.compare.report import Comparison
+from rtseg.studies.compare.rows import choose_rows
+from rtseg.studies.compare.speed import measure_speed
 from rtseg.studies.runs.recipe import DEFAULT_CONFIG, Recipe, check_recipe
 from rtseg.studies.runs.runner import check_start, explain, locked, train
 from rtseg.studies.runs.training import Training, trainings
@@ -86,7 +85,7 @@ def compare(
     with locked(output) as lock:
         if recipe:
             check_recipe(recipe, output / "recipe.json")
-        speed = _speed(rows, output / "speed.json", model, num_classes, input_size, conditions, seconds, console)
+        speed = measure_speed(rows, output / "speed.json", model, num_classes, input_size, conditions, seconds, console)
         if recipe:
             failed = train(wanted, recipe, lock=lock, jobs=jobs, console=console)
         scores = {(row, t.seed): t.score() for row in rows for t in wanted if t.variant == row and t.finished}
@@ -119,73 +118,3 @@ def _recipe(
     if data is None or epochs is None:
         raise UserError("trainings want a data set and a length: --data DIR --epochs N")
     return Recipe(model, config, data, epochs, tuple(flags))
-
-
-def _speed(
-    rows: Sequence[Row],
-    file: Path,
-    model: str,
-    num_classes: int,
-    input_size: tuple[int, int],
-    conditions: Mapping[str, Any],
-    seconds: float,
-    console: Console,
-) -> dict[str, Any]:
-    """The measurement in `file`, if it is of these rows on this machine, else a new one, which goes there."""
-    device = conditions["device"]
-    asked = {
-        "rows": [row.name for row in rows],
-        "model": model,
-        "num_classes": num_classes,
-        "input_size": list(input_size),
-        "seconds": seconds,
-        "device": describe_device(device)["name"],
-        "threads": conditions["threads"],
-        "torch": torch.__version__,
-        "best_backend": best_backend(device),
-    }
-    found = read_speed(file)
-    if found and found["asked"] == asked:
-        of = found["conditions"]
-        console.print(
-            f"speed as measured on {of['date']}, commit {of['git_commit'] or 'unknown'}, "
-            f"{'; '.join(doubts(found)) or 'without doubts'}; to measure it anew, remove {file}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        return found
-    candidates = [Candidate(create_model(model, num_classes, attention=row.attention, **row.options)) for row in rows]
-    shape = (1, *input_size)
-    with console.status("a first run of every network"):
-        fits = [_fits(Case(candidate, "eager", shape), **conditions) for candidate in candidates]
-    backends = ["eager", *([asked["best_backend"]] if asked["best_backend"] else [])]
-    wanted = [
-        Case(candidate, backend, shape)
-        for candidate, fit in zip(candidates, fits, strict=True)
-        for backend in backends
-        if fit
-    ]
-    with timing_progress(f"{sum(fits)} networks on {device}", console) as (on_build, on_progress):
-        report = benchmark(wanted, **conditions, min_seconds=seconds, on_build=on_build, on_progress=on_progress)
-    speed = json.loads(report.to_json())
-    measured = iter(speed["networks"])
-    networks: dict[str, Any] = {}
-    for row, fit in zip(rows, fits, strict=True):
-        networks[row.name] = {**next(measured), "best": next(measured) if len(backends) > 1 else None} if fit else None
-    speed |= {"asked": asked, "networks": networks}
-    write_whole(file, json.dumps(speed) + "\n")
-    return speed
-
-
-def _fits(case: Case, **conditions: Any) -> bool:
-    """Whether the memory is enough for it: attention that is quadratic in the number of positions soon has none.
-
-    Where the system refuses memory only once it is used, as Linux does for what is not absurd, it ends the process.
-    """
-    try:
-        benchmark([case], **conditions, warmup_seconds=0, min_iterations=1, min_seconds=0, max_seconds=1)
-    except RuntimeError as error:
-        if out_of_memory(error):
-            return False
-        raise
-    return True

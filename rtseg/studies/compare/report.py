@@ -1,59 +1,15 @@
 """What a comparison found: one row a network, its cost, its speed here and the paper's, its accuracy where trained."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from rtseg.errors import UserError
 from rtseg.output.table import Cell, Column, Table, bullets
 from rtseg.studies.compare.rows import Row, baseline
+from rtseg.studies.compare.speed import FIGURES, doubts, timing_of
 from rtseg.studies.runs.recipe import Recipe
-
-_FIGURES = {"class_map": "class map", "network": "network", "best_class_map": "class map, best engine"}
-_FEW = 20  # runs behind a figure; below, its median says little
-
-
-def read_speed(file: Path) -> dict[str, Any] | None:
-    """The measurement that a comparison wrote, None where there is no file.
-
-    Raises:
-        UserError: the file was not written by a comparison.
-    """
-    if not file.is_file():
-        return None
-    try:
-        speed = json.loads(file.read_text())
-        if not {"asked", "conditions", "networks", "doubts"} <= speed.keys():
-            raise ValueError("entries are missing")
-    except (ValueError, AttributeError) as error:
-        raise UserError(
-            f"'{file}' was not written by `rtseg compare` ({error}): remove it, or choose another -o"
-        ) from None
-    return speed
-
-
-def doubts(speed: Mapping[str, Any]) -> list[str]:
-    """Why the figures of a measurement may not repeat: those that it named itself, and figures of few runs."""
-    few = [
-        f"{name} ({what}: {timing['iterations']})"
-        for name, network in speed["networks"].items()
-        for figure, what in _FIGURES.items()
-        if (timing := _timing(network, figure)) and timing["iterations"] < _FEW
-    ]
-    return [*speed["doubts"], *([f"fewer than {_FEW} runs: {', '.join(few)}; give more --seconds"] if few else [])]
-
-
-def _timing(network: Mapping[str, Any] | None, figure: str) -> dict[str, Any] | None:
-    """Of one of `_FIGURES`; None where it was not measured."""
-    if network is None:
-        return None
-    if figure == "best_class_map":
-        return network["best"] and network["best"]["class_map"]
-    return network[figure]
 
 
 def _ratio(timing: Mapping[str, Any] | None, of: Mapping[str, Any] | None) -> float | None:
@@ -105,8 +61,10 @@ class Comparison:
             "options": dict(row.options),
             "parameters": network and network["parameters"],
             "macs": network and network["macs"],
-            **{figure: _timing(network, figure) for figure in _FIGURES},
-            "fps_ratio": {figure: _ratio(_timing(network, figure), _timing(reference, figure)) for figure in _FIGURES},
+            **{figure: timing_of(network, figure) for figure in FIGURES},
+            "fps_ratio": {
+                figure: _ratio(timing_of(network, figure), timing_of(reference, figure)) for figure in FIGURES
+            },
             "refused": network and network["refused"],
             "best": network
             and network["best"]
@@ -164,15 +122,15 @@ class Comparison:
         return cells
 
     def _figures(self) -> list[str]:
-        """Those of `_FIGURES` that were asked for."""
-        return [figure for figure in _FIGURES if figure != "best_class_map" or self.speed["asked"]["best_backend"]]
+        """Those of `FIGURES` that were asked for."""
+        return [figure for figure in FIGURES if figure != "best_class_map" or self.speed["asked"]["best_backend"]]
 
     def _without_times(self) -> list[str]:
         """Why a row has none, a line each."""
         rows = [self._row(row) for row in self.rows]
         found = [f"{row['name']}: does not fit into memory" for row in rows if row["parameters"] is None]
         for row in rows:
-            whys = {_FIGURES[figure]: why for figure in self._figures() if (why := _refusal(row, figure))}
+            whys = {FIGURES[figure]: why for figure in self._figures() if (why := _refusal(row, figure))}
             found += [f"{row['name']}, {what}: refused: {why}" for what, why in whys.items()]
         return found
 

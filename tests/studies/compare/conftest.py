@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rtseg.speed import timing
-from rtseg.studies.compare import command
+from rtseg.studies.compare import speed
 from tests.helpers.compare import CONFIG
 
 
@@ -14,7 +14,7 @@ from tests.helpers.compare import CONFIG
 def _quick() -> Iterator[None]:
     """Eager PyTorch alone, so that no network is exported; tests of the best engine set one. No warm-up."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "best_backend", lambda device: None)
+        patch.setattr(speed, "best_backend", lambda device: None)
         patch.setattr(timing, "warm_up", lambda run, seconds: 0)
         yield
 

@@ -12,7 +12,7 @@ from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.speed.benchmark import Candidate, Case
 from rtseg.studies.compare import compare
-from rtseg.studies.compare.command import _fits
+from rtseg.studies.compare.speed import fits_memory
 from tests.helpers.compare import TINY
 
 # --- bad input, and what cannot be had
@@ -24,9 +24,9 @@ def test_a_network_that_does_not_fit_is_said_to(tmp_path: Path) -> None:
             return torch.empty(1 << 60, dtype=torch.uint8)
 
     network = create_model("rtformer_slim", 3, **{k: v for k, v in TINY.items() if k != "drop_path"})  # type: ignore[arg-type]
-    assert _fits(Case(Candidate(network), "eager", (1, 32, 32)), device="cpu")
+    assert fits_memory(Case(Candidate(network), "eager", (1, 32, 32)), device="cpu")
     network.backbone = Greedy()  # type: ignore[assignment]
-    assert not _fits(Case(Candidate(network), "eager", (1, 32, 32)), device="cpu")
+    assert not fits_memory(Case(Candidate(network), "eager", (1, 32, 32)), device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 
 from rtseg.deploy.engines import BF16, best_backend
 from rtseg.deploy.engines.eager import Eager
-from rtseg.studies.compare import command, compare
+from rtseg.studies.compare import compare, speed
 from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.report import Comparison
 from tests.helpers.compare import SPEED, cells, changed, document, tips
@@ -22,7 +22,7 @@ def best(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
     """A comparison with a best engine, one that needs no export; nothing is trained."""
     folder = tmp_path_factory.mktemp("best") / "new"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "best_backend", lambda device: BEST)
+        patch.setattr(speed, "best_backend", lambda device: BEST)
         return compare(["ea:ratio=1"], folder, **SPEED), folder
 
 
@@ -64,7 +64,7 @@ def test_the_best_engine_is_named_in_the_notes(best: tuple[Comparison, Path]) ->
 def test_a_row_that_the_best_engine_gets_wrong_has_no_time_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "best_backend", lambda device: BEST)
+    monkeypatch.setattr(speed, "best_backend", lambda device: BEST)
     monkeypatch.setitem(Eager.precisions, "bf16", replace(BF16, most_logits_error=-1.0))
     comparison = compare(["ea:ratio=1"], tmp_path, **SPEED)
     for row in document(tmp_path)["rows"]:
@@ -135,7 +135,7 @@ def test_the_best_engine_of_this_machine(tmp_path: Path, monkeypatch: pytest.Mon
     name = best_backend(torch.device("cpu"))
     if name is None:
         pytest.skip("no engine beside PyTorch here")
-    monkeypatch.setattr(command, "best_backend", best_backend)
+    monkeypatch.setattr(speed, "best_backend", best_backend)
     comparison = compare(["sa"], tmp_path, **SPEED)
     for row in comparison.to_dict()["rows"]:
         assert row["best"]["backend"].startswith(name)

@@ -1,16 +1,11 @@
 """Every registered engine in a table: precisions, devices, what it takes, what to install, what it is.
 
 Read from the registry, so a new engine is in it by itself. `rtseg list backends --details` prints it, and
-`python -m tools.tables engines` writes it into docs/benchmark.md, between the two comments that mark its place.
+`python -m tools.tables engines` writes it into docs/benchmark.md.
 """
 
-from pathlib import Path
-
 from rtseg.deploy.engines import Engine, engine_classes
-from rtseg.output.folders import replace_between
 from rtseg.output.table import Column, Table
-
-BEGIN, END = "<!-- engine table: begin -->", "<!-- engine table: end -->"
 
 
 def _columns(installed: str) -> list[Column]:
@@ -40,12 +35,3 @@ def markdown() -> str:
         if kind.__module__.startswith("rtseg."):
             rows.append(_row(kind, ", ".join(f"`pip install '{package}'`" for package in packages) or "with rtseg"))
     return Table("Engines", _columns("installed by"), rows).markdown().rstrip()
-
-
-def refresh(page: Path) -> None:
-    """Writes the table into `page`, between its two comments.
-
-    Raises:
-        UserError: there is no such page, or the comments are not in it once each.
-    """
-    replace_between(page, BEGIN, END, markdown())

@@ -13,10 +13,12 @@ import pytest
 from rtseg.attention import list_attentions
 from rtseg.cli import main
 from rtseg.errors import UserError
-from rtseg.studies.attention_table import BEGIN, END, attention_rows, markdown, refresh
+from rtseg.studies.listing import refresh
+from rtseg.studies.listing.attentions import attention_rows, markdown
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/attention.md"
+BEGIN, END = "<!-- attention table: begin -->", "<!-- attention table: end -->"
 REPAIR = "run: python -m tools.tables attentions"
 
 
@@ -50,15 +52,15 @@ def test_rows_say_what_the_registry_says() -> None:
 def test_the_page_is_written_anew_between_its_comments(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    refresh(page)
+    refresh("attentions", page)
     assert page.read_text() == f"before\n{BEGIN}\n\n{markdown()}\n\n{END}\nafter\n"
-    refresh(page)
+    refresh("attentions", page)
     assert page.read_text().count("| `gfa` |") == 1
     page.write_text("no comments")
     with pytest.raises(UserError, match=r"page\.md' must hold one line '<!-- attention table: begin -->'"):
-        refresh(page)
+        refresh("attentions", page)
     with pytest.raises(UserError, match=r"none\.md' cannot be read: No such file"):
-        refresh(tmp_path / "none.md")
+        refresh("attentions", tmp_path / "none.md")
 
 
 def test_the_command_prints_names_and_on_demand_the_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +117,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from rtseg.attention import create_attention, list_attentions
 from rtseg.cli import main
-from rtseg.studies.attention_table import markdown
+from rtseg.studies.listing.attentions import markdown
 
 assert rtseg.__file__.startswith(CHECKOUT), rtseg.__file__
 assert "gc" in list_attentions() and "| `gc` | GC, global context" in markdown()

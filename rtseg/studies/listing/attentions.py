@@ -1,23 +1,20 @@
 """Every registered attention in a table: what it is, its options, what it costs in the slim network.
 
 Read from the registry, so a new mechanism is in it by itself. `rtseg list attentions --details` prints it, and
-`python -m tools.tables attentions` writes it into docs/attention.md, between the two comments that mark its place.
+`python -m tools.tables attentions` writes it into docs/attention.md.
 """
 
 import inspect
 import math
 from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 
 from rtseg.attention import create_attention, list_attentions
 from rtseg.attention.base import Attention
 from rtseg.attention.registry import Branch, get_mechanism
-from rtseg.output.folders import replace_between
 from rtseg.output.table import MISSING, Column, Table
 
-BEGIN, END = "<!-- attention table: begin -->", "<!-- attention table: end -->"
 COLUMNS = (
     Column("name", left=True),
     Column("what it is", left=True, prose=True),
@@ -107,12 +104,3 @@ def table() -> Table:
 def markdown() -> str:
     """The table for the page."""
     return table().markdown().rstrip()
-
-
-def refresh(page: Path) -> None:
-    """Writes the table into `page`, between its two comments.
-
-    Raises:
-        UserError: there is no such page, or the comments are not in it once each.
-    """
-    replace_between(page, BEGIN, END, markdown())

@@ -7,7 +7,7 @@ import pytest
 
 from rtseg.cli import main
 from rtseg.deploy.engines import engine_classes, list_backends
-from rtseg.studies.engine_table import markdown
+from rtseg.studies.listing.engines import markdown
 
 
 def test_the_page_has_rtsegs_own_engines() -> None:

@@ -1,0 +1,129 @@
+"""How fast the rows of a comparison are: measured in turns, and kept in `speed.json` for the next time."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from rtseg.deploy.device import describe_device
+from rtseg.deploy.engines import best_backend
+from rtseg.errors import UserError
+from rtseg.models import create_model
+from rtseg.output.folders import write_whole
+from rtseg.speed.benchmark import Candidate, Case, benchmark, out_of_memory, timing_progress
+from rtseg.studies.compare.rows import Row
+
+FIGURES = {"class_map": "class map", "network": "network", "best_class_map": "class map, best engine"}
+_FEW = 20  # runs behind a figure; below, its median says little
+
+
+def read_speed(file: Path) -> dict[str, Any] | None:
+    """The measurement that a comparison wrote, None where there is no file.
+
+    Raises:
+        UserError: the file was not written by a comparison.
+    """
+    if not file.is_file():
+        return None
+    try:
+        speed = json.loads(file.read_text())
+        if not {"asked", "conditions", "networks", "doubts"} <= speed.keys():
+            raise ValueError("entries are missing")
+    except (ValueError, AttributeError) as error:
+        raise UserError(
+            f"'{file}' was not written by `rtseg compare` ({error}): remove it, or choose another -o"
+        ) from None
+    return speed
+
+
+def doubts(speed: Mapping[str, Any]) -> list[str]:
+    """Why the figures of a measurement may not repeat: those that it named itself, and figures of few runs."""
+    few = [
+        f"{name} ({what}: {timing['iterations']})"
+        for name, network in speed["networks"].items()
+        for figure, what in FIGURES.items()
+        if (timing := timing_of(network, figure)) and timing["iterations"] < _FEW
+    ]
+    return [*speed["doubts"], *([f"fewer than {_FEW} runs: {', '.join(few)}; give more --seconds"] if few else [])]
+
+
+def timing_of(network: Mapping[str, Any] | None, figure: str) -> dict[str, Any] | None:
+    """Of one of `FIGURES`; None where it was not measured."""
+    if network is None:
+        return None
+    if figure == "best_class_map":
+        return network["best"] and network["best"]["class_map"]
+    return network[figure]
+
+
+def measure_speed(
+    rows: Sequence[Row],
+    file: Path,
+    model: str,
+    num_classes: int,
+    input_size: tuple[int, int],
+    conditions: Mapping[str, Any],
+    seconds: float,
+    console: Console,
+) -> dict[str, Any]:
+    """The measurement in `file`, if it is of these rows on this machine, else a new one, which goes there."""
+    device = conditions["device"]
+    asked = {
+        "rows": [row.name for row in rows],
+        "model": model,
+        "num_classes": num_classes,
+        "input_size": list(input_size),
+        "seconds": seconds,
+        "device": describe_device(device)["name"],
+        "threads": conditions["threads"],
+        "torch": torch.__version__,
+        "best_backend": best_backend(device),
+    }
+    found = read_speed(file)
+    if found and found["asked"] == asked:
+        of = found["conditions"]
+        console.print(
+            f"speed as measured on {of['date']}, commit {of['git_commit'] or 'unknown'}, "
+            f"{'; '.join(doubts(found)) or 'without doubts'}; to measure it anew, remove {file}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return found
+    candidates = [Candidate(create_model(model, num_classes, attention=row.attention, **row.options)) for row in rows]
+    shape = (1, *input_size)
+    with console.status("a first run of every network"):
+        fits = [fits_memory(Case(candidate, "eager", shape), **conditions) for candidate in candidates]
+    backends = ["eager", *([asked["best_backend"]] if asked["best_backend"] else [])]
+    wanted = [
+        Case(candidate, backend, shape)
+        for candidate, fit in zip(candidates, fits, strict=True)
+        for backend in backends
+        if fit
+    ]
+    with timing_progress(f"{sum(fits)} networks on {device}", console) as (on_build, on_progress):
+        report = benchmark(wanted, **conditions, min_seconds=seconds, on_build=on_build, on_progress=on_progress)
+    speed = json.loads(report.to_json())
+    measured = iter(speed["networks"])
+    networks: dict[str, Any] = {}
+    for row, fit in zip(rows, fits, strict=True):
+        networks[row.name] = {**next(measured), "best": next(measured) if len(backends) > 1 else None} if fit else None
+    speed |= {"asked": asked, "networks": networks}
+    write_whole(file, json.dumps(speed) + "\n")
+    return speed
+
+
+def fits_memory(case: Case, **conditions: Any) -> bool:
+    """Whether the memory is enough for it: attention that is quadratic in the number of positions soon has none.
+
+    Where the system refuses memory only once it is used, as Linux does for what is not absurd, it ends the process.
+    """
+    try:
+        benchmark([case], **conditions, warmup_seconds=0, min_iterations=1, min_seconds=0, max_seconds=1)
+    except RuntimeError as error:
+        if out_of_memory(error):
+            return False
+        raise
+    return True

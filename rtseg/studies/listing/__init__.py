@@ -1,0 +1,5 @@
+"""What is registered, with its facts: `rtseg list KIND --details`, and the same tables in docs/."""
+
+from rtseg.studies.listing.command import details, refresh
+
+__all__ = ["details", "refresh"]
