@@ -25,14 +25,15 @@ from rtseg.attention import list_attentions
 from rtseg.attention.registry import get_mechanism
 from rtseg.data.dataset import Sample
 from rtseg.deploy.device import instruction_sets
-from rtseg.models import list_models
-from rtseg.models.backbone import backbone_options, choose_attention
+from rtseg.models import list_heads, list_models
+from rtseg.models.backbone import backbone_options, choose_attention, choose_head
+from rtseg.models.heads import head_options
 from rtseg.training.module import SegmentationModule
 
 RECORDING = Path(__file__).parent / "loss_curves.json"
 STEPS, BATCH, CLASSES, SIZE = 20, 4, 5, 64
-TINY = {"base_channels": 8, "cross_size": 2, "drop_path": 0.1}  # those of them that a backbone has
-TINY_HEAD = {"head_channels": 8, "spp_channels": 8}
+# Those of them that a backbone or its head has.
+TINY = {"base_channels": 8, "cross_size": 2, "drop_path": 0.1, "head_channels": 8, "spp_channels": 8}
 
 
 def cases() -> dict[str, dict[str, Any]]:
@@ -40,18 +41,22 @@ def cases() -> dict[str, dict[str, Any]]:
     models = {name: {"name": name} for name in list_models()}
     texts = [f"gfa+{name}" if get_mechanism(name).needs_context else name for name in list_attentions()]
     own = choose_attention("rtformer_slim", None)  # is among the models
-    return models | {
+    attentions = {
         f"rtformer_slim {text}": {"name": "rtformer_slim", "attention": text} for text in texts if text != own
     }
+    covered = {choose_head(name, None) for name in models}
+    heads = {f"rtformer_slim head={name}": {"name": "rtformer_slim", "head": name} for name in list_heads()}
+    return models | attentions | {key: case for key, case in heads.items() if case["head"] not in covered}
 
 
 def loss_curve(name: str, **arguments: Any) -> list[float]:
     """The loss of each step."""
-    options = {key: value for key, value in TINY.items() if key in backbone_options(name)}
+    known = backbone_options(name) | head_options(choose_head(name, arguments.get("head")))
+    options = {key: value for key, value in TINY.items() if key in known}
     with _same_everywhere():
         torch.manual_seed(0)
         module = SegmentationModule(
-            name, CLASSES, options={**options, **TINY_HEAD}, optim={"lr": 3e-3, "warmup_steps": 2},  # type: ignore[arg-type]
+            name, CLASSES, options=options, optim={"lr": 3e-3, "warmup_steps": 2},  # type: ignore[arg-type]
             ema_decay=0.9, batch_size=BATCH, **arguments,
         )  # fmt: skip
         losses = _Losses()
@@ -123,7 +128,7 @@ def kind_of_processor() -> dict[str, Any]:
 
 
 def read() -> dict[str, Any]:
-    """{"made_on": kind of processor, "curves": {name: losses}}"""
+    """{"made_on": kind of processor, "elsewhere": {name: kind of processor, of those of another}, "curves": {name: losses}}"""
     return json.loads(RECORDING.read_text())
 
 
@@ -133,18 +138,24 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="record also what has a recording")
     parser.add_argument("-o", "--output", type=Path, default=RECORDING)
     arguments = parser.parse_args()
-    here, known = kind_of_processor(), {}
+    here = kind_of_processor()
+    recording: dict[str, Any] = {"made_on": here, "elsewhere": {}, "curves": {}}
     if arguments.output.is_file() and not arguments.again:
-        recording = json.loads(arguments.output.read_text())
-        if recording["made_on"] != here:
-            parser.error(
-                f"the recording was made on {recording['made_on']}: record there, or all --again here ({here})"
-            )
-        known = recording["curves"]
+        recording |= json.loads(arguments.output.read_text())
+    known, elsewhere = recording["curves"], recording["elsewhere"]
     curves = {name: known.get(name) or loss_curve(**case) for name, case in sorted(cases().items())}
-    rows = ",\n".join(f'  "{name}": {json.dumps(curve)}' for name, curve in curves.items())
-    arguments.output.write_text(f'{{"made_on": {json.dumps(here)},\n"curves": {{\n{rows}\n}}}}\n')
-    print(f"{arguments.output}: {len(curves)} curves, {len(curves) - len(known)} new")
+    if here != recording["made_on"]:
+        elsewhere |= {name: here for name in curves.keys() - known.keys()}
+    kinds = [json.dumps(recording["made_on"]), _lines({name: elsewhere[name] for name in sorted(elsewhere)})]
+    content = f'{{"made_on": {kinds[0]},\n"elsewhere": {kinds[1]},\n"curves": {_lines(curves)}}}\n'
+    arguments.output.write_text(content)
+    print(f"{arguments.output}: {len(curves)} curves, {len(curves.keys() - known.keys())} new")
+
+
+def _lines(entries: dict[str, Any]) -> str:
+    """As JSON, one entry a line."""
+    rows = ",\n".join(f'  "{name}": {json.dumps(entry)}' for name, entry in entries.items())
+    return f"{{\n{rows}\n}}"
 
 
 if __name__ == "__main__":
