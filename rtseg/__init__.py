@@ -12,6 +12,7 @@ from rtseg.version import VERSION as __version__
 _HOMES = {
     "create_model": "rtseg.models",
     "list_models": "rtseg.models",
+    "list_heads": "rtseg.models",
     "list_attentions": "rtseg.attention",
     "list_datasets": "rtseg.data",
     "load": "rtseg.deploy.predictor",

@@ -175,7 +175,7 @@ def make_data(
 
 @app.command("list")
 def list_names(
-    kind: Annotated[str, typer.Argument(help="models, attentions, datasets, backends or rivals")],
+    kind: Annotated[str, typer.Argument(help="models, heads, attentions, losses, datasets, backends or rivals")],
     details: Annotated[
         bool, typer.Option("--details", help="of attentions options, costs and papers; of backends what they run on")
     ] = False,
@@ -184,13 +184,16 @@ def list_names(
     from rtseg.attention import list_attentions
     from rtseg.data import list_datasets
     from rtseg.deploy.engines import list_backends
-    from rtseg.models import list_models
+    from rtseg.models import list_heads, list_models
     from rtseg.registry import UnknownNameError, suggest
     from rtseg.speed.rivals import list_rivals
+    from rtseg.training.losses import list_losses
 
     kinds = {
         "models": list_models,
+        "heads": list_heads,
         "attentions": list_attentions,
+        "losses": list_losses,
         "datasets": list_datasets,
         "backends": list_backends,
         "rivals": list_rivals,

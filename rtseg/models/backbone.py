@@ -31,8 +31,8 @@ class Auxiliary:
     """What a training learns beside the class map; a deployed network has none of it.
 
     Attributes:
-        map: the backbone's feature map that a head of its own reads. None: no head, the loss is one more of the main
-            output.
+        map: the backbone's feature map that its own head reads: that head's option `map`. None: no head, the loss is
+            one more of the main output.
         weight: of its loss in the sum; `model.loss.weights` changes it.
         loss: one of `rtseg.training.losses.list_losses()`.
         head: one of `rtseg.models.heads.list_heads()`.
@@ -121,7 +121,7 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
         if cls is None:
             raise UserError(
                 f"{what}: decorate a class derived from Backbone, or a function that says which it returns, as in "
-                "`def tiny(*, width: int = 8) -> MyBackbone:`"
+                "`def tiny(*, base_channels: int = 8) -> MyBackbone:`"
             )
         if not isinstance(getattr(cls, "head", None), str):
             raise UserError(f'{what}: {cls.__name__} does not say which head stands on it; write `head = "conv"` in it')
@@ -209,11 +209,11 @@ def create_backbone(name: str, *, attention: str | None = None, **options: Any) 
     chosen = choose_attention(name, attention)
     swappable = {} if entry.attention == NO_ATTENTION else {"attention": chosen}
     backbone = entry.build(**swappable, **options)
-    _check_contract(what, backbone, entry.cls)
+    check_contract(what, backbone, entry.cls)
     return backbone
 
 
-def _check_contract(what: str, backbone: Backbone, cls: type[Backbone]) -> None:
+def check_contract(what: str, backbone: Backbone, cls: type[Backbone]) -> None:
     """Raises: UserError where a built backbone does not say what a segmenter needs to know."""
     if not isinstance(backbone, cls):
         raise UserError(f"{what}: built a {type(backbone).__name__}, no {cls.__name__}; mend its return annotation")

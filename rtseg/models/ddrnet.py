@@ -58,10 +58,10 @@ class DDRNet(Backbone):
     """
 
     head = "dual_resolution"
-    head_options = {"fusion": "add"}  # noqa: RUF012
-    outputs = {"aux": Auxiliary("aux", weight=0.4)}  # noqa: RUF012
+    head_options = {"fusion": "add"}
+    outputs = {"aux": Auxiliary("aux", weight=0.4)}
     classifier_head = ClassifierHead("joined")
-    classifier_options = {"low_stride": 32}  # noqa: RUF012
+    classifier_options = {"low_stride": 32}
 
     def __init__(self, *, base_channels: Positive, low_stride: Positive = 64) -> None:
         super().__init__()

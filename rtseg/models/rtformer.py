@@ -110,9 +110,9 @@ class RTFormer(Backbone):
     """
 
     head = "dual_resolution"
-    outputs = {"aux": Auxiliary("aux", weight=0.4)}  # noqa: RUF012
+    outputs = {"aux": Auxiliary("aux", weight=0.4)}
     # No path is dropped; 12 is the default of the authors' class, 8 their configuration for one data set.
-    classifier_options = {"drop_path": 0.0, "cross_size": 12}  # noqa: RUF012
+    classifier_options = {"drop_path": 0.0, "cross_size": 12}
     optional_parts = ("block5.high_to_low",)  # the second injection
 
     def __init__(

@@ -94,10 +94,13 @@ class Segmenter(
             options: that the user names; a head has those of them that it knows.
         """
         output = self.backbone.outputs[name]
-        assert output.map is not None
-        features = {output.map: self.backbone.features[output.map]}
-        own = {**output.options, **_known(output.head, options)}
-        return create_head(output.head, features, output.channels or self.card.num_classes, **own)
+        if "map" not in head_options(output.head):
+            raise UserError(
+                f"model '{self.card.model}': head '{output.head}' of output '{name}' has no option `map`, which "
+                "tells an auxiliary head what to read; choose another, as 'conv'"
+            )
+        own = {**output.options, **_known(output.head, options), "map": output.map}
+        return create_head(output.head, self.backbone.features, output.channels or self.card.num_classes, **own)
 
     def _check_names(self, head: str, options: Mapping[str, Any]) -> None:
         """Raises: UserError: an option that neither the backbone nor a head has, or that both have."""

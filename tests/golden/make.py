@@ -128,7 +128,7 @@ def kind_of_processor() -> dict[str, Any]:
 
 
 def read() -> dict[str, Any]:
-    """{"made_on": kind of processor, "elsewhere": {name: kind of processor, of those of another}, "curves": {name: losses}}"""
+    """{"made_on": kind of processor, "elsewhere": {name: another kind}, "curves": {name: losses}}"""
     return json.loads(RECORDING.read_text())
 
 

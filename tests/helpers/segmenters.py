@@ -7,6 +7,8 @@ from torch import nn
 from rtseg.attention import list_attentions, parse_attention
 from rtseg.errors import UserError
 from rtseg.models import create_model
+from rtseg.models.backbone import backbone_options, choose_head
+from rtseg.models.heads import head_options
 
 
 def is_legal(attention: str) -> bool:
@@ -27,8 +29,15 @@ def pairs() -> list[str]:
 PAIRS = pairs()
 
 
-def small(model: str = "rtformer_slim", attention: str = "gfa+ca", num_classes: int = 5, **options: Any) -> Any:
-    return create_model(model, num_classes, attention=attention, **{"base_channels": 8, "spp_channels": 16, **options})
+def narrow(model: str, **options: Any) -> dict[str, Any]:
+    """Options that make a model small, where it and its head have them, and those that are given."""
+    known = backbone_options(model) | head_options(choose_head(model, options.get("head")))
+    sizes = {"base_channels": 8, "spp_channels": 16}
+    return {key: value for key, value in sizes.items() if key in known} | options
+
+
+def small(model: str = "rtformer_slim", attention: str | None = "gfa+ca", num_classes: int = 5, **options: Any) -> Any:
+    return create_model(model, num_classes, attention=attention, **narrow(model, **options))
 
 
 def randomise_statistics(model: nn.Module) -> None:

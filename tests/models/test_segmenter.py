@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import rtseg
@@ -14,6 +13,7 @@ from rtseg.models import create_model, list_models
 from rtseg.models.backbone import NO_ATTENTION, choose_attention
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import differences
+from rtseg.training.losses import LossConfig, TotalLoss
 from tests.helpers.segmenters import PAIRS, is_legal, randomise_statistics, small
 
 LEGAL = [f"{low}+{high}" for low in list_attentions() for high in list_attentions() if is_legal(f"{low}+{high}")]
@@ -52,11 +52,13 @@ def test_inference_at_any_size(model: str, attention: str) -> None:
         logits = network(image)
         assert logits.shape == (2, 5, *size)
         assert logits.isfinite().all()
-        assert network.logits(image).shape == (2, 5, -(-size[0] // 8), -(-size[1] // 8))
+        assert network.logits(image).shape == (2, 5, *(-(-side // network.head.stride) for side in size))
         outputs = network.forward_train(image)
-        assert list(outputs) == ["main", "aux"]
+        auxiliary = {name: output for name, output in network.backbone.outputs.items() if output.map is not None}
+        assert list(outputs) == ["main", *auxiliary]
         assert torch.equal(outputs["main"], logits)
-        assert outputs["aux"].shape == logits.shape
+        for name, output in auxiliary.items():
+            assert outputs[name].shape == (2, output.channels or 5, *size)
         torch.testing.assert_close(logits[:1], network(image[:1]), rtol=1e-4, atol=1e-4)
 
 
@@ -86,13 +88,12 @@ def test_training_steps_reach_every_parameter_and_keep_the_size(model: str, atte
     options: dict[str, Any] = {"injection": (True, True), "drop_path": 0.0} if model in SWAPPABLE else {}
     network = small(model, attention, **options).train()
     optimizer = torch.optim.Adam(network.parameters())  # without weight decay, which moves what has no gradient, too
+    total = TotalLoss(network.backbone.outputs, LossConfig())
     for size in ((128, 160), (97, 131)):
+        optimizer.zero_grad()
         before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
         mask = torch.randint(0, 5, (2, *size))
-        main, aux = network.forward_train(torch.randn(2, 3, *size)).values()
-        assert main.shape == aux.shape == (2, 5, *size)
-        optimizer.zero_grad()
-        (F.cross_entropy(main, mask) + 0.4 * F.cross_entropy(aux, mask)).backward()
+        total(network.forward_train(torch.randn(2, 3, *size)), mask).backward()
         optimizer.step()
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None, name

@@ -16,6 +16,7 @@ from rtseg.models.backbone import backbone_options, choose_attention, create_bac
 from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import fit_command, read_weights
 from rtseg.training.pretrained import load_pretrained
+from tests.helpers.segmenters import narrow
 
 OPTIONS: dict[str, Any] = {"base_channels": 8}
 
@@ -56,7 +57,7 @@ def backbone_part(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_the_backbone_arrives_in_the_segmentation_network(name: str, tmp_path: Path) -> None:
     state = backbone_part(write_checkpoint(tmp_path / "last.ckpt", name))
     lines = export(tmp_path / "last.ckpt", tmp_path / "net")
-    segmenter = create_model(name, 5, spp_channels=8, **OPTIONS)
+    segmenter = create_model(name, 5, **narrow(name, **OPTIONS))
     told = load_pretrained(segmenter, str(tmp_path / "net"))
     assert told[0].endswith(f"{len(state)} of {len(state)} entries; the heads start fresh.")
     assert len(told) == 1
@@ -75,7 +76,7 @@ def test_the_segmentation_network_sees_what_the_classifier_saw(name: str, tmp_pa
     write_checkpoint(tmp_path / "last.ckpt", name, state_dict=state)
     export(tmp_path / "last.ckpt", tmp_path / "net")
     same = classifier_options(name, OPTIONS)  # those that change no weight but what is seen: cross_size, low_stride
-    segmenter = create_model(name, 5, spp_channels=8, **same).eval()
+    segmenter = create_model(name, 5, **narrow(name, **same)).eval()
     load_pretrained(segmenter, str(tmp_path / "net"))
     image = torch.randn(1, 3, 40, 56)
     seen = classifier.backbone(image)

@@ -106,6 +106,48 @@ def test_without_it_the_checkpoint_says_which(
     assert "unknown data set 'my_roads'" in scored[1]
 
 
+def test_a_backbone_of_its_own_file_goes_the_whole_way(folder: Path, data: list[str], tiny_camvid: Path) -> None:
+    """Trained, resumed, scored, exported, timed, used; also under a head of the library's. Its checkpoint names it."""
+    image, options = next((tiny_camvid / "val").glob("*")), [flag for flag in data if "spp_channels" not in flag]
+    own = ["--plugin=my_backbone.py"]
+    fit = ["fit", *own, *options, "--model.name=my_stages", "--model.loss.weights={boundary: 10}"]
+    *done, listed, losses, unknown = commands(
+        folder,
+        [*fit, "--trainer.max_steps=2", "--output=stages"],
+        [*fit, "--trainer.max_steps=3", "--output=more_stages", "--ckpt_path=stages/last.ckpt"],
+        ["validate", *options, "--model.name=my_stages", "--ckpt_path=more_stages/last.ckpt"],
+        ["predict", "more_stages/last.ckpt", str(image), "-o", "stages_predicted", "--device", "cpu"],
+        ["export", "more_stages/last.ckpt", "-o", "stages.onnx", *SIZE],
+        ["benchmark", "more_stages/last.ckpt", *SIZE, "--device=cpu", "--backend=onnxruntime", "--seconds=0.01"],
+        [*fit, "--model.head=conv", "--trainer.max_steps=1", "--output=conv"],
+        ["list", "heads"],
+        ["list", "losses"],
+        [*fit, "--model.loss.weights={bondary: 10}", "--output=other"],
+    )
+    for status, said in done:
+        assert status == 0, said
+    assert "my_sum" in listed[1].split()
+    assert "my_boundary" in losses[1].split()
+    assert unknown[0] == 2
+    assert "the model has no output 'bondary'. Did you mean 'boundary'? Known: aux, boundary, main." in unknown[1]
+    assert (folder / "stages_predicted" / f"{image.stem}.png").exists()
+    found = {run: card(folder / run / "last.ckpt") for run in ("more_stages", "conv")}
+    assert [(card["head"], card["plugins"]) for card in found.values()] == [
+        ("my_sum", ["my_backbone.py"]),
+        ("conv", ["my_backbone.py"]),
+    ]
+    lost, headless = commands(
+        folder,
+        ["predict", "more_stages/last.ckpt", str(image), "-o", "not_predicted"],
+        [*fit, "--model.head=conv", "--ckpt_path=stages/last.ckpt", "--output=other"],
+    )
+    assert "unknown model 'my_stages'" in lost[1]
+    assert "give --plugin my_backbone.py" in lost[1]
+    assert headless[0] == 2
+    assert "model.head=conv differs from the checkpoint's my_sum" in headless[1]
+    assert "set --model.head=my_sum" in headless[1]
+
+
 def test_a_data_set_is_no_part_of_the_network(folder: Path, trained: Path) -> None:
     described = card(folder / "roads_run" / "last.ckpt")
     assert (described["dataset"], described["plugins"]) == ("my_roads", [])

@@ -17,6 +17,7 @@ from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import save_backbone
 from rtseg.training.module import SegmentationModule
 from rtseg.training.pretrained import load_pretrained
+from tests.helpers.segmenters import narrow
 
 INJECTION = "backbone.block5.high_to_low."
 LOW = [name for name in list_attentions() if name != "ca"]
@@ -36,7 +37,7 @@ def write_backbone(
 
 
 def small(name: str = "rtformer_slim", attention: str | None = None, **options: Any) -> Segmenter:
-    return create_model(name, 5, attention=attention, **{"base_channels": 8, "spp_channels": 8, **options})
+    return create_model(name, 5, attention=attention, **narrow(name, **options))
 
 
 def load(segmenter: Segmenter, source: str, state: Mapping[str, Tensor]) -> tuple[list[str], set[str]]:

@@ -15,17 +15,23 @@ from rtseg.options import Positive
 
 @register_head("conv")
 class ConvHead(Head):
-    """The finest map (the first of several) -> (B, K, h, w): BatchNorm, ReLU, 3x3, BatchNorm, ReLU, 1x1.
+    """One map -> (B, K, h, w): BatchNorm, ReLU, 3x3, BatchNorm, ReLU, 1x1.
 
     Args:
+        map: which one; the finest where it is not given, of several the first.
         head_channels: of the 3x3; as wide as the map where it is not given.
     """
 
     def __init__(
-        self, features: Mapping[str, FeatureInfo], num_classes: int, *, head_channels: Positive | None = None
+        self,
+        features: Mapping[str, FeatureInfo],
+        num_classes: int,
+        *,
+        map: str | None = None,
+        head_channels: Positive | None = None,
     ) -> None:
         super().__init__(features, num_classes)
-        self.map = min(features, key=lambda name: features[name].stride)
+        self.map = map or min(features, key=lambda name: features[name].stride)
         in_channels, self.stride = features[self.map]
         hidden_channels = head_channels or in_channels
         self.hidden = preactivated(in_channels, conv3x3(in_channels, hidden_channels))

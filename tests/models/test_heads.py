@@ -1,0 +1,109 @@
+"""Heads by name: what every one keeps on every backbone that it fits, and what is said of one that does not fit."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rtseg.errors import UserError
+from rtseg.models import create_model, list_heads
+from rtseg.models.backbone import FeatureInfo, choose_head
+from rtseg.models.heads import Head, create_head, register_head
+from rtseg.models.model_card import ModelCard
+from rtseg.models.segmenter import Segmenter, differences
+from rtseg.registry import UnknownNameError
+from tests.helpers.segmenters import small
+
+MAPS = {"high": FeatureInfo(8, 8), "low": FeatureInfo(12, 32), "fine": FeatureInfo(6, 4), "as_fine": FeatureInfo(5, 4)}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", list_heads())
+@pytest.mark.parametrize("size", [(1, 1), (33, 70)])
+def test_logits_are_at_the_stride_that_it_says(name: str, size: tuple[int, int]) -> None:
+    head = create_head(name, MAPS, 3).eval()
+    maps = {
+        key: torch.randn(2, channels, *(-(-side // stride) for side in size))
+        for key, (channels, stride) in MAPS.items()
+    }
+    logits = head(maps)
+    assert logits.shape == (2, 3, *(-(-side // head.stride) for side in size))
+    assert logits.isfinite().all()
+
+
+def test_conv_reads_the_map_that_is_named_or_the_finest() -> None:
+    for options, name, stride in (({}, "fine", 4), ({"map": "low"}, "low", 32)):
+        head: Any = create_head("conv", MAPS, 3, **options)
+        assert (head.map, head.stride) == (name, stride)
+        assert head.hidden[2].out_channels == MAPS[name].channels
+    wide: Any = create_head("conv", MAPS, 3, head_channels=7)
+    assert wide.hidden[2].out_channels == 7
+
+
+def test_a_model_takes_another_head_and_its_card_says_so() -> None:
+    network = small("ddrnet_23_slim", None, head="conv").eval()
+    assert (network.card.head, network.head.stride, network.head.map) == ("conv", 8, "high")
+    assert choose_head("ddrnet_23_slim", None) == small("ddrnet_23_slim", None).card.head == "dual_resolution"
+    again = Segmenter(network.card)
+    again.load_weights(network.state_dict(), source="it")
+    coarse = small("ddrnet_23_slim", None, head="conv", map="low").eval()
+    assert coarse.head.stride == 64
+    assert coarse.logits(torch.randn(1, 3, 70, 90)).shape == (1, 5, 2, 2)
+    assert coarse(torch.randn(1, 3, 70, 90)).shape == (1, 5, 70, 90)
+    assert coarse.aux_head.map == "aux"  # whose map the output says
+
+
+def test_cards_without_a_head_mean_the_models_own() -> None:
+    card = small("ddrnet_23_slim", None).card
+    old = ModelCard.from_dict({key: value for key, value in card.to_dict().items() if key != "head"})
+    assert old.head is None
+    assert Segmenter(old).state_dict().keys() == Segmenter(card).state_dict().keys()
+    assert differences(old, card) == {}
+    other = small("ddrnet_23_slim", None, head="conv").card
+    assert differences(old, other) == {"head": ("dual_resolution", "conv")}
+    added = ModelCard("ddrnet_23_slim", "none", 5, {"fusion": "add"})
+    assert differences(added, ModelCard("ddrnet_23_slim", "none", 5)) == {}  # it is the backbone's default for its head
+
+
+def test_a_user_may_join_the_branches_otherwise() -> None:
+    added = small("rtformer_slim", fusion="add")
+    assert added.head.classifier.hidden[2].in_channels == 16
+    assert small("rtformer_slim").head.classifier.hidden[2].in_channels == 32
+    with pytest.raises(UserError, match="head 'dual_resolution': fusion='sum' must be one of concatenate, add, as the"):
+        small("rtformer_slim", fusion="sum")
+
+
+def test_an_unknown_head_meets_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown head 'convv'. Did you mean 'conv'\? Known: conv, dual_res"):
+        create_model("ddrnet_23_slim", 5, head="convv")
+    with pytest.raises(UserError, match="head=3 must be a name, or null for the model's own"):
+        ModelCard("ddrnet_23_slim", "none", 5, head=3)  # type: ignore[arg-type]
+
+
+def test_a_map_that_is_not_there() -> None:
+    maps = {"c4": FeatureInfo(8, 16), "c5": FeatureInfo(8, 32)}
+    words = (
+        r"head 'dual_resolution' reads the feature map 'high', and the backbone has c4, c5: choose another head \(conv"
+    )
+    with pytest.raises(UserError, match=words):
+        create_head("dual_resolution", maps, 5)
+    with pytest.raises(UserError, match="head 'conv' reads the feature map 'c3', and the backbone has c4, c5"):
+        create_head("conv", maps, 5, map="c3")
+
+
+class Broken(Head):
+    def __init__(self, features: Mapping[str, FeatureInfo], num_classes: int, *, depth: int) -> None:
+        super().__init__(features, num_classes)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        return features["high"]
+
+
+def test_what_cannot_be_registered() -> None:
+    with pytest.raises(UserError, match="head 'broken': write option 'depth' with a type"):
+        register_head("broken")(Broken)
+    with pytest.raises(UserError, match="head 'conv' is registered already"):
+        register_head("conv")(Head)
+    assert "broken" not in list_heads()

@@ -1,0 +1,198 @@
+"""A backbone, a head and a loss of somebody else's, by public names alone: trained, resumed, folded, exported, used.
+
+In a process of its own, since what is registered stays. The same from a plug-in file: tests/training/test_plugins.py.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "adding-a-backbone.md"
+
+
+def in_a_process(function: str, *arguments: object) -> None:
+    """Runs a function of this file."""
+    call = f"{function}({', '.join(map(repr, map(str, arguments)))})"
+    done = subprocess.run(
+        [sys.executable, "-c", f"from tests.models.test_toy_backbone import {function}; {call}"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_toy_backbone_goes_the_whole_way(tiny_camvid: Path, tmp_path: Path) -> None:
+    in_a_process("the_whole_way", tiny_camvid, tmp_path)
+
+
+def the_whole_way(data: str, folder: str) -> None:
+    """Four maps under a head at 1/4, with an output of its own loss."""
+    import lightning as L
+    import numpy as np
+    import onnxruntime
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+
+    import rtseg
+    from rtseg.deploy.engines import create_engine
+    from rtseg.deploy.export import export
+    from rtseg.deploy.fuse import count_batchnorm, deploy
+    from rtseg.errors import UserError
+    from rtseg.layers.conv import basic_stage, conv1x1, init_convolutions, spatial_size, stem, upsample_to
+    from rtseg.models.backbone import Auxiliary, Backbone, FeatureInfo, register_backbone
+    from rtseg.models.heads import Head, register_head
+    from rtseg.models.segmenter import Segmenter
+    from rtseg.options import Positive
+    from rtseg.training.datamodule import SegmentationData
+    from rtseg.training.losses import LossConfig, LossContext, register_loss
+    from rtseg.training.module import SegmentationModule
+
+    @register_loss("edges")
+    def edges(logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
+        edge = (mask[:, None, :, 1:] != mask[:, None, :, :-1]).float()
+        assert list(context.outputs) == ["main", "aux", "edge"]
+        return F.binary_cross_entropy_with_logits(logits[..., 1:], edge)
+
+    @register_backbone("toy")
+    class Toy(Backbone):
+        head = "toy_sum"
+        outputs = {  # noqa: RUF012
+            "aux": Auxiliary("c4", weight=0.4),
+            "edge": Auxiliary("c2", weight=2, loss="edges", channels=1, options={"head_channels": 6}),
+        }
+
+        def __init__(self, *, base_channels: Positive = 8, kind: str = "plain") -> None:
+            super().__init__()
+            c = base_channels
+            self.features = {f"c{k}": FeatureInfo(c * (k - 1), 2**k) for k in (2, 3, 4, 5)}
+            self.stem = stem(c)
+            widths = zip((c, c, 2 * c, 3 * c), (c, 2 * c, 3 * c, 4 * c), (1, 2, 2, 2), strict=True)
+            self.stages = nn.ModuleList(basic_stage(*width) for width in widths)
+            init_convolutions(self)
+
+        def forward(self, image: Tensor) -> dict[str, Tensor]:
+            maps, x = {}, self.stem(image)
+            for name, stage in zip(self.features, self.stages, strict=True):
+                maps[name] = x = F.relu(stage(x))
+            return maps
+
+    @register_head("toy_sum")
+    class Sum(Head):
+        def __init__(self, features: Mapping[str, FeatureInfo], num_classes: int, *, width: Positive = 8) -> None:
+            super().__init__(features, num_classes)
+            self.stride = features["c2"].stride
+            self.laterals = nn.ModuleDict({name: conv1x1(info.channels, width) for name, info in features.items()})
+            self.classify = conv1x1(width, num_classes, bias=True)
+
+        def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+            size = spatial_size(features["c2"])
+            maps = [upsample_to(lateral(features[name]), size) for name, lateral in self.laterals.items()]
+            return self.classify(F.relu(torch.stack(maps).sum(0)))
+
+    @register_backbone("toy_clash")
+    class Clash(Toy):
+        def __init__(self, *, width: Positive = 8) -> None:
+            super().__init__()
+
+    class SaveSecond(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+            if trainer.global_step == 2:
+                trainer.save_checkpoint(Path(folder, "second.ckpt"))
+
+    def train(ckpt_path: Path | None = None) -> SegmentationModule:
+        torch.manual_seed(0)
+        module = SegmentationModule(
+            "toy", 11, options={"width": 6}, loss=LossConfig(weights={"edge": 0.5}), ema_decay=0.9, batch_size=3
+        )
+        trainer = L.Trainer(
+            accelerator="cpu", max_steps=3, callbacks=[SaveSecond()], logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )  # fmt: skip
+        batches = SegmentationData("camvid", data, batch_size=3, crop_size=(32, 48), num_workers=0, seed=7)
+        trainer.fit(module, batches, ckpt_path=ckpt_path, weights_only=True)
+        trainer.save_checkpoint(Path(folder, "last.ckpt"))
+        return module
+
+    whole, resumed = train(), train(Path(folder, "second.ckpt"))
+    ours, theirs = resumed.state_dict(), whole.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+    network = Segmenter.from_pretrained(Path(folder, "last.ckpt"))
+    card = network.card
+    assert (card.model, card.head, card.attention, dict(card.options)) == ("toy", "toy_sum", "none", {"width": 6})
+    assert {key.split(".")[0] for key in network.state_dict()} == {"backbone", "head", "aux_head", "edge_head"}
+    assert network.get_submodule("edge_head.classify")[2].weight.shape == (1, 6, 1, 1)  # type: ignore[index]
+
+    deployed = deploy(network)
+    assert count_batchnorm(deployed) == 0
+    assert not any(name.startswith("segmenter.aux") for name, _ in deployed.named_parameters())
+    images = torch.randint(0, 256, (1, 40, 56, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        logits = deployed.logits(deployed.prepare(images))
+        exact = network.logits(deployed.prepare(images))
+    assert logits.shape == (1, 11, 10, 14)
+    torch.testing.assert_close(logits, exact, rtol=1e-4, atol=1e-4)
+
+    graph = export(network, (1, 40, 56))
+    (name,) = (value.name for value in onnxruntime.InferenceSession(graph.model).get_inputs())
+    (found,) = onnxruntime.InferenceSession(graph.model).run(None, {name: images.numpy()})
+    np.testing.assert_allclose(found, logits.permute(0, 2, 3, 1).numpy(), rtol=1e-3, atol=1e-4)
+
+    class_map = rtseg.load(Path(folder, "last.ckpt"), device="cpu")(images[0].numpy())
+    expected = upsample_to(exact, (40, 56)).argmax(1)[0].numpy()
+    assert class_map.shape == (40, 56)
+    assert (class_map == expected).mean() > 0.999
+    engine = create_engine("onnxruntime", network, (1, 40, 56))
+    assert (engine.run(images)[0].numpy() == expected).mean() > 0.999
+
+    for options, says in (
+        ({"head": "dual_resolution"}, "reads the feature map 'high', and the backbone has c2, c3, c4, c5"),
+        ({"kind": 3}, "model 'toy': kind=3 must be a text, as the default plain"),
+        ({"widht": 3}, "Did you mean 'width'? Known: base_channels, head_channels, kind, map, width."),
+    ):
+        with pytest.raises(UserError, match=re.escape(says)):
+            rtseg.create_model("toy", 5, **options)
+    assert rtseg.create_model("toy", 5, head="conv", map="c5").head.stride == 32
+    with pytest.raises(UserError, match=r"'toy_clash' and its heads .* both have an option 'width': rename one"):
+        rtseg.create_model("toy_clash", 5)
+    Toy.outputs = {"aux": Auxiliary("c4", weight=1, head="toy_sum")}
+    with pytest.raises(UserError, match="head 'toy_sum' of output 'aux' has no option `map`"):
+        rtseg.create_model("toy", 5)
+
+
+def test_the_pages_shortest_backbone_is_complete(tmp_path: Path) -> None:
+    code = re.search(r"```python\n# rtseg/models/tiny.py\n(.*?)```", PAGE.read_text(), re.S)
+    assert code is not None
+    (tmp_path / "tiny.py").write_text(code[1])
+    in_a_process("the_shortest", tmp_path / "tiny.py")
+
+
+def the_shortest(file: str) -> None:
+    """It builds, trains a step, folds and has the maps that it says."""
+    import torch
+
+    import rtseg
+    from rtseg.deploy.fuse import deploy
+    from rtseg.training.losses import LossConfig, TotalLoss
+    from tests.helpers.folding import unfolded
+
+    rtseg.load_plugin(file)
+    network = rtseg.create_model("tiny", 5, base_channels=8)
+    outputs = network.forward_train(torch.randn(2, 3, 33, 65))
+    assert {name: tuple(logits.shape) for name, logits in outputs.items()} == dict.fromkeys(
+        ["main", "aux"], (2, 5, 33, 65)
+    )
+    TotalLoss(network.backbone.outputs, LossConfig())(outputs, torch.randint(0, 5, (2, 33, 65))).backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    assert network.logits(torch.randn(2, 3, 33, 65)).shape == (2, 5, 5, 9)
+    assert unfolded(deploy(network), torch.randn(1, 3, 32, 48)) == []
