@@ -7,14 +7,16 @@ In evaluation BatchNorm is s x + t with a scale and a shift for each channel. It
 - an attention behind it that can take its scale and needs no shift, see `Attention.absorb_scale`.
 
 It stays before a padded 3x3 (zeros are padded behind it), before ReLU and before max pooling, and before the other
-attentions.
+attentions. Modules that run in several places, and subclasses of convolution and BatchNorm that do more, stay too.
 
 Which modules run one after the other is the answer of the blocks themselves, see `rtseg.layers.rows`.
 """
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -107,12 +109,12 @@ def fold_batchnorm(module: nn.Module) -> int:
     Returns:
         How many were folded. `count_batchnorm` tells how many are left.
     """
-    folded = 0
-    for part in list(module.modules()):
-        rows: Iterable[Iterable[nn.Module]] = [[part]] if _runs_in_order(part) else []
-        if isinstance(part, HasRows):
-            rows = part.rows()
-        folded += sum(_fold_row([leaf for module in row for leaf in _leaves(module)]) for row in rows)
+    rows = [row for part in module.modules() for row in _rows(part)]
+    pairs = {pair: None for row in rows for pair in pairwise(row)}  # each once, in order
+    # A module that runs in several places has other neighbours in each: nothing may be multiplied into it.
+    repeated = {part for row in rows for part, times in Counter(row).items() if times > 1}
+    behind, before = Counter(first for first, _ in pairs), Counter(second for _, second in pairs)
+    folded = sum(_fold(*pair) for pair in pairs if behind[pair[0]] == before[pair[1]] == 1 and not repeated & {*pair})
     _replace_dropped(module)
     return folded
 
@@ -127,38 +129,59 @@ def _runs_in_order(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
-def _leaves(module: nn.Module) -> Iterator[nn.Module]:
-    """What runs one after the other; sequences are opened."""
+def _rows(module: nn.Module) -> Iterator[list[nn.Module]]:
+    """Modules that run one after the other, sequences opened."""
     if _runs_in_order(module):
-        for part in module.children():
+        yield list(_leaves(module))
+    if isinstance(module, HasRows):
+        for row in module.rows():
+            yield [leaf for part in row for leaf in _leaves(part)]
+
+
+def _leaves(module: nn.Module) -> Iterator[nn.Module]:
+    if isinstance(module, nn.Sequential) and _runs_in_order(module):
+        for part in module:  # not children(), which has each module once
             yield from _leaves(part)
     else:
         yield module
 
 
-def _fold_row(row: list[nn.Module]) -> int:
-    """Folds within layers that run one after the other."""
-    folded = 0
-    for first, second in pairwise(row):
-        if isinstance(first, nn.Conv2d) and _is_batchnorm(second):
-            scale, shift = _affine(second)
-            weight = _wide(first.weight) * scale[:, None, None, None]
-            bias = shift if first.bias is None else _wide(first.bias) * scale + shift
-            _set(first, weight, bias)
-            _drop(second)
-            folded += 1
-        elif _is_batchnorm(first) and isinstance(second, nn.Conv2d) and _sees_one_position(second):
-            scale, shift = _affine(first)
-            constant = _wide(second.weight[:, :, 0, 0]) @ shift
-            bias = constant if second.bias is None else _wide(second.bias) + constant
-            _scale_inputs(second, scale)
-            _set(second, _wide(second.weight), bias)
-            _drop(first)
-            folded += 1
-        elif _is_batchnorm(first) and isinstance(second, Attention) and second.absorb_scale(_affine(first)[0]):
-            _drop(first)
-            folded += 1
-    return folded
+def _fold(first: nn.Module, second: nn.Module) -> bool:
+    """Folds one of two neighbours into the other where it is a norm and the other takes it."""
+    if _is_conv(first) and _folds(second):
+        scale, shift = _affine(second)
+        weight = _wide(first.weight) * scale[:, None, None, None]
+        bias = shift if first.bias is None else _wide(first.bias) * scale + shift
+        _set(first, weight, bias)
+        _drop(second)
+        return True
+    if _folds(first) and _is_conv(second) and _sees_one_position(second):
+        scale, shift = _affine(first)
+        constant = _wide(second.weight[:, :, 0, 0]) @ shift
+        bias = constant if second.bias is None else _wide(second.bias) + constant
+        _scale_inputs(second, scale)
+        _set(second, _wide(second.weight), bias)
+        _drop(first)
+        return True
+    if _folds(first) and isinstance(second, Attention) and second.absorb_scale(_affine(first)[0]):
+        _drop(first)
+        return True
+    return False
+
+
+def _is_conv(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """No subclass that does something else with its weights, such as standardising them."""
+    return isinstance(module, nn.Conv2d) and type(module).forward is nn.Conv2d.forward
+
+
+def _folds(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    """No subclass that does more, such as an activation, and none that takes the statistics of each batch."""
+    return (
+        isinstance(module, nn.BatchNorm2d)
+        and type(module).forward is nn.BatchNorm2d.forward
+        and module.running_var is not None
+        and _is_batchnorm(module)
+    )
 
 
 def _is_batchnorm(module: nn.Module) -> bool:
@@ -169,13 +192,14 @@ def _sees_one_position(conv: nn.Conv2d) -> bool:
     return conv.kernel_size == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
 
 
-def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """(s, t) of s x + t, each (C,) in float64."""
-    assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_var is not None
     assert norm.running_mean is not None
-    scale = _wide(norm.weight) / torch.sqrt(_wide(norm.running_var) + norm.eps)
-    return scale, _wide(norm.bias) - _wide(norm.running_mean) * scale
+    deviation = torch.sqrt(_wide(norm.running_var) + norm.eps)
+    weight, bias = (_wide(norm.weight), _wide(norm.bias)) if norm.affine else (1.0, 0.0)
+    scale = weight / deviation
+    return scale, bias - _wide(norm.running_mean) * scale
 
 
 def _wide(values: Tensor) -> Tensor:

@@ -254,3 +254,67 @@ def test_a_scale_of_zero_and_groups() -> None:
         expected = row(x)
         assert fold_batchnorm(row) == folded
         torch.testing.assert_close(row(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def randomised(*parts: nn.Module) -> nn.Sequential:
+    torch.manual_seed(5)
+    row = nn.Sequential(*parts).double().eval().requires_grad_(False)
+    for norm in row.modules():
+        if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
+            norm.running_mean.normal_()
+    return row
+
+
+def test_a_convolution_that_runs_in_several_places_is_left_as_it_is() -> None:
+    """As heads do that share convolutions among levels, each level with norms of its own."""
+    shared, norms = nn.Conv2d(3, 3, 1), [nn.BatchNorm2d(3) for _ in range(3)]
+    rows = [
+        randomised(shared, norms[0], nn.ReLU(), shared, norms[1]),
+        randomised(nn.Sequential(shared, norms[0]), nn.ReLU(), nn.Sequential(shared, norms[1])),
+        randomised(shared, norms[0], shared),
+        randomised(norms[0], shared, nn.ReLU(), norms[1], shared),
+    ]
+    x = torch.randn(2, 3, 5, 6).double()
+    for row in rows:
+        expected = row(x)
+        assert fold_batchnorm(row) == 0
+        assert torch.equal(row(x), expected)
+
+
+class Standardised(nn.Conv2d):
+    """As timm's StdConv2d: a factor of the weights has no effect."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight / self.weight.std((1, 2, 3), keepdim=True)
+        return F.conv2d(x, weight, self.bias, padding=self.padding)
+
+
+class NormAndActivation(nn.BatchNorm2d):
+    """As timm's BatchNormAct2d."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (Standardised(3, 4, 3), nn.BatchNorm2d(4)),
+        (nn.BatchNorm2d(3), Standardised(3, 4, 1)),
+        (nn.Conv2d(3, 4, 3), NormAndActivation(4)),
+        (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
+    ],
+    ids=["standardised", "before standardised", "with activation", "statistics of each batch"],
+)
+def test_subclasses_that_do_more_stay(row: tuple[nn.Module, ...]) -> None:
+    network, x = randomised(*row), torch.randn(2, 3, 5, 6).double()
+    expected = network(x)
+    assert fold_batchnorm(network) == 0
+    assert torch.equal(network(x), expected)
+
+
+def test_a_norm_without_weights_folds_too() -> None:
+    network, x = randomised(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False)), torch.randn(2, 3, 5, 6).double()
+    expected = network(x)
+    assert fold_batchnorm(network) == 1
+    torch.testing.assert_close(network(x), expected, rtol=1e-12, atol=1e-12)
