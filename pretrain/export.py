@@ -9,15 +9,9 @@ from typing import Any
 
 from rtseg.errors import UserError
 from rtseg.models.backbone import list_models
+from rtseg.models.backbone_folder import described_backbone, fit_command, save_backbone
 from rtseg.models.model_card import ModelCard
-from rtseg.models.weights import (
-    check_part,
-    checkpoint_weights,
-    described_backbone,
-    fit_command,
-    read_checkpoint,
-    save_backbone,
-)
+from rtseg.models.weights import check_part, checkpoint_weights, read_checkpoint
 from rtseg.output.folders import check_empty
 from rtseg.plugins import how_to_load
 

@@ -132,9 +132,9 @@ def convert(
     A trunk pre-trained on ImageNet becomes a backbone for rtseg fit --model.weights.
     """
     from rtseg.data.dataset import label_space
+    from rtseg.models.backbone_folder import fit_command, save_backbone
     from rtseg.models.paddle import convert as convert_weights
     from rtseg.models.paddle import convert_trunk, holds_trunk
-    from rtseg.models.weights import fit_command, save_backbone
     from rtseg.output.folders import check_empty
 
     if not overwrite:

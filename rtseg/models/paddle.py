@@ -1,25 +1,18 @@
-"""PaddleSeg's published RTFormer weights (.pdparams), read without Paddle and without trusting the file.
+"""PaddleSeg's published RTFormer weights (.pdparams) as segmenters and as pre-trained backbones."""
 
-A .pdparams file is a pickle of {parameter name: numpy array}, and a pickle can run any program. Here the few names that
-a pickled array consists of stand for classes of this file, and every other name is refused. Numpy's own classes stay
-out too: a forged dtype makes numpy follow pointers that the file chose.
-"""
-
-import pickle
-import re
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from rtseg.errors import UserError
 from rtseg.models.backbone import choose_attention, create_backbone
 from rtseg.models.model_card import ModelCard
+from rtseg.models.paddle_names import to_state_dict
+from rtseg.models.pdparams import read_pdparams
 from rtseg.models.segmenter import Segmenter, create_model, describe
 from rtseg.models.weights import misfits
 from rtseg.registry import suggest
@@ -31,48 +24,11 @@ OFFICIAL_VARIANTS: dict[tuple[str, str], dict[str, Any]] = {
     ("rtformer_base", "cityscapes"): {"cross_size": 12, "injection": (True, False), "drop_path": 0.2},
 }
 """Options of the networks that PaddleSeg publishes, by (model, dataset)."""
-
 _BASE_CHANNELS = {"rtformer_slim": 32, "rtformer_base": 64}
 _NUM_CLASSES = {"ade20k": 150, "cityscapes": 19}
 _EVAL_RESIZE = {"ade20k": (512, 2048), "cityscapes": None}
 _CROP_SIZES = {"ade20k": (512, 512), "cityscapes": (512, 1024)}
 _IMAGENET_CLASSES = 1000
-
-# Paddle's name -> ours; all that match apply, in this order.
-_RENAMES = [
-    (r"\._mean$", ".running_mean"),
-    (r"\._variance$", ".running_var"),
-    (r"^conv1\.", "backbone.stem."),
-    (r"^layer([123])\.", r"backbone.stage\1."),
-    (r"^compression3\.", "backbone.stage3_to_high."),
-    (r"^layer3_\.0\.", "backbone.stage3_high."),
-    (r"\.downsample\.", ".shortcut."),
-    (r"^layer([45])\.compression\.", r"layer\1.low_to_high."),
-    (r"^layer([45])\.", r"backbone.block\1."),
-    (r"\.attn_shortcut_l\.", ".low_shortcut."),
-    (r"\.attn_l\.norm\.", ".low_norm."),
-    (r"\.attn_l\.k$", ".low_attention.keys.weight"),
-    (r"\.attn_l\.v$", ".low_attention.values.weight"),
-    (r"\.attn_h\.norm\.", ".high_norm."),
-    (r"\.cross_kv\.0\.", ".high_attention.norm."),
-    (r"\.cross_kv\.2\.", ".high_attention.keys_values."),
-    (r"\.mlp_l\.", ".low_mlp."),
-    (r"\.mlp_h\.", ".high_mlp."),
-    (r"\.down\.([02])\.", r".high_to_low.0.\1."),
-    (r"\.down\.3\.", ".high_to_low.1.0."),
-    (r"\.down\.5\.", ".high_to_low.1.2."),
-    (r"^spp\.scale0\.", "head.context.scales.0."),
-    (r"^spp\.scale([1-4])\.1\.", r"head.context.scales.\1.0."),
-    (r"^spp\.scale([1-4])\.3\.", r"head.context.scales.\1.2."),
-    *((rf"^spp\.process{n}\.", f"head.context.processes.{n - 1}.") for n in (1, 2, 3, 4)),
-    (r"^spp\.", "head.context."),
-    (r"^(seghead|seghead_extra)\.bn([12])\.", r"\1.\2.0."),
-    (r"^(seghead|seghead_extra)\.conv([12])\.", r"\1.\2.2."),
-    (r"^(seghead|seghead_extra)\.1\.", r"\1.hidden."),
-    (r"^(seghead|seghead_extra)\.2\.", r"\1.classify."),
-    (r"^seghead\.", "head.classifier."),
-    (r"^seghead_extra\.", "aux_head."),
-]
 
 
 def convert(
@@ -192,108 +148,3 @@ def _check_count(
         others = " or ".join(map(str, known.values()))
         repair = f"use {flag} {right[0]}" if right else f"published networks have {others}"
         raise UserError(f"'{path}' holds a network of {count} {what}, {asked} has {known[asked]}: {repair}")
-
-
-def to_state_dict(params: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """Paddle's names and arrays -> the state dict of a Segmenter; the layout of every weight is the same.
-
-    Names that are none of RTFormer's stay as they are.
-    """
-    state = {}
-    for name, array in params.items():
-        for pattern, replacement in _RENAMES:
-            name = re.sub(pattern, replacement, name)
-        state[name] = torch.from_numpy(array)
-    counters = [name.replace("running_mean", "num_batches_tracked") for name in state if name.endswith(".running_mean")]
-    return state | {name: torch.tensor(0) for name in counters}
-
-
-def read_pdparams(path: str | Path) -> dict[str, np.ndarray]:
-    """The parameters in a .pdparams file by Paddle's names, as float32 arrays.
-
-    Raises:
-        UserError: no such file, no or a damaged pickle, a name in it that is no part of an array (nothing is executed),
-            or a value that is no array of floats.
-    """
-    path = Path(path)
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "not there"
-        raise UserError(f"'{path}' is {what}: give the path of a model.pdparams")
-    if zipfile.is_zipfile(path):
-        raise UserError(f"'{path}' is a zip archive: unpack it and give the .pdparams in it")
-    try:
-        with path.open("rb") as file:
-            values = _ArrayUnpickler(file).load()
-    except UserError as error:
-        raise UserError(f"'{path}': {error}") from None
-    except Exception as error:  # a damaged pickle raises anything, as its bytes decide
-        raise UserError(f"'{path}' is damaged or no .pdparams file: {error or type(error).__name__}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"'{path}' holds a {type(values).__name__}, not parameters by name")
-    values.pop("StructuredToParameterName@@", None)  # Paddle's internal names
-    split = values.pop("UnpackBigParamInfor@@", {})
-    if not values:
-        raise UserError(f"'{path}' holds no parameters")
-    arrays = {}
-    for name, value in values.items():
-        array = value.array if isinstance(value, _Array) else None
-        if not isinstance(name, str) or array is None or array.dtype.kind != "f":
-            what = type(value).__name__ if array is None else f"array of {array.dtype}"
-            raise UserError(f"'{path}': {name!r} is no array of floats but a {what}; weights are in a model.pdparams")
-        arrays[name] = array.astype(np.float32)
-    try:
-        for name, info in split.items():  # pickle protocols 2 and 3 cut arrays of more than 4 GB into slices
-            whole = np.concatenate([arrays.pop(part) for part in info["slices"]])
-            arrays[str(name)] = whole.reshape(info["OriginShape"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"'{path}' is damaged: its list of split arrays does not fit ({error!r})") from None
-    return arrays
-
-
-class _Array:
-    """What pickle gets for a numpy array: made empty, then filled from the state that numpy writes."""
-
-    def __init__(self, *_: object) -> None:
-        self.array: np.ndarray | None = None
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, dtype, column_major, data = state
-        self.array = np.frombuffer(data, dtype.numpy()).reshape(shape, order="F" if column_major else "C")
-
-
-class _Dtype:
-    """What pickle gets for a numpy dtype: plain numbers only, no objects and no records."""
-
-    def __init__(self, code: str, *_: object) -> None:
-        self.code, self.byte_order = code, "="
-
-    def __setstate__(self, state: tuple) -> None:
-        self.byte_order = state[1]
-
-    def numpy(self) -> np.dtype:
-        if not re.fullmatch("[fiu][1248]|b1", self.code) or self.byte_order not in ("<", ">", "=", "|"):
-            raise UserError(f"it holds an array of dtype {self.code!r}, which is refused; weights are arrays of floats")
-        return np.dtype(self.byte_order + self.code)
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """How pickle protocol 2 writes bytes."""
-    if encoding != "latin1":
-        raise UserError(f"it holds bytes encoded as {encoding!r}, which is refused")
-    return text.encode("latin1")
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    _ADMITTED: Mapping[tuple[str, str], Any] = {
-        ("numpy.core.multiarray", "_reconstruct"): _Array,
-        ("numpy._core.multiarray", "_reconstruct"): _Array,
-        ("numpy", "ndarray"): None,  # an argument of _reconstruct, never called
-        ("numpy", "dtype"): _Dtype,
-        ("_codecs", "encode"): _encode,
-        ("collections", "OrderedDict"): dict,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ADMITTED:
-            raise UserError(f"it asks for '{module}.{name}', which is no part of an array: refused, and not run")
-        return self._ADMITTED[module, name]

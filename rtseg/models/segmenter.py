@@ -30,7 +30,8 @@ from rtseg.models.backbone import (
 from rtseg.models.heads import Head, create_head, head_options
 from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
-from rtseg.models.weights import misfits, read_weights, whole_folder, write_weights
+from rtseg.models.weights import misfits, read_weights
+from rtseg.models.weights_folder import whole_folder, write_weights
 from rtseg.plugins import noting
 from rtseg.registry import suggest, trained_with
 

@@ -1,35 +1,24 @@
-"""Weights with their card: read from a Lightning checkpoint, a folder of safetensors or a Hugging Face repository, and
-written as such a folder.
+"""Weights with their card: read from a Lightning checkpoint, a folder of safetensors or a Hugging Face repository.
 
 Lightning is not needed, and no pickled code is run.
 """
 
 import hashlib
-import json
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from rtseg.errors import UserError
-from rtseg.models.backbone import NO_ATTENTION, Backbone, backbone_options, create_backbone
 from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
-from rtseg.output.folders import make_folder
-from rtseg.registry import trained_with
+from rtseg.models.weights_folder import CARD_FILE, WEIGHTS_FILE, read_card, read_folder
 
-WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
 _FILE_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", ".onnx", ".json", ".yaml")
-
 # Part of a network -> what the weights of one are called, and what they are good for.
 _CALLED = {
     "segmenter": "segmentation network",
@@ -42,22 +31,6 @@ _USES = {
     "classifier": "export it first with python -m pretrain export {source} -o FOLDER, and train a segmentation network "
     "from that with rtseg fit --model.weights=FOLDER",
 }
-
-_BACKBONE_README = """---
-library_name: rtseg
----
-
-# Backbone of {card.model}, attention {card.attention}, pre-trained on {card.num_classes} classes
-
-Weights: {card.source}. No segmentation network yet: train one from it, with the paths of a data set's configuration and
-of this folder.
-
-```bash
-{command}
-```
-
-Under another attention, that attention starts fresh; everything else is loaded all the same.
-"""
 
 
 def read_weights(
@@ -92,7 +65,7 @@ def check_part(card: ModelCard, source: str | Path, parts: tuple[str, ...]) -> N
 def _read(source: str | Path, **hub: Any) -> tuple[ModelCard, dict[str, Tensor]]:
     path = Path(source)
     if path.is_dir():
-        return _read_folder(path)
+        return read_folder(path)
     if path.is_file():
         return checkpoint_weights(read_checkpoint(path), path)
     if _is_hub_id(str(source)) and not path.parent.exists():  # else a typing error, which is no business of the net
@@ -102,7 +75,7 @@ def _read(source: str | Path, **hub: Any) -> tuple[ModelCard, dict[str, Tensor]]
             raise UserError(
                 f"'{source}' is no file or folder here, and the Hugging Face hub gives no weights: {error}"
             ) from None
-        return _read_folder(files[0].parent)
+        return read_folder(files[0].parent)
     beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
     where = f"'{path.parent}' holds: {', '.join(beside[:10])}" if beside else f"there is nothing in '{path.parent}'"
     raise UserError(
@@ -125,102 +98,6 @@ def misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     )
 
 
-def described_backbone(card: ModelCard, state: Mapping[str, Tensor], source: str | Path) -> Backbone:
-    """The backbone that a card describes, without values: on the meta device.
-
-    Args:
-        state: its weights, by the names that they have in a segmenter.
-        source: where they come from, for the error.
-
-    Raises:
-        UserError: the card names what does not exist, or the weights are not those that it describes.
-    """
-    try:
-        with torch.device("meta"), trained_with(card.plugins):
-            backbone = create_backbone(card.model, attention=card.attention, **card.options)
-    except UserError as error:
-        raise UserError(f"'{source}': {error}") from None
-    if wrong := misfits({f"backbone.{key}": value for key, value in backbone.state_dict().items()}, state):
-        raise UserError(
-            f"the weights in '{source}' are not those that its card describes: {wrong}. Copy or export them again"
-        )
-    return backbone
-
-
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A path to write a folder of weights to, which becomes `target` when it is whole.
-
-    In a folder that holds weights already these are replaced, but its README is kept.
-
-    Raises:
-        UserError: the folder or its parent is a file or cannot be written to.
-    """
-    make_folder(target.parent)
-    if target.exists():
-        make_folder(target)
-    with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
-        written = Path(aside, target.name)
-        yield written
-        if target.exists():
-            (target / CARD_FILE).unlink(missing_ok=True)  # until all is moved, no card may claim other weights
-            for name in ("README.md", WEIGHTS_FILE, CARD_FILE):
-                if name != "README.md" or not (target / name).exists():
-                    os.replace(written / name, target / name)
-        else:
-            os.replace(written, target)
-
-
-def write_weights(folder: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
-    """Writes weights and card into a folder that is there."""
-    # Not save_file: it makes a file that its owner alone may read.
-    content = save({key: value.contiguous() for key, value in state.items()}, metadata={"format": "pt"})
-    (folder / WEIGHTS_FILE).write_bytes(content)
-    (folder / CARD_FILE).write_text(json.dumps(card.to_dict(), indent=2) + "\n")
-
-
-def save_backbone(folder: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
-    """Writes weights, card and README of a backbone: a folder for `--model.weights`, written as `save_pretrained` does.
-
-    Args:
-        card: of part "backbone".
-        state: by the names that the entries have in a segmenter, "backbone.stem.0.weight" and so on.
-
-    Raises:
-        UserError: see `whole_folder`.
-    """
-    with whole_folder(folder) as written:
-        written.mkdir()
-        write_weights(written, card, state)
-        (written / "README.md").write_text(_BACKBONE_README.format(card=card, command=fit_command(card, "FOLDER")))
-
-
-def fit_command(card: ModelCard, folder: str | Path) -> str:
-    """The command that trains a segmentation network from the backbone in a folder."""
-    network = {"name": card.model}
-    if card.attention != NO_ATTENTION:
-        network["attention"] = card.attention
-    for key, value in _shaping_options(card).items():
-        network[f"options.{key}"] = json.dumps(value, separators=(",", ":"))
-    plugins = [f"--plugin {plugin}" for plugin in card.plugins]
-    flags = " ".join([*plugins, *(f"--model.{key}={value}" for key, value in network.items())])
-    return f"rtseg fit --config CONFIG {flags} --model.weights={folder}"
-
-
-def _shaping_options(card: ModelCard) -> dict[str, Any]:
-    """The options without which the weights of a backbone would have other names or shapes."""
-
-    def shapes(options: Mapping[str, Any]) -> dict[str, torch.Size]:
-        with torch.device("meta"):
-            backbone = create_backbone(card.model, attention=card.attention, **options)
-        return {key: value.shape for key, value in backbone.state_dict().items()}
-
-    options = {key: value for key, value in card.options.items() if key in backbone_options(card.model)}
-    own = shapes(options)
-    others = {key: {other: options[other] for other in options if other != key} for key in options}
-    return {key: options[key] for key, without in others.items() if shapes(without) != own}
-
-
 def weights_hash(network: Network) -> str:
     """Names weights by their values, whatever file they came in; what is for training only does not count."""
     digest = hashlib.sha256()
@@ -235,20 +112,6 @@ def weights_hash(network: Network) -> str:
 def _is_hub_id(source: str) -> bool:
     """owner/name, whose name may hold a version but is no file's."""
     return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source)) and not source.endswith(_FILE_SUFFIXES)
-
-
-def _read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
-    for name in (CARD_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            found = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
-            raise UserError(f"'{folder}' holds no {name}, which save_pretrained writes; found: {found}")
-    try:
-        card = json.loads((folder / CARD_FILE).read_text())
-        return _card(card, folder / CARD_FILE), load_file(folder / WEIGHTS_FILE)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"'{folder / CARD_FILE}' is not JSON: {error}") from None
-    except SafetensorError as error:
-        raise UserError(f"'{folder / WEIGHTS_FILE}' is damaged or no safetensors file: {error}") from None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -281,15 +144,8 @@ def checkpoint_weights(checkpoint: Mapping[str, Any], path: Path) -> tuple[Model
     Raises:
         UserError: the card is damaged.
     """
-    card = _card(checkpoint["model_card"], path)
+    card = read_card(checkpoint["model_card"], path)
     prefix = f"{card.part}."  # the name of the network in the training's own module
     own = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
     state = {key.removeprefix(prefix): value for key, value in own.items()}
     return card, checkpoint.get("ema_state_dict") or state
-
-
-def _card(card: Any, path: Path) -> ModelCard:
-    try:
-        return ModelCard.from_dict(card)
-    except UserError as error:
-        raise UserError(f"'{path}': {error}") from None

@@ -16,9 +16,10 @@ from torch import Tensor
 from rtseg.attention.base import Attention
 from rtseg.errors import UserError
 from rtseg.models.backbone import Backbone, backbone_options
+from rtseg.models.backbone_folder import described_backbone
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter, differences
-from rtseg.models.weights import described_backbone, misfits, read_weights
+from rtseg.models.weights import misfits, read_weights
 
 
 def load_pretrained(segmenter: Segmenter, source: str) -> list[str]:

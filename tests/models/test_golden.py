@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtseg.models import Segmenter
-from rtseg.models.paddle import convert, read_pdparams, to_state_dict
+from rtseg.models.paddle import convert
+from rtseg.models.paddle_names import to_state_dict
+from rtseg.models.pdparams import read_pdparams
 
 ATOL = 5e-4
 

@@ -19,7 +19,9 @@ import torch
 
 from rtseg.errors import UserError
 from rtseg.models import Segmenter, create_model
-from rtseg.models.paddle import OFFICIAL_VARIANTS, convert, convert_trunk, holds_trunk, read_pdparams, to_state_dict
+from rtseg.models.paddle import OFFICIAL_VARIANTS, convert, convert_trunk, holds_trunk
+from rtseg.models.paddle_names import to_state_dict
+from rtseg.models.pdparams import read_pdparams
 from tests.helpers.paddle import ARRAYS, fake_params, shapes, trunk_params, write
 
 OFFICIAL = [(model, dataset) for model, dataset in OFFICIAL_VARIANTS]

@@ -10,8 +10,11 @@ import torch
 from rtseg.cli import main
 from rtseg.errors import UserError
 from rtseg.models import Segmenter, create_model
-from rtseg.models.paddle import convert_trunk, holds_trunk, read_pdparams, to_state_dict
-from rtseg.models.weights import misfits, read_weights, save_backbone
+from rtseg.models.backbone_folder import save_backbone
+from rtseg.models.paddle import convert_trunk, holds_trunk
+from rtseg.models.paddle_names import to_state_dict
+from rtseg.models.pdparams import read_pdparams
+from rtseg.models.weights import misfits, read_weights
 from rtseg.training.pretrained import load_pretrained
 from tests.helpers.paddle import trunk_params, write
 

@@ -16,7 +16,8 @@ import rtseg
 from rtseg.cli import main
 from rtseg.errors import UserError
 from rtseg.models import Segmenter, create_model
-from rtseg.models.weights import read_weights, save_backbone
+from rtseg.models.backbone_folder import save_backbone
+from rtseg.models.weights import read_weights
 
 
 def small() -> Any:
@@ -156,7 +157,7 @@ def test_an_interrupted_save_of_a_backbone_keeps_the_first(tmp_path: Path, monke
     def fail(*_: object, **__: object) -> bytes:
         raise OSError("disk full")
 
-    monkeypatch.setattr("rtseg.models.weights.save", fail)
+    monkeypatch.setattr("rtseg.models.weights_folder.save", fail)
     for target in (folder, tmp_path / "new"):
         with pytest.raises(OSError, match="disk full"):
             write_backbone(target)

@@ -13,8 +13,9 @@ from pretrain.networks.classifier import classifier_options, create_classifier
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
 from rtseg.models.backbone import backbone_options, choose_attention, create_backbone
+from rtseg.models.backbone_folder import fit_command
 from rtseg.models.model_card import ModelCard
-from rtseg.models.weights import fit_command, read_weights
+from rtseg.models.weights import read_weights
 from rtseg.training.pretrained import load_pretrained
 from tests.helpers.segmenters import narrow
 

@@ -12,8 +12,8 @@ import yaml
 from pretrain.transfer_check import Transfer, transfer_check
 from rtseg.errors import UserError
 from rtseg.models.backbone import create_backbone
+from rtseg.models.backbone_folder import save_backbone
 from rtseg.models.model_card import ModelCard
-from rtseg.models.weights import save_backbone
 
 OPTIONS: dict[str, Any] = {"base_channels": 8, "drop_path": 0.0, "injection": (True, True)}
 

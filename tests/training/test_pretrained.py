@@ -13,8 +13,8 @@ from rtseg.attention import list_attentions
 from rtseg.errors import UserError
 from rtseg.models import Segmenter, create_model, list_models
 from rtseg.models.backbone import choose_attention, create_backbone
+from rtseg.models.backbone_folder import save_backbone
 from rtseg.models.model_card import ModelCard
-from rtseg.models.weights import save_backbone
 from rtseg.training.module import SegmentationModule
 from rtseg.training.pretrained import load_pretrained
 from tests.helpers.segmenters import narrow

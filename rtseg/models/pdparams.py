@@ -1,0 +1,108 @@
+"""Paddle's files of parameters (.pdparams), read without Paddle and without trusting the file.
+
+A .pdparams file is a pickle of {parameter name: numpy array}, and a pickle can run any program. Here the few names that
+a pickled array consists of stand for classes of this file, and every other name is refused. Numpy's own classes stay
+out too: a forged dtype makes numpy follow pointers that the file chose.
+"""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtseg.errors import UserError
+
+
+def read_pdparams(path: str | Path) -> dict[str, np.ndarray]:
+    """The parameters in a .pdparams file by Paddle's names, as float32 arrays.
+
+    Raises:
+        UserError: no such file, no or a damaged pickle, a name in it that is no part of an array (nothing is executed),
+            or a value that is no array of floats.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "not there"
+        raise UserError(f"'{path}' is {what}: give the path of a model.pdparams")
+    if zipfile.is_zipfile(path):
+        raise UserError(f"'{path}' is a zip archive: unpack it and give the .pdparams in it")
+    try:
+        with path.open("rb") as file:
+            values = _ArrayUnpickler(file).load()
+    except UserError as error:
+        raise UserError(f"'{path}': {error}") from None
+    except Exception as error:  # a damaged pickle raises anything, as its bytes decide
+        raise UserError(f"'{path}' is damaged or no .pdparams file: {error or type(error).__name__}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"'{path}' holds a {type(values).__name__}, not parameters by name")
+    values.pop("StructuredToParameterName@@", None)  # Paddle's internal names
+    split = values.pop("UnpackBigParamInfor@@", {})
+    if not values:
+        raise UserError(f"'{path}' holds no parameters")
+    arrays = {}
+    for name, value in values.items():
+        array = value.array if isinstance(value, _Array) else None
+        if not isinstance(name, str) or array is None or array.dtype.kind != "f":
+            what = type(value).__name__ if array is None else f"array of {array.dtype}"
+            raise UserError(f"'{path}': {name!r} is no array of floats but a {what}; weights are in a model.pdparams")
+        arrays[name] = array.astype(np.float32)
+    try:
+        for name, info in split.items():  # pickle protocols 2 and 3 cut arrays of more than 4 GB into slices
+            whole = np.concatenate([arrays.pop(part) for part in info["slices"]])
+            arrays[str(name)] = whole.reshape(info["OriginShape"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"'{path}' is damaged: its list of split arrays does not fit ({error!r})") from None
+    return arrays
+
+
+class _Array:
+    """What pickle gets for a numpy array: made empty, then filled from the state that numpy writes."""
+
+    def __init__(self, *_: object) -> None:
+        self.array: np.ndarray | None = None
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, column_major, data = state
+        self.array = np.frombuffer(data, dtype.numpy()).reshape(shape, order="F" if column_major else "C")
+
+
+class _Dtype:
+    """What pickle gets for a numpy dtype: plain numbers only, no objects and no records."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        self.code, self.byte_order = code, "="
+
+    def __setstate__(self, state: tuple) -> None:
+        self.byte_order = state[1]
+
+    def numpy(self) -> np.dtype:
+        if not re.fullmatch("[fiu][1248]|b1", self.code) or self.byte_order not in ("<", ">", "=", "|"):
+            raise UserError(f"it holds an array of dtype {self.code!r}, which is refused; weights are arrays of floats")
+        return np.dtype(self.byte_order + self.code)
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """How pickle protocol 2 writes bytes."""
+    if encoding != "latin1":
+        raise UserError(f"it holds bytes encoded as {encoding!r}, which is refused")
+    return text.encode("latin1")
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    _ADMITTED: Mapping[tuple[str, str], Any] = {
+        ("numpy.core.multiarray", "_reconstruct"): _Array,
+        ("numpy._core.multiarray", "_reconstruct"): _Array,
+        ("numpy", "ndarray"): None,  # an argument of _reconstruct, never called
+        ("numpy", "dtype"): _Dtype,
+        ("_codecs", "encode"): _encode,
+        ("collections", "OrderedDict"): dict,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._ADMITTED:
+            raise UserError(f"it asks for '{module}.{name}', which is no part of an array: refused, and not run")
+        return self._ADMITTED[module, name]
