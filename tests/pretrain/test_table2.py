@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain import table2 as module
 from pretrain.networks.classifier import create_classifier, list_classifiers
-from pretrain.table2 import BEGIN, END, PAPER, count, refresh, table2
+from pretrain.table2 import BEGIN, END, count, refresh, table2
+from pretrain.table2_paper import PAPER
 from rtseg.errors import UserError
 from rtseg.speed.timing import measure_together
 
