@@ -16,7 +16,7 @@ from pretrain.data.samples import collate
 from pretrain.data.shard_index import ShardIndex, find_index
 from pretrain.data.shard_loader import ShardBatches, ShardLoader
 from pretrain.data.shards import EvalShards, TrainShards
-from rtseg.checks import check_at_least, check_one_of
+from rtseg.checks import check_at_least, check_multiple, check_one_of
 from rtseg.errors import UserError
 from rtseg.training.resumable_data import ResumableBatches, ResumableData
 from rtseg.training.sampling import GlobalBatchSampler, ResumableLoader
@@ -30,13 +30,7 @@ def accumulated_parts(batch_size: int, device_batch_size: int, world_size: int) 
     Raises:
         UserError: the batch is not that many devices' times a whole number.
     """
-    if batch_size % world_size:
-        below = batch_size - batch_size % world_size
-        good = " or ".join(str(near) for near in (below, below + world_size) if near)
-        raise UserError(
-            f"data.batch_size={batch_size} is the batch of all {world_size} devices together and must be a multiple of "
-            f"{world_size}, such as {good}"
-        )
+    check_multiple("data.batch_size", batch_size, world_size, f"it is the batch of all {world_size} devices together")
     share = batch_size // world_size
     size = min(device_batch_size, share)
     if share % size:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pretrain.networks.dfnet import DF1, DF2, DFNet
 from pretrain.networks.heads import create_head
 from pretrain.networks.stdc import STDC, STDC1, STDC2
+from rtseg.checks import check_whole
 from rtseg.errors import UserError
 from rtseg.models import list_models
 from rtseg.models.backbone import (
@@ -77,8 +78,7 @@ def create_classifier(name: str, num_classes: int = 1000, *, attention: str | No
     """
     if name not in list_classifiers():
         raise UnknownNameError(f"unknown classifier '{name}'.{suggest(name, list_classifiers())}")
-    if type(num_classes) is not int or num_classes < 2:
-        raise UserError(f"num_classes={num_classes!r} must be a whole number of at least 2; ImageNet has 1000 classes")
+    check_whole("num_classes", num_classes, 2, "ImageNet has 1000 classes")
     if name in list_models():
         return Classifier(create_backbone(name, attention=attention, **classifier_options(name, options)), num_classes)
     if attention not in (None, NO_ATTENTION):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from rtseg.checks import check_at_least
+from rtseg.checks import check_at_least, check_multiple
 from rtseg.data.augment import TrainAugment
 from rtseg.data.dataset import Sample, SegmentationDataset
 from rtseg.errors import UserError
@@ -77,12 +77,9 @@ class GlobalBatchSampler(EpochStart, Sampler[list[SampleKey]]):
         self, num_samples: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1, pieces: int = 1
     ) -> None:
         check_at_least("data.batch_size", batch_size, 1, "to train on one device it must be 2")
-        if batch_size % (world_size * pieces):
-            times = f" times {pieces} accumulated parts" * (pieces > 1)
-            raise UserError(
-                f"data.batch_size={batch_size} is the batch of all {world_size} devices together and must be "
-                f"a multiple of {world_size}{times}"
-            )
+        times = f" times {pieces} accumulated parts" * (pieces > 1)
+        shared = f"it is the batch of all {world_size} devices{times}"
+        check_multiple("data.batch_size", batch_size, world_size * pieces, shared)
         if num_samples < batch_size:
             raise UserError(
                 f"data.batch_size={batch_size} is more than the {num_samples} training images; lower it or add images"

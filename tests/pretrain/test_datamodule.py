@@ -55,7 +55,7 @@ def test_what_is_accumulated(batch_size: int, device_batch_size: int, world_size
     ("batch_size", "device_batch_size", "world_size", "says"),
     [
         (1024, 128, 3, "must be a multiple of 3, such as 1023 or 1026"),
-        (2, 128, 4, "must be a multiple of 4, such as 4$"),
+        (2, 128, 4, "must be a multiple of 4, such as 4;"),
         (1024, 100, 2, r"2 devices x 100 images: give data.device_batch_size=64, or data.batch_size=1000 or 1200"),
     ],
 )

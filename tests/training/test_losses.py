@@ -171,7 +171,7 @@ def test_weights_of_outputs_that_are_not_there(config: LossConfig, auxiliary: di
         ({"jaccard_weight": -1}, "jaccard_weight=-1"),
         ({"weights": {"edge": -2}}, "loss.weights.edge=-2 must be at least 0; 0 switches it off"),
         ({"weights": {"aux": 1}, "aux_weight": 1}, "both give the weight of output 'aux'"),
-        ({"ohem_threshold": 1.5}, "between 0 and 1"),
+        ({"ohem_threshold": 1.5}, "below 1; it is a probability"),
         ({"top_fraction": 0}, "above 0"),
         ({"ohem": True, "top_fraction": 0.5}, "use one of them"),
     ],

@@ -88,7 +88,10 @@ def test_refuses_batches_that_cannot_be(number: int, batch_size: int, world_size
 
 
 def test_refuses_parts_that_cannot_be() -> None:
-    with pytest.raises(UserError, match=r"batch_size=12 .* multiple of 4 times 2 accumulated parts"):
+    with pytest.raises(
+        UserError,
+        match=r"batch_size=12 must be a multiple of 8, .* 4 devices times 2 accumulated parts",
+    ):
         GlobalBatchSampler(20, 12, seed=0, world_size=4, pieces=2)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rtseg.checks import check_at_least
+from rtseg.checks import check_above, check_at_least, check_below, check_fraction
 from rtseg.errors import UserError
 from rtseg.registry import suggest
 
@@ -38,12 +38,9 @@ class LossConfig:
             asked["loss.aux_weight"] = self.aux_weight
         for name, weight in {**asked, "loss.jaccard_weight": self.jaccard_weight}.items():
             check_at_least(name, weight, 0, "0 switches it off")
-        if not 0 < self.ohem_threshold < 1:
-            raise UserError(
-                f"loss.ohem_threshold={self.ohem_threshold} is a probability: choose it between 0 and 1, as 0.7"
-            )
-        if not 0 < self.top_fraction <= 1:
-            raise UserError(f"loss.top_fraction={self.top_fraction} must be above 0 and at most 1")
+        check_above("loss.ohem_threshold", self.ohem_threshold, 0, "it is a probability, as 0.7")
+        check_below("loss.ohem_threshold", self.ohem_threshold, 0, 1, "it is a probability, as 0.7")
+        check_fraction("loss.top_fraction", self.top_fraction)
         if self.ohem and self.top_fraction < 1:
             raise UserError("loss.ohem and loss.top_fraction both choose hard pixels: use one of them")
         if self.aux_weight is not None and "aux" in (self.weights or {}):
