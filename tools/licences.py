@@ -16,6 +16,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from rtseg.output.table import Column, Table
+
 _PROJECT = "rtseg"
 _NVIDIA = "LicenseRef-NVIDIA-Proprietary"
 _ACCEPTABLE = {
@@ -69,8 +71,6 @@ Permissive licences are acceptable, and MPL-2.0, whose duty ends at its own file
 The second column names what needs the package: `rtseg` alone, or one of its extras.
 Packages for another platform than the one where `make docs` ran keep their row.
 
-| package | needed by | licence | inside it, or besides |
-|---|---|---|---|
 """
 
 
@@ -198,8 +198,9 @@ def parse(text: str) -> dict[str, Row]:
 
 def write(rows: Mapping[str, Row]) -> str:
     """The page."""
-    lines = (f"| {row.name} | {row.needed_by} | {row.licence} | {row.note} |" for _, row in sorted(rows.items()))
-    return _TITLE + "\n".join(lines).replace("|  |", "| |") + "\n"
+    columns = [Column(name, left=True) for name in ("package", "needed by", "licence", "inside it, or besides")]
+    lines = [(row.name, row.needed_by, row.licence, row.note) for _, row in sorted(rows.items())]
+    return _TITLE + Table("Licences", columns, lines).markdown()
 
 
 def check(rows: list[Row], table: Mapping[str, Row]) -> list[str]:

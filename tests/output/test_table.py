@@ -1,12 +1,10 @@
 """The same rows for a terminal of any width and for a page."""
 
-import io
-
 import pytest
 from rich.cells import cell_len
-from rich.console import Console
 
 from rtseg.output.table import MISSING, Cell, Column, Table, bullets, show
+from tests.helpers.tables import printed
 
 COLUMNS = (
     Column("network", left=True, groups=True),
@@ -22,12 +20,6 @@ ROWS: list[list[Cell]] = [
     ["second", "eager", "refused", None, None, None],
 ]
 TABLE = Table("Speed", COLUMNS, ROWS)
-
-
-def printed(table: Table, width: int) -> list[str]:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(table.rich(width))
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 
 def test_a_page_has_every_column_with_a_value_and_dashes() -> None:

@@ -1,25 +1,17 @@
 """The tables of a report: what a narrow terminal shows of them."""
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console
 
-from rtseg.output.table import Table
 from rtseg.speed.report import Report
 from rtseg.speed.tables import headline, stages
 from tests.helpers.speed import STEADY, row, took
+from tests.helpers.tables import printed
 
 RIVALS = next((Path(__file__).parents[2] / "benchmarks/results").glob("*/*_rivals.json"))
-
-
-def printed(table: Table, width: int) -> list[str]:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(table.rich(width))
-    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
 def measured() -> Report:
