@@ -39,6 +39,7 @@ from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
 from rtseg.output.folders import make_folder
 from rtseg.output.table import Column, Table, show
+from rtseg.speed.conditions import Conditions
 from rtseg.speed.timing import measure_together
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -310,10 +311,7 @@ def measure_question(question: Question, device: torch.device, seconds: float) -
     check_equal(question)
     timings = measure_together(
         list(question.ways.values()),
-        device=device,
-        warmup_seconds=min(seconds, 0.3),
-        min_iterations=5,
-        min_seconds=seconds,
+        Conditions(device=device, warmup_seconds=min(seconds, 0.3), rounds=5, seconds=seconds),
     )
     return [
         {

@@ -25,6 +25,7 @@ from rtseg.deploy.fuse import deploy
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.output.folders import make_folder, write_whole
+from rtseg.speed.conditions import Conditions
 from rtseg.speed.timing import measure_together
 
 SIZE = (512, 512)
@@ -69,7 +70,8 @@ def examine(logits: Tensor, seconds: float) -> dict[str, float]:
         ties += int((best[:, 0] - best[:, -1] <= margin).sum())
     _, candidates = class_map_cpu(side_by_side.permute(0, 2, 3, 1).numpy(), SIZE)
     new, old = measure_together(
-        [lambda: class_map(side_by_side, SIZE), lambda: plain(logits)], min_seconds=seconds, max_seconds=2 * seconds
+        [lambda: class_map(side_by_side, SIZE), lambda: plain(logits)],
+        Conditions(device="cpu", seconds=seconds, most_seconds=2 * seconds),
     )
     return {
         "pixels": found.numel(),

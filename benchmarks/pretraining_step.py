@@ -25,6 +25,7 @@ from rtseg.deploy.device import choose_device, describe_device
 from rtseg.errors import UserError
 from rtseg.layers.normalize import Normalize
 from rtseg.output.folders import make_folder, write_whole
+from rtseg.speed.conditions import Conditions
 from rtseg.speed.timing import measure
 
 IMAGES, EPOCHS, CLASSES = 1_281_167, 300, 1000
@@ -83,9 +84,9 @@ def main(args: list[str] | None = None) -> None:
                     channels_last=not arguments.contiguous, compile=arguments.compile,
                 )  # fmt: skip
                 timing = measure(
-                    step, device=device, batch_size=arguments.batch_size, min_iterations=10,
-                    min_seconds=arguments.seconds,
-                )  # fmt: skip
+                    step,
+                    Conditions(device=device, batches=[arguments.batch_size], rounds=10, seconds=arguments.seconds),
+                )
                 hours = IMAGES * EPOCHS / timing.fps / 3600
                 print(
                     f"{name}, {precision}: {timing.fps:.1f} images/s; {EPOCHS} epochs on one such device: {hours:.1f} h"

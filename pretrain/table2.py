@@ -6,7 +6,7 @@ thirteen networks it times none; here all are timed in turns, in one run.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,14 +18,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain.networks.classifier import create_classifier
 from pretrain.table2_paper import PAPER
-from rtseg.checks import check_above, check_at_least, check_finite
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.errors import UserError
 from rtseg.models import list_models
 from rtseg.models.backbone import NO_ATTENTION, choose_attention
 from rtseg.output.folders import make_folder, replace_between, write_whole
 from rtseg.output.table import Column, Table, bullets, show
-from rtseg.speed.benchmark import git_commit, out_of_memory, timing_progress, timing_settings
+from rtseg.speed.conditions import Conditions
+from rtseg.speed.machine import git_commit, out_of_memory, timing_settings
+from rtseg.speed.progress import progress_bar
 from rtseg.speed.report import UNTRAINED, NetworkReport, Report
 from rtseg.speed.timing import Timing, measure_together
 from rtseg.version import VERSION
@@ -45,46 +46,36 @@ def count(name: str, image_size: int) -> tuple[int, int]:
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
 
 
-def measure_table(
-    counts: Mapping[str, tuple[int, int]],
-    *,
-    device: torch.device,
-    threads: int | None,
-    seconds: float,
-    batch_size: int,
-    image_size: int,
-    console: Console,
-) -> Report:
-    """Two rows a network, one picture and `batch_size` of them: from normalised pictures on the device to logits there.
+def measure_table(counts: Mapping[str, tuple[int, int]], conditions: Conditions, console: Console) -> Report:
+    """Two rows a network, one for each batch: from normalised images on the device to logits there.
 
     Args:
         counts: `count` of each classifier by name.
+        conditions: with one size and two batches.
 
     Raises:
         UserError: the memory is not enough.
     """
+    device, shapes = conditions.where, conditions.shapes
     title = f"{len(counts)} classifier(s) on {device}"
     try:
-        with timing_settings(threads), torch.inference_mode():
+        with timing_settings(conditions.threads), torch.inference_mode():
             described = describe_device(device)  # first of all: the load is that of other work
             layout: Any = {"device": device, "memory_format": torch.channels_last}
-            images = [torch.randn(batch, 3, image_size, image_size).to(**layout) for batch in (1, batch_size)]
+            images = [torch.randn(batch, 3, *size).to(**layout) for batch, *size in shapes]
             networks = [create_classifier(name, NUM_CLASSES).eval().to(**layout) for name in counts]
             steps = [partial(network, image) for network in networks for image in images]
-            with timing_progress(title, console) as (_, on_progress):
-                timings = measure_together(
-                    steps,
-                    device=device,
-                    batch_size=[1, batch_size] * len(counts),
-                    min_seconds=seconds,
-                    on_progress=on_progress,
-                )
+            with progress_bar(title, console) as progress:
+                batches = [*conditions.batches] * len(counts)
+                timings = measure_together(steps, conditions, batches=batches, on_progress=progress.timed)
+            measured = replace(conditions, threads=torch.get_num_threads())
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
         raise UserError("the memory is not enough: give a smaller --batch-size, or fewer networks") from None
-    conditions = {
+    said = {
         "device": described,
+        "timing": measured.to_dict(),
         "rtseg": VERSION,
         "torch": torch.__version__,
         "tf32": False if device.type == "cuda" else None,
@@ -92,7 +83,7 @@ def measure_table(
         "git_commit": git_commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    measured = iter(timings)
+    timed = iter(timings)
     rows = [
         NetworkReport(
             model=name,
@@ -101,16 +92,16 @@ def measure_table(
             weights=UNTRAINED,
             backend="eager:fp32",
             engine={"backend": "eager", "torch": torch.__version__, "memory_format": "channels_last"},
-            input_size=(image_size, image_size),
+            input_size=(height, width),
             batch_size=batch,
             parameters=parameters,
             macs=macs,
-            network=next(measured),
+            network=next(timed),
         )
         for name, (parameters, macs) in counts.items()
-        for batch in (1, batch_size)
+        for batch, height, width in shapes
     ]
-    return Report(conditions, tuple(rows))
+    return Report(said, tuple(rows))
 
 
 def table(report: Report) -> Table:
@@ -160,6 +151,7 @@ def notes(report: Report) -> list[str]:
         f"times: {side}x{side}, untrained, eager PyTorch, float32, channels_last, BatchNorm not folded, from "
         "normalised pictures on the device to logits there; networks in turns; median (5th to 95th percentile), "
         "pictures/s = batch / median",
+        *([Conditions.describe(c["timing"])] if "timing" in c else []),
         f"{c['device']['name']}, {machine}; PyTorch {c['torch']}; commit {c['git_commit'] or 'unknown'}, {c['date']}",
     ]
     few = [f"{row.name} ({runs})" for row in report.networks if (runs := _time(row).iterations) < _FEW]
@@ -202,13 +194,9 @@ def table2(
     Raises:
         UserError: an unknown name or device, a bad number, a file in the way, or too little memory.
     """
-    found = choose_device(device)
-    batch = (64 if found.type == "cuda" else 16) if batch_size is None else batch_size
-    for option, value in {"--threads": threads, "--batch-size": batch}.items():
-        if value is not None:
-            check_at_least(option, value, 1)
-    check_finite("--seconds", seconds, "as in --seconds 6")
-    check_above("--seconds", seconds, 0, "as in --seconds 6")
+    batch = (64 if choose_device(device).type == "cuda" else 16) if batch_size is None else batch_size
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    conditions = Conditions(sizes=[size], batches=[1, batch], seconds=seconds, device=device, threads=threads)
     counts = {name: count(name, IMAGE_SIZE) for name in names or PAPER}  # a wrong name should leave no folder
     if output is not None:
         if output.suffix != ".json":
@@ -216,15 +204,7 @@ def table2(
         if output.exists():
             raise UserError(f"'{output}' exists; give another name for the result, or remove it")
         make_folder(output.parent)
-    report = measure_table(
-        counts,
-        device=found,
-        threads=threads,
-        seconds=seconds,
-        batch_size=batch,
-        image_size=IMAGE_SIZE,
-        console=Console(stderr=True),
-    )
+    report = measure_table(counts, conditions, Console(stderr=True))
     show(table(report), notes=notes(report))
     if output is not None:
         paper = {name: asdict(row) for name, row in PAPER.items()}

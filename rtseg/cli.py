@@ -3,7 +3,6 @@
 Each imports what it needs when it runs.
 """
 
-import math
 import re
 import shlex
 import sys
@@ -75,29 +74,28 @@ def benchmark(
     ] = None,
 ) -> None:
     """Measure latency and FPS from image to class map, engine by engine, with all conditions; the last line is JSON."""
+    from rtseg.speed.asked import Asked
     from rtseg.speed.command import parse_size, run_benchmark
+    from rtseg.speed.conditions import Conditions
 
-    if not 0 < seconds < math.inf:
-        raise UserError(f"--seconds {seconds:g} must be a number above 0, as in --seconds 6")
-
-    run_benchmark(
-        networks or [],
-        attentions=attention or [],
-        backends=backend or [],
-        input_sizes=[input_size, *map(parse_size, also or [])],
-        batch_sizes=batch_size or [1],
-        num_classes=num_classes,
+    conditions = Conditions(
+        sizes=[input_size, *map(parse_size, also or [])],
+        batches=batch_size or [1],
+        seconds=seconds,
         device=device,
         threads=threads,
+        min_parity=min_parity,
+    )
+    run_benchmark(
+        Asked(networks or [], attention or [], backend or [], num_classes),
+        conditions,
         images=image or [],
-        least_percent=min_parity,
         data=data,
         dataset=dataset,
         memory=memory,
         protocol=protocol,
         output=output,
         command=_command_line(),
-        min_seconds=seconds,
     )
 
 
@@ -256,11 +254,12 @@ def complexity(
     seconds: Annotated[float, typer.Option(help="seconds that each map is timed at least")] = 2.0,
 ) -> None:
     """Memory and compute of linear and quadratic attention: the factorized-attention paper's tables and figures."""
+    from rtseg.speed.conditions import Conditions
     from rtseg.studies.complexity import complexity_report
 
-    complexity_report(
-        output, channels=channels, heads=heads, size=size, measure=measure, device=device, seconds=seconds
-    )
+    # A map of many tokens takes a second, so rounds are few.
+    conditions = Conditions(seconds=seconds, rounds=5, warmup_seconds=min(seconds, 0.5), device=device)
+    complexity_report(output, channels=channels, heads=heads, size=size, measure=conditions if measure else None)
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -295,6 +294,7 @@ def compare(
     Flags of `rtseg fit` are passed to the trainings: --trainer.precision=bf16-mixed --data.num_workers=4
     """
     from rtseg.registry import suggest
+    from rtseg.speed.conditions import Conditions
     from rtseg.studies.compare import compare as compare_attentions
 
     if context.args and not context.args[0].startswith("-"):
@@ -307,11 +307,8 @@ def compare(
         attention or [],
         output,
         model=model,
-        input_size=input_size,
         num_classes=num_classes,
-        device=device,
-        threads=threads,
-        seconds=seconds,
+        conditions=Conditions(sizes=[input_size], seconds=seconds, device=device, threads=threads),
         config=config,
         data=data,
         epochs=epochs,

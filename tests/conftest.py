@@ -47,7 +47,7 @@ def _looks_at_the_machine_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rtseg.deploy.device.other_work", dict)
         patch.setattr(
-            "rtseg.speed.row.measure_ceilings", lambda device, dtype: once(device, dtype, torch.get_num_threads())
+            "rtseg.speed.bench.measure_ceilings", lambda device, dtype: once(device, dtype, torch.get_num_threads())
         )
         yield
 

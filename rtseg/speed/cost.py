@@ -4,7 +4,7 @@ reaches in PyTorch's matrix product and in a large copy.
 That time is a yardstick and no bound: maps that stay in a cache move faster, a better product computes faster.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rtseg.deploy.fuse import deploy
 from rtseg.models.network import Network
+from rtseg.speed.conditions import Conditions
 from rtseg.speed.timing import measure
 
 _SIDE, _SMALL_SIDE = 2048, 512  # of the matrices
@@ -50,15 +51,15 @@ class Ceilings:
 @torch.inference_mode()
 def measure_ceilings(device: torch.device, dtype: torch.dtype, seconds: float = 0.5) -> Ceilings:
     """Measured now, with the threads that are set."""
-    quick = {"warmup_seconds": seconds / 2, "min_iterations": 3, "min_seconds": seconds}
+    quick = Conditions(device=device, warmup_seconds=seconds / 2, rounds=3, seconds=seconds)
     a, b = _matrices(_SMALL_SIDE, device, dtype)
-    small = measure(lambda: a @ b, device=device, warmup_seconds=0.01, min_iterations=3, min_seconds=0.01)
+    small = measure(lambda: a @ b, replace(quick, warmup_seconds=0.01, seconds=0.01))
     side = _SIDE if small.median_ms * (_SIDE / _SMALL_SIDE) ** 3 < 2000 else _SMALL_SIDE
     a, b = _matrices(side, device, dtype)
     source = torch.empty(_COPY, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    product = measure(lambda: a @ b, device=device, **quick)
-    copy = measure(lambda: target.copy_(source), device=device, **quick)
+    product = measure(lambda: a @ b, quick)
+    copy = measure(lambda: target.copy_(source), quick)
     return Ceilings(2e3 * side**3 / product.median_ms, 2e3 * _COPY / copy.median_ms)
 
 

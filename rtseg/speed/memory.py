@@ -1,4 +1,4 @@
-"""What a runtime needs of a CPU's memory, in a process of its own: in this one it would use what others have freed.
+"""What an engine needs of a CPU's memory, in a process of its own: in this one it would use what others have freed.
 
 Linux alone tells the peak; elsewhere there is no figure.
 """
@@ -18,8 +18,8 @@ from rtseg.models.network import Network
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def running_memory(backend: str, network: Network | OnnxGraph, pictures: Tensor, threads: int) -> int | None:
-    """Bytes that a process holds at most while it runs frames, beyond what it held before the runtime was built.
+def running_memory(backend: str, network: Network | OnnxGraph, images: Tensor, threads: int) -> int | None:
+    """Bytes that a process holds at most while it runs frames, beyond what it held before the engine was built.
 
     Weights, the engine's own memory and the feature maps are in it; what was needed to build it, as far as it was given
     back, is not. None where the system does not tell.
@@ -29,7 +29,7 @@ def running_memory(backend: str, network: Network | OnnxGraph, pictures: Tensor,
     sent = network if isinstance(network, OnnxGraph) else network.recipe()
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    child = context.Process(target=_measure, args=(there, backend, sent, pictures, threads), daemon=True)
+    child = context.Process(target=_measure, args=(there, backend, sent, images, threads), daemon=True)
     child.start()
     there.close()
     try:
@@ -41,25 +41,25 @@ def running_memory(backend: str, network: Network | OnnxGraph, pictures: Tensor,
 
 
 def _measure(
-    pipe: Connection, backend: str, sent: OnnxGraph | Callable[[], Network], pictures: Tensor, threads: int
+    pipe: Connection, backend: str, sent: OnnxGraph | Callable[[], Network], images: Tensor, threads: int
 ) -> None:
     try:
-        pipe.send(_run(backend, sent, pictures, threads))
+        pipe.send(_run(backend, sent, images, threads))
     except Exception:  # whatever fails here fails, with its message, where the row is timed
         pipe.send(None)
 
 
-def _run(backend: str, sent: OnnxGraph | Callable[[], Network], pictures: Tensor, threads: int) -> int:
+def _run(backend: str, sent: OnnxGraph | Callable[[], Network], images: Tensor, threads: int) -> int:
     network = sent if isinstance(sent, OnnxGraph) else sent()
     torch.set_num_threads(threads)
-    batch, height, width = pictures.shape[:3]
+    batch, height, width = images.shape[:3]
     before = _resident("VmRSS")
-    runtime = create_engine(backend, network, (batch, height, width), calibration=pictures)
+    engine = create_engine(backend, network, (batch, height, width), calibration=images)
     with torch.inference_mode():
-        runtime.run(pictures)
+        engine.run(images)
         _CLEAR.write_text("5")  # forgets the peak
         for _ in range(3):
-            runtime.run(pictures)
+            engine.run(images)
     return _resident("VmHWM") - before
 
 

@@ -3,6 +3,7 @@
 from rtseg.deploy.engines import engine_classes
 from rtseg.output.table import Cell, Column, Table
 from rtseg.speed.benchmark import UNTRAINED, NetworkReport, Report, Timing
+from rtseg.speed.conditions import Conditions
 
 _WHAT = (
     Column("network", left=True, groups=True),
@@ -87,6 +88,7 @@ def notes(report: Report) -> list[str]:
     found = [
         f"{device['name']}, {machine}; {', '.join(engines)}; {c['input']}; commit {c['git_commit'] or 'unknown'}, "
         f"{c['date']}",
+        *([Conditions.describe(c["timing"])] if "timing" in c else []),  # older reports do not say
         "median (5th to 95th percentile); FPS = batch / median; reference: PyTorch float32, nothing folded, NCHW, "
         "interpolate and argmax; parity: pixels equal to it (an exported file's without its checkpoint: to ONNX "
         "Runtime on the same file)",

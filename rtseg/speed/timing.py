@@ -3,7 +3,6 @@
 The one timing function of rtseg: `rtseg benchmark`, the training callback and the tests all come here.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rtseg.deploy.device import choose_device
-from rtseg.errors import UserError
+from rtseg.speed.conditions import Conditions
 
 Step = Callable[[], Any]
 
@@ -26,7 +24,7 @@ class Timing:
     """Times of single runs of one step, in milliseconds.
 
     Attributes:
-        fps: pictures a second, batch size / median.
+        fps: images a second, batch size / median.
         drift: median of the last tenth of the runs / median of the first tenth - 1; heat or other work shows here.
     """
 
@@ -61,63 +59,42 @@ class Timing:
         )
 
 
-def measure(step: Step, **conditions: Any) -> Timing:
-    """How long `step` takes. The arguments are those of `measure_together`."""
-    return measure_together([step], **conditions)[0]
+def measure(step: Step, conditions: Conditions) -> Timing:
+    """How long `step` takes, a run of as many images as the first batch of the conditions."""
+    return measure_together([step], conditions, batches=conditions.batches[:1])[0]
 
 
 def measure_together(
     steps: Sequence[Step],
+    conditions: Conditions,
     *,
-    device: str | torch.device = "cpu",
-    batch_size: int | Sequence[int] = 1,
-    warmup_seconds: float = 1.0,
-    min_iterations: int = 200,
-    min_seconds: float = 6.0,
-    max_seconds: float | None = None,
+    batches: Sequence[int] | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> list[Timing]:
     """How long each of several steps takes, in turns of half a second, so that their ratios hold on a noisy machine.
 
-    Each step warms up until its median settles within 5 %, then runs until it has `min_iterations` and `min_seconds`,
-    or `max_seconds`. Every run is timed apart and to its end: by device events on CUDA, by the clock elsewhere.
+    Each step warms up until its median settles within 5 %, then runs until it has the rounds and seconds of the
+    conditions, or their most seconds. Every run is timed apart and to its end: by device events on CUDA, by the clock
+    elsewhere.
 
     Args:
         steps: functions without arguments; they choose the gradient mode themselves.
-        batch_size: pictures in one run, for the FPS; of all steps, or of each.
-        warmup_seconds: of each step, at least; at most four times as long.
-        max_seconds: of each step, warm-up not counted; None takes three times `min_seconds`.
+        batches: images in one run of each step, for the FPS; one where they are not given.
         on_progress: is told between the turns what share of the work is done, 0..1.
-
-    Raises:
-        UserError: no such device, or numbers that leave nothing to measure.
     """
-    device = choose_device(device)
-    limit = 3 * min_seconds if max_seconds is None else max_seconds
-    numbers = (min_iterations, min_seconds, warmup_seconds, limit)
-    if (
-        not all(map(math.isfinite, numbers))
-        or min_iterations < 1
-        or limit <= 0
-        or not 0 <= min_seconds <= limit
-        or (warmup_seconds < 0)
-    ):
-        raise UserError(
-            f"min_iterations={min_iterations}, warmup_seconds={warmup_seconds}, min_seconds={min_seconds}, "
-            f"max_seconds={limit}: give at least one iteration, a time above 0, and min_seconds <= max_seconds"
-        )
-    stopwatch = _stopwatch(device)
-    warmups = [warm_up(partial(stopwatch, step), warmup_seconds) for step in steps]
+    limit, seconds, rounds = conditions.limit, conditions.seconds, conditions.rounds
+    stopwatch = _stopwatch(conditions.where)
+    warmups = [warm_up(partial(stopwatch, step), conditions.warmup_seconds) for step in steps]
     times: list[list[float]] = [[] for _ in steps]
     spent = [0.0] * len(steps)  # seconds, the untimed runs included
 
     def unfinished(i: int) -> bool:
-        return spent[i] < limit and (spent[i] < min_seconds or len(times[i]) < min_iterations)
+        return spent[i] < limit and (spent[i] < seconds or len(times[i]) < rounds)
 
     def share_done(i: int) -> float:
         if not unfinished(i):
             return 1.0
-        return max(spent[i] / limit, min(spent[i] / max(min_seconds, 1e-9), len(times[i]) / min_iterations))
+        return max(spent[i] / limit, min(spent[i] / max(seconds, 1e-9), len(times[i]) / rounds))
 
     while any(map(unfinished, range(len(steps)))):
         for i in filter(unfinished, range(len(steps))):
@@ -129,10 +106,9 @@ def measure_together(
                 spent[i] = time.perf_counter() - begin
             if on_progress is not None:
                 on_progress(sum(map(share_done, range(len(steps)))) / len(steps))
-    batch_sizes = [batch_size] * len(steps) if isinstance(batch_size, int) else batch_size
     return [
         Timing.of(own, batch_size=batch, warmup_iterations=warmup)
-        for own, batch, warmup in zip(times, batch_sizes, warmups, strict=True)
+        for own, batch, warmup in zip(times, batches or [1] * len(steps), warmups, strict=True)
     ]
 
 

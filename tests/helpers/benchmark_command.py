@@ -1,19 +1,15 @@
 """Conditions under which `rtseg benchmark` takes no longer than it must; a wrong engine."""
 
-from typing import Any
-
 from torch import Tensor
 
 from rtseg.deploy.class_map import class_map
 from rtseg.deploy.engines.eager import Eager
+from rtseg.speed.conditions import Conditions
 
 SIZE = (32, 40)
 
 
-TIMING: dict[str, Any] = {"warmup_seconds": 0.0, "min_iterations": 3, "min_seconds": 0.01, "max_seconds": 0.2}
-
-
-QUICK: dict[str, Any] = {"input_sizes": [SIZE], "device": "cpu", "threads": 1, **TIMING}
+QUICK = Conditions(sizes=[SIZE], device="cpu", threads=1, warmup_seconds=0.0, rounds=3, seconds=0.01, most_seconds=0.2)
 
 
 # --- what it refuses

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rtseg.speed.conditions import Conditions
 from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.report import Comparison
 
@@ -21,7 +22,10 @@ fps: {{seconds: 0.05}}
 """
 
 
-SPEED: dict[str, Any] = {"input_size": (64, 96), "num_classes": 11, "device": "cpu", "threads": 1, "seconds": 0.05}
+SPEED: dict[str, Any] = {
+    "num_classes": 11,
+    "conditions": Conditions(sizes=[(64, 96)], device="cpu", threads=1, seconds=0.05),
+}
 
 
 def settings(data: Path, config: Path, **changes: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rtseg.deploy.engines import parse_backend
 from rtseg.deploy.engines.eager import Eager
 from rtseg.errors import UserError
 from rtseg.speed.benchmark import (
+    Conditions,
     NetworkReport,
     Timing,
 )
@@ -18,7 +19,7 @@ from rtseg.speed.benchmark import (
 STEADY: dict[str, Any] = {"device": {"name": "x"}}
 
 
-QUICK: dict[str, Any] = {"warmup_seconds": 0.0, "min_iterations": 3, "min_seconds": 0.0, "max_seconds": 2.0}
+QUICK = Conditions(device="cpu", warmup_seconds=0.0, rounds=3, seconds=0.0, most_seconds=2.0)
 
 
 def row(**changes: Any) -> NetworkReport:

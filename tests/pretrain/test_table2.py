@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pretrain.networks.classifier import create_classifier, list_classifiers
 from pretrain.table2 import BEGIN, END, count, refresh, table2
 from pretrain.table2_paper import PAPER
 from rtseg.errors import UserError
+from rtseg.speed.conditions import Conditions
 from rtseg.speed.timing import measure_together
 
 COUNTED = {name: partial(cache(count), name, 224) for name in PAPER}
@@ -138,8 +140,8 @@ def test_what_is_cut_off_would_be_the_papers() -> None:
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    def quick(*arguments: Any, **conditions: Any) -> Any:
-        return measure_together(*arguments, **{**conditions, "warmup_seconds": 0, "min_iterations": 2})
+    def quick(steps: Any, conditions: Conditions, **others: Any) -> Any:
+        return measure_together(steps, replace(conditions, warmup_seconds=0, rounds=2), **others)
 
     monkeypatch.setattr(module, "measure_together", quick)
     monkeypatch.setattr(module, "IMAGE_SIZE", 64)
@@ -195,10 +197,10 @@ def test_it_measures_writes_and_fills_the_page(tmp_path: Path, capsys: pytest.Ca
     [
         ({"names": ["df1", "resnet_18"]}, r"unknown classifier 'resnet_18'. Did you mean 'resnet18'\?"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
-        ({"threads": 0}, "--threads 0 must be at least 1"),
-        ({"batch_size": 0}, "--batch-size 0 must be at least 1"),
-        ({"seconds": 0}, "--seconds 0 must be above 0"),
-        ({"seconds": float("nan")}, "--seconds nan must be a finite number"),
+        ({"threads": 0}, "threads=0 must be a whole number"),
+        ({"batch_size": 0}, "batch size=0 must be a whole number"),
+        ({"seconds": 0}, "seconds=0 must be above 0"),
+        ({"seconds": float("nan")}, "seconds=nan must be a finite number"),
         ({"names": ["df1"], "output": Path("table2.md")}, "'table2.md' must end in .json"),
         ({"names": ["df1"], "output": Path(__file__) / "x.json"}, "is a file; give another folder"),
     ],

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,12 +17,13 @@ from rtseg.models import create_model
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
 from rtseg.scenes import make_data
+from rtseg.speed.asked import Asked
 from rtseg.speed.benchmark import Candidate, Case, Report, benchmark, texture
 from rtseg.speed.command import parse_size, run_benchmark
 from rtseg.speed.plot import plot
 from rtseg.speed.results import refresh
 from rtseg.speed.tables import headline, notes, published, stages
-from tests.helpers.benchmark_command import QUICK, SIZE, TIMING
+from tests.helpers.benchmark_command import QUICK, SIZE
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def report(shared_segmenter: Segmenter) -> Report:
     wanted = [
         Case(candidate, backend, shape) for shape in ((1, 16, 24), (2, 32, 24)) for backend in ("reference", "eager")
     ]
-    return benchmark(wanted, device="cpu", stages=True, ddrnet_seconds=0.01, **TIMING)
+    return benchmark(wanted, QUICK, stages=True, ddrnet=True)
 
 
 def rows(report: Report) -> list[tuple[str, str]]:
@@ -63,10 +65,9 @@ def test_a_checkpoint_on_two_engines(
 ) -> None:
     Image.fromarray(texture((50, 70))).save(tmp_path / "street.png")
     output = tmp_path / "new" / "speed.json"
-    found = run_benchmark(
-        [checkpoint], backends=["reference", "eager"], images=[str(tmp_path / "street.png")], output=output,
-        command="rtseg benchmark", **QUICK,
-    )  # fmt: skip
+    asked = Asked([checkpoint], backends=["reference", "eager"])
+    images = [str(tmp_path / "street.png")]
+    found = run_benchmark(asked, QUICK, images=images, output=output, command="rtseg benchmark")
     printed = capsys.readouterr()
     assert rows(found) == [("rtformer_slim gfa+ca", "reference:fp32"), ("rtformer_slim gfa+ca", "eager:fp32")]
     last = printed.out.splitlines()[-1]
@@ -81,7 +82,7 @@ def test_a_checkpoint_on_two_engines(
     parity = found.networks[1].parity
     assert parity is not None
     assert parity.gate == "equal_percent"  # the checkpoint counts as trained
-    assert found.conditions["input"] == "1 given picture(s)"
+    assert found.conditions["input"] == "1 given image(s)"
     text = words(printed.out)
     for part in ("picture → class map, ms", "parity", "Stages, median ms", "upsample", "argmax", "x reference"):
         assert part in text
@@ -93,7 +94,7 @@ def test_a_checkpoint_on_two_engines(
 
 
 def test_a_folder_is_sorted_by_device_and_date(checkpoint: str, tmp_path: Path) -> None:
-    run_benchmark([checkpoint], backends=["eager"], output=tmp_path / "results", **QUICK)
+    run_benchmark(Asked([checkpoint], backends=["eager"]), QUICK, output=tmp_path / "results")
     (folder,) = (tmp_path / "results").iterdir()
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", folder.name)
     (file,) = folder.glob("*.json")
@@ -117,7 +118,7 @@ def test_a_folder_is_sorted_by_device_and_date(checkpoint: str, tmp_path: Path) 
 def test_models_and_rivals_by_name() -> None:
     pytest.importorskip("torchvision")
     names = ["rtformer_slim", "ddrnet_23_slim", "lraspp_mobilenet_v3_large"]
-    found = run_benchmark(names, attentions=["gfa", "sa"], num_classes=3, backends=["eager"], **QUICK)
+    found = run_benchmark(Asked(names, attentions=["gfa", "sa"], num_classes=3, backends=["eager"]), QUICK)
     assert [r.network_name for r in found.networks] == [
         "rtformer_slim gfa", "rtformer_slim sa", "ddrnet_23_slim", "lraspp_mobilenet_v3_large"
     ]  # fmt: skip
@@ -130,13 +131,13 @@ def test_models_and_rivals_by_name() -> None:
 @pytest.mark.slow
 def test_segformer_by_name() -> None:
     pytest.importorskip("transformers")
-    found = run_benchmark(["segformer_b0"], num_classes=3, backends=["eager"], **QUICK)
+    found = run_benchmark(Asked(["segformer_b0"], num_classes=3, backends=["eager"]), QUICK)
     assert rows(found) == [("segformer_b0", "eager:fp32")]
     assert found.networks[0].class_map is not None
 
 
 def test_attentions_without_a_model_are_of_rtformer(checkpoint: str) -> None:
-    found = run_benchmark([checkpoint], attentions=["ea"], num_classes=3, backends=["eager"], **QUICK)
+    found = run_benchmark(Asked([checkpoint], attentions=["ea"], num_classes=3, backends=["eager"]), QUICK)
     assert [r.network_name for r in found.networks] == ["rtformer_slim gfa+ca", "rtformer_slim ea"]
 
 
@@ -145,18 +146,18 @@ def test_engines_that_are_missing_are_left_out_and_named(
 ) -> None:
     for library in ("openvino", "onnxruntime"):
         monkeypatch.setitem(sys.modules, library, None)
-    found = run_benchmark([checkpoint], **QUICK)
+    found = run_benchmark(Asked([checkpoint]), QUICK)
     assert [r.backend for r in found.networks] == ["reference:fp32", "eager:fp32"]
     said = capsys.readouterr().err
     assert re.search(r"without onnxruntime: onnxruntime is missing here .*pip install 'rtseg\[onnx\]'", said)
     assert re.search(r"without openvino: openvino is missing here .*pip install 'rtseg\[openvino\]'", said)
     assert "without openvino:bf16:" in said
     with pytest.raises(UserError, match="onnxruntime is missing here"):
-        run_benchmark([checkpoint], backends=["eager", "onnxruntime"], **QUICK)
+        run_benchmark(Asked([checkpoint], backends=["eager", "onnxruntime"]), QUICK)
 
 
 def test_an_exported_file_on_all_engines_that_read_it(exported: str, shared_segmenter: Segmenter) -> None:
-    found = run_benchmark([exported], **QUICK)
+    found = run_benchmark(Asked([exported]), QUICK)
     assert [r.backend for r in found.networks] == [
         name if ":" in name else f"{name}:fp32" for name in available("onnxruntime", "openvino", "openvino:bf16")
     ]
@@ -169,22 +170,21 @@ def test_an_exported_file_on_all_engines_that_read_it(exported: str, shared_segm
         assert r.parity.gate == "equal_percent"
         assert (r.class_map is None) == (not r.parity.passed)
     with pytest.raises(UserError, match=r"net\.onnx' is of 1x32x40 .*ask for this --input-size"):
-        run_benchmark([exported], **{**QUICK, "input_sizes": [(64, 64)]})
+        run_benchmark(Asked([exported]), replace(QUICK, sizes=[(64, 64)]))
 
 
 def test_folders_of_images_are_thinned(checkpoint: str, tmp_path: Path) -> None:
     for i in range(20):
         Image.fromarray(texture((9 + i, 12))).save(tmp_path / f"{i:02d}.png")
-    found = run_benchmark([checkpoint], backends=["eager"], images=[str(tmp_path)], **QUICK)
-    assert found.conditions["input"] == "10 given picture(s)"
+    found = run_benchmark(Asked([checkpoint], backends=["eager"]), QUICK, images=[str(tmp_path)])
+    assert found.conditions["input"] == "10 given image(s)"
 
 
 @pytest.mark.slow
 def test_several_sizes_and_batches(checkpoint: str) -> None:
     sizes = [(16, 16), (24, 16)]
-    found = run_benchmark(
-        [checkpoint], backends=["eager"], batch_sizes=[1, 2], protocol="ddrnet", **{**QUICK, "input_sizes": sizes}
-    )
+    conditions = replace(QUICK, sizes=sizes, batches=[1, 2])
+    found = run_benchmark(Asked([checkpoint], backends=["eager"]), conditions, protocol="ddrnet")
     assert [(r.input_size, r.batch_size) for r in found.networks] == [(s, b) for s in sizes for b in (1, 2)]
     assert [r["input_size"] for r in found.ddrnet_protocol] == [list(size) for size in sizes]
 
@@ -242,14 +242,9 @@ def test_miou_stands_beside_the_times(tmp_path: Path, capsys: pytest.CaptureFixt
     make_data("camvid", 1, tmp_path / "data", n_val=2, size=(64, 96))
     network = create_model("rtformer_slim", 11, base_channels=8, spp_channels=8, head_channels=8)
     network.save_pretrained(tmp_path / "net")
-    report = run_benchmark(
-        [str(tmp_path / "net")],
-        backends=["reference", "eager"],
-        data=tmp_path / "data",
-        least_percent=0,
-        **{**QUICK, "input_sizes": [(64, 96)]},
-    )
-    assert report.conditions["input"] == "2 given picture(s)"  # the data set's own
+    asked = Asked([str(tmp_path / "net")], backends=["reference", "eager"])
+    report = run_benchmark(asked, replace(QUICK, sizes=[(64, 96)], min_parity=0), data=tmp_path / "data")
+    assert report.conditions["input"] == "2 given image(s)"  # the data set's own
     assert all(row.miou is not None for row in report.networks)
     assert "mIoU" in capsys.readouterr().out
 

@@ -1,6 +1,7 @@
 """A network of one's own, with a card and logits and no more, is exported and timed as ours are."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ class Own(Network):
 def test_it_is_timed() -> None:
     network = Own().eval()
     backends = without_missing("reference", "eager", "onnxruntime")
-    found = benchmark(cases([Candidate(network)], [(32, 48)], backends), device="cpu", ddrnet_seconds=0.01, **QUICK)
+    found = benchmark(cases([Candidate(network)], backends, replace(QUICK, sizes=[(32, 48)])), QUICK, ddrnet=True)
     assert [row.name for row in found.networks] == [f"own, {backend}:fp32, 32x48" for backend in backends]
     for row in found.networks:
         assert row.refused is None

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -49,8 +50,8 @@ def test_ddrnets_protocol(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_ddrnets_protocol_once_for_each_network_and_size(candidate: Candidate) -> None:
-    wanted = cases([candidate], [(16, 16), (24, 16)], ["reference", "eager"], [1, 2])
-    found = benchmark(wanted, device="cpu", ddrnet_seconds=0.01, **QUICK).ddrnet_protocol
+    wanted = cases([candidate], ["reference", "eager"], replace(QUICK, sizes=[(16, 16), (24, 16)], batches=[1, 2]))
+    found = benchmark(wanted, QUICK, ddrnet=True).ddrnet_protocol
     assert [(r["network"], r["input_size"]) for r in found] == [
         ("rtformer_slim gfa+ca", [16, 16]), ("rtformer_slim gfa+ca", [24, 16])
     ]  # fmt: skip

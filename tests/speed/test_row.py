@@ -1,7 +1,7 @@
 """What is timed, and what is not: parity decides; exported files; engines that fail."""
 
-import dataclasses
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ from tests.helpers.speed import QUICK, roll, without_missing
 
 def test_a_wrong_runtime_is_not_timed(candidate: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Eager, "classes", roll)
-    trained = dataclasses.replace(candidate, trained=True)
+    trained = replace(candidate, trained=True)
     wanted = [Case(trained, "reference", SHAPE), Case(trained, "eager", SHAPE), Case(trained, "eager:bf16", SHAPE)]
-    found = benchmark(wanted, device="cpu", stages=True, **QUICK)
+    found = benchmark(wanted, QUICK, stages=True)
     reference, *wrong = found.networks
     assert reference.class_map is not None
     assert reference.stages
@@ -53,7 +53,7 @@ def test_wrong_logits_of_an_untrained_network_are_not_timed(
 ) -> None:
     logits = Eager.logits
     monkeypatch.setattr(Eager, "logits", lambda self, x: 1.2 * logits(self, x))
-    found = benchmark([Case(candidate, "eager", SHAPE)], device="cpu", stages=True, **QUICK)
+    found = benchmark([Case(candidate, "eager", SHAPE)], QUICK, stages=True)
     assert found.networks[0].class_map is None
     assert str(found.networks[0].refused).startswith("logits differ by ")
 
@@ -61,9 +61,7 @@ def test_wrong_logits_of_an_untrained_network_are_not_timed(
 def test_ones_own_threshold(candidate: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Eager, "classes", roll)
     wanted = [Case(candidate, "eager", SHAPE)]
-    refused, passed = (
-        benchmark(wanted, device="cpu", least_percent=least, **QUICK).networks[0] for least in (50.0, 0.0)
-    )
+    refused, passed = (benchmark(wanted, replace(QUICK, min_parity=least)).networks[0] for least in (50.0, 0.0))
     assert refused.refused == "0.000 % of the pixels are the reference's, 50 % are asked"
     assert passed.refused is None
     assert passed.class_map is not None
@@ -76,10 +74,10 @@ def test_an_exported_file_is_held_to_onnx_runtime(logits_graph: OnnxGraph, monke
     pytest.importorskip("onnxruntime")
     exported = Candidate(logits_graph, logits_graph.weights, trained=True)
     backends = without_missing("reference", "eager", "onnxruntime", "onnxruntime-plain", "openvino")
-    wanted = cases([exported], [(32, 32), SHAPE[1:]], backends, [1, 2])
+    wanted = cases([exported], backends, replace(QUICK, sizes=[(32, 32), SHAPE[1:]], batches=[1, 2]))
     assert [case.backend for case in wanted] == [b for b in backends if b in ("onnxruntime", "openvino")]
     assert {case.shape for case in wanted} == {SHAPE}
-    found = benchmark(wanted, device="cpu", stages=True, ddrnet_seconds=0.01, **QUICK)
+    found = benchmark(wanted, QUICK, stages=True, ddrnet=True)
     assert found.ddrnet_protocol == ()
     for r in found.networks:
         assert (r.parameters, r.macs, r.batchnorm, r.weights) == (None, None, None, logits_graph.weights)
@@ -89,16 +87,16 @@ def test_an_exported_file_is_held_to_onnx_runtime(logits_graph: OnnxGraph, monke
     assert Report.from_json(found.to_json()) == found
     monkeypatch.setattr(OpenVINO, "classes", roll)
     if "openvino" in backends:
-        found = benchmark([case for case in wanted if case.backend == "openvino"], device="cpu", **QUICK)
+        found = benchmark([case for case in wanted if case.backend == "openvino"], QUICK)
         assert found.networks[0].class_map is None
 
 
 def test_an_exported_class_map(class_map_graph: OnnxGraph) -> None:
     pytest.importorskip("onnxruntime")
     exported = Candidate(class_map_graph, class_map_graph.weights, trained=True)
-    (case,) = cases([exported], [SHAPE[1:]], ["onnxruntime", "onnxruntime-plain", "openvino"])
+    (case,) = cases([exported], ["onnxruntime", "onnxruntime-plain", "openvino"], replace(QUICK, sizes=[SHAPE[1:]]))
     assert case.backend == "onnxruntime-plain"
-    (r,) = benchmark([case], device="cpu", stages=True, **QUICK).networks
+    (r,) = benchmark([case], QUICK, stages=True).networks
     assert r.network is None
     assert r.class_map is not None
     assert r.parity is None  # it is the file itself
@@ -109,20 +107,20 @@ def test_an_exported_file_beside_its_checkpoint_is_held_to_that(
 ) -> None:
     pytest.importorskip("onnxruntime")
     exported = Candidate(logits_graph, logits_graph.weights, trained=True)
-    trained = dataclasses.replace(candidate, trained=True)
+    trained = replace(candidate, trained=True)
     wanted = [Case(trained, "reference", SHAPE), Case(exported, "onnxruntime", SHAPE)]
-    _, r = benchmark(wanted, device="cpu", **QUICK).networks
+    _, r = benchmark(wanted, QUICK).networks
     assert r.parity is not None
     assert r.parity.equal_percent >= 99.99
     monkeypatch.setattr(OnnxRuntime, "classes", roll)
-    assert benchmark(wanted, device="cpu", **QUICK).networks[1].refused
+    assert benchmark(wanted, QUICK).networks[1].refused
 
 
 def test_a_network_of_nan_gets_no_figure(segmenter: Segmenter) -> None:
     with torch.no_grad():
         next(segmenter.head.parameters()).fill_(torch.nan)
     wanted = [Case(Candidate(segmenter), backend, (1, 16, 24)) for backend in ("reference", "eager")]
-    for r in benchmark(wanted, device="cpu", **QUICK).networks:
+    for r in benchmark(wanted, QUICK).networks:
         assert r.refused == "the network's logits are not finite"
         assert r.class_map is None
 
@@ -135,7 +133,7 @@ def test_an_engine_that_fails_loses_no_other_row(candidate: Candidate, monkeypat
 
     monkeypatch.setattr(OnnxRuntime, "logits", fail)
     wanted = [Case(candidate, backend, SHAPE) for backend in ("eager", "onnxruntime")]
-    found = benchmark(wanted, device="cpu", stages=True, **QUICK)
+    found = benchmark(wanted, QUICK, stages=True)
     eager, failed = found.networks
     assert eager.class_map is not None
     assert (failed.class_map, failed.refused) == (None, "onnxruntime failed: no memory left")
@@ -143,7 +141,7 @@ def test_an_engine_that_fails_loses_no_other_row(candidate: Candidate, monkeypat
 
 
 def test_the_memory_of_a_row(candidate: Candidate) -> None:
-    (r,) = benchmark([Case(candidate, "eager", SHAPE)], device="cpu", memory=True, **QUICK).networks
+    (r,) = benchmark([Case(candidate, "eager", SHAPE)], QUICK, memory=True).networks
     if sys.platform == "linux":
         assert r.peak_memory_bytes is not None
         assert r.parameters is not None
@@ -155,7 +153,7 @@ def test_the_memory_of_a_row(candidate: Candidate) -> None:
 def test_int8_needs_pictures(candidate: Candidate) -> None:
     pytest.importorskip("nncf")
     with pytest.raises(UserError, match="give some with --image"):
-        benchmark([Case(candidate, "openvino:int8", SHAPE)], device="cpu", **QUICK)
+        benchmark([Case(candidate, "openvino:int8", SHAPE)], QUICK)
 
 
 def test_rows_are_scored_as_they_are_timed(candidate: Candidate, tmp_path: Path) -> None:
@@ -164,7 +162,7 @@ def test_rows_are_scored_as_they_are_timed(candidate: Candidate, tmp_path: Path)
     network = create_model("rtformer_slim", 11, base_channels=8, spp_channels=8, head_channels=8)
     trained = Candidate(network, "w", trained=True)
     wanted = [Case(trained, "reference", SHAPE), Case(trained, "eager", SHAPE), Case(trained, "eager", (1, 32, 32))]
-    plain, eager, other = benchmark(wanted, device="cpu", dataset=dataset, least_percent=0, **QUICK).networks
+    plain, eager, other = benchmark(wanted, replace(QUICK, min_parity=0), dataset=dataset).networks
     deployed, confusion = deploy(network, fold=False), torch.zeros(11, 11, dtype=torch.int64)
     for i in range(3):
         image, mask, *_ = dataset[i]
@@ -186,7 +184,7 @@ def test_an_exported_file_without_a_row_is_refused(
     logits_graph: OnnxGraph, sizes: list[tuple[int, int]], backends: list[str], batches: list[int]
 ) -> None:
     with pytest.raises(UserError, match=r"is of 1x64x96 .* and puts out logits: ask for this --input-size"):
-        cases([Candidate(logits_graph)], sizes, backends, batches)
+        cases([Candidate(logits_graph)], backends, replace(QUICK, sizes=sizes, batches=batches))
 
 
 def test_a_graph_is_exported_once(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +194,7 @@ def test_a_graph_is_exported_once(segmenter: Segmenter, monkeypatch: pytest.Monk
         asked.append(arguments)
         return len(asked)
 
-    monkeypatch.setattr("rtseg.speed.row.export", exported)
+    monkeypatch.setattr("rtseg.speed.candidate.export", exported)
     candidate = Candidate(segmenter)
     outputs: tuple[Output, ...] = ("logits", "class_map", "logits")
     assert [candidate.graph(SHAPE, output) for output in outputs] == [1, 2, 1]

@@ -4,17 +4,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
-from rtseg.checks import check_above, check_at_least, check_finite
-from rtseg.deploy.device import choose_device
+from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.output.folders import make_folder, write_whole
 from rtseg.output.table import show
+from rtseg.speed.conditions import Conditions
 from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.report import Comparison
 from rtseg.studies.compare.rows import choose_rows
@@ -29,11 +28,8 @@ def compare(
     output: Path,
     *,
     model: str = "rtformer_slim",
-    input_size: tuple[int, int] = (512, 512),
     num_classes: int = 150,
-    device: str | None = None,
-    threads: int | None = None,
-    seconds: float = 6.0,
+    conditions: Conditions | None = None,
     config: Path | None = None,
     data: Path | None = None,
     epochs: int | None = None,
@@ -50,8 +46,8 @@ def compare(
     Args:
         attentions: rows, "low+high" each; RTFormer's Table 3 for none. gfa+ca is always among them.
         output: folder of the comparison.
-        input_size, num_classes: of the networks that are timed.
-        seconds: timed at least, for each of a row's two figures.
+        num_classes: of the networks that are timed.
+        conditions: of the timing, with one size and one batch; the usual ones where they are not given.
         config, data, epochs: recipe, data set's folder and length of the trainings; no trainings without `data`. The
             recipe is `DEFAULT_CONFIG` if not given.
         seeds: trainings a row, with the seeds 0, 1, ...
@@ -65,14 +61,9 @@ def compare(
     """
     console = Console(stderr=True)
     rows = choose_rows(attentions, model)
-    for side in input_size:
-        check_at_least("--input-size", side, 1, "give height and width, as 512 512")
-    for name, value in {"--threads": threads, "--seeds": seeds, "--jobs": jobs}.items():
-        if value is not None:
-            check_at_least(name, value, 1)
-    check_finite("--seconds", seconds, "as in --seconds 6")
-    check_above("--seconds", seconds, 0, "as in --seconds 6")
-    conditions: dict[str, Any] = {"device": choose_device(device), "threads": threads}
+    conditions = conditions or Conditions()
+    check_at_least("--seeds", seeds, 1)
+    check_at_least("--jobs", jobs, 1)
     with torch.device("meta"):  # a row with a bad option should cost no minutes, and leave no folder
         for row in rows:
             create_model(model, num_classes, attention=row.attention, **row.options)
@@ -85,7 +76,7 @@ def compare(
     with locked(output) as lock:
         if recipe:
             check_recipe(recipe, output / "recipe.json")
-        speed = measure_speed(rows, output / "speed.json", model, num_classes, input_size, conditions, seconds, console)
+        speed = measure_speed(rows, output / "speed.json", model, num_classes, conditions, console)
         if recipe:
             failed = train(wanted, recipe, lock=lock, jobs=jobs, console=console)
         scores = {(row, t.seed): t.score() for row in rows for t in wanted if t.variant == row and t.finished}

@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from rtseg.output.table import Cell, Column, Table, bullets
+from rtseg.speed.conditions import Conditions
 from rtseg.studies.compare.rows import Row, baseline
 from rtseg.studies.compare.speed import FIGURES, doubts, timing_of
 from rtseg.studies.runs.recipe import Recipe
@@ -144,6 +145,7 @@ class Comparison:
         found = [
             f"speed: {height}x{width}, {asked['num_classes']} classes, batch 1, untrained, {engines}, "
             f"PyTorch {c['torch']}; {device['name']}, {machine}; commit {c['git_commit'] or 'unknown'}, {c['date']}",
+            *([Conditions.describe(c["timing"])] if "timing" in c else []),
             f"ratio: FPS over that of {baseline(self.rows).name}",
         ]
         if any(row.paper_fps for row in self.rows):

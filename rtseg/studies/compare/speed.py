@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from rtseg.deploy.engines import best_backend
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.output.folders import write_whole
-from rtseg.speed.benchmark import Candidate, Case, benchmark, out_of_memory, timing_progress
+from rtseg.speed.benchmark import Candidate, Case, benchmark, out_of_memory
+from rtseg.speed.conditions import Conditions
+from rtseg.speed.progress import progress_bar
 from rtseg.studies.compare.rows import Row
 
 FIGURES = {"class_map": "class map", "network": "network", "best_class_map": "class map, best engine"}
@@ -64,23 +67,21 @@ def measure_speed(
     file: Path,
     model: str,
     num_classes: int,
-    input_size: tuple[int, int],
-    conditions: Mapping[str, Any],
-    seconds: float,
+    conditions: Conditions,
     console: Console,
 ) -> dict[str, Any]:
     """The measurement in `file`, if it is of these rows on this machine, else a new one, which goes there."""
-    device = conditions["device"]
+    (input_size,) = conditions.sizes
     asked = {
         "rows": [row.name for row in rows],
         "model": model,
         "num_classes": num_classes,
         "input_size": list(input_size),
-        "seconds": seconds,
-        "device": describe_device(device)["name"],
-        "threads": conditions["threads"],
+        "seconds": conditions.seconds,
+        "device": describe_device(conditions.where)["name"],
+        "threads": conditions.threads,
         "torch": torch.__version__,
-        "best_backend": best_backend(device),
+        "best_backend": best_backend(conditions.where),
     }
     found = read_speed(file)
     if found and found["asked"] == asked:
@@ -93,9 +94,9 @@ def measure_speed(
         )
         return found
     candidates = [Candidate(create_model(model, num_classes, attention=row.attention, **row.options)) for row in rows]
-    shape = (1, *input_size)
+    (shape,) = conditions.shapes
     with console.status("a first run of every network"):
-        fits = [fits_memory(Case(candidate, "eager", shape), **conditions) for candidate in candidates]
+        fits = [fits_memory(Case(candidate, "eager", shape), conditions) for candidate in candidates]
     backends = ["eager", *([asked["best_backend"]] if asked["best_backend"] else [])]
     wanted = [
         Case(candidate, backend, shape)
@@ -103,8 +104,8 @@ def measure_speed(
         for backend in backends
         if fit
     ]
-    with timing_progress(f"{sum(fits)} networks on {device}", console) as (on_build, on_progress):
-        report = benchmark(wanted, **conditions, min_seconds=seconds, on_build=on_build, on_progress=on_progress)
+    with progress_bar(f"{sum(fits)} networks on {conditions.where}", console) as progress:
+        report = benchmark(wanted, conditions, progress=progress)
     speed = json.loads(report.to_json())
     measured = iter(speed["networks"])
     networks: dict[str, Any] = {}
@@ -115,13 +116,13 @@ def measure_speed(
     return speed
 
 
-def fits_memory(case: Case, **conditions: Any) -> bool:
+def fits_memory(case: Case, conditions: Conditions) -> bool:
     """Whether the memory is enough for it: attention that is quadratic in the number of positions soon has none.
 
     Where the system refuses memory only once it is used, as Linux does for what is not absurd, it ends the process.
     """
     try:
-        benchmark([case], **conditions, warmup_seconds=0, min_iterations=1, min_seconds=0, max_seconds=1)
+        benchmark([case], replace(conditions, warmup_seconds=0, rounds=1, seconds=0, most_seconds=1))
     except RuntimeError as error:
         if out_of_memory(error):
             return False

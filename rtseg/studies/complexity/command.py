@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
-from rtseg.deploy.device import choose_device, describe_device
+from rtseg.deploy.device import describe_device
 from rtseg.errors import UserError
 from rtseg.output.folders import check_empty, make_folder
 from rtseg.output.table import show
+from rtseg.speed.conditions import Conditions
 from rtseg.studies.complexity.figures import figure4, figure5, quotes
 from rtseg.studies.complexity.growth import measure_growth
 from rtseg.studies.complexity.plot import plot
@@ -40,9 +42,7 @@ def complexity_report(
     channels: int = 64,
     heads: int = 8,
     size: tuple[int, int] = (64, 64),
-    measure: bool = False,
-    device: str | None = None,
-    seconds: float = 2.0,
+    measure: Conditions | None = None,
     sides: Mapping[str, Sequence[int]] = MEASURED,
 ) -> dict[str, Any]:
     """Computes the first paper's tables and figures, prints them, and on demand measures how `fa` and `nl` grow.
@@ -51,9 +51,8 @@ def complexity_report(
         output: folder for complexity.json and complexity.svg, made if absent; None writes nothing.
         channels, heads, size: c, h and s = height * width of the tables, with b = m = c / 2 in Table 9. The figures and
             quotes hold for the paper's own sizes.
-        measure: run both attentions; a minute or two, and 2 GB of memory at the default sides.
-        device: where; None takes a GPU where there is one.
-        seconds: timed at least, for each map.
+        measure: run both attentions under these conditions, of each map; a minute or two, and 2 GB of memory at the
+            default sides. None runs nothing.
         sides: attention -> sides of the square maps that it is measured on.
 
     Returns:
@@ -84,15 +83,21 @@ def complexity_report(
         "measured": None,
     }
     if measure:
-        chosen = choose_device(device)
-        conditions = describe_device(chosen)  # first: the load is that of other work
-        with Console(stderr=True).status(f"measuring on {chosen}"):
-            growths = measure_growth(sides, device=chosen, seconds=seconds)
-        result["measured"] = {"device": conditions, "growth": [asdict(growth) for growth in growths]}
+        described = describe_device(measure.where)  # first: the load is that of other work
+        with Console(stderr=True).status(f"measuring on {measure.where}"):
+            growths = measure_growth(sides, measure)
+        result["measured"] = {
+            "device": described,
+            "timing": replace(measure, sizes=(), threads=torch.get_num_threads()).to_dict(),
+            "growth": [asdict(growth) for growth in growths],
+        }
     if output is not None:
         (output / "complexity.json").write_text(json.dumps(result, indent=1) + "\n")
         (output / "complexity.svg").write_text(plot(result))
-    show(*report_tables(result), notes=[f"a slip of the paper: {slip}" for slip in SLIPS])
+    notes = [f"a slip of the paper: {slip}" for slip in SLIPS]
+    if measure:
+        notes.append(Conditions.describe(result["measured"]["timing"]))
+    show(*report_tables(result), notes=notes)
     if output is not None:
         print(f"{output}: complexity.json, complexity.svg")
     return result

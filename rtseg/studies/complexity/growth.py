@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from rtseg.attention import create_attention
 from rtseg.errors import UserError
+from rtseg.speed.conditions import Conditions
 from rtseg.speed.timing import measure_together
 
 
@@ -54,25 +55,21 @@ class Growth:
     memory_exponent: float
 
 
-def measure_growth(
-    sides: Mapping[str, Sequence[int]], *, channels: int = 64, device: torch.device, seconds: float = 1.0
-) -> list[Growth]:
+def measure_growth(sides: Mapping[str, Sequence[int]], conditions: Conditions, *, channels: int = 64) -> list[Growth]:
     """Runs each attention on square maps.
 
     Args:
         sides: one branch's choice, e.g. "nl:kind=dot" -> sides of the maps, at least two.
-        seconds: timed at least, for each map; all maps take turns.
+        conditions: of each map; all maps take turns.
 
     Raises:
-        UserError: fewer than two sides, or one below 1; see `create_attention` and `measure_together`.
+        UserError: fewer than two sides, or one below 1; see `create_attention`.
     """
     for name, own in sides.items():
         if len(set(own)) < 2 or min(own) < 1:
             raise UserError(f"sides {list(own)} of '{name}': a power needs two different ones, each at least 1")
-    steps = [_forward(name, channels, side, device) for name, own in sides.items() for side in own]
-    timings = measure_together(
-        steps, device=device, warmup_seconds=min(seconds, 0.5), min_iterations=5, min_seconds=seconds
-    )
+    steps = [_forward(name, channels, side, conditions.where) for name, own in sides.items() for side in own]
+    timings = measure_together(steps, conditions)
     measured = iter([(timing.median_ms, count_floats(step)) for timing, step in zip(timings, steps, strict=True)])
     found = []
     for name, own in sides.items():

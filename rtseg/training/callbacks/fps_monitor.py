@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from rtseg.deploy.device import choose_device
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
-from rtseg.speed.benchmark import Candidate, Case, benchmark
+from rtseg.speed.benchmark import Candidate, Conditions, benchmark, cases
 
 
 def _threads(device: dict[str, Any]) -> str:
@@ -72,13 +72,15 @@ class FPSMonitor(Callback):
         device = self.device or pl_module.device
         height, width = self._size(segmenter)
         with isolate_rng():
-            report = benchmark(
-                [Case(Candidate(segmenter, "in training"), "eager", (self.batch_size, height, width))],
-                device=device,
+            conditions = Conditions(
+                sizes=[(height, width)],
+                batches=[self.batch_size],
+                seconds=self.seconds,
+                most_seconds=self.seconds,
                 warmup_seconds=self.seconds / 3,
-                min_seconds=self.seconds,
-                max_seconds=self.seconds,
+                device=device,
             )
+            report = benchmark(cases([Candidate(segmenter, "in training")], ["eager"], conditions), conditions)
         if device.type == "cuda":
             torch.cuda.empty_cache()
         (row,) = report.networks

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rtseg.cli import main
 from rtseg.errors import UserError
 from rtseg.models import create_model
-from rtseg.speed.benchmark import Candidate, Case
+from rtseg.speed.benchmark import Candidate, Case, Conditions
 from rtseg.studies.compare import compare
 from rtseg.studies.compare.speed import fits_memory
 from tests.helpers.compare import TINY
@@ -24,9 +24,9 @@ def test_a_network_that_does_not_fit_is_said_to(tmp_path: Path) -> None:
             return torch.empty(1 << 60, dtype=torch.uint8)
 
     network = create_model("rtformer_slim", 3, **{k: v for k, v in TINY.items() if k != "drop_path"})  # type: ignore[arg-type]
-    assert fits_memory(Case(Candidate(network), "eager", (1, 32, 32)), device="cpu")
+    assert fits_memory(Case(Candidate(network), "eager", (1, 32, 32)), Conditions(device="cpu"))
     network.backbone = Greedy()  # type: ignore[assignment]
-    assert not fits_memory(Case(Candidate(network), "eager", (1, 32, 32)), device="cpu")
+    assert not fits_memory(Case(Candidate(network), "eager", (1, 32, 32)), Conditions(device="cpu"))
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_a_network_that_does_not_fit_is_said_to(tmp_path: Path) -> None:
         (["--atention", "sa"], "'--atention' is not an option of this command. Did you mean '--attention'?"),
         (["sa"], "'sa' belongs to no option; a row is given as --attention sa"),
         (["--seed=3"], "Did you mean '--seeds'?"),
-        (["--seconds", "-1"], "--seconds -1.0 must be above 0"),
-        (["--seconds", "nan"], "--seconds nan must be a finite number"),
+        (["--seconds", "-1"], "seconds=-1.0 must be above 0"),
+        (["--seconds", "nan"], "seconds=nan must be a finite number"),
         (["--attention", "gfa:groups=7"], "groups=7"),
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--num-classes", "0"], "num_classes=0"),
@@ -61,8 +61,8 @@ def test_a_network_that_does_not_fit_is_said_to(tmp_path: Path) -> None:
         (["--data", "DATA", "--epochs", "1", "--trainer.precision", "32"], "'--trainer.precision' is no option"),
         (["--trainer.precision=32-true"], "--trainer.precision=32-true"),
         (["--attention", "ca"], "'ca' reads the low-resolution branch"),
-        (["--input-size", "0", "5"], "--input-size 0 must be at least 1; give height and width"),
-        (["--threads", "0"], "threads 0 must be at least 1"),
+        (["--input-size", "0", "5"], "height=0 must be a whole number of at least 1"),
+        (["--threads", "0"], "threads=0 must be a whole number of at least 1"),
     ],
 )
 def test_bad_input_ends_in_one_line(
@@ -87,10 +87,10 @@ def test_a_default_recipe_that_is_not_here_is_said_to_be_the_default(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"camvid_half\.yaml: no such file, the default, .*; give a configuration"):
-        compare(["gfa"], tmp_path / "out", device="cpu", data=tiny_camvid, epochs=1)
+        compare(["gfa"], tmp_path / "out", data=tiny_camvid, epochs=1)
 
 
 def test_a_foreign_measurement_is_named(tmp_path: Path) -> None:
     (tmp_path / "speed.json").write_text("{}")
     with pytest.raises(UserError, match=r"speed.json' was not written by `rtseg compare`"):
-        compare(["gfa"], tmp_path, device="cpu", seconds=0.05, input_size=(32, 32))
+        compare(["gfa"], tmp_path, conditions=Conditions(device="cpu", seconds=0.05, sizes=[(32, 32)]))

@@ -17,7 +17,7 @@ from rtseg.cli import main
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.models.segmenter import Segmenter
-from rtseg.speed.benchmark import Candidate, Case, NetworkReport, Report, benchmark
+from rtseg.speed.benchmark import Candidate, Case, Conditions, NetworkReport, Report, benchmark
 from rtseg.studies.report import write_report
 from rtseg.studies.runs.metrics_log import read_log
 from tests.helpers.run_folder import (
@@ -37,8 +37,8 @@ from tests.helpers.run_folder import (
 def measured() -> str:
     """A real benchmark of a tiny network, as `rtseg benchmark -o` writes it."""
     network = create_model("rtformer_slim", 11, **OPTIONS)
-    short: dict[str, Any] = {"warmup_seconds": 0.01, "min_seconds": 0.05, "max_seconds": 0.2, "min_iterations": 3}
-    return benchmark([Case(Candidate(network), "eager", (1, 24, 32))], device="cpu", **short).to_json() + "\n"
+    short = Conditions(device="cpu", warmup_seconds=0.01, seconds=0.05, most_seconds=0.2, rounds=3)
+    return benchmark([Case(Candidate(network), "eager", (1, 24, 32))], short).to_json() + "\n"
 
 
 @pytest.fixture

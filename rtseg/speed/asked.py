@@ -1,0 +1,91 @@
+"""Which networks on which engines somebody asks for, by name or file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from rtseg.deploy.engines import parse_backend, usual_backends
+from rtseg.deploy.export import read_onnx
+from rtseg.errors import UserError
+from rtseg.models import create_model, list_models
+from rtseg.models.backbone import NO_ATTENTION, choose_attention
+from rtseg.models.segmenter import Segmenter
+from rtseg.models.weights import weights_hash
+from rtseg.registry import suggest
+from rtseg.speed.candidate import Candidate
+from rtseg.speed.rivals import create_rival, list_rivals
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Networks and engines.
+
+    Attributes:
+        networks: checkpoints, exported .onnx files, names of models and of rivals; rtformer_slim where there is none.
+        attentions: of the models by name that have one; one network for each.
+        backends: see `rtseg.deploy.engines`; all of `usual_backends` that can be had where there is none.
+        num_classes: of the networks by name.
+    """
+
+    networks: Sequence[str] = ()
+    attentions: Sequence[str] = ()
+    backends: Sequence[str] = ()
+    num_classes: int = 150
+
+    def candidates(self, seed: int) -> list[Candidate]:
+        """The networks; those by name with the weights of this seed.
+
+        Raises:
+            UserError: an unknown name, a bad file or number.
+        """
+        names = list(self.networks) or ["rtformer_slim"]
+        if self.attentions and not any(map(_has_attention, names)):
+            names.append("rtformer_slim")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return [candidate for name in names for candidate in self._candidates(name)]
+
+    def _candidates(self, name: str) -> list[Candidate]:
+        if name in list_models():
+            chosen = self.attentions if _has_attention(name) else ()
+            options: Sequence[dict[str, str]] = [{"attention": attention} for attention in chosen] or [{}]
+            return [Candidate(create_model(name, self.num_classes, **option)) for option in options]
+        if name in list_rivals():
+            return [Candidate(create_rival(name, self.num_classes))]
+        if name.endswith(".onnx"):
+            graph = read_onnx(name)
+            return [Candidate(graph, graph.weights, trained=True)]
+        return [_checkpoint(name)]
+
+    def engines(self, device: torch.device, console: Console) -> list[str]:
+        """The backends; why one of the usual ones cannot be had here is said on the console."""
+        if self.backends:
+            return list(self.backends)
+        found = []
+        for backend in usual_backends(device):
+            kind, precision = parse_backend(backend)
+            try:
+                kind.check(precision, device)
+            except UserError as error:
+                console.print(f"without {backend}: {error}", markup=False, highlight=False, soft_wrap=True)
+            else:
+                found.append(backend)
+        return found
+
+
+def _has_attention(name: str) -> bool:
+    return name in list_models() and choose_attention(name, None) != NO_ATTENTION
+
+
+def _checkpoint(name: str) -> Candidate:
+    try:
+        segmenter = Segmenter.from_pretrained(name)
+    except UserError as error:
+        if Path(name).exists() or "/" in name:
+            raise
+        known = suggest(name, [*list_models(), *list_rivals()])
+        raise UserError(f"'{name}' is no checkpoint, .onnx file, model or rival.{known} ({error})") from None
+    return Candidate(segmenter, weights_hash(segmenter), trained=True)

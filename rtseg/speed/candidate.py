@@ -1,0 +1,83 @@
+"""What is to be measured: networks, and each of them on engines and at sizes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from rtseg.checks import check_whole
+from rtseg.deploy.engines import Engine, Shape, parse_backend
+from rtseg.deploy.export import OnnxGraph, Output, export
+from rtseg.errors import UserError
+from rtseg.models.network import Network
+from rtseg.speed.conditions import Conditions
+from rtseg.speed.report import UNTRAINED, network_name
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A network to be measured, and what its weights are.
+
+    Attributes:
+        network: a segmenter, a network of another library or of your own, or an exported graph.
+        weights: their hash, or `UNTRAINED`.
+        trained: whether the class maps mean something, so that engines are held to them.
+    """
+
+    network: Network | OnnxGraph
+    weights: str = UNTRAINED
+    trained: bool = False
+
+    @property
+    def name(self) -> str:
+        """Model and attention."""
+        return network_name(self.network.card.model, self.network.card.attention)
+
+    def source(self, kind: type[Engine], shape: Shape) -> Network | OnnxGraph:
+        """What an engine of this class is built of."""
+        return self.graph(shape, kind.output) if kind.takes == "graph" else self.network
+
+    def graph(self, shape: Shape, output: Output) -> OnnxGraph:
+        """Exported once for each shape and output."""
+        if isinstance(self.network, OnnxGraph):
+            return self.network
+        if (shape, output) not in self._graphs:
+            self._graphs[shape, output] = export(self.network, shape, output)
+        return self._graphs[shape, output]
+
+    @cached_property  # fills the dictionary of a frozen instance, which is not compared by value
+    def _graphs(self) -> dict[tuple[Shape, Output], OnnxGraph]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row to be measured: a network on an engine, with images of one shape."""
+
+    candidate: Candidate
+    backend: str
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        for name, value in zip(("batch size", "height", "width"), self.shape, strict=True):
+            check_whole(name, value, 1)
+
+
+def cases(candidates: Iterable[Candidate], backends: Sequence[str], conditions: Conditions) -> list[Case]:
+    """All combinations; of an exported graph only those that it can run.
+
+    Raises:
+        UserError: an exported graph and none of its backends or sizes.
+    """
+    found = []
+    for candidate in candidates:
+        own = [Case(candidate, backend, shape) for shape in conditions.shapes for backend in backends]
+        if isinstance(graph := candidate.network, OnnxGraph):
+            own = [c for c in own if parse_backend(c.backend)[0].runs(graph) and c.shape == graph.shape]
+            if not own:
+                size = "x".join(map(str, graph.shape))
+                raise UserError(
+                    f"{graph.name} is of {size} (batch x height x width) and puts out {graph.output}: ask for this "
+                    "--input-size and --batch-size, and for a backend that reads such files"
+                )
+        found += own
+    return found

@@ -1,0 +1,44 @@
+"""What a measurement says while it runs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import rich.progress
+from rich.console import Console
+
+
+def _nothing(_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Who is told.
+
+    Attributes:
+        building: what is built and checked next.
+        timed: between the turns, what share of the timing is done, 0..1.
+    """
+
+    building: Callable[[str], None] = _nothing
+    timed: Callable[[float], None] = _nothing
+
+    def part(self, begin: float, share: float) -> Callable[[float], None]:
+        """`timed` for a part of the whole that begins there and is so large."""
+        return lambda done: self.timed(begin + share * done)
+
+
+@contextmanager
+def progress_bar(description: str, console: Console) -> Iterator[Progress]:
+    """A bar for `benchmark`; while the clock runs it moves between the turns alone."""
+    with rich.progress.Progress(console=console) as bars:
+        bar = bars.add_task(description, total=1.0)
+
+        def building(what: str) -> None:
+            bars.update(bar, description=f"building {what}")
+
+        def timed(share: float) -> None:
+            bars.update(bar, completed=share, description=f"timing {description}")
+
+        yield Progress(building, timed)
