@@ -170,14 +170,27 @@ def the_whole_way(data: str, folder: str) -> None:
         rtseg.create_model("toy", 5)
 
 
-def test_the_pages_shortest_backbone_is_complete(tmp_path: Path) -> None:
-    code = re.search(r"```python\n# rtseg/models/tiny.py\n(.*?)```", PAGE.read_text(), re.S)
-    assert code is not None
-    (tmp_path / "tiny.py").write_text(code[1])
-    in_a_process("the_shortest", tmp_path / "tiny.py")
+def test_the_pages_backbones_are_complete(tmp_path: Path) -> None:
+    for page, name in ((PAGE, "rtseg/models/tiny.py"), (PAGE.with_name("plugins.md"), "my_backbone.py")):
+        code = re.search(rf"```python\n# {name}\n(.*?)```", page.read_text(), re.S)
+        assert code is not None
+        (tmp_path / Path(name).name).write_text(code[1])
+    in_a_process("the_pages", tmp_path / "tiny.py", tmp_path / "my_backbone.py")
 
 
-def the_shortest(file: str) -> None:
+def the_pages(shortest: str, with_head: str) -> None:
+    import torch
+
+    import rtseg
+
+    rtseg.load_plugin(shortest)
+    rtseg.load_plugin(with_head)
+    torch.manual_seed(0)
+    check_shortest()
+    check_one_with_head()
+
+
+def check_shortest() -> None:
     """It builds, trains a step, folds and has the maps that it says."""
     import torch
 
@@ -186,7 +199,6 @@ def the_shortest(file: str) -> None:
     from rtseg.training.losses import LossConfig, TotalLoss
     from tests.helpers.folding import unfolded
 
-    rtseg.load_plugin(file)
     network = rtseg.create_model("tiny", 5, base_channels=8)
     outputs = network.forward_train(torch.randn(2, 3, 33, 65))
     assert {name: tuple(logits.shape) for name, logits in outputs.items()} == dict.fromkeys(
@@ -196,3 +208,20 @@ def the_shortest(file: str) -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
     assert network.logits(torch.randn(2, 3, 33, 65)).shape == (2, 5, 5, 9)
     assert unfolded(deploy(network), torch.randn(1, 3, 32, 48)) == []
+
+
+def check_one_with_head() -> None:
+    """It folds under its own head and another, and is a classifier that is taught as a whole."""
+    import torch
+
+    import rtseg
+    from pretrain.networks.classifier import create_classifier
+    from rtseg.deploy.fuse import deploy
+    from tests.helpers.folding import unfolded
+
+    for head in (None, "conv"):
+        network = rtseg.create_model("my_stages", 5, head=head, base_channels=8)
+        assert unfolded(deploy(network), torch.randn(1, 3, 32, 48)) == []
+    classifier = create_classifier("my_stages", 5, base_channels=8)
+    classifier(torch.randn(2, 3, 64, 64)).sum().backward()
+    assert all(parameter.grad is not None for parameter in classifier.parameters())
