@@ -296,6 +296,7 @@ def compare(
     from rtseg.registry import suggest
     from rtseg.speed.conditions import Conditions
     from rtseg.studies.compare import compare as compare_attentions
+    from rtseg.studies.runs.recipe import Recipe
 
     if context.args and not context.args[0].startswith("-"):
         raise UserError(f"'{context.args[0]}' belongs to no option; a row is given as --attention {context.args[0]}")
@@ -309,12 +310,9 @@ def compare(
         model=model,
         num_classes=num_classes,
         conditions=Conditions(sizes=[input_size], seconds=seconds, device=device, threads=threads),
-        config=config,
-        data=data,
-        epochs=epochs,
+        recipe=Recipe.of_options(model, config, data, epochs, context.args),
         seeds=seeds,
         jobs=jobs,
-        flags=context.args,
     )
 
 

@@ -1,4 +1,4 @@
-"""The tests' own house rules, as CONTRIBUTING.md states them."""
+"""House rules of the library and of the tests, as CONTRIBUTING.md states them."""
 
 import ast
 import re
@@ -28,6 +28,46 @@ LIBRARY = {
     for folder in ("rtseg", "pretrain")
     for file in ROOT.joinpath(folder).rglob("*.py")
 }
+
+
+def parameters(function: ast.FunctionDef) -> int:
+    """How many a caller sees."""
+    given = function.args
+    names = [a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg) if a]
+    return len([name for name in names if name not in ("self", "cls")])
+
+
+def is_interface(function: ast.FunctionDef, owner: ast.AST) -> bool:
+    """Whether each parameter is an option of a command line, or an operand of a kernel.
+
+    These are the commands of typer, the constructors of Lightning's modules, whose parameters are keys of a
+    configuration, and Triton's kernels, which take strides one by one.
+    """
+    decorators = " ".join(map(ast.unparse, function.decorator_list))
+    if re.search(r"\bapp\.command\(|\btriton\.jit\b", decorators):
+        return True
+    bases = " ".join(map(ast.unparse, owner.bases)) if isinstance(owner, ast.ClassDef) else ""
+    lightning = re.compile(r"\b(LightningModule|LightningDataModule|NetworkModule|ResumableData)\b")
+    return function.name == "__init__" and lightning.search(bases) is not None
+
+
+def test_functions_are_short_and_take_few_parameters() -> None:
+    found = {
+        f"{file.relative_to(ROOT)}: {function.name}": (parameters(function), length)
+        for file, tree in LIBRARY.items()
+        for owner in ast.walk(tree)
+        for function in ast.iter_child_nodes(owner)
+        if isinstance(function, ast.FunctionDef)
+        and (length := (function.end_lineno or 0) - function.lineno + 1)
+        and (length > 80 or (parameters(function) > 9 and not is_interface(function, owner)))
+    }
+    assert found == {}, "(parameters, lines): at most 9 and 80; group what belongs together"
+
+
+def test_no_file_of_deploy_is_long() -> None:
+    lines = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in LIBRARY}
+    long = {name: n for name, n in lines.items() if name.startswith("rtseg/deploy/") and n > 250}
+    assert long == {}, "one file, one idea"
 
 
 def test_no_library_file_asks_for_the_class_of_one_network() -> None:

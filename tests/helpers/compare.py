@@ -10,6 +10,7 @@ from typing import Any
 from rtseg.speed.conditions import Conditions
 from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.report import Comparison
+from rtseg.studies.runs.recipe import Recipe
 
 TINY = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2, "drop_path": 0.2}
 
@@ -29,7 +30,10 @@ SPEED: dict[str, Any] = {
 
 
 def settings(data: Path, config: Path, **changes: Any) -> dict[str, Any]:
-    return SPEED | {"data": data, "config": config, "epochs": 2} | changes
+    """Of `compare`; of the changes `epochs` and `flags` belong to the recipe."""
+    own = {key: changes.pop(key) for key in ("epochs", "flags") if key in changes}
+    recipe = Recipe("rtformer_slim", config, data, own.get("epochs", 2), tuple(own.get("flags", ())))
+    return SPEED | {"recipe": recipe} | changes
 
 
 def document(folder: Path) -> dict[str, Any]:

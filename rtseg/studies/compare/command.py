@@ -18,7 +18,7 @@ from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.report import Comparison
 from rtseg.studies.compare.rows import choose_rows
 from rtseg.studies.compare.speed import measure_speed
-from rtseg.studies.runs.recipe import DEFAULT_CONFIG, Recipe, check_recipe
+from rtseg.studies.runs.recipe import Recipe, check_recipe
 from rtseg.studies.runs.runner import check_start, explain, locked, train
 from rtseg.studies.runs.training import Training, trainings
 
@@ -30,12 +30,9 @@ def compare(
     model: str = "rtformer_slim",
     num_classes: int = 150,
     conditions: Conditions | None = None,
-    config: Path | None = None,
-    data: Path | None = None,
-    epochs: int | None = None,
+    recipe: Recipe | None = None,
     seeds: int = 1,
     jobs: int = 1,
-    flags: Sequence[str] = (),
 ) -> Comparison:
     """Prints a table, and as last line, where no terminal is printed to, the JSON; writes `compare.json`, `compare.md`
     and `compare.svg`.
@@ -48,16 +45,13 @@ def compare(
         output: folder of the comparison.
         num_classes: of the networks that are timed.
         conditions: of the timing, with one size and one batch; the usual ones where they are not given.
-        config, data, epochs: recipe, data set's folder and length of the trainings; no trainings without `data`. The
-            recipe is `DEFAULT_CONFIG` if not given.
+        recipe: of the trainings; None trains nothing.
         seeds: trainings a row, with the seeds 0, 1, ...
         jobs: trainings at a time.
-        flags: of `rtseg fit`, for all trainings.
 
     Raises:
-        UserError: a bad name or number, or a recipe that `rtseg fit` refuses; `data` without `epochs` or the other way
-            round; another recipe than the folder's, or another command in it; see `benchmark`. Or a training failed:
-            only after the others, and the report.
+        UserError: a bad name or number, or a recipe that `rtseg fit` refuses; another recipe than the folder's, or
+            another command in it; see `benchmark`. Or a training failed: only after the others, and the report.
     """
     console = Console(stderr=True)
     rows = choose_rows(attentions, model)
@@ -67,7 +61,6 @@ def compare(
     with torch.device("meta"):  # a row with a bad option should cost no minutes, and leave no folder
         for row in rows:
             create_model(model, num_classes, attention=row.attention, **row.options)
-    recipe = _recipe(model, config or DEFAULT_CONFIG, data, epochs, flags)
     wanted = trainings(rows, range(seeds), output) if recipe else []
     failed: dict[Training, str] = {}
     if recipe:
@@ -93,19 +86,3 @@ def compare(
     if failed:
         raise UserError("\n".join([*explain(failed), "The same command tries these again and keeps the others"]))
     return comparison
-
-
-def _recipe(
-    model: str,
-    config: Path,
-    data: Path | None,
-    epochs: int | None,
-    flags: Sequence[str],
-) -> Recipe | None:
-    if data is None and epochs is None:
-        if flags:
-            raise UserError(f"'{flags[0]}' is for trainings, or no option at all; trainings want --data and --epochs")
-        return None
-    if data is None or epochs is None:
-        raise UserError("trainings want a data set and a length: --data DIR --epochs N")
-    return Recipe(model, config, data, epochs, tuple(flags))

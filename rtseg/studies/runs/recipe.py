@@ -2,9 +2,10 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -59,6 +60,25 @@ class Recipe:
                 )
             if name in _OWN_FLAGS:
                 raise UserError(f"'{name}' is set by the comparison itself; leave it out")
+
+    @classmethod
+    def of_options(
+        cls, model: str, config: Path | None, data: Path | None, epochs: int | None, flags: Sequence[str]
+    ) -> Self | None:
+        """What a command's options ask for; None where they ask for no training. `DEFAULT_CONFIG` if none is given.
+
+        Raises:
+            UserError: data without epochs or the other way round, or flags without both.
+        """
+        if data is None and epochs is None:
+            if flags:
+                raise UserError(
+                    f"'{flags[0]}' is for trainings, or no option at all; trainings want --data and --epochs"
+                )
+            return None
+        if data is None or epochs is None:
+            raise UserError("trainings want a data set and a length: --data DIR --epochs N")
+        return cls(model, config or DEFAULT_CONFIG, data, epochs, tuple(flags))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types; of the configuration its settings, since they decide, and not its comments."""

@@ -13,6 +13,7 @@ from rtseg.models import create_model
 from rtseg.speed.benchmark import Candidate, Case, Conditions
 from rtseg.studies.compare import compare
 from rtseg.studies.compare.speed import fits_memory
+from rtseg.studies.runs.recipe import Recipe
 from tests.helpers.compare import TINY
 
 # --- bad input, and what cannot be had
@@ -87,7 +88,7 @@ def test_a_default_recipe_that_is_not_here_is_said_to_be_the_default(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"camvid_half\.yaml: no such file, the default, .*; give a configuration"):
-        compare(["gfa"], tmp_path / "out", data=tiny_camvid, epochs=1)
+        Recipe.of_options("rtformer_slim", None, tiny_camvid, 1, ())
 
 
 def test_a_foreign_measurement_is_named(tmp_path: Path) -> None:
