@@ -28,10 +28,9 @@ class ResumableBatches(Protocol):
 def _start_worker(worker: int) -> None:
     """The terminal sends Ctrl-C to the loader's processes too, but the training decides when they end.
 
-    And a worker is one thread.
+    And a worker is one thread: PyTorch sees to its own.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
     single_thread_opencv()
 
 
