@@ -5,6 +5,7 @@ In a process of its own, since what is registered stays. The same from a plug-in
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,12 +17,17 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "adding-a-backbone.md"
 
 
-def in_a_process(function: str, *arguments: object) -> None:
-    """Runs a function of this file."""
+def in_a_process(function: str, *arguments: object, library: Path = ROOT) -> None:
+    """Runs a function of this file.
+
+    Args:
+        library: the folder with the rtseg that it imports.
+    """
     call = f"{function}({', '.join(map(repr, map(str, arguments)))})"
     done = subprocess.run(
         [sys.executable, "-c", f"from tests.models.test_toy_backbone import {function}; {call}"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=library,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(library), str(ROOT)])},
         capture_output=True,
         text=True,
         check=False,
@@ -171,20 +177,38 @@ def the_whole_way(data: str, folder: str) -> None:
 
 
 def test_the_pages_backbones_are_complete(tmp_path: Path) -> None:
+    """The shortest as a file of the library, in a copy of it, where nothing lists it; the other as a plug-in."""
+    copy = tmp_path / "rtseg"
+    shutil.copytree(ROOT / "rtseg", copy, ignore=shutil.ignore_patterns("__pycache__"))
     for page, name in ((PAGE, "rtseg/models/tiny.py"), (PAGE.with_name("plugins.md"), "my_backbone.py")):
         code = re.search(rf"```python\n# {name}\n(.*?)```", page.read_text(), re.S)
         assert code is not None
-        (tmp_path / Path(name).name).write_text(code[1])
-    in_a_process("the_pages", tmp_path / "tiny.py", tmp_path / "my_backbone.py")
+        (tmp_path / name).write_text(code[1])
+    (copy / "models" / "heads" / "none.py").write_text(HEAD)
+    (copy / "training" / "losses" / "zero.py").write_text(LOSS)
+    in_a_process("the_pages", tmp_path, library=tmp_path)
 
 
-def the_pages(shortest: str, with_head: str) -> None:
+HEAD = """
+from rtseg.models.heads import Head, register_head
+register_head("none")(Head)
+"""
+LOSS = """
+from rtseg.training.losses.base import register_loss
+register_loss("zero")(lambda logits, mask, context: 0 * logits.sum())
+"""
+
+
+def the_pages(folder: str) -> None:
     import torch
 
     import rtseg
+    from rtseg.training.losses import list_losses
 
-    rtseg.load_plugin(shortest)
-    rtseg.load_plugin(with_head)
+    assert rtseg.__file__.startswith(folder)
+    assert "none" in rtseg.list_heads()
+    assert "zero" in list_losses()
+    rtseg.load_plugin(Path(folder, "my_backbone.py"))
     torch.manual_seed(0)
     check_shortest()
     check_one_with_head()

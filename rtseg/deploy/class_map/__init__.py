@@ -1,4 +1,4 @@
-"""Logits at stride 8 -> class map at image size: bilinear (align_corners=False, float32), then the best class.
+"""Logits at the head's stride -> class map at image size: bilinear (align_corners=False, float32), then the best class.
 
 For 150 classes the upsampled logits take 600 bytes a pixel, to write one: upsampling and argmax take longer than the
 network. Here they are never held. On a CPU a compiled kernel looks only at the classes that can win a cell

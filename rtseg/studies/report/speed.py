@@ -35,7 +35,7 @@ def speed(run: Run) -> Speed | None:
         return None
     alike = [row for row in report.networks if _size(row) == _size(report.networks[0])]
     best = max(alike, key=lambda row: row.class_map.fps if row.class_map else 0)
-    figures = (("picture → class map", best.class_map), ("network only (stride-8 logits)", best.network))
+    figures = (("picture → class map", best.class_map), ("network only (logits at its own stride)", best.network))
     return Speed(
         headline=[Figure(f"{timing.fps:.1f}", f"FPS, {what}") for what, timing in figures if timing],
         facts=_facts(best, report.conditions),

@@ -22,7 +22,7 @@ class FPSMonitor(Callback):
     """Times inference with `rtseg.speed.benchmark`, when training starts and when it ends, on rank zero.
 
     Logs `speed/fps` and `speed/latency_ms` (picture on the device -> class map at input size, eager, BatchNorm folded)
-    and `speed/network_fps` (stride-8 logits only), and writes the whole report with its conditions to
+    and `speed/network_fps` (logits only), and writes the whole report with its conditions to
     `speed.json` beside the log. A copy of the network is timed: weights, train mode, gradients, random states, threads
     and memory of the training stay as they are.
 
