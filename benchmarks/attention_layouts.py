@@ -34,7 +34,7 @@ from rtseg.attention import create_attention
 from rtseg.attention.gpu_friendly import double_normalize
 from rtseg.attention.registry import Branch, get_mechanism
 from rtseg.attention.tokens import attention_weights, join_heads, split_heads, to_map, to_tokens
-from rtseg.deploy.device import choose_device, describe_device
+from rtseg.deploy.device import choose_device, describe_device, device_line
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
 from rtseg.output.folders import make_folder
@@ -329,7 +329,6 @@ def measure_question(question: Question, device: torch.device, seconds: float) -
 
 def table(result: dict[str, Any]) -> Table:
     """The rows for people; ways that are clearly faster than the library are marked."""
-    device = result["device"]
     columns = [
         *(Column(heading, left=True, groups=True) for heading in ("attention", "where", "input")),
         Column("way", left=True),
@@ -344,8 +343,7 @@ def table(result: dict[str, Any]) -> Table:
         ]
         for row in result["rows"]
     ]
-    machine = ", ".join(f"{key} {value}" for key, value in device.items() if key != "name")
-    return Table(f"Layouts of attention, {device['name']}, {machine}", columns, rows)
+    return Table(f"Layouts of attention, {device_line(result['device'])}", columns, rows)
 
 
 def main(

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain.networks.classifier import create_classifier
 from pretrain.table2_paper import PAPER
-from rtseg.deploy.device import choose_device, describe_device
+from rtseg.deploy.device import choose_device, describe_device, device_line
 from rtseg.errors import UserError
 from rtseg.models import list_models
 from rtseg.models.backbone import NO_ATTENTION, choose_attention
@@ -27,14 +27,13 @@ from rtseg.output.table import Column, Table, bullets, show
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.machine import git_commit, out_of_memory, timing_settings
 from rtseg.speed.progress import progress_bar
-from rtseg.speed.report import UNTRAINED, NetworkReport, Report
+from rtseg.speed.report import UNTRAINED, NetworkReport, Report, few_runs
 from rtseg.speed.timing import Timing, measure_together
 from rtseg.version import VERSION
 
 BEGIN, END = "<!-- table 2 begins: python -m pretrain table2 -->", "<!-- table 2 ends -->"
 NUM_CLASSES = 1000
 IMAGE_SIZE = 224  # side of what the paper counts
-_FEW = 20  # runs behind a figure; below, its median says little
 
 
 def count(name: str, image_size: int) -> tuple[int, int]:
@@ -141,7 +140,6 @@ def table(report: Report) -> Table:
 def notes(report: Report) -> list[str]:
     """Each difference from the paper explained, then under which conditions the times hold."""
     c = report.conditions
-    machine = ", ".join(f"{key} {value}" for key, value in c["device"].items() if key != "name" and value is not None)
     side = report.networks[0].input_size[0]
     models = [row.model for row, _ in _pairs(report) if row.model in PAPER]
     found = [f"{model}: {PAPER[model].difference}" for model in models if PAPER[model].difference]
@@ -152,11 +150,10 @@ def notes(report: Report) -> list[str]:
         "normalised pictures on the device to logits there; networks in turns; median (5th to 95th percentile), "
         "pictures/s = batch / median",
         *([Conditions.describe(c["timing"])] if "timing" in c else []),
-        f"{c['device']['name']}, {machine}; PyTorch {c['torch']}; commit {c['git_commit'] or 'unknown'}, {c['date']}",
+        f"{device_line(c['device'])}; PyTorch {c['torch']}; commit {c['git_commit'] or 'unknown'}, {c['date']}",
     ]
-    few = [f"{row.name} ({runs})" for row in report.networks if (runs := _time(row).iterations) < _FEW]
-    doubts = [*report.doubts(), *([f"fewer than {_FEW} runs: {', '.join(few)}; give more --seconds"] if few else [])]
-    return [*found, *(f"doubt: {doubt}" for doubt in doubts)]
+    runs = {row.name: _time(row).iterations for row in report.networks}
+    return [*found, *(f"doubt: {doubt}" for doubt in (*report.doubts(), *few_runs(runs)))]
 
 
 def _pairs(report: Report) -> list[tuple[NetworkReport, NetworkReport]]:

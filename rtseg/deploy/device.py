@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     if device.type == "mps":
         return {**name, "name": f"{name['name']} (MPS)"}
     return {**name, **_clock(), "instruction_set": torch.backends.cpu.get_cpu_capability(), **other_work()}
+
+
+def device_line(described: Mapping[str, Any]) -> str:
+    """What `describe_device` found, in words: the name, then "key value", comma by comma."""
+    facts = (f"{key} {value}" for key, value in described.items() if key != "name" and value is not None)
+    return ", ".join([described["name"], *facts])
 
 
 def other_work() -> dict[str, float]:

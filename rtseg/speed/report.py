@@ -1,6 +1,7 @@
 """What a measurement found: a row for each network, engine and size, with the conditions that all of them share."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -8,6 +9,7 @@ from rtseg.models.backbone import NO_ATTENTION
 from rtseg.speed.parity import Parity
 from rtseg.speed.timing import Timing
 
+_FEW = 20
 UNTRAINED = "random (untrained)"
 PROTOCOL = {
     "class_map": "uint8 picture on the device -> normalise, network, bilinear to input size, argmax -> class map on it",
@@ -138,6 +140,12 @@ class Report:
             if engine == "eager" and graph and eager > 1.5 * graph:
                 found.append(f"{of[0]} {of[1]}, {backend}: {eager:.2f} ms, {graph:.2f} ms as a CUDA graph")
         return found
+
+
+def few_runs(runs: Mapping[str, int]) -> list[str]:
+    """The doubt about figures (by name) whose median says little, being of few runs; none where all have enough."""
+    few = [f"{name} ({number})" for name, number in runs.items() if number < _FEW]
+    return [f"fewer than {_FEW} runs: {', '.join(few)}; give more --seconds"] if few else []
 
 
 def network_name(model: str, attention: str) -> str:

@@ -1,5 +1,6 @@
 """A report as tables: for a terminal, and as Markdown for docs/results.md."""
 
+from rtseg.deploy.device import device_line
 from rtseg.deploy.engines import engine_classes
 from rtseg.output.table import Cell, Column, Table
 from rtseg.speed.benchmark import UNTRAINED, NetworkReport, Report, Timing
@@ -79,14 +80,12 @@ def published(report: Report) -> Table | None:
 def notes(report: Report) -> list[str]:
     """Conditions, doubts, and what was folded."""
     c = report.conditions
-    device = c["device"]
-    machine = ", ".join(f"{key} {value}" for key, value in device.items() if key != "name" and value is not None)
     libraries = dict.fromkeys(library for kind in engine_classes() for library in kind.libraries)
     engines = dict.fromkeys(
         f"{name} {row.engine[name]}" for row in report.networks for name in libraries if name in row.engine
     )
     found = [
-        f"{device['name']}, {machine}; {', '.join(engines)}; {c['input']}; commit {c['git_commit'] or 'unknown'}, "
+        f"{device_line(c['device'])}; {', '.join(engines)}; {c['input']}; commit {c['git_commit'] or 'unknown'}, "
         f"{c['date']}",
         *([Conditions.describe(c["timing"])] if "timing" in c else []),  # older reports do not say
         "median (5th to 95th percentile); FPS = batch / median; reference: PyTorch float32, nothing folded, NCHW, "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
+from rtseg.deploy.device import device_line
 from rtseg.output.table import Cell, Column, Table, bullets
 from rtseg.speed.conditions import Conditions
 from rtseg.studies.compare.rows import Row, baseline
@@ -138,13 +139,12 @@ class Comparison:
     def notes(self) -> list[str]:
         """Under which conditions the figures hold."""
         c, asked = self.speed["conditions"], self.speed["asked"]
-        device, (height, width) = c["device"], asked["input_size"]
+        height, width = asked["input_size"]
         best = asked["best_backend"]
-        machine = ", ".join(f"{key} {value}" for key, value in device.items() if key != "name" and value is not None)
         engines = "eager float32, channels_last, BatchNorm folded" + (f", and {best}{self._version()}" if best else "")
         found = [
             f"speed: {height}x{width}, {asked['num_classes']} classes, batch 1, untrained, {engines}, "
-            f"PyTorch {c['torch']}; {device['name']}, {machine}; commit {c['git_commit'] or 'unknown'}, {c['date']}",
+            f"PyTorch {c['torch']}; {device_line(c['device'])}; commit {c['git_commit'] or 'unknown'}, {c['date']}",
             *([Conditions.describe(c["timing"])] if "timing" in c else []),
             f"ratio: FPS over that of {baseline(self.rows).name}",
         ]

@@ -17,10 +17,10 @@ from rtseg.output.folders import write_whole
 from rtseg.speed.benchmark import Candidate, Case, benchmark, out_of_memory
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.progress import progress_bar
+from rtseg.speed.report import few_runs
 from rtseg.studies.compare.rows import Row
 
 FIGURES = {"class_map": "class map", "network": "network", "best_class_map": "class map, best engine"}
-_FEW = 20  # runs behind a figure; below, its median says little
 
 
 def read_speed(file: Path) -> dict[str, Any] | None:
@@ -44,13 +44,13 @@ def read_speed(file: Path) -> dict[str, Any] | None:
 
 def doubts(speed: Mapping[str, Any]) -> list[str]:
     """Why the figures of a measurement may not repeat: those that it named itself, and figures of few runs."""
-    few = [
-        f"{name} ({what}: {timing['iterations']})"
+    runs = {
+        f"{name}, {what}": timing["iterations"]
         for name, network in speed["networks"].items()
         for figure, what in FIGURES.items()
-        if (timing := timing_of(network, figure)) and timing["iterations"] < _FEW
-    ]
-    return [*speed["doubts"], *([f"fewer than {_FEW} runs: {', '.join(few)}; give more --seconds"] if few else [])]
+        if (timing := timing_of(network, figure))
+    }
+    return [*speed["doubts"], *few_runs(runs)]
 
 
 def timing_of(network: Mapping[str, Any] | None, figure: str) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rtseg.deploy.device import device_line
 from rtseg.output.table import Cell, Column, Table
 
 
@@ -117,8 +118,6 @@ def _quotes(quotes: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _measured(measured: dict[str, Any]) -> Table:
-    device = measured["device"]
-    machine = ", ".join(f"{key} {value}" for key, value in device.items() if key != "name")
     columns = [
         Column("attention", left=True, groups=True),
         Column("tokens"),
@@ -139,4 +138,4 @@ def _measured(measured: dict[str, Any]) -> Table:
         for growth in measured["growth"]
         for tokens, time, floats in zip(growth["tokens"], growth["median_ms"], growth["floats"], strict=True)
     ]
-    return Table(f"Measured, 64 channels, batch 1, float32, {device['name']}, {machine}", columns, rows)
+    return Table(f"Measured, 64 channels, batch 1, float32, {device_line(measured['device'])}", columns, rows)

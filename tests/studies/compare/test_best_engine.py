@@ -104,7 +104,7 @@ def test_few_runs_on_the_best_engine_are_doubted(best: tuple[Comparison, Path]) 
     few = changed(
         best[0], "ea:ratio=1", {"class_map": {**best[0].speed["networks"]["ea:ratio=1"]["class_map"], "iterations": 7}}
     )
-    assert any("ea:ratio=1 (class map, best engine: 7)" in doubt for doubt in few.to_dict()["doubts"])
+    assert any("ea:ratio=1, class map, best engine (7)" in doubt for doubt in few.to_dict()["doubts"])
 
 
 def test_another_best_engine_is_another_measurement(best: tuple[Comparison, Path], tmp_path: Path) -> None:
