@@ -18,13 +18,14 @@ from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
 from rtseg.models.segmenter import Segmenter
 from tests.helpers.folding import unfolded
+from tests.helpers.segmenters import narrow
 
 IMAGE = torch.randn(1, 3, 48, 64)
 
 
 @pytest.mark.parametrize("model", list_models())
 def test_nothing_that_folds_is_left(model: str) -> None:
-    network = create_model(model, 5)
+    network = create_model(model, 5, **narrow(model))
     folded, plain = deploy(network), deploy(network, fold=False)
     assert unfolded(folded, IMAGE) == []
     # As many are found in what is computed as fold by the blocks' answers.

@@ -92,7 +92,8 @@ def test_training_steps_reach_every_parameter_and_keep_the_size(model: str, atte
     for size in ((128, 160), (97, 131)):
         optimizer.zero_grad()
         before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
-        mask = torch.randint(0, 5, (2, *size))
+        areas = torch.randint(0, 5, (2, 5, 6)).repeat_interleave(32, 1).repeat_interleave(32, 2)
+        mask = areas[:, : size[0], : size[1]]  # areas have boundaries, and pixels that are at none
         total(network.forward_train(torch.randn(2, 3, *size)), mask).backward()
         optimizer.step()
         for name, parameter in network.named_parameters():
