@@ -1,4 +1,4 @@
-"""The `rtseg` command. `fit`, `validate` and `test` go to LightningCLI, everything else is here.
+"""The `rtseg` command. `fit`, `validate` and `test` go to LightningCLI, the studies' are in `studies/commands.py`.
 
 Each imports what it needs when it runs.
 """
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, run_app
-from rtseg.errors import UserError
+from rtseg.studies import commands
 
 app = create_app("rtseg", "Real-time semantic segmentation: train, score, time and use RTFormer.")
 
@@ -207,120 +207,12 @@ def list_names(
         show(table(kind))
 
 
-@app.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="folder of a training")],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="default: report.html in the run's folder")
-    ] = None,
-) -> None:
-    """Write one self-contained HTML page about a run: curves, IoU by class, images, FPS with its conditions."""
-    from rtseg.studies.report import write_report
-
-    print(f"Report: {write_report(run, output)}")
-
-
-@app.command()
-def visualize(
-    checkpoint: Annotated[str, typer.Argument(help=".ckpt, folder with model.safetensors, or Hugging Face id")],
-    image: Annotated[str, typer.Argument(help="an image file")],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="folder for the sheets; default: runs/visualize/<image>")
-    ] = None,
-    at: Annotated[
-        str | None, typer.Option(metavar="X,Y", help="the pixel whose view is drawn; default: the image's centre")
-    ] = None,
-    device: Device = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
-) -> None:
-    """Draw what each attention of a network looks at: basis masks, memory slots, or the view of one pixel."""
-    from rtseg.studies.visualize import visualize as draw
-
-    folder = output or Path("runs/visualize") / Path(image).stem
-    draw(checkpoint, image, folder, at=at, device=device, overwrite=overwrite)
-
-
-@app.command()
-def complexity(
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="folder for complexity.json and .svg")] = None,
-    channels: Annotated[int, typer.Option(help="channels in the tables")] = 64,
-    heads: Annotated[int, typer.Option(help="heads in the tables")] = 8,
-    size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="size of the map in the tables")] = (
-        64,
-        64,
-    ),
-    measure: Annotated[bool, typer.Option("--measure", help="also run fa and nl on growing maps")] = False,
-    device: Device = None,
-    seconds: Annotated[float, typer.Option(help="seconds that each map is timed at least")] = 2.0,
-) -> None:
-    """Memory and compute of linear and quadratic attention: the factorized-attention paper's tables and figures."""
-    from rtseg.speed.conditions import Conditions
-    from rtseg.studies.complexity import complexity_report
-
-    # A map of many tokens takes a second, so rounds are few.
-    conditions = Conditions(seconds=seconds, rounds=5, warmup_seconds=min(seconds, 0.5), device=device)
-    complexity_report(output, channels=channels, heads=heads, size=size, measure=conditions if measure else None)
-
-
-@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-def compare(
-    context: typer.Context,
-    attention: Annotated[
-        list[str] | None, typer.Option(help="a row, as in gfa+ca; repeat it; default: the rows of RTFormer's Table 3")
-    ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder; the same command again resumes there")] = Path(
-        "runs/compare"
-    ),
-    model: Annotated[str, typer.Option(help="rtformer_slim or rtformer_base")] = "rtformer_slim",
-    input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="image size of the timing")] = (
-        512,
-        512,
-    ),
-    num_classes: Annotated[int, typer.Option(help="classes of the timed networks")] = 150,
-    device: Device = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of PyTorch; default: all cores")] = None,
-    seconds: Annotated[float, typer.Option(help="seconds that each figure is timed at least")] = 6.0,
-    data: Annotated[Path | None, typer.Option(help="folder of a data set: also train each row")] = None,
-    epochs: Annotated[int | None, typer.Option(help="epochs of each training")] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="recipe of the trainings; default: configs/rtformer_slim_camvid_half.yaml of the repository"),
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="trainings a row, seeds 0, 1, ...")] = 1,
-    jobs: Annotated[int, typer.Option(help="trainings at a time; on a CPU they share its cores")] = 1,
-) -> None:
-    """Attentions side by side: parameters, MACs, latency and FPS here, the paper's figures, mIoU where trained.
-
-    Flags of `rtseg fit` are passed to the trainings: --trainer.precision=bf16-mixed --data.num_workers=4
-    """
-    from rtseg.registry import suggest
-    from rtseg.speed.conditions import Conditions
-    from rtseg.studies.compare import compare as compare_attentions
-    from rtseg.studies.runs.recipe import Recipe
-
-    if context.args and not context.args[0].startswith("-"):
-        raise UserError(f"'{context.args[0]}' belongs to no option; a row is given as --attention {context.args[0]}")
-    own = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
-    for name in (argument.partition("=")[0] for argument in context.args):
-        if name.startswith("--") and "." not in name:  # flags of `rtseg fit` have a dot
-            raise UserError(f"'{name}' is not an option of this command.{suggest(name, own)}")
-    compare_attentions(
-        attention or [],
-        output,
-        model=model,
-        num_classes=num_classes,
-        conditions=Conditions(sizes=[input_size], seconds=seconds, device=device, threads=threads),
-        recipe=Recipe.of_options(model, config, data, epochs, context.args),
-        seeds=seeds,
-        jobs=jobs,
-    )
-
-
 def _command_line() -> str:
     """What was typed; of absolute paths their last part alone, since results are published."""
     return shlex.join(["rtseg", *(re.sub(r"(^|=)/.*/", r"\1", word) for word in sys.argv[1:])])
 
 
+app.add_typer(commands.app)
 for _name, _help in {
     "fit": "Train a network: --config configs/<name>.yaml, every key as a flag; --ckpt_path resumes a training.",
     "validate": "Score a checkpoint on the validation images: --config ... --ckpt_path ...",
