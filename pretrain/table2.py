@@ -127,9 +127,9 @@ def table(report: Report) -> Table:
     columns = [
         Column("network", left=True),
         Column("params, paper", form="{} M", yields=2),
-        Column("here", form="{:.2f} M"),
+        Column("params, here", form="{:.2f} M"),
         Column("MACs at 224, paper", form="{} G", yields=2),
-        Column(f"here at {report.networks[0].input_size[0]}", form="{:.2f} G"),
+        Column(f"MACs, here at {report.networks[0].input_size[0]}", form="{:.2f} G"),
         Column("top-1, paper", yields=1),
         Column("latency", "ms"),
         Column(f"pictures/s, batch {report.networks[1].batch_size}", form="{:.1f}"),

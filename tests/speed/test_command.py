@@ -8,10 +8,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import torch
 from PIL import Image
 
-from rtseg.deploy.engines import parse_backend
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.models.segmenter import Segmenter
@@ -24,6 +22,7 @@ from rtseg.speed.plot import plot
 from rtseg.speed.results import refresh
 from rtseg.speed.tables import headline, notes, published, stages
 from tests.helpers.benchmark_command import QUICK, SIZE
+from tests.helpers.speed import without_missing
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +42,6 @@ def rows(report: Report) -> list[tuple[str, str]]:
 def words(text: str) -> str:
     """Without the frames of tables and with single blanks."""
     return " ".join(re.sub(r"[│┃╇╈┏┓┡┩└┘┴┬├┤┼─━]", " ", text).split())
-
-
-def available(*backends: str) -> list[str]:
-    found = []
-    for backend in backends:
-        kind, precision = parse_backend(backend)
-        try:
-            kind.check(precision, torch.device("cpu"))
-        except UserError:
-            continue
-        found.append(backend)
-    return found
 
 
 # --- what it takes
@@ -159,7 +146,7 @@ def test_engines_that_are_missing_are_left_out_and_named(
 def test_an_exported_file_on_all_engines_that_read_it(exported: str, shared_segmenter: Segmenter) -> None:
     found = run_benchmark(Asked([exported]), QUICK)
     assert [r.backend for r in found.networks] == [
-        name if ":" in name else f"{name}:fp32" for name in available("onnxruntime", "openvino", "openvino:bf16")
+        name if ":" in name else f"{name}:fp32" for name in without_missing("onnxruntime", "openvino", "openvino:bf16")
     ]
     for r in found.networks:
         assert r.weights == weights_hash(shared_segmenter)

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rtseg.speed.report import Report
 from rtseg.speed.tables import headline, stages
 from tests.helpers.speed import STEADY, row, took
-from tests.helpers.tables import printed
+from tests.helpers.tables import check_whole, printed
 
 RIVALS = next((Path(__file__).parents[2] / "benchmarks/results").glob("*/*_rivals.json"))
 
@@ -50,10 +50,9 @@ def test_a_wider_terminal_shows_more() -> None:
     assert "want of width" not in whole
 
 
-def test_stages_fit_too() -> None:
+@pytest.mark.parametrize("width", [80, 120])
+def test_stages_fit_too(width: int) -> None:
     table = stages(measured())
     assert table is not None
-    lines = printed(table, 80)
-    assert max(map(cell_len, lines)) <= 80
-    assert "openvino:bf16" in " ".join(lines)
+    check_whole(table, width)
     assert stages(Report(STEADY, (row(),))) is None

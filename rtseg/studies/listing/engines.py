@@ -9,8 +9,14 @@ from rtseg.output.table import Column, Table
 
 
 def _columns(installed: str) -> list[Column]:
-    headings = ("backend", "precisions", "devices", "takes", installed)
-    return [*(Column(heading, left=True) for heading in headings), Column("what it is", left=True, prose=True)]
+    return [
+        Column("backend", left=True),
+        Column("precisions", left=True, yields=1),
+        Column("devices", left=True, yields=2),
+        Column("takes", left=True, yields=3),
+        Column(installed, left=True),
+        Column("what it is", left=True, prose=True),
+    ]
 
 
 def _row(kind: type[Engine], installed: str) -> list[str]:

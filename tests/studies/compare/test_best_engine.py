@@ -13,6 +13,7 @@ from rtseg.studies.compare import compare, speed
 from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.report import Comparison
 from tests.helpers.compare import SPEED, cells, changed, document, tips
+from tests.helpers.tables import check_whole
 
 BEST = "eager:bf16"
 
@@ -128,6 +129,11 @@ def test_a_network_that_does_not_fit_has_a_row_as_long_as_the_others(best: tuple
     assert cells(without)["ea:ratio=1"]["params"] == "—"
     assert "ea:ratio=1: does not fit into memory" in without.notes()
     assert cells(without)["ea:ratio=1"]["paper FPS"] == "180.8"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits_the_terminal(best: tuple[Comparison, Path], width: int) -> None:
+    check_whole(best[0].table(), width)
 
 
 @pytest.mark.slow

@@ -17,7 +17,9 @@ from rtseg.speed.conditions import Conditions
 from rtseg.studies.complexity import complexity_report
 from rtseg.studies.complexity.figures import BERTS, dot_product, figure4, figure5, quotes, transformer
 from rtseg.studies.complexity.growth import count_floats, fit_power, measure_growth
+from rtseg.studies.complexity.report import report_tables
 from rtseg.studies.complexity.tables import PAPER, SLIPS, Sizes, cost, table, table12
+from tests.helpers.tables import check_whole
 
 SIZES = Sizes(c=64, b=32, m=32, h=8, s=64 * 64)
 DOT = "kind=dot:heads=1:values=none"
@@ -237,6 +239,12 @@ def test_the_report_is_written_and_names_every_slip(
         assert words in printed, words
     for title in ("Table 9", "Table 10", "Table 11", "Table 12", "Figure 4", "Figure 5"):
         assert title in printed
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_tables_fit_the_terminal(report: tuple[dict[str, Any], Path], width: int) -> None:
+    for found in report_tables(report[0]):
+        check_whole(found, width)
 
 
 def test_the_plot_is_an_svg_with_a_line_for_each_series(report: tuple[dict[str, Any], Path]) -> None:
