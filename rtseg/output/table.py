@@ -32,7 +32,7 @@ class Column:
         form: of a number, as `str.format` takes it, "{:.2f} M"; texts are shown as they are.
         left: texts stand left, numbers right.
         prose: wraps where the terminal is narrow; all other cells stay whole.
-        groups: says what neighbouring rows share: in a terminal, a line above them. Stands before the other columns.
+        groups: says what neighbouring rows share: in a terminal, a line above them.
         optional: is not there where no row has a value.
         yields: above 0, a narrow terminal leaves the column out; the highest go first.
     """
@@ -117,7 +117,7 @@ class Table:
             if text != MISSING
         ]
         line = ", ".join(fact.replace(" ", "\xa0") for fact in facts)  # breaks between facts alone
-        return fill(line, width).replace("\xa0", " ")
+        return fill(line, width, break_on_hyphens=False).replace("\xa0", " ")
 
     def _rich(
         self, rows: Sequence[Sequence[str]], body: Sequence[int], widths: Sequence[int], *, head: bool = False

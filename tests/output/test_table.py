@@ -43,6 +43,12 @@ def test_a_terminal_says_once_what_rows_share() -> None:
     assert len(lines) == 3 + 5
 
 
+def test_the_line_above_breaks_between_facts() -> None:
+    columns = [Column("a", left=True, groups=True), Column("cost", form="{} G", groups=True), Column("x")]
+    lines = printed(Table("t", columns, [["a-name with-hyphens", 4.5, 1]]), 24)
+    assert lines[3:5] == ["a-name with-hyphens,", "cost 4.5 G"]
+
+
 def test_columns_give_way_and_it_is_said() -> None:
     rows: list[list[Cell]] = [["first", "eager", 1.0, 0.5, 7, None]]
     full, narrow, least = (printed(Table("Speed", COLUMNS, rows), width) for width in (60, 30, 22))
