@@ -63,7 +63,8 @@ class Segmenter(
 
     Attributes:
         backbone, head: of the class map.
-        aux_head: of the backbone's output "aux", where it has one; the heads of other outputs likewise.
+        auxiliary: names of the backbone's outputs that have a head of their own.
+        aux_head: the head of the output "aux", where there is one; those of others likewise.
 
     Raises:
         UserError: unknown model, attention, head or option, a bad value of one, or a head that reads a map that the
@@ -147,7 +148,8 @@ class Segmenter(
         """The backbone's feature maps.
 
         Raises:
-            UserError: no image batch; or one image in training mode, where BatchNorm after the global pool fails.
+            UserError: no image batch; one image in training mode, where BatchNorm after the global pool fails; or a
+                map that the backbone names and does not return.
         """
         if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
             raise UserError(
@@ -160,7 +162,13 @@ class Segmenter(
                 "Raise data.batch_size to at least 2 for each device (a smaller data.crop_size makes room); "
                 "to use the network instead of training it, call .eval() first."
             )
-        return self.backbone(image)
+        features = self.backbone(image)
+        if missing := self.backbone.features.keys() - features.keys():
+            raise UserError(
+                f"the backbone of '{self.card.model}' names the feature map '{min(missing)}' in `features`, and "
+                f"forward returned {', '.join(features)}: let both say the same"
+            )
+        return features
 
     def save_pretrained(self, save_directory: str | Path, **hub: Any) -> str | None:
         """Writes weights, card and README: a folder that describes itself, for `from_pretrained` and `rtseg.load`.
@@ -275,18 +283,19 @@ def differences(card: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]
         return {"model": (card.model, other.model)}
     result: dict[str, tuple[Any, Any]] = {}
     heads = choose_head(card.model, card.head), choose_head(other.model, other.head)
-    if heads[0] != heads[1]:
-        result["head"] = heads
     first = {**_defaults(card.model, heads[0]), **card.options}
     second = {**_defaults(card.model, heads[1]), **other.options}
     attentions = [_resolved(one, options) for one, options in ((card, first), (other, second))]
-    keys = [key for key in first if key in second and first[key] != second[key]]
+    keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]
+    if heads[0] != heads[1]:
+        result["head"] = heads
+        keys = [key for key in keys if key in first and key in second]  # each head has options of its own
     if attentions[0] == attentions[1]:
         keys = [key for key in keys if key not in network_options()]  # the attention names its own, or needs none
     elif not network_options() & set(keys) or card.attention != other.attention:
         result["attention"] = (card.attention, other.attention)
     if keys:
-        result["options"] = ({key: first[key] for key in keys}, {key: second[key] for key in keys})
+        result["options"] = ({key: first.get(key) for key in keys}, {key: second.get(key) for key in keys})
     return result
 
 

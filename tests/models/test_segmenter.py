@@ -10,7 +10,7 @@ import rtseg
 from rtseg.attention import list_attentions
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
-from rtseg.models.backbone import NO_ATTENTION, choose_attention
+from rtseg.models.backbone import NO_ATTENTION, FeatureInfo, choose_attention
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import differences
 from rtseg.training.losses import LossConfig, TotalLoss
@@ -183,6 +183,14 @@ def test_a_batch_of_one_is_refused_in_training_with_the_repair() -> None:
 def test_what_is_no_image_batch_is_refused(image: Tensor) -> None:
     with pytest.raises(UserError, match=r"an image batch is \(B, 3, H, W\) in normalised floats, not \(.*rtseg.load"):
         small().eval()(image)
+
+
+def test_a_map_that_the_backbone_names_and_does_not_return() -> None:
+    network = small("ddrnet_23_slim", None).eval()
+    network.backbone.features = {**network.backbone.features, "c6": FeatureInfo(8, 64)}
+    words = "backbone of 'ddrnet_23_slim' names the feature map 'c6' in `features`, and forward returned high, low, aux"
+    with pytest.raises(UserError, match=words):
+        network(torch.zeros(1, 3, 32, 32))
 
 
 @pytest.mark.parametrize(

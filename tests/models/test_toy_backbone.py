@@ -56,7 +56,7 @@ def the_whole_way(data: str, folder: str) -> None:
     from rtseg.layers.conv import basic_stage, conv1x1, init_convolutions, spatial_size, stem, upsample_to
     from rtseg.models.backbone import Auxiliary, Backbone, FeatureInfo, register_backbone
     from rtseg.models.heads import Head, register_head
-    from rtseg.models.segmenter import Segmenter
+    from rtseg.models.segmenter import Segmenter, differences
     from rtseg.options import Positive
     from rtseg.training.datamodule import SegmentationData
     from rtseg.training.losses import LossConfig, LossContext, register_loss
@@ -171,6 +171,9 @@ def the_whole_way(data: str, folder: str) -> None:
     assert rtseg.create_model("toy", 5, head="conv", map="c5").head.stride == 32
     with pytest.raises(UserError, match=r"'toy_clash' and its heads .* both have an option 'width': rename one"):
         rtseg.create_model("toy_clash", 5)
+    # An option that auxiliary heads alone have.
+    cards = rtseg.create_model("toy", 5).card, rtseg.create_model("toy", 5, head_channels=4).card
+    assert differences(*cards) == {"options": ({"head_channels": None}, {"head_channels": 4})}
     Toy.outputs = {"aux": Auxiliary("c4", weight=1, head="toy_sum")}
     with pytest.raises(UserError, match="head 'toy_sum' of output 'aux' has no option `map`"):
         rtseg.create_model("toy", 5)
