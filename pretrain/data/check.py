@@ -14,8 +14,9 @@ from rich.progress import Progress
 
 from pretrain.data.class_folders import SPLITS, class_differences, class_folders, image_names
 from pretrain.data.image_files import BrokenImage, decode, open_image
-from pretrain.data.shard_index import CutShard, ShardIndex, find_index, join
+from pretrain.data.shard_index import ShardIndex, find_index
 from pretrain.data.shard_tar import tar_images
+from pretrain.data.store import CutShard, join
 from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.output.folders import make_folder, write_whole

@@ -17,8 +17,9 @@ from rich.progress import track
 
 from pretrain.data.class_folders import SPLITS, class_folders
 from pretrain.data.imagenet import ImageFolder
-from pretrain.data.shard_index import INDEX, VERSION, CutShard, ShardIndex, join, store_errors, unreachable
+from pretrain.data.shard_index import INDEX, VERSION, ShardIndex
 from pretrain.data.shard_tar import tar_labels
+from pretrain.data.store import CutShard, join, store_errors, unreachable
 from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.output.folders import check_empty, make_folder, write_whole

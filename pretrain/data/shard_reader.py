@@ -6,8 +6,9 @@ import numpy as np
 from PIL import Image
 
 from pretrain.data.image_files import LEFT_OUT, REPLACED, Broken, BrokenImage, decode, name_skipped, repair
-from pretrain.data.shard_index import CutShard, ShardIndex, join
+from pretrain.data.shard_index import ShardIndex
 from pretrain.data.shard_tar import Raw, tar_images
+from pretrain.data.store import CutShard, join
 from rtseg.errors import UserError
 
 

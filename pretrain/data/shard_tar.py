@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pretrain.data.class_folders import SUFFIXES
-from pretrain.data.shard_index import CutShard, open_file, store_errors, unreachable
+from pretrain.data.store import CutShard, open_file, store_errors, unreachable
 from rtseg.errors import UserError
 
 
