@@ -1,5 +1,6 @@
+"""Data sets out of class folders, for training and for evaluation."""
+
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from pretrain.data.augment import AugmentConfig, eval_transform, train_transform
 from pretrain.data.imagenet import EvalImages, ImageFolder, TrainImages
-from pretrain.data.samples import IGNORED, Batch, Sample, collate
+from pretrain.data.samples import IGNORED, collate
 from rtseg.errors import UserError
 from rtseg.training.sampling import SampleKey
 
@@ -44,42 +45,6 @@ def test_names_of_any_letters_and_other_files(own_animals: Path) -> None:
     assert len(images) == 15
     assert {images.path(k).name for k in range(5)} == {f"cat.{k}.JPEG" for k in range(1, 5)} | {"Käse 1.jpg"}
     assert images.read(0)[0].size == Image.open(images.path(0)).size
-
-
-GREY = Image.fromarray(np.arange(0, 250, 10, dtype=np.uint8).reshape(5, 5))
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "RGBA", "I;16", "RGB"])
-def test_every_kind_of_colour_becomes_rgb(own_animals: Path, mode: str) -> None:
-    grey = GREY.point(lambda value: 255 * (value > 100)) if mode == "1" else GREY
-    if mode == "CMYK":
-        image = Image.merge("CMYK", (*[grey.point(lambda value: 255 - value)] * 3, Image.new("L", grey.size)))
-    elif mode == "I;16":
-        image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    else:
-        image = grey.convert(mode)
-    assert image.mode == mode
-    file = own_animals / "train" / "cat" / "0.tif"
-    image.save(file)
-    with Image.open(file) as stored:
-        assert stored.mode == mode
-    found, label, skipped = ImageFolder(own_animals, "train").read(0)
-    assert (found.mode, label, skipped) == ("RGB", 0, 0)
-    assert np.array_equal(np.asarray(found), np.asarray(grey.convert("RGB")))
-
-
-def test_transparent_palettes_become_rgb(own_animals: Path, recwarn: pytest.WarningsRecorder) -> None:
-    GREY.convert("P").save(own_animals / "train" / "cat" / "0.png", transparency=bytes(range(256)))
-    found, _, _ = ImageFolder(own_animals, "train").read(0)
-    assert np.array_equal(np.asarray(found), np.asarray(GREY.convert("RGB")))
-    assert not recwarn.list
-
-
-def test_a_photograph_with_its_preview_is_one_image(own_animals: Path) -> None:
-    first = Image.new("RGB", (32, 24), (200, 0, 0))
-    file = own_animals / "train" / "cat" / "0.jpg"
-    first.save(file, "MPO", save_all=True, append_images=[Image.new("RGB", (8, 6))])
-    assert ImageFolder(own_animals, "train").read(0)[0].size == (32, 24)
 
 
 @pytest.mark.parametrize("kind", SPOILT)
@@ -136,61 +101,6 @@ def test_skipping_ends_where_nothing_is_left(own_animals: Path) -> None:
         file.write_bytes(b"")
     with pytest.raises(UserError, match=r"not one of the 6 images in .*val can be read"):
         ImageFolder(own_animals, "val", broken="skip").read(3)
-
-
-def _remove_split(root: Path) -> None:
-    shutil.rmtree(root / "val")
-
-
-def _remove_both(root: Path) -> None:
-    shutil.rmtree(root / "val")
-    shutil.rmtree(root / "train")
-
-
-def _flatten(root: Path) -> None:
-    for file in [*root.glob("val/*/*")]:
-        file.rename(root / "val" / file.name)
-    for folder in root.glob("val/*/"):
-        if folder.is_dir():
-            folder.rmdir()
-
-
-def _empty_class(root: Path) -> None:
-    for file in root.glob("val/owl/*"):
-        file.unlink()
-
-
-def _missing_class(root: Path) -> None:
-    shutil.rmtree(root / "val" / "dog")
-    (root / "val" / "cow").mkdir()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (shutil.rmtree, "there is no such folder"),
-        (_remove_split, "has no folder val/"),
-        (_remove_both, "neither train/ nor val/ is in it, but nothing"),
-        (_flatten, r"val has no class folders.*must be sorted into those of train"),
-        (_empty_class, "val: 1 of 3 class folders are empty: owl"),
-        (_missing_class, r"only in train: dog; only in val: cow"),
-    ],
-)
-def test_layouts_that_cannot_be_are_named(own_animals: Path, spoil: Callable[[Path], None], says: str) -> None:
-    spoil(own_animals)
-    with pytest.raises(UserError, match=says):
-        ImageFolder(own_animals, "val")
-
-
-def test_batches_are_channels_last_copies() -> None:
-    images = [torch.randint(0, 256, (3, 4, 5), dtype=torch.uint8) for _ in range(3)]
-    batch = collate([Sample(image, k, k % 2) for k, image in enumerate(images)])
-    assert isinstance(batch, Batch)
-    assert batch.image.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(batch.image, torch.stack(images))
-    assert batch.label.dtype == torch.int64
-    assert batch.label.tolist() == [0, 1, 2]
-    assert batch.skipped == 1
 
 
 def test_augmentation_follows_seed_epoch_and_sample(animals: Path) -> None:
