@@ -116,8 +116,8 @@ def test_export(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
         ((trained, "-o", file), "net.onnx' exists"),
         ((trained, "-o", tmp_path / "net.pt"), "must end in .onnx"),
         ((tmp_path / "absent", "-o", tmp_path / "x.onnx"), "absent"),
-        ((trained, "-o", tmp_path / "x.onnx", "--input-size", "0", "32"), "1x0x32 must be at least 1"),
-        ((trained, "-o", tmp_path / "x.onnx", "--batch-size", "0"), "0x512x512 must be at least 1"),
+        ((trained, "-o", tmp_path / "x.onnx", "--input-size", "0", "32"), "height=0 must be a whole number"),
+        ((trained, "-o", tmp_path / "x.onnx", "--batch-size", "0"), "batch size=0 must be a whole number"),
         ((trained, "-o", file / "x.onnx"), f"'{file}' is a file"),
     ]
     for wrong, words in bad:

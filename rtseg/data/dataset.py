@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from rtseg.checks import check_one_of
 from rtseg.data.files import read_image, read_mask
 from rtseg.errors import UserError
-from rtseg.registry import Registry, suggest
+from rtseg.registry import Registry
 
 IGNORE = 255
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
@@ -159,8 +160,7 @@ def _ranges(values: Sequence[int]) -> str:
 
 def check_split(name: str, split: str, splits: Sequence[str]) -> None:
     """Raises UserError, with the nearest right name, where a data set has no such split."""
-    if split not in splits:
-        raise UserError(f"data set '{name}' has no split '{split}'.{suggest(split, splits)}")
+    check_one_of(f"data set '{name}': split", split, splits)
 
 
 Builder = Callable[[Path, str], SegmentationDataset]

@@ -1,1 +1,1 @@
-"""A trained network at work: pictures in, class maps out, and how fast. No Lightning here."""
+"""A trained network at work: images in, class maps out, and how fast. No Lightning here."""

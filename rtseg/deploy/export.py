@@ -1,6 +1,6 @@
-"""A network as an ONNX graph: uint8 pictures in, logits or class maps out, and the description of the network inside.
+"""A network as an ONNX graph: uint8 images in, logits or class maps out, and the description of the network inside.
 
-B batch, H, W picture size, h, w the size of the logits, K classes.
+B batch, H, W image size, h, w the size of the logits, K classes.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtseg.checks import check_whole
 from rtseg.deploy.fuse import DeployedSegmenter, deploy
 from rtseg.errors import UserError, require
 from rtseg.models.model_card import ModelCard
@@ -26,6 +27,7 @@ from rtseg.output.folders import make_folder, write_whole
 Output = Literal["logits", "class_map"]
 _OUTPUTS: dict[str, Output] = {"logits": "logits", "class_map": "class_map"}
 _KEY = "rtseg"  # of the metadata
+_INPUT = "pictures"  # its name in every file that was ever written
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class OnnxGraph:
         model: the file's bytes.
         card, weights: the network's, by `weights_hash`.
         output: "logits" (B, h, w, K) float32, or "class_map" (B, H, W), plainly upsampled inside of the graph.
-        shape: (B, H, W) of the pictures.
+        shape: (B, H, W) of the images.
         name: for messages.
     """
 
@@ -49,12 +51,12 @@ class OnnxGraph:
 
     def check(self, shape: tuple[int, int, int], output: Output) -> None:
         """Raises:
-        UserError: it takes pictures of another shape, or puts out something else.
+        UserError: it takes images of another shape, or puts out something else.
         """
         if shape != self.shape:
             own, asked = ("x".join(map(str, s)) for s in (self.shape, shape))
             raise UserError(
-                f"{self.name} takes {own} pictures (batch x height x width), not {asked}: export it for this size"
+                f"{self.name} takes {own} images (batch x height x width), not {asked}: export it for this size"
             )
         if output != self.output:
             raise UserError(
@@ -69,20 +71,20 @@ class _Logits(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.network.logits(self.network.prepare(pictures)).permute(0, 2, 3, 1)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network.logits(self.network.prepare(images)).permute(0, 2, 3, 1)
 
 
 class _ClassMap(_Logits):
     """(B, H, W, 3) uint8 -> (B, H, W) int64."""
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        logits = self.network.logits(self.network.prepare(pictures))
-        return F.interpolate(logits, size=pictures.shape[1:3], mode="bilinear", align_corners=False).argmax(1)
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.network.logits(self.network.prepare(images))
+        return F.interpolate(logits, size=images.shape[1:3], mode="bilinear", align_corners=False).argmax(1)
 
 
 def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "logits") -> OnnxGraph:
-    """The graph of a network in float32, BatchNorm folded, for pictures of exactly `shape` = (B, H, W).
+    """The graph of a network in float32, BatchNorm folded, for images of exactly `shape` = (B, H, W).
 
     Raises:
         UserError: the exporter is not installed, or a size that the network does not take.
@@ -91,9 +93,9 @@ def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "lo
         require(library, "onnx")
     network = deploy(segmenter, memory_format=torch.contiguous_format).float().cpu()
     graph = (_Logits if output == "logits" else _ClassMap)(network).eval()
-    pictures = torch.zeros(*shape, 3, dtype=torch.uint8)
+    images = torch.zeros(*shape, 3, dtype=torch.uint8)
     with torch.inference_mode():
-        graph(pictures)  # a size that the network does not take is refused here, in its own words
+        graph(images)  # a size that the network does not take is refused here, in its own words
     log = logging.getLogger("torch.onnx")
     level = log.level
     with warnings.catch_warnings():
@@ -101,7 +103,7 @@ def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "lo
         log.setLevel(logging.ERROR)
         try:
             program = torch.onnx.export(
-                graph, (pictures,), dynamo=True, verbose=False, input_names=["pictures"], output_names=[output]
+                graph, (images,), dynamo=True, verbose=False, input_names=[_INPUT], output_names=[output]
             )
         finally:
             log.setLevel(level)
@@ -130,8 +132,8 @@ def export_file(checkpoint: str, file: Path, shape: tuple[int, int, int], output
         raise UserError(f"'{file}' must end in .onnx")
     if file.exists():
         raise UserError(f"'{file}' exists; give another name, or remove it")
-    if min(shape) < 1:
-        raise UserError(f"batch, height and width {'x'.join(map(str, shape))} must be at least 1")
+    for name, value in zip(("batch size", "height", "width"), shape, strict=True):
+        check_whole(name, value, 1)
     segmenter = Segmenter.from_pretrained(checkpoint)
     make_folder(file.parent)
     graph = export(segmenter, shape, output)

@@ -1,4 +1,4 @@
-"""Class maps as colours, alone and over the picture."""
+"""Class maps as colours, alone and over the image."""
 
 from collections.abc import Sequence
 
@@ -30,11 +30,11 @@ def colorize(class_map: np.ndarray, palette: Palette) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, class_map: np.ndarray, palette: Palette, alpha: float = 0.5) -> np.ndarray:
-    """The picture tinted by its classes.
+    """The image tinted by its classes.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        class_map: (H, W) class numbers; 255 (ignored) leaves the picture as it is.
+        class_map: (H, W) class numbers; 255 (ignored) leaves the image as it is.
         palette: RGB of class 0..K-1.
         alpha: share of the colour, 0..1.
 
@@ -42,11 +42,11 @@ def overlay(image: np.ndarray, class_map: np.ndarray, palette: Palette, alpha: f
         (H, W, 3) uint8 RGB.
 
     Raises:
-        UserError: picture and class map differ in size, `alpha` is outside 0..1, or a class has no colour.
+        UserError: image and class map differ in size, `alpha` is outside 0..1, or a class has no colour.
     """
     if image.shape != (*class_map.shape, 3) or image.dtype != np.uint8:
         raise UserError(
-            "an overlay needs a uint8 RGB picture and a class map of one size, "
+            "an overlay needs a uint8 RGB image and a class map of one size, "
             f"not {image.dtype} {image.shape} and {class_map.shape}"
         )
     check_between("alpha", alpha, 0, 1, "0 is the image alone, 1 the colours alone")

@@ -1,4 +1,4 @@
-"""Pictures -> class maps: two lines of Python, or a folder at once."""
+"""Images -> class maps: two lines of Python, or a folder at once."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from rtseg.output.folders import check_empty, make_folder, write_whole
 
 
 class Predictor:
-    """A network that is called with a picture and returns its class map.
+    """A network that is called with an image and returns its class map.
 
     Args:
         segmenter: the network; a copy is taken.
@@ -42,25 +42,25 @@ class Predictor:
         self._network = deploy(segmenter).to(self.device)
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-        """The class of every pixel. The network sees the picture at the size at which its data set's evaluation does
-        (`card.eval_resize`); the class map has the picture's own.
+        """The class of every pixel. The network sees the image at the size at which its data set's evaluation does
+        (`card.eval_resize`); the class map has the image's own.
 
         Args:
             image: a file, a PIL image, or (H, W, 3) uint8 RGB. Any size. Of files and PIL images grey ones become RGB,
                 transparency is dropped, 16 bit becomes 8, and an EXIF orientation is applied, as in training: the class
-                map belongs to the upright picture.
+                map belongs to the upright image.
 
         Returns:
             (H, W) class numbers 0..K-1, uint8 (int16 above 256 classes).
 
         Raises:
-            UserError: no readable picture.
+            UserError: no readable image.
         """
-        picture = to_rgb(image)
-        shown = np.array(resize_for_evaluation(picture, self.card.eval_resize), order="C")
+        whole = to_rgb(image)
+        resized = np.array(resize_for_evaluation(whole, self.card.eval_resize), order="C")
         with torch.inference_mode():
-            size = (picture.shape[0], picture.shape[1])
-            return self._network(torch.from_numpy(shown).to(self.device), size).cpu().numpy()
+            size = (whole.shape[0], whole.shape[1])
+            return self._network(torch.from_numpy(resized).to(self.device), size).cpu().numpy()
 
     def to_ids(self, class_map: np.ndarray) -> np.ndarray:
         """Class numbers 0..K-1 -> those of the data set's own label files; uint8, or uint16 where one exceeds 255."""
@@ -87,15 +87,15 @@ def to_rgb(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
     if isinstance(image, str | Path):
         path = Path(image).expanduser()
         if path.is_dir():
-            raise UserError(f"'{path}' is a folder; one picture is expected here, `rtseg predict` takes folders")
+            raise UserError(f"'{path}' is a folder; one image is expected here, `rtseg predict` takes folders")
         return read_image(path)
     if isinstance(image, Image.Image):
         return _pil_to_rgb(image)
     if not isinstance(image, np.ndarray):
-        raise UserError(f"a picture is a path, a PIL image or a numpy array, not {type(image).__name__}")
+        raise UserError(f"an image is a path, a PIL image or a numpy array, not {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UserError(
-            f"a picture as array is (height, width, 3) uint8 RGB, not {image.dtype} {image.shape}. "
+            f"an image as array is (height, width, 3) uint8 RGB, not {image.dtype} {image.shape}. "
             "Scale grey levels to 0..255, put channels last, repeat a grey channel three times, drop alpha"
         )
     return image
@@ -124,21 +124,21 @@ def predict_files(
     overwrite: bool = False,
     alpha: float = 0.5,
 ) -> dict[Path, str]:
-    """Writes for each picture `<name>.png`, its class map in the data set's ids, and `<name>_overlay.jpg`, for the eye.
+    """Writes for each image `<name>.png`, its class map in the data set's ids, and `<name>_overlay.jpg`, for the eye.
 
-    Names keep the folders below a source. A picture that cannot be read is reported at the end and stops nothing.
+    Names keep the folders below a source. An image that cannot be read is reported at the end and stops nothing.
 
     Args:
-        sources: pictures, folders (searched to the bottom) and globs.
+        sources: images, folders (searched to the bottom) and globs.
         out_dir: made if missing.
         overwrite: write into a folder that is not empty.
         alpha: share of the colour in the overlay, 0..1.
 
     Returns:
-        The pictures that failed, with the reason; empty when all went well.
+        The images that failed, with the reason; empty when all went well.
 
     Raises:
-        UserError: a source without pictures; `out_dir` cannot be written to, or holds something and `overwrite` is
+        UserError: a source without images; `out_dir` cannot be written to, or holds something and `overwrite` is
             off; results would replace a source.
     """
     out_dir = Path(out_dir).expanduser()
@@ -148,7 +148,7 @@ def predict_files(
     for path, name in names.items():
         for result in (out_dir / f"{name}.png", out_dir / f"{name}_overlay.jpg"):
             if Path(os.path.abspath(result)) in names:
-                raise UserError(f"the results of '{path}' would overwrite the picture '{result}': give another folder")
+                raise UserError(f"the results of '{path}' would overwrite the image '{result}': give another folder")
     make_folder(out_dir)
     failed: dict[Path, str] = {}
     console = Console(stderr=True)
@@ -159,30 +159,30 @@ def predict_files(
             failed[path] = str(error)
             continue
         classes = predictor(image)
-        picture = overlay(image, classes, predictor.palette, alpha)
+        drawn = overlay(image, classes, predictor.palette, alpha)
         _write(out_dir / f"{name}.png", predictor.to_ids(classes))
-        _write(out_dir / f"{name}_overlay.jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        _write(out_dir / f"{name}_overlay.jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
     for reason in failed.values():
         console.print(f"not predicted: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
     return failed
 
 
 def _expand(source: str, out_dir: Path) -> list[tuple[Path, Path]]:
-    """(root, picture) of one source; output names are relative to the root."""
+    """(root, image) of one source; output names are relative to the root."""
     root, found = find_pictures(source)
-    # Results of an earlier run in a folder inside the source are no pictures to predict.
+    # Results of an earlier run in a folder inside the source are not predicted.
     if Path(source).is_file() or not out_dir.absolute().is_relative_to(root.absolute()):
-        return [(root, picture) for picture in found]
+        return [(root, image) for image in found]
     if out_dir.absolute() != root.absolute():
-        found = [picture for picture in found if not picture.absolute().is_relative_to(out_dir.absolute())]
+        found = [image for image in found if not image.absolute().is_relative_to(out_dir.absolute())]
     if not found:
-        raise UserError(f"no pictures in '{source}' but the results of an earlier run in '{out_dir}'")
-    return [(root, picture) for picture in found]
+        raise UserError(f"no images in '{source}' but the results of an earlier run in '{out_dir}'")
+    return [(root, image) for image in found]
 
 
 def _output_names(found: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
-    """Picture -> name of its results without suffix: as short as is unique."""
-    roots = {Path(os.path.abspath(path)): Path(os.path.abspath(root)) for root, path in found}  # each picture once
+    """Image -> name of its results without suffix: as short as is unique."""
+    roots = {Path(os.path.abspath(path)): Path(os.path.abspath(root)) for root, path in found}  # each image once
     common = Path(os.path.commonpath([path.parent for path in roots]))
     schemes: tuple[Callable[[Path], Path], ...] = (
         lambda path: path.relative_to(roots[path]).with_suffix(""),

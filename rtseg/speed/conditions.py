@@ -10,6 +10,7 @@ import torch
 
 from rtseg.checks import check_above, check_at_least, check_between, check_finite, check_whole
 from rtseg.deploy.device import choose_device
+from rtseg.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,11 @@ class Conditions:
     min_parity: float | None = None
 
     def __post_init__(self) -> None:
-        for height, width in self.sizes:
-            check_whole("height", height, 1)
-            check_whole("width", width, 1)
+        for size in self.sizes:
+            if len(size) != 2:
+                raise UserError(f"size {size} must be (height, width)")
+            check_whole("height", size[0], 1)
+            check_whole("width", size[1], 1)
         for batch in self.batches:
             check_whole("batch size", batch, 1)
         for name in ("seconds", "warmup_seconds", "most_seconds"):
@@ -63,7 +66,8 @@ class Conditions:
             check_between("min_parity", self.min_parity, 0, 100, "it is per cent of equal pixels")
         object.__setattr__(self, "sizes", tuple((height, width) for height, width in self.sizes))
         object.__setattr__(self, "batches", tuple(self.batches))
-        choose_device(self.device)
+        if self.device is not None:
+            choose_device(self.device)
 
     @property
     def where(self) -> torch.device:

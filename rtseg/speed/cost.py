@@ -26,7 +26,7 @@ def count_parameters(segmenter: Network) -> int:
 
 
 def count_macs(segmenter: Network, input_size: tuple[int, int]) -> int:
-    """Multiply-adds of convolutions, linear maps and attention products from one picture to the logits."""
+    """Multiply-adds of convolutions, linear maps and attention products from one image to the logits."""
     shapes_only = deploy(segmenter, fold=False).segmenter.to("meta")
     image = torch.empty(1, 3, *input_size, device="meta")
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -69,7 +69,7 @@ def _matrices(side: int, device: torch.device, dtype: torch.dtype) -> list[Tenso
 
 @torch.inference_mode()
 def count_bytes(network: Network, input_size: tuple[int, int], element_bytes: int) -> int:
-    """Bytes that must move for one picture if every convolution and linear map reads its input and weights
+    """Bytes that must move for one image if every convolution and linear map reads its input and weights
     and writes its output once; what lies between them is taken as fused.
     """
     shapes_only = deploy(network).segmenter.to("meta")

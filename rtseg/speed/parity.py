@@ -1,7 +1,7 @@
-"""A runtime proves itself before it is timed: its class maps are held against PyTorch's plain float32 on pictures.
+"""An engine proves itself before it is timed: its class maps are held against PyTorch's plain float32 on images.
 
 The measure is the share of equal pixels. An untrained network separates its classes by hardly more than rounding, so
-there the share says nothing about a runtime: its logits are held to the reference's instead.
+there the share says nothing about an engine: its logits are held to the reference's instead.
 """
 
 import math
@@ -17,14 +17,14 @@ from rtseg.deploy.engines import FP32, Engine
 
 @dataclass(frozen=True)
 class Parity:
-    """How a runtime agrees with the reference.
+    """How an engine agrees with the reference.
 
     Attributes:
-        equal_percent: of all pixels of all pictures.
+        equal_percent: of all pixels of all images.
         logits_error: root mean square of the difference over that of the reference's logits about their mean; None
             where the engine gives class maps alone.
         gate: what decides, "equal_percent" or "logits_error". Two others refuse at once: "finite" where logits are NaN
-            or infinite, and of untrained networks "class_map" where the class map is not that of the runtime's own
+            or infinite, and of untrained networks "class_map" where the class map is not that of the engine's own
             logits, plainly upsampled; `equal_percent` is then the share of those.
         threshold: of the gate.
         passed: whether it may be timed.
@@ -50,23 +50,23 @@ class Parity:
 
 @torch.inference_mode()
 def measure_parity(
-    runtime: Engine, reference: Engine, batches: Sequence[Tensor], *, trained: bool, least_percent: float | None
+    engine: Engine, reference: Engine, batches: Sequence[Tensor], *, trained: bool, least_percent: float | None
 ) -> Parity:
-    """Holds `runtime` against `reference`.
+    """Holds `engine` against `reference`.
 
     Args:
         batches: (B, H, W, 3) uint8 each, of the shape that both were built for.
         least_percent: overrides the threshold, and makes the equal pixels decide.
     """
-    allowed = runtime.precisions[runtime.precision]
+    allowed = engine.precisions[engine.precision]
     equal, errors, own = [], [], []
-    for pictures in batches:
-        classes = runtime.run(pictures)
-        equal.append(_equal(classes, reference.run(pictures)))
-        if runtime.has_logits and reference.has_logits:
-            found = runtime.logits(runtime.prepare(pictures)).clone()
-            own.append(_equal(runtime.classes(found), class_map_by_groups(found, runtime.shape[1:])))
-            expected = reference.logits(reference.prepare(pictures)).cpu().double()
+    for images in batches:
+        classes = engine.run(images)
+        equal.append(_equal(classes, reference.run(images)))
+        if engine.has_logits and reference.has_logits:
+            found = engine.logits(engine.prepare(images)).clone()
+            own.append(_equal(engine.classes(found), class_map_by_groups(found, engine.shape[1:])))
+            expected = reference.logits(reference.prepare(images)).cpu().double()
             difference = (found.cpu().double() - expected).square().mean().sqrt()
             errors.append((difference / expected.std().clamp_min(1e-30)).item())
     percent = 100 * sum(equal) / len(equal)

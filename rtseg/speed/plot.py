@@ -18,9 +18,9 @@ def plot(report: Report) -> str | None:
     # A network's name stands once, beside its slowest dot.
     slowest = {(row.model, row.attention, row.weights, row.input_size): row for row in sorted(rows, key=_place)}
     chart = Chart(
-        "Picture → class map",
-        Axis("latency of a picture, ms (log)", log=True),
-        Axis("multiply-adds of a picture, 10^9", zero=True),
+        "Image → class map",
+        Axis("latency of an image, ms (log)", log=True),
+        Axis("multiply-adds of an image, 10^9", zero=True),
         series,
         labels=[(*_place(row), _label(row)) for row in slowest.values()],
         size=(510, 366),
@@ -29,7 +29,7 @@ def plot(report: Report) -> str | None:
 
 
 def _place(row: NetworkReport) -> tuple[float, float]:
-    """(ms of a picture, 10^9 multiply-adds)."""
+    """(ms of an image, 10^9 multiply-adds)."""
     assert row.class_map is not None
     assert row.macs is not None
     return row.class_map.median_ms / row.batch_size, row.macs / 1e9

@@ -12,10 +12,10 @@ from rtseg.speed.timing import Timing
 _FEW = 20
 UNTRAINED = "random (untrained)"
 PROTOCOL = {
-    "class_map": "uint8 picture on the device -> normalise, network, bilinear to input size, argmax -> class map on it",
+    "class_map": "uint8 image on the device -> normalise, network, bilinear to input size, argmax -> class map on it",
     "network": "normalised image on the device -> logits at the network's stride on the device; where the graph "
-    "normalises (stage 'normalize + network'), from the uint8 picture",
-    "overlay": "uint8 picture on the host -> class map in colours over the picture, on the host",
+    "normalises (stage 'normalize + network'), from the uint8 image",
+    "overlay": "uint8 image on the host -> class map in colours over the image, on the host",
     "parity": "share of pixels equal to plain float32 PyTorch's; a row below the threshold is not timed",
 }
 
@@ -25,18 +25,18 @@ class NetworkReport:
     """One row's figures.
 
     Attributes:
-        engine: what the runtime says of itself.
+        engine: what the engine says of itself.
         parameters: of inference, the auxiliary head left out, BatchNorm as trained. None for an exported file.
-        macs: multiply-adds of one picture up to the logits, attention products counted. None for an exported file.
-        batchnorm: how many were folded and left, and how far the logits of a picture moved by it; None where nothing
+        macs: multiply-adds of one image up to the logits, attention products counted. None for an exported file.
+        batchnorm: how many were folded and left, and how far the logits of an image moved by it; None where nothing
             was folded.
         cell_candidates: classes that the class map looks at in a cell of four logits, on average.
         parity: None for what the others are held against.
         refused: why there are no times; None where there are.
-        miou: of this very row on a data set's pictures, 0..1, where one was given.
+        miou: of this very row on a data set's images, 0..1, where one was given.
         network: None where the engine gives class maps alone.
         stages: parts of `class_map`, each timed apart, and the copies between host and device on CUDA.
-        overlay: from a picture on the host to the overlay on it.
+        overlay: from an image on the host to the overlay on it.
         peak_memory_bytes: weights and activations of one run; on a CPU where it was asked for.
         yardstick_ms: what the network alone would take at the speed of PyTorch's matrix product and of a large copy on
             this device, see `rtseg.speed.cost`.

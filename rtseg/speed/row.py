@@ -94,7 +94,7 @@ class Row:
 
     def parts(self) -> dict[str, Step]:
         """The stages of the headline but the network, which is a figure already, the copies between host and device,
-        and the way from a image on the host to an overlay.
+        and the way from an image on the host to an overlay.
         """
         device, host = self.bench.device, [images.cpu() for images in self.batches]
         steps = {name: step for name, step in self.engine.stages(self.batches[0]).items() if name not in _NETWORK}

@@ -1,4 +1,4 @@
-"""How accurate a runtime is: the mIoU of the very thing that is timed."""
+"""How accurate an engine is: the mIoU of the very thing that is timed."""
 
 import torch
 
@@ -9,20 +9,20 @@ from rtseg.metrics import confusion_matrix, mean_iou
 
 
 @torch.inference_mode()
-def score(runtime: Engine, dataset: SegmentationDataset) -> float:
-    """mIoU, 0..1, over the pictures of a data set as they are.
+def score(engine: Engine, dataset: SegmentationDataset) -> float:
+    """mIoU, 0..1, over the images of a data set as they are.
 
     Raises:
-        UserError: a picture of another size than the runtime was built for, or a bad file.
+        UserError: an image of another size than the engine was built for, or a bad file.
     """
-    classes, (_, height, width) = len(dataset.labels.names), runtime.shape
+    classes, (_, height, width) = len(dataset.labels.names), engine.shape
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     for sample in map(dataset.__getitem__, range(len(dataset))):
         if sample.size != (height, width):
             raise UserError(
-                f"'{sample.name}' is {sample.size[0]}x{sample.size[1]}, and {height}x{width} is measured: pictures are "
+                f"'{sample.name}' is {sample.size[0]}x{sample.size[1]}, and {height}x{width} is measured: images are "
                 f"scored at their own size, so give --input-size {sample.size[0]} {sample.size[1]}"
             )
-        picture = torch.from_numpy(sample.image)[None].to(runtime.device)
-        confusion += confusion_matrix(runtime.run(picture)[0].cpu(), torch.from_numpy(sample.mask), classes)
+        image = torch.from_numpy(sample.image)[None].to(engine.device)
+        confusion += confusion_matrix(engine.run(image)[0].cpu(), torch.from_numpy(sample.mask), classes)
     return mean_iou(confusion).item()

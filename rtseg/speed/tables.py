@@ -14,14 +14,14 @@ _WHAT = (
 
 
 def headline(report: Report) -> Table:
-    """One line a row: what it is, its parity, picture -> class map, and the network alone."""
+    """One line a row: what it is, its parity, image -> class map, and the network alone."""
     columns = [
         *_WHAT,
         Column("params", form="{:.2f} M", groups=True),
         Column("MACs", form="{:.2f} G", groups=True),
         Column("parity", yields=1),
         Column("mIoU", form="{:.4f}", optional=True),
-        Column("picture → class map", "ms"),
+        Column("image → class map", "ms"),
         Column("FPS", form="{:.1f}"),
         Column("x reference", form="{:.2f}", yields=2),
         Column("network alone", "ms", yields=3),
@@ -43,7 +43,7 @@ def stages(report: Report) -> Table | None:
         Column("sum", form="{:.2f}"),
         Column("as one", form="{:.2f}", optional=True),
         Column("network at matmul and copy speed", form="{:.2f}", optional=True, yields=3),
-        Column("picture → overlay", form="{:.2f}", optional=True, yields=2),
+        Column("image → overlay", form="{:.2f}", optional=True, yields=2),
         Column("classes a cell", form="{:.1f}", optional=True, yields=5),
         Column("memory", "MiB", form="{:.0f}", optional=True, yields=2),
         Column("kernels", optional=True, yields=4),
@@ -99,7 +99,7 @@ def notes(report: Report) -> list[str]:
         )
     for name, b in {row.network_name: row.batchnorm for row in report.networks if row.batchnorm}.items():
         found.append(
-            f"{name}: {b['folded']} BatchNorm folded, {b['left']} left; that moves a picture's logits by at most "
+            f"{name}: {b['folded']} BatchNorm folded, {b['left']} left; that moves an image's logits by at most "
             f"{b['max_abs_difference']:.1g} of {b['max_abs_logit']:.3g}"
         )
     rivals = {

@@ -154,7 +154,7 @@ def test_names_are_found_and_wrong_ones_meet_the_nearest(tmp_path: Path) -> None
     assert [len(label_space(name).names) for name in ("ade20k", "camvid", "cityscapes")] == [150, 11, 19]
     with pytest.raises(UnknownNameError, match=r"data set 'citiscapes'.*Did you mean 'cityscapes'"):
         create_dataset("citiscapes", tmp_path, "train")
-    with pytest.raises(UserError, match=r"'camvid' has no split 'trian'.*Did you mean 'train'.*test, train, val"):
+    with pytest.raises(UserError, match=r"'camvid': split=trian is unknown.*Did you mean 'train'.*test, train, val"):
         create_dataset("camvid", tmp_path, "trian")
     with pytest.raises(ValueError, match="registered already"):
         register_dataset("camvid", LABELS)(lambda root, split: one(root, root))

@@ -327,7 +327,7 @@ def test_graphs_that_do_not_fit_are_refused(logits_graph: OnnxGraph, class_map_g
     for backend in ("reference", "eager", "compile"):
         with pytest.raises(UserError, match=f"'{backend}' runs PyTorch networks, not the exported graph"):
             create_engine(backend, logits_graph, SHAPE)
-    with pytest.raises(UserError, match=r"takes 1x64x96 pictures \(batch x height x width\), not 1x64x64"):
+    with pytest.raises(UserError, match=r"takes 1x64x96 images \(batch x height x width\), not 1x64x64"):
         create_engine("onnxruntime", logits_graph, (1, 64, 64))
     with pytest.raises(UserError, match="not 2x64x96"):
         create_engine("onnxruntime", logits_graph, (2, 64, 96))

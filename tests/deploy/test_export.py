@@ -101,9 +101,7 @@ def test_exporting_changes_no_network(shared_segmenter: Segmenter, logits_graph:
 def test_check(logits_graph: OnnxGraph, class_map_graph: OnnxGraph) -> None:
     logits_graph.check(SHAPE, "logits")
     class_map_graph.check(SHAPE, "class_map")
-    with pytest.raises(
-        UserError, match=r"the exported graph takes 1x64x96 pictures .* not 1x96x64: export it for this"
-    ):
+    with pytest.raises(UserError, match=r"the exported graph takes 1x64x96 images .* not 1x96x64: export it for this"):
         logits_graph.check((1, 96, 64), "logits")
     with pytest.raises(UserError, match="puts out logits, and class_map is needed"):
         logits_graph.check(SHAPE, "class_map")
@@ -128,7 +126,7 @@ def test_an_existing_file_is_refused(checkpoint: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(0, 64, 96), (1, 0, 96), (1, 64, -1)])
 def test_bad_shapes_are_refused(checkpoint: Path, tmp_path: Path, shape: tuple[int, int, int]) -> None:
-    with pytest.raises(UserError, match=f"{'x'.join(map(str, shape))} must be at least 1"):
+    with pytest.raises(UserError, match=r"=(0|-1) must be a whole number of at least 1"):
         export_file(str(checkpoint), tmp_path / "net.onnx", shape)
     assert list(tmp_path.iterdir()) == []
 

@@ -186,7 +186,7 @@ def test_results_never_replace_a_source(predictor: Predictor, tmp_path: Path) ->
     picture = save(tmp_path / "a.png")
     before = picture.read_bytes()
     for source in (picture, tmp_path, tmp_path / "*.png"):
-        with pytest.raises(UserError, match="would overwrite the picture"):
+        with pytest.raises(UserError, match="would overwrite the image"):
             predict_files(predictor, [source], tmp_path, overwrite=True)
     assert picture.read_bytes() == before
     save(tmp_path / "drive" / "b.jpg")

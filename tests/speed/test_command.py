@@ -71,7 +71,7 @@ def test_a_checkpoint_on_two_engines(
     assert parity.gate == "equal_percent"  # the checkpoint counts as trained
     assert found.conditions["input"] == "1 given image(s)"
     text = words(printed.out)
-    for part in ("picture → class map, ms", "parity", "Stages, median ms", "upsample", "argmax", "x reference"):
+    for part in ("image → class map, ms", "parity", "Stages, median ms", "upsample", "argmax", "x reference"):
         assert part in text
     assert "untrained networks" not in text
     picture = ElementTree.parse(output.with_suffix(".svg")).getroot()

@@ -1,9 +1,9 @@
-"""A network at work on one of several engines, all behind one protocol: pictures -> logits -> class maps.
+"""A network at work on one of several engines, all behind one protocol: images -> logits -> class maps.
 
 One engine a file, each registered with what it is; docs/benchmark.md has the table, `rtseg list backends --details`
 prints it. A backend's name takes a precision: "openvino:bf16"; without one the engine's first, fp32.
 
-B batch, H, W picture size, K classes, h, w the size of the logits.
+B batch, H, W image size, K classes, h, w the size of the logits.
 """
 
 import torch
@@ -99,9 +99,9 @@ def create_engine(
     Args:
         name: "backend" or "backend:precision".
         network: a segmenter, or a module with its `card` and `logits`, which is copied; or an exported graph.
-        shape: (B, H, W) of the pictures.
+        shape: (B, H, W) of the images.
         device: None takes the CPU.
-        calibration: (N, H, W, 3) uint8 pictures from which int8 takes its ranges.
+        calibration: (N, H, W, 3) uint8 images from which int8 takes its ranges.
 
     Raises:
         UserError: an unknown backend, or one that is not installed or cannot run on this device, at this precision or

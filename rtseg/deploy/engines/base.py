@@ -1,6 +1,6 @@
-"""What an engine is to the rest of rtseg: pictures -> logits -> class maps, for pictures of one shape.
+"""What an engine is to the rest of rtseg: images -> logits -> class maps, for images of one shape.
 
-B batch, H, W picture size, K classes, h, w the size of the logits.
+B batch, H, W image size, K classes, h, w the size of the logits.
 """
 
 import importlib
@@ -28,7 +28,7 @@ EngineClass = TypeVar("EngineClass", bound="Engine")
 
 
 class Engine(ABC):
-    """A network on an engine, built for pictures of one shape; calling it gives class maps.
+    """A network on an engine, built for images of one shape; calling it gives class maps.
 
     What `logits` and `run` return may be overwritten by the next call, what calling it returns is one's own.
     A registered class declares what it is; all listings are made of that. The first line of its docstring is shown.
@@ -44,7 +44,7 @@ class Engine(ABC):
         launches_kernels: whether PyTorch launches kernel by kernel, so that PyTorch knows what memory a run takes, and
             a lack of it is the caller's.
         name: "backend:precision".
-        device: where pictures and class maps lie.
+        device: where images and class maps lie.
         description: the engine, its versions, precision, threads and instruction sets, for a report. Plain JSON.
     """
 
@@ -136,9 +136,9 @@ class Engine(ABC):
             return cls.takes == "graph" and cls.output == network.output
         return True
 
-    def prepare(self, pictures: Tensor) -> Tensor:
+    def prepare(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 -> what `logits` takes."""
-        return pictures
+        return images
 
     @abstractmethod
     def logits(self, prepared: Tensor) -> Tensor:
@@ -148,34 +148,34 @@ class Engine(ABC):
         """(B, K, h, w) -> (B, H, W)."""
         return class_map(logits, self.shape[1:])
 
-    def run(self, pictures: Tensor) -> Tensor:
+    def run(self, images: Tensor) -> Tensor:
         """`__call__` without its checks."""
-        return self.classes(self.logits(self.prepare(pictures)))
+        return self.classes(self.logits(self.prepare(images)))
 
-    def stages(self, pictures: Tensor) -> dict[str, Callable[[], Any]]:
+    def stages(self, images: Tensor) -> dict[str, Callable[[], Any]]:
         """The parts of `run`, each to be timed apart, on what the part before it has made."""
-        prepared = self.prepare(pictures)
-        logits = self.logits(prepared).clone()  # the engine may write the next picture's into the same memory
+        prepared = self.prepare(images)
+        logits = self.logits(prepared).clone()  # the engine may write the next image's into the same memory
         return {
-            "normalize": lambda: self.prepare(pictures),
+            "normalize": lambda: self.prepare(images),
             "network": lambda: self.logits(prepared),
             "class map": lambda: self.classes(logits),
         }
 
     @torch.inference_mode()
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 -> (B, H, W) class numbers 0..K-1.
 
         Raises:
-            UserError: no pictures, or of another shape than the runtime was built for.
+            UserError: no images, or of another shape than the engine was built for.
         """
-        check_images(pictures)
-        if tuple(pictures.shape[:3]) != self.shape:
+        check_images(images)
+        if tuple(images.shape[:3]) != self.shape:
             raise UserError(
-                f"'{self.name}' was built for {_times(self.shape)} pictures (batch x height x width), not "
-                f"{_times(pictures.shape[:3])}: build one for this shape"
+                f"'{self.name}' was built for {_times(self.shape)} images (batch x height x width), not "
+                f"{_times(images.shape[:3])}: build one for this shape"
             )
-        return self.run(pictures).clone()
+        return self.run(images).clone()
 
 
 _ENGINES: Registry[type[Engine]] = Registry("backend")

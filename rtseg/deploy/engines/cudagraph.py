@@ -26,17 +26,17 @@ class CudaGraph(TorchEngine):
 
     def __init__(self, precision: str, shape: Shape, device: torch.device, network: Network) -> None:
         super().__init__(precision, shape, device, network)
-        self._pictures = torch.zeros(*shape, 3, dtype=torch.uint8, device=device)
-        self._prepared = self.prepare(self._pictures)
+        self._images = torch.zeros(*shape, 3, dtype=torch.uint8, device=device)
+        self._prepared = self.prepare(self._images)
         self._logits = _record(self.network.logits, self._prepared)
-        self._run = _record(lambda pictures: self.classes(self.network.logits(self.prepare(pictures))), self._pictures)
+        self._run = _record(lambda images: self.classes(self.network.logits(self.prepare(images))), self._images)
 
     def logits(self, prepared: Tensor) -> Tensor:
         self._prepared.copy_(prepared)
         return self._logits()
 
-    def run(self, pictures: Tensor) -> Tensor:
-        self._pictures.copy_(pictures)
+    def run(self, images: Tensor) -> Tensor:
+        self._images.copy_(images)
         return self._run()
 
 

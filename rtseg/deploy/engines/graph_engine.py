@@ -15,13 +15,13 @@ class GraphEngine(Engine):
     takes = "graph"
 
     @abstractmethod
-    def infer(self, pictures: Tensor) -> Tensor:
+    def infer(self, images: Tensor) -> Tensor:
         """What the graph puts out."""
 
     def logits(self, prepared: Tensor) -> Tensor:
         return self.infer(prepared).permute(0, 3, 1, 2)
 
-    def stages(self, pictures: Tensor) -> dict[str, Callable[[], Any]]:
-        stages = super().stages(pictures)
+    def stages(self, images: Tensor) -> dict[str, Callable[[], Any]]:
+        stages = super().stages(images)
         del stages["normalize"]
         return {"normalize + network" if name == "network" else name: step for name, step in stages.items()}

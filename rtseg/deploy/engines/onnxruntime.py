@@ -66,13 +66,13 @@ class OnnxRuntime(GraphEngine):
             )
         super().__init__(precision, shape, device, provider=provider)
 
-    def infer(self, pictures: Tensor) -> Tensor:
+    def infer(self, images: Tensor) -> Tensor:
         if self.device.type == "cpu":
-            return torch.from_numpy(self._session.run(None, {self._input: pictures.numpy()})[0])
+            return torch.from_numpy(self._session.run(None, {self._input: images.numpy()})[0])
         binding = self._session.io_binding()
-        pictures = pictures.contiguous()
+        images = images.contiguous()
         where = ("cuda", self.device.index or 0)
-        binding.bind_input(self._input, *where, "uint8", tuple(pictures.shape), pictures.data_ptr())
+        binding.bind_input(self._input, *where, "uint8", tuple(images.shape), images.data_ptr())
         binding.bind_output(self._output, *where)
         torch.cuda.current_stream(self.device).synchronize()  # the engine works on a stream of its own
         self._session.run_with_iobinding(binding)

@@ -31,8 +31,8 @@ class OnnxRuntimePlain(OnnxRuntime):
     def logits(self, prepared: Tensor) -> Tensor:
         raise UserError(f"the graph of '{self.backend}' puts out class maps alone")
 
-    def run(self, pictures: Tensor) -> Tensor:
-        return self.infer(pictures)
+    def run(self, images: Tensor) -> Tensor:
+        return self.infer(images)
 
-    def stages(self, pictures: Tensor) -> dict[str, Callable[[], Any]]:
-        return {"normalize + network + upsample + argmax": lambda: self.run(pictures)}
+    def stages(self, images: Tensor) -> dict[str, Callable[[], Any]]:
+        return {"normalize + network + upsample + argmax": lambda: self.run(images)}

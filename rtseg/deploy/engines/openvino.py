@@ -80,9 +80,9 @@ class OpenVINO(GraphEngine):
         float_part = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         super().__init__(precision, shape, device, float_part=float_part)
 
-    def infer(self, pictures: Tensor) -> Tensor:
-        # Shared: neither pictures nor logits are copied, the logits lie in the engine's memory.
-        result = self._request.infer([pictures.numpy()], share_inputs=True, share_outputs=True)
+    def infer(self, images: Tensor) -> Tensor:
+        # Shared: neither images nor logits are copied, the logits lie in the engine's memory.
+        result = self._request.infer([images.numpy()], share_inputs=True, share_outputs=True)
         return torch.from_numpy(result[0])
 
 
@@ -93,6 +93,6 @@ def _has_bf16() -> bool:
 def _quantize(model: Any, calibration: Tensor, batch: int) -> Any:
     nncf = importlib.import_module("nncf")
     many = calibration.repeat(-(-batch // len(calibration)), 1, 1, 1)
-    pictures = [pictures.numpy() for pictures in many.split(batch) if len(pictures) == batch]
+    images = [images.numpy() for images in many.split(batch) if len(images) == batch]
     with contextlib.redirect_stdout(sys.stderr):  # its progress; stdout is for results
-        return nncf.quantize(model, nncf.Dataset(pictures), subset_size=len(pictures))
+        return nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))

@@ -30,9 +30,9 @@ class Reference(TorchEngine):
     def classes(self, logits: Tensor) -> Tensor:
         return self._upsample(logits).argmax(1)
 
-    def stages(self, pictures: Tensor) -> dict[str, Callable[[], Any]]:
-        stages = super().stages(pictures)
-        logits = self.logits(self.prepare(pictures))
+    def stages(self, images: Tensor) -> dict[str, Callable[[], Any]]:
+        stages = super().stages(images)
+        logits = self.logits(self.prepare(images))
         upsampled = self._upsample(logits)
         del stages["class map"]
         return {**stages, "upsample": lambda: self._upsample(logits), "argmax": lambda: upsampled.argmax(1)}

@@ -37,8 +37,8 @@ class TorchEngine(Engine):
     ) -> Self:
         return cls(precision, shape, device, source)
 
-    def prepare(self, pictures: Tensor) -> Tensor:
-        return self.network.prepare(pictures)
+    def prepare(self, images: Tensor) -> Tensor:
+        return self.network.prepare(images)
 
     def logits(self, prepared: Tensor) -> Tensor:
         return self.network.logits(prepared)

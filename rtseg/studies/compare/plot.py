@@ -19,11 +19,9 @@ def plot(rows: Sequence[Mapping[str, Any]]) -> str:
     names = [_short(row["name"]) for row in rows]
     papers = [row["paper"] or {} for row in rows]
     speeds = [
-        _dots("picture → class map, here", _HERE, [[row["fps_ratio"]["class_map"]] for row in rows]),
+        _dots("image → class map, here", _HERE, [[row["fps_ratio"]["class_map"]] for row in rows]),
         _dots("network alone, here", _ALONE, [[row["fps_ratio"]["network"]] for row in rows]),
-        _dots(
-            "picture → class map, best engine here", _BEST, [[row["fps_ratio"].get("best_class_map")] for row in rows]
-        ),
+        _dots("image → class map, best engine here", _BEST, [[row["fps_ratio"].get("best_class_map")] for row in rows]),
         _dots("the paper", _PAPER, [[paper.get("fps_ratio")] for paper in papers], hollow=True),
     ]
     trained = [row["trained"]["seeds"].values() if row["trained"] else () for row in rows]

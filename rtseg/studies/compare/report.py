@@ -93,7 +93,7 @@ class Comparison:
             Column("network", left=True),
             Column("params", form="{:.3f} M", yields=4),
             Column("MACs", form="{:.3f} G", yields=3),
-            *_speed_columns("picture → class map", "class map"),
+            *_speed_columns("image → class map", "class map"),
             *_speed_columns("network alone", "alone", yields=6),
             *(_speed_columns(f"class map, {best}", "best", yields=1) if best else ()),
             Column("paper FPS", optional=True, yields=5),

@@ -35,7 +35,7 @@ def speed(run: Run) -> Speed | None:
         return None
     alike = [row for row in report.networks if _size(row) == _size(report.networks[0])]
     best = max(alike, key=lambda row: row.class_map.fps if row.class_map else 0)
-    figures = (("picture → class map", best.class_map), ("network only (logits at its own stride)", best.network))
+    figures = (("image → class map", best.class_map), ("network only (logits at its own stride)", best.network))
     return Speed(
         headline=[Figure(f"{timing.fps:.1f}", f"FPS, {what}") for what, timing in figures if timing],
         facts=_facts(best, report.conditions),
@@ -80,7 +80,7 @@ def _rows(report: Report) -> list[tuple[str, list[str]]]:
             ],
         )
         for row in report.networks
-        for what, timing in (("picture → class map", row.class_map), ("network only", row.network))
+        for what, timing in (("image → class map", row.class_map), ("network only", row.network))
         if timing
     ]
 

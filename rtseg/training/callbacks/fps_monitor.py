@@ -1,5 +1,6 @@
 """A callback that measures how fast the network in training will run once deployed, and logs it beside its accuracy."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from rtseg.deploy.device import choose_device
+from rtseg.checks import check_above
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import Candidate, Conditions, benchmark, cases
@@ -21,7 +22,7 @@ def _threads(device: dict[str, Any]) -> str:
 class FPSMonitor(Callback):
     """Times inference with `rtseg.speed.benchmark`, when training starts and when it ends, on rank zero.
 
-    Logs `speed/fps` and `speed/latency_ms` (picture on the device -> class map at input size, eager, BatchNorm folded)
+    Logs `speed/fps` and `speed/latency_ms` (image on the device -> class map at input size, eager, BatchNorm folded)
     and `speed/network_fps` (logits only), and writes the whole report with its conditions to
     `speed.json` beside the log. A copy of the network is timed: weights, train mode, gradients, random states, threads
     and memory of the training stay as they are.
@@ -29,7 +30,7 @@ class FPSMonitor(Callback):
     Args:
         input_size: (height, width); None takes the model card's, which is the crop size of the training data.
         device: where to measure, e.g. "cpu" for a network trained on a GPU; None takes the training device.
-        batch_size: pictures in one run.
+        batch_size: images in one run.
         seconds: for each of the two figures, on each of the two occasions; warming up takes a third more.
         enabled: whether to measure at all.
     """
@@ -42,15 +43,16 @@ class FPSMonitor(Callback):
         seconds: float = 2.0,
         enabled: bool = True,
     ) -> None:
-        if seconds <= 0 or batch_size < 1 or (input_size is not None and (len(input_size) != 2 or min(input_size) < 1)):
-            raise UserError(
-                f"FPSMonitor(input_size={input_size}, batch_size={batch_size}, seconds={seconds}): "
-                "give a height and a width of at least 1, a batch of at least 1 and a time above 0"
-            )
+        check_above("FPSMonitor: seconds", seconds, 0)
         self.input_size = input_size
-        self.device = None if device is None else choose_device(device)
-        self.batch_size = batch_size
-        self.seconds = seconds
+        self.conditions = Conditions(
+            sizes=[] if input_size is None else [input_size],
+            batches=[batch_size],
+            seconds=seconds,
+            most_seconds=seconds,
+            warmup_seconds=seconds / 3,
+            device=device,
+        )
         self.enabled = enabled
 
     # Not on_fit_start: a resumed run does not know its step yet. Nor on_fit_end: the loggers are closed by then.
@@ -69,23 +71,16 @@ class FPSMonitor(Callback):
 
     def _measure_here(self, trainer: Trainer, pl_module: LightningModule) -> None:
         segmenter = cast(Segmenter, pl_module.segmenter)
-        device = self.device or pl_module.device
+        device = pl_module.device if self.conditions.device is None else self.conditions.where
         height, width = self._size(segmenter)
         with isolate_rng():
-            conditions = Conditions(
-                sizes=[(height, width)],
-                batches=[self.batch_size],
-                seconds=self.seconds,
-                most_seconds=self.seconds,
-                warmup_seconds=self.seconds / 3,
-                device=device,
-            )
+            conditions = replace(self.conditions, sizes=[(height, width)], device=device)
             report = benchmark(cases([Candidate(segmenter, "in training")], ["eager"], conditions), conditions)
         if device.type == "cuda":
             torch.cuda.empty_cache()
         (row,) = report.networks
-        picture, network = row.class_map, row.network
-        if picture is None or network is None:
+        headline, network = row.class_map, row.network
+        if headline is None or network is None:
             print(f"FPSMonitor: no FPS, {row.refused}")
             return
         for logger in trainer.loggers:
@@ -93,12 +88,12 @@ class FPSMonitor(Callback):
                 Path(logger.log_dir).mkdir(parents=True, exist_ok=True)
                 Path(logger.log_dir, "speed.json").write_text(report.to_json() + "\n")
             logger.log_metrics(
-                {"speed/fps": picture.fps, "speed/latency_ms": picture.median_ms, "speed/network_fps": network.fps},
+                {"speed/fps": headline.fps, "speed/latency_ms": headline.median_ms, "speed/network_fps": network.fps},
                 trainer.global_step,
             )
         print(
-            f"FPSMonitor: {picture.fps:.1f} FPS ({picture.median_ms:.1f} ms) from picture on the device to class map, "
-            f"{network.fps:.1f} FPS network alone; {height}x{width}, batch {self.batch_size}, {row.backend}, "
+            f"FPSMonitor: {headline.fps:.1f} FPS ({headline.median_ms:.1f} ms) from image on the device to class map, "
+            f"{network.fps:.1f} FPS network alone; {height}x{width}, batch {row.batch_size}, {row.backend}, "
             f"BatchNorm {row.engine['batchnorm']}, {report.conditions['device']['name']} ({device}"
             f"{_threads(report.conditions['device'])})" + "".join(f". Caution: {doubt}" for doubt in report.doubts())
         )

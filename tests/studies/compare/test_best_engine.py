@@ -45,9 +45,9 @@ def test_the_best_engine_stands_beside_eager(best: tuple[Comparison, Path]) -> N
     assert own["best FPS"] == f"{row['best_class_map']['fps']:.1f}"
     assert own["best ratio"] == f"{ratio:.2f}"
     assert own["paper FPS"] == "180.8"
-    assert tips(comparison).count(f"picture → class map, best engine here: {ratio:.4g}") >= 1
+    assert tips(comparison).count(f"image → class map, best engine here: {ratio:.4g}") >= 1
     assert sum("best engine" in tip for tip in tips(comparison)) == 2
-    assert "picture → class map, best engine here" in (folder / "compare.svg").read_text()
+    assert "image → class map, best engine here" in (folder / "compare.svg").read_text()
 
 
 def test_the_best_engine_is_named_in_the_notes(best: tuple[Comparison, Path]) -> None:
@@ -93,7 +93,7 @@ def test_a_refusal_is_of_its_row_and_engine_alone(best: tuple[Comparison, Path],
     assert sum("best engine" in tip for tip in tips(without)) == (0 if name == "gfa+ca" else 1)
     eager = changed(best[0], name, None, **nothing)
     own = cells(eager)[name]
-    assert (own["picture → class map"], own["class map FPS"], own["network alone"]) == ("refused", "—", "refused")
+    assert (own["image → class map"], own["class map FPS"], own["network alone"]) == ("refused", "—", "refused")
     assert f"{name}, network: refused: too far" in eager.notes()
     assert own[f"class map, {BEST}"].endswith(" ms")
     assert own["params"] == cells(best[0])[name]["params"]

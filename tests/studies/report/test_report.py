@@ -91,7 +91,7 @@ def test_figures_are_those_of_the_files(run: Path, measured: str) -> None:
     assert "0.9000 pixel accuracy" in text
     assert f"({network['parameters']:,})" in text
     assert f"{network['macs'] / 1e9:.2f} G multiply-adds of one picture, 24×32" in text
-    assert f"{network['class_map']['fps']:.1f} FPS, picture → class map" in text
+    assert f"{network['class_map']['fps']:.1f} FPS, image → class map" in text
     assert f"{network['network']['fps']:.1f} FPS, network only" in text
     for condition in (
         f"device {conditions['device']['name']}",
@@ -134,12 +134,12 @@ def test_the_fastest_engine_is_the_headline(run: Path, measured: str) -> None:
     (run / "benchmark.json").write_text(replace(report, networks=rows).to_json())
     page = Page(write_report(run))
     assert row.class_map is not None
-    assert f"{10 * row.class_map.fps:.1f} FPS, picture → class map" in page.text
+    assert f"{10 * row.class_map.fps:.1f} FPS, image → class map" in page.text
     assert "size 24×32, batch 1 (height × width) engine quick:int8 quick 7.1 date" in page.text
     assert "size 24×32, batch 1 and 8×8, batch 1 and 24×32, batch 16" in page.text
-    names = [line[0] for line in page.rows if line and "picture → class map" in line[0]]
+    names = [line[0] for line in page.rows if line and "image → class map" in line[0]]
     assert names == [
-        f"{engine}: picture → class map"
+        f"{engine}: image → class map"
         for engine in (
             "eager:fp32, 24×32, batch 1",
             "quick:int8, 24×32, batch 1",
@@ -149,7 +149,7 @@ def test_the_fastest_engine_is_the_headline(run: Path, measured: str) -> None:
     ]
     (run / "benchmark.json").write_text(replace(report, networks=(row, quick)).to_json())
     lines = {line[0]: line[1:3] for line in Page(write_report(run)).rows if line and ": " in line[0]}
-    assert lines["quick:int8: picture → class map"] == [
+    assert lines["quick:int8: image → class map"] == [
         f"{10 * row.class_map.fps:.1f}",
         f"{row.class_map.median_ms / 10:.2f}",
     ]
@@ -160,7 +160,7 @@ def test_an_engine_that_gives_class_maps_alone(run: Path, measured: str) -> None
     (row,) = report.networks
     (run / "benchmark.json").write_text(replace(report, networks=(replace(row, network=None),)).to_json())
     text = Page(write_report(run)).text
-    assert "FPS, picture → class map" in text
+    assert "FPS, image → class map" in text
     assert "FPS, network only" not in text
 
 
@@ -177,7 +177,7 @@ def test_a_network_without_attention(run: Path, measured: str) -> None:
         page = Page(write_report(run))
         assert "<h1>ddrnet_23_slim</h1>" in page.html
         assert "<title>ddrnet_23_slim on camvid</title>" in page.html
-        assert "FPS, picture → class map" in page.text
+        assert "FPS, image → class map" in page.text
         (run / "best.ckpt").unlink(missing_ok=True)
     (run / "benchmark.json").write_text(measured)
     with pytest.raises(
@@ -276,7 +276,7 @@ def test_line_that_is_being_written_is_left_out(run: Path) -> None:
 def test_without_benchmark_speed_is_that_of_the_training(run: Path, measured: str) -> None:
     (run / "benchmark.json").rename(run / "speed.json")
     text = Page(write_report(run)).text
-    assert f"{json.loads(measured)['networks'][0]['class_map']['fps']:.1f} FPS, picture → class map" in text
+    assert f"{json.loads(measured)['networks'][0]['class_map']['fps']:.1f} FPS, image → class map" in text
     assert "Measured by FPSMonitor during the training (speed.json)" in text
     (run / "speed.json").unlink()
     text = Page(write_report(run)).text
