@@ -5,102 +5,23 @@ thirteen networks it times none; here all are timed in turns, in one run.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import torch
 from rich.console import Console
-from torch.utils.flop_counter import FlopCounterMode
 
-from pretrain.networks.classifier import create_classifier
+from pretrain.table2_measure import IMAGE_SIZE, count, measure_table
 from pretrain.table2_paper import PAPER
-from rtseg.deploy.device import choose_device, describe_device, device_line
+from rtseg.deploy.device import choose_device, device_line
 from rtseg.errors import UserError
-from rtseg.models import list_models
-from rtseg.models.backbone import NO_ATTENTION, choose_attention
 from rtseg.output.folders import make_folder, replace_between, write_whole
 from rtseg.output.table import Column, Table, bullets, show
 from rtseg.speed.conditions import Conditions
-from rtseg.speed.machine import git_commit, out_of_memory, timing_settings
-from rtseg.speed.progress import progress_bar
-from rtseg.speed.report import UNTRAINED, NetworkReport, Report, few_runs
-from rtseg.speed.timing import Timing, measure_together
-from rtseg.version import VERSION
+from rtseg.speed.report import NetworkReport, Report, few_runs
+from rtseg.speed.timing import Timing
 
 BEGIN, END = "<!-- table 2 begins: python -m pretrain table2 -->", "<!-- table 2 ends -->"
-NUM_CLASSES = 1000
-IMAGE_SIZE = 224  # side of what the paper counts
-
-
-def count(name: str, image_size: int) -> tuple[int, int]:
-    """Parameters of the classifier called `name`, and multiply-adds of one square picture; makes no values."""
-    with torch.device("meta"):
-        network, image = create_classifier(name, NUM_CLASSES).eval(), torch.empty(1, 3, image_size, image_size)
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network(image)
-    return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
-
-
-def measure_table(counts: Mapping[str, tuple[int, int]], conditions: Conditions, console: Console) -> Report:
-    """Two rows a network, one for each batch: from normalised images on the device to logits there.
-
-    Args:
-        counts: `count` of each classifier by name.
-        conditions: with one size and two batches.
-
-    Raises:
-        UserError: the memory is not enough.
-    """
-    device, shapes = conditions.where, conditions.shapes
-    title = f"{len(counts)} classifier(s) on {device}"
-    try:
-        with timing_settings(conditions.threads), torch.inference_mode():
-            described = describe_device(device)  # first of all: the load is that of other work
-            layout: Any = {"device": device, "memory_format": torch.channels_last}
-            images = [torch.randn(batch, 3, *size).to(**layout) for batch, *size in shapes]
-            networks = [create_classifier(name, NUM_CLASSES).eval().to(**layout) for name in counts]
-            steps = [partial(network, image) for network in networks for image in images]
-            with progress_bar(title, console) as progress:
-                batches = [*conditions.batches] * len(counts)
-                timings = measure_together(steps, conditions, batches=batches, on_progress=progress.timed)
-            measured = replace(conditions, threads=torch.get_num_threads())
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        raise UserError("the memory is not enough: give a smaller --batch-size, or fewer networks") from None
-    said = {
-        "device": described,
-        "timing": measured.to_dict(),
-        "rtseg": VERSION,
-        "torch": torch.__version__,
-        "tf32": False if device.type == "cuda" else None,
-        "input": "random pixels",
-        "git_commit": git_commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    timed = iter(timings)
-    rows = [
-        NetworkReport(
-            model=name,
-            attention=choose_attention(name, None) if name in list_models() else NO_ATTENTION,
-            num_classes=NUM_CLASSES,
-            weights=UNTRAINED,
-            backend="eager:fp32",
-            engine={"backend": "eager", "torch": torch.__version__, "memory_format": "channels_last"},
-            input_size=(height, width),
-            batch_size=batch,
-            parameters=parameters,
-            macs=macs,
-            network=next(timed),
-        )
-        for name, (parameters, macs) in counts.items()
-        for batch, height, width in shapes
-    ]
-    return Report(said, tuple(rows))
 
 
 def table(report: Report) -> Table:

@@ -13,9 +13,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pretrain import table2 as module
+from pretrain import table2 as command
+from pretrain import table2_measure
 from pretrain.networks.classifier import create_classifier, list_classifiers
-from pretrain.table2 import BEGIN, END, count, refresh, table2
+from pretrain.table2 import BEGIN, END, refresh, table2
+from pretrain.table2_measure import count
 from pretrain.table2_paper import PAPER
 from rtseg.errors import UserError
 from rtseg.speed.conditions import Conditions
@@ -143,8 +145,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def quick(steps: Any, conditions: Conditions, **others: Any) -> Any:
         return measure_together(steps, replace(conditions, warmup_seconds=0, rounds=2), **others)
 
-    monkeypatch.setattr(module, "measure_together", quick)
-    monkeypatch.setattr(module, "IMAGE_SIZE", 64)
+    monkeypatch.setattr(table2_measure, "measure_together", quick)
+    monkeypatch.setattr(command, "IMAGE_SIZE", 64)
 
 
 @pytest.mark.usefixtures("_quick")
@@ -243,7 +245,7 @@ def test_too_little_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("no")
 
-    monkeypatch.setattr(module, "measure_together", fail)
-    monkeypatch.setattr(module, "IMAGE_SIZE", 32)
+    monkeypatch.setattr(table2_measure, "measure_together", fail)
+    monkeypatch.setattr(command, "IMAGE_SIZE", 32)
     with pytest.raises(UserError, match="give a smaller --batch-size"):
         table2(["df1"], device="cpu")
