@@ -2,6 +2,7 @@
 
 import pytest
 
+from rtseg import plugins
 from rtseg.errors import UserError
 from rtseg.registry import Registry, UnknownNameError, suggest
 
@@ -17,6 +18,16 @@ def shapes() -> Registry[int]:
 def test_what_is_registered_is_found_and_listed_in_order(shapes: Registry[int]) -> None:
     assert shapes.get("square") == 4
     assert shapes.names() == ["square", "triangle"]
+
+
+def test_entries_keep_the_order_of_registration_and_count_as_not_used(
+    shapes: Registry[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins, "note", lambda plugin: pytest.fail("it was noted"))
+    found = shapes.entries()
+    assert list(found.items()) == [("triangle", 3), ("square", 4)]
+    found.clear()
+    assert len(shapes.entries()) == 2
 
 
 def test_the_decorator_returns_what_it_files() -> None:
