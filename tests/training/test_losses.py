@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,6 +144,32 @@ def test_a_loss_may_look_at_other_outputs_and_have_none_of_its_own() -> None:
     assert TotalLoss(auxiliary, config)(outputs, mask).item() == pytest.approx(
         (parts[0] + 2 * parts[1] + 0.5 * parts[2]).item()
     )
+
+
+@register_loss("test_vector")
+def vector(logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
+    return logits.mean((1, 2, 3))
+
+
+@register_loss("test_float")
+def number(logits: Tensor, mask: Tensor, context: LossContext) -> Any:
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [
+        ("test_vector", r"loss 'test_vector' returned a tensor of shape \(2,\): return a scalar tensor"),
+        ("test_float", "loss 'test_float' returned a float: return a scalar tensor"),
+        ("cross_entropy", "loss 'cross_entropy' wants a channel for each of 3 classes, and its output has 1: leave"),
+        ("jaccard", "loss 'jaccard' wants a channel for each of 3 classes"),
+    ],
+)
+def test_losses_that_do_not_fit(loss: str, says: str) -> None:
+    outputs = {"main": torch.randn(2, 3, 4, 6), "edge": torch.randn(2, 1, 4, 6)}
+    total = TotalLoss({"edge": Auxiliary("low", weight=1, loss=loss, channels=1)}, LossConfig())
+    with pytest.raises(UserError, match=says):
+        total(outputs, torch.zeros(2, 4, 6).long())
 
 
 def test_there_are_the_losses_of_every_file() -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from rtseg.errors import UserError
+from rtseg.models.backbone import MAIN
 from rtseg.registry import Registry
 from rtseg.training.losses.config import LossConfig
 
@@ -25,6 +27,15 @@ class LossContext:
     outputs: Mapping[str, Tensor]
     config: LossConfig
     ignore_index: int
+
+    def check_classes(self, loss: str, logits: Tensor) -> None:
+        """Raises: UserError unless there is a channel for each class."""
+        found, classes = logits.shape[1], self.outputs[MAIN].shape[1]
+        if found != classes:
+            raise UserError(
+                f"loss '{loss}' wants a channel for each of {classes} classes, and its output has {found}: leave "
+                "`channels` of that output out, or give it another loss"
+            )
 
 
 Loss = Callable[[Tensor, Tensor, LossContext], Tensor]

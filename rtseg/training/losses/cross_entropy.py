@@ -14,6 +14,7 @@ from rtseg.training.losses.config import LossConfig
 @register_loss("cross_entropy")
 def cross_entropy(logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
     """See `pixel_loss`."""
+    context.check_classes("cross_entropy", logits)
     return pixel_loss(logits, mask, context.config, ignore_index=context.ignore_index)
 
 

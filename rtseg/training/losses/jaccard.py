@@ -12,6 +12,7 @@ from rtseg.training.losses.base import LossContext, register_loss
 @register_loss("jaccard")
 def jaccard(logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
     """See `jaccard_loss`."""
+    context.check_classes("jaccard", logits)
     return jaccard_loss(logits, mask, ignore_index=context.ignore_index)
 
 

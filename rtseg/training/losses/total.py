@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from rtseg.errors import UserError
 from rtseg.models.backbone import MAIN, Auxiliary
 from rtseg.training.losses.base import LossContext, get_loss
 from rtseg.training.losses.config import LossConfig
@@ -24,11 +25,12 @@ class TotalLoss:
         self.config = config
         weights = config.weight_of({MAIN: 1.0, **{name: output.weight for name, output in auxiliary.items()}})
         # (loss, output whose logits it gets, weight)
-        self.terms = [(get_loss("cross_entropy"), MAIN, weights[MAIN])]
+        self.terms = [("cross_entropy", MAIN, weights[MAIN])]
         for name, output in auxiliary.items():
-            self.terms.append((get_loss(output.loss), MAIN if output.map is None else name, weights[name]))
+            self.terms.append((output.loss, MAIN if output.map is None else name, weights[name]))
         if config.jaccard_weight:
-            self.terms.append((get_loss("jaccard"), MAIN, config.jaccard_weight))
+            self.terms.append(("jaccard", MAIN, config.jaccard_weight))
+        self.losses = {name: get_loss(name) for name, _, _ in self.terms}
 
     def __call__(self, outputs: Mapping[str, Tensor], mask: Tensor, *, ignore_index: int = 255) -> Tensor:
         """The weighted sum.
@@ -37,8 +39,18 @@ class TotalLoss:
             outputs: `Segmenter.forward_train`'s.
             mask: (B, H, W) int64.
             ignore_index: the label of pixels that teach nothing.
+
+        Raises:
+            UserError: a loss does not fit its output, or is no scalar.
         """
         context = LossContext(outputs, self.config, ignore_index)
         # With a weight of 0 as well: DistributedDataParallel waits for a gradient of every parameter.
-        losses = [weight * loss(outputs[name], mask, context) for loss, name, weight in self.terms]
+        losses = [weight * self._value(loss, outputs[name], mask, context) for loss, name, weight in self.terms]
         return sum(losses[1:], losses[0])
+
+    def _value(self, loss: str, logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
+        value = self.losses[loss](logits, mask, context)
+        if not isinstance(value, Tensor) or value.ndim:
+            found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise UserError(f"loss '{loss}' returned {found}: return a scalar tensor, as `losses.mean()` gives it")
+        return value
