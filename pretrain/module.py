@@ -21,6 +21,7 @@ from pretrain.optim import OptimConfig, create_optimizer
 from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, choose_attention, list_models
 from rtseg.models.model_card import ModelCard
+from rtseg.options import check_reserved
 from rtseg.plugins import noting
 from rtseg.training.network_module import NetworkModule
 
@@ -90,6 +91,7 @@ class ClassificationModule(NetworkModule[nn.Module]):
         optim = OptimConfig(**optim) if isinstance(optim, dict) else optim  # from a checkpoint's hyper-parameters
         mix = MixConfig(**mix) if isinstance(mix, dict) else mix
         options = classifier_options(name, options or {})
+        check_reserved(options)
         with noting() as plugins:
             classifier = create_classifier(name, num_classes, attention=attention, **options)
         if name in list_models():

@@ -32,6 +32,7 @@ _WORDS = {
     str: ("a text", "texts"),
 }
 _EMPTY = inspect.Parameter.empty
+RESERVED = ("name", "num_classes", "attention", "head")  # what `create_model` is told beside the options
 
 
 class Option(NamedTuple):
@@ -49,7 +50,8 @@ def read_options(what: str, constructor: Callable[..., Any], *, leave_out: Colle
         leave_out: parameters that are no options.
 
     Raises:
-        UserError: a parameter without a default or a type of those above, or `**options`, whose names cannot be read.
+        UserError: a parameter without a default or a type of those above, a default of another type, a name that is
+            `create_model`'s own, or `**options`, whose names cannot be read.
     """
     options: dict[str, Option] = {}
     for name, parameter in inspect.signature(constructor, eval_str=True).parameters.items():
@@ -62,8 +64,20 @@ def read_options(what: str, constructor: Callable[..., Any], *, leave_out: Colle
                 f"{what}: write option '{name}' with a type (bool, int, float, str, Literal, a tuple of these, or one "
                 "of these | None) and a default, as in `channels: int = 64`"
             )
-        options[name] = Option(parameter.annotation, parameter.default)
+        if name in RESERVED:
+            raise UserError(f"{what}: option '{name}' needs another name: `create_model` has a `{name}` of its own")
+        option = Option(parameter.annotation, parameter.default)
+        if not _fits(option.default, option.kind):
+            raise UserError(f"{what}: the default of {name}={option.default!r} must be {_words(option.kind)}")
+        options[name] = option
     return options
+
+
+def check_reserved(options: Mapping[str, Any]) -> None:
+    """Raises: UserError where `model.options` has what a key beside it says."""
+    for name in RESERVED:
+        if name in options:
+            raise UserError(f"model.options.{name}={options[name]} is no option: give it as model.{name}")
 
 
 def check_options(what: str, options: Mapping[str, Any], known: Mapping[str, Option]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from rtseg.errors import UserError
-from rtseg.options import Option, Positive, check_options, read_options
+from rtseg.options import Option, Positive, check_options, check_reserved, read_options
 
 
 def build(
@@ -16,7 +16,7 @@ def build(
     width: Positive = 8,
     ratio: float = 0.5,
     kind: Literal["a", "b"] = "a",
-    name: str | None = None,
+    title: str | None = None,
     flags: tuple[bool, bool] = (True, False),
     sizes: Sequence[int] = (),
     bias: bool = False,
@@ -27,7 +27,7 @@ def build(
 def test_options_are_the_parameters() -> None:
     options = read_options("it", build, leave_out=("size",))
     assert {name: option.default for name, option in options.items()} == {
-        "width": 8, "ratio": 0.5, "kind": "a", "name": None, "flags": (True, False), "sizes": (), "bias": False,
+        "width": 8, "ratio": 0.5, "kind": "a", "title": None, "flags": (True, False), "sizes": (), "bias": False,
     }  # fmt: skip
     assert read_options("it", partial(build, 3, width=16))["width"] == Option(Positive, 16)
 
@@ -35,7 +35,7 @@ def test_options_are_the_parameters() -> None:
 @pytest.mark.parametrize(
     "good",
     [
-        {"width": 1}, {"ratio": 2}, {"kind": "b"}, {"name": "x"}, {"name": None}, {"flags": [False, False]},
+        {"width": 1}, {"ratio": 2}, {"kind": "b"}, {"title": "x"}, {"title": None}, {"flags": [False, False]},
         {"sizes": [1, 2, 3]}, {"sizes": ()}, {"bias": True},
     ],
 )  # fmt: skip
@@ -51,7 +51,7 @@ def test_good_values(good: dict[str, Any]) -> None:
         ({"ratio": "2"}, "ratio='2' must be a number, as the default 0.5"),
         ({"ratio": True}, "ratio=True must be a number"),
         ({"kind": "c"}, "kind='c' must be one of a, b, as the default a"),
-        ({"name": 3}, "name=3 must be a text or null$"),
+        ({"title": 3}, "title=3 must be a text or null$"),
         ({"flags": [True]}, r"flags=\[True\] must be a list of 2 booleans, as the default \(True, False\)"),
         ({"flags": "TF"}, "flags='TF' must be a list of 2 booleans"),
         ({"sizes": [1, 0.5]}, r"sizes=\[1, 0.5\] must be a list of whole numbers"),
@@ -76,6 +76,14 @@ def no_type_of_an_option(layers: dict[str, int] | None = None) -> None:
     pass
 
 
+def other_default(width: int = "8") -> None:  # type: ignore[assignment]
+    pass
+
+
+def of_create_model(head: str = "conv") -> None:
+    pass
+
+
 def without_names(**options: int) -> None:
     pass
 
@@ -86,9 +94,17 @@ def without_names(**options: int) -> None:
         (no_default, "it: write option 'width' with a type .* and a default, as in `channels: int = 64`"),
         (no_type, "write option 'width' with a type"),
         (no_type_of_an_option, "write option 'layers' with a type"),
+        (other_default, "it: the default of width='8' must be a whole number"),
+        (of_create_model, "it: option 'head' needs another name: `create_model` has a `head` of its own"),
         (without_names, r"it: \*\*options: int cannot be read as options; name each"),
     ],
 )
 def test_constructors_that_cannot_be_read(constructor: Callable[..., None], says: str) -> None:
     with pytest.raises(UserError, match=says):
         read_options("it", constructor)
+
+
+def test_what_is_no_option() -> None:
+    check_reserved({"width": 3})
+    with pytest.raises(UserError, match=r"model.options.head=conv is no option: give it as model.head"):
+        check_reserved({"head": "conv"})

@@ -19,6 +19,7 @@ from rtseg.models import create_model
 from rtseg.models.backbone import choose_attention, choose_head
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter, describe
+from rtseg.options import check_reserved
 from rtseg.training.losses import LossConfig, TotalLoss
 from rtseg.training.losses.cross_entropy import pixel_loss
 from rtseg.training.network_module import NetworkModule
@@ -93,8 +94,9 @@ class SegmentationModule(NetworkModule[Segmenter]):
     ) -> None:
         loss = LossConfig(**loss) if isinstance(loss, dict) else loss  # from a checkpoint's hyper-parameters
         optim = OptimConfig(**optim) if isinstance(optim, dict) else optim
-        attention, head = choose_attention(name, attention), choose_head(name, head)
-        segmenter = create_model(name, num_classes, attention=attention, head=head, **(options or {}))
+        attention, head, options = choose_attention(name, attention), choose_head(name, head), dict(options or {})
+        check_reserved(options)
+        segmenter = create_model(name, num_classes, attention=attention, head=head, **options)
         if weights is not None:
             for line in load_pretrained(segmenter, weights):
                 rank_zero_info(line)
@@ -107,7 +109,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
         self.save_hyperparameters(
             {
                 "name": name, "num_classes": num_classes, "attention": attention, "head": head,
-                "options": dict(options or {}), "loss": asdict(loss), "optim": asdict(optim), "ema_decay": ema_decay,
+                "options": options, "loss": asdict(loss), "optim": asdict(optim), "ema_decay": ema_decay,
                 "compile": compile, "channels_last": channels_last, "batch_size": batch_size, "seed": seed,
             }
         )  # fmt: skip

@@ -196,3 +196,8 @@ def test_a_checkpoint_keeps_its_moving_average(
 def test_refuses_bad_decay(decay: float) -> None:
     with pytest.raises(UserError, match="ema_decay"):
         SegmentationModule(ema_decay=decay)
+
+
+def test_refuses_options_that_are_keys() -> None:
+    with pytest.raises(UserError, match=r"model.options.head=conv is no option: give it as model.head"):
+        SegmentationModule(options={"head": "conv"})
