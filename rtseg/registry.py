@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -68,9 +69,15 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator: files the decorated object under `name`.
 
-        Raises (from the decorator):
-            UserError: something else has this name.
+        Raises:
+            UserError: this is no name that can be written in a flag, a text of attentions and a file's name; or, from
+                the decorator, something else has it.
         """
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+            raise UserError(
+                f"{self.kind} {name!r}: register it under a name of letters, digits, '_', '-' and '.', as in "
+                f'`@register_...("my_{self.kind.split()[-1]}")`'
+            )
 
         def decorate(entry: T) -> T:
             if name in self._entries:

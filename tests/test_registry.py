@@ -1,10 +1,21 @@
 """Names and the errors of wrong ones."""
 
+from functools import partial
+from typing import Any
+
 import pytest
 
 from rtseg import plugins
+from rtseg.attention import register_attention
+from rtseg.data.camvid import LABELS
+from rtseg.data.dataset import register_dataset
+from rtseg.deploy.engines import register_engine
 from rtseg.errors import UserError
+from rtseg.models.backbone import register_backbone
+from rtseg.models.heads import register_head
 from rtseg.registry import Registry, UnknownNameError, suggest
+from rtseg.speed.rivals import register_rival
+from rtseg.training.losses import register_loss
 
 
 @pytest.fixture
@@ -59,3 +70,23 @@ def test_two_things_cannot_have_one_name(shapes: Registry[int]) -> None:
 
 def test_an_empty_registry_says_so() -> None:
     assert suggest("anything", []) == " Known: none."
+
+
+@pytest.mark.parametrize("name", ["", "a+b", "a:b", "a b", "a/b", 3, type])
+def test_names_that_cannot_be_written(shapes: Registry[int], name: Any) -> None:
+    """A class where the name is left out, as in `@register_head` without brackets."""
+    with pytest.raises(UserError, match="register it under a name of letters, digits"):
+        shapes.register(name)
+    assert len(shapes.names()) == 2
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        register_attention, register_backbone, register_head, register_loss, register_engine, register_rival,
+        partial(register_dataset, labels=LABELS),
+    ],
+)  # fmt: skip
+def test_a_decorator_without_its_name(register: Any) -> None:
+    with pytest.raises(UserError, match=r"<class 'type'>: register it under a name .*, as in `@register_\.\.\.\(\"my_"):
+        register(type)

@@ -62,9 +62,10 @@ def register_attention(
 
     Raises:
         UserError: an option without a type that a user can write or without a default; or `from_network`, `low` or
-            `high` names no option.
-        ValueError: the name is taken.
+            `high` names no option; or the name is taken.
     """
+
+    register = _ATTENTIONS.register(name)
 
     def decorate(cls: type[Attention]) -> type[Attention]:
         mechanism = Mechanism(cls, needs_context, from_network, {"low": low or {}, "high": high or {}})
@@ -77,7 +78,7 @@ def register_attention(
         for option in (*from_network, *(low or {}), *(high or {})):
             if option not in mechanism.options():
                 raise UserError(f"attention '{name}': '{option}' is not a keyword-only parameter of {cls.__name__}")
-        _ATTENTIONS.register(name)(mechanism)
+        register(mechanism)
         cls.name = name
         return cls
 

@@ -183,8 +183,10 @@ def register_dataset(name: str, labels: LabelSpace | LabelsOf) -> Callable[[Buil
         labels: the classes, or a function root -> classes where they depend on the files.
     """
 
+    register = _DATASETS.register(name)
+
     def decorate(build: Builder) -> Builder:
-        _DATASETS.register(name)(_Entry(build, (lambda root: labels) if isinstance(labels, LabelSpace) else labels))
+        register(_Entry(build, (lambda root: labels) if isinstance(labels, LabelSpace) else labels))
         return build
 
     return decorate

@@ -11,7 +11,10 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
+from rtseg.attention.base import reduced_size
+from rtseg.checks import check_at_least, check_whole
 from rtseg.errors import UserError
+from rtseg.layers.conv import spatial_size
 from rtseg.options import Option, check_options, read_options
 from rtseg.registry import Registry
 
@@ -38,6 +41,9 @@ class Auxiliary:
         head: one of `rtseg.models.heads.list_heads()`.
         channels: of its logits; None: one a class.
         options: of its head, where they are not the head's defaults.
+
+    Raises:
+        UserError: a bad weight or number of channels.
     """
 
     map: str | None
@@ -46,6 +52,11 @@ class Auxiliary:
     head: str = "conv"
     channels: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_at_least("weight", self.weight, 0, "0 switches the loss off")
+        if self.channels is not None:
+            check_whole("channels", self.channels, 1, "leave it out for one a class")
 
 
 class ClassifierHead(NamedTuple):
@@ -115,6 +126,8 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
             is taken.
     """
 
+    register = _BACKBONES.register(name)
+
     def decorate(build: Builder) -> Builder:
         what = f"model '{name}'"
         cls = _built_class(build)
@@ -130,7 +143,7 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
         if not isinstance(default, str):
             raise UserError(f"{what}: give `attention` a default, as in `attention: str = 'gfa+ca'`")
         options = read_options(what, build, leave_out=("attention",))
-        _BACKBONES.register(name)(_Entry(build, cls, options, default))
+        register(_Entry(build, cls, options, default))
         return build
 
     return decorate
@@ -218,13 +231,42 @@ def check_contract(what: str, backbone: Backbone, cls: type[Backbone]) -> None:
     if not isinstance(backbone, cls):
         raise UserError(f"{what}: built a {type(backbone).__name__}, no {cls.__name__}; mend its return annotation")
     features = getattr(backbone, "features", {})
-    if not features or not all(isinstance(info, FeatureInfo) for info in features.values()):
+    if not (features and isinstance(features, Mapping) and all(map(_is_info, features.values()))):
         raise UserError(
             f"{what}: {cls.__name__} has no feature maps to name; set `self.features = "
             '{"high": FeatureInfo(channels=64, stride=8)}` in its constructor, one entry a map that forward returns'
         )
-    for name, output in backbone.outputs.items():
+    outputs = backbone.outputs
+    if not isinstance(outputs, Mapping) or not all(isinstance(output, Auxiliary) for output in outputs.values()):
+        raise UserError(f'{what}: write `outputs` of {cls.__name__} as {{"aux": Auxiliary("high", weight=0.4)}}')
+    for name, output in outputs.items():
         if not name.isidentifier() or name == MAIN:
             raise UserError(f"{what}: output '{name}' needs another name: letters and digits, and not '{MAIN}'")
         if output.map is not None and output.map not in features:
             raise UserError(f"{what}: output '{name}' reads the map '{output.map}'; there are {', '.join(features)}")
+
+
+def _is_info(info: Any) -> bool:
+    return isinstance(info, FeatureInfo) and all(type(number) is int and number > 0 for number in info)
+
+
+def check_maps(what: str, features: Mapping[str, FeatureInfo], maps: Mapping[str, Tensor], image: Tensor) -> None:
+    """Raises: UserError where what a backbone makes of `image` (B, 3, H, W) is not what `features` says."""
+    if not isinstance(maps, Mapping):
+        raise UserError(f"{what}: forward returned a {type(maps).__name__}; return a dict of maps by name")
+    for name, info in features.items():
+        if name not in maps:
+            found = ", ".join(map(str, maps)) or "none"
+            raise UserError(f"{what}: forward returned no map '{name}', which `features` names; it returned {found}")
+        check_shape(f"{what}: map '{name}'", maps[name], info, image)
+
+
+def check_shape(what: str, found: Tensor, info: FeatureInfo, image: Tensor) -> None:
+    """Raises: UserError unless `found` is the map of `image` (B, 3, H, W) that `info` describes."""
+    expected = (len(image), info.channels, *reduced_size(*spatial_size(image), info.stride))
+    shape = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+    if shape != expected:
+        raise UserError(
+            f"{what} is {shape} for images of {tuple(image.shape)}, and {info.channels} channels at "
+            f"stride {info.stride} would be {expected}: mend what is computed, or what is said of it"
+        )

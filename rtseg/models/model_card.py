@@ -28,6 +28,7 @@ class ModelCard:
         eval_resize: (short side, long side) that the data set's evaluation resizes pictures to before the network, if
             it does; a deployed network does the same.
         dataset, source: where the classes and the weights come from.
+        plugins: what must be loaded to rebuild the network, as `rtseg.plugins.loaded_plugins` calls them.
         head: of a segmenter; None: the model's own.
         part: what the weights are of, one of `PARTS`. The classes of a backbone are those of the classification that it
             was trained for.

@@ -6,8 +6,9 @@ B batch, K classes, H, W input height and width.
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
+import torch
 from huggingface_hub import ModelCard as HubCard
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
@@ -21,7 +22,10 @@ from rtseg.models.backbone import (
     MAIN,
     NO_ATTENTION,
     Backbone,
+    FeatureInfo,
     backbone_options,
+    check_maps,
+    check_shape,
     choose_attention,
     choose_head,
     create_backbone,
@@ -81,13 +85,24 @@ class Segmenter(
         self.backbone: Backbone = create_backbone(card.model, attention=card.attention, **for_backbone)
         head = choose_head(card.model, card.head)
         self._check_names(head, for_heads)
-        own = _known(head, self.backbone.head_options) | _known(head, for_heads)
+        own = self._own_head_options(head) | _known(head, for_heads)
         self.head: Head = create_head(head, self.backbone.features, card.num_classes, **own)
         self.auxiliary = tuple(name for name, output in self.backbone.outputs.items() if output.map is not None)
         for name in self.auxiliary:
             self.add_module(f"{name}_head", self._auxiliary_head(name, for_heads))
         for module in (self.head, *self.training_only()):
             init_convolutions(module, skip=Attention)
+
+    def _own_head_options(self, head: str) -> dict[str, Any]:
+        """Those of `Backbone.head_options` that a head has. Raises: UserError where the backbone's own lacks one."""
+        given, known = self.backbone.head_options, head_options(head)
+        for key in given:
+            if key not in known and head == choose_head(self.card.model, None):
+                raise UserError(
+                    f"model '{self.card.model}' gives its head '{head}' a default of '{key}', which is no option of "
+                    f"it.{suggest(key, known)}"
+                )
+        return _known(head, given)
 
     def _auxiliary_head(self, name: str, options: Mapping[str, Any]) -> Head:
         """The head of one output.
@@ -107,8 +122,10 @@ class Segmenter(
     def _check_names(self, head: str, options: Mapping[str, Any]) -> None:
         """Raises: UserError: an option that neither the backbone nor a head has, or that both have."""
         backbone = backbone_options(self.card.model)
-        heads = [head, *(output.head for output in self.backbone.outputs.values() if output.map is not None)]
-        known = {key for name in heads for key in head_options(name)}
+        auxiliary = [output.head for output in self.backbone.outputs.values() if output.map is not None]
+        heads = [head, *auxiliary]
+        # Which map an auxiliary head reads is the backbone's to say.
+        known = {*head_options(head), *(key for name in auxiliary for key in head_options(name) if key != "map")}
         if both := sorted(known & backbone.keys()):
             raise UserError(
                 f"model '{self.card.model}' and its heads ({', '.join(heads)}) both have an option '{both[0]}': "
@@ -124,7 +141,7 @@ class Segmenter(
 
     def logits(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) normalised image -> (B, K, ceil(H / s), ceil(W / s)) logits, s being `self.head.stride`."""
-        return self.head(self._features(image))
+        return self._run(MAIN, self._features(image), image)
 
     def forward_train(self, image: Tensor) -> dict[str, Tensor]:
         """Logits of every head at the image's size, from one pass through the backbone.
@@ -134,22 +151,30 @@ class Segmenter(
             "aux": (B, K, H, W), or as many channels as it has of its own.
         """
         features, size = self._features(image), spatial_size(image)
-        heads = {MAIN: self.head, **self._auxiliary_heads()}
-        return {name: upsample_to(head(features), size) for name, head in heads.items()}
+        return {name: upsample_to(self._run(name, features, image), size) for name in (MAIN, *self.auxiliary)}
 
     def training_only(self) -> Iterable[nn.Module]:
-        return self._auxiliary_heads().values()
+        return [self._head(name) for name in self.auxiliary]
 
-    def _auxiliary_heads(self) -> dict[str, Any]:
-        """By output."""
-        return {name: getattr(self, f"{name}_head") for name in self.auxiliary}
+    def _head(self, output: str) -> Head:
+        return cast(Head, self.head if output == MAIN else getattr(self, f"{output}_head"))
+
+    def _run(self, output: str, features: Mapping[str, Tensor], image: Tensor) -> Tensor:
+        """The logits of one output. Raises: UserError where they are not as many and as large as its head says."""
+        head = self._head(output)
+        logits = head(features)
+        if not torch.compiler.is_compiling():
+            own = None if output == MAIN else self.backbone.outputs[output].channels
+            info = FeatureInfo(own or self.card.num_classes, head.stride)
+            check_shape(f"model '{self.card.model}': output '{output}'", logits, info, image)
+        return logits
 
     def _features(self, image: Tensor) -> dict[str, Tensor]:
         """The backbone's feature maps.
 
         Raises:
-            UserError: no image batch; one image in training mode, where BatchNorm after the global pool fails; or a
-                map that the backbone names and does not return.
+            UserError: no image batch; or one image in training mode, where BatchNorm after the global pool fails; or
+                the maps are not those that the backbone has told of.
         """
         if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
             raise UserError(
@@ -162,13 +187,10 @@ class Segmenter(
                 "Raise data.batch_size to at least 2 for each device (a smaller data.crop_size makes room); "
                 "to use the network instead of training it, call .eval() first."
             )
-        features = self.backbone(image)
-        if missing := self.backbone.features.keys() - features.keys():
-            raise UserError(
-                f"the backbone of '{self.card.model}' names the feature map '{min(missing)}' in `features`, and "
-                f"forward returned {', '.join(features)}: let both say the same"
-            )
-        return features
+        maps = self.backbone(image)
+        if not torch.compiler.is_compiling():  # a graph with open height and width has no sizes to compare
+            check_maps(f"model '{self.card.model}'", self.backbone.features, maps, image)
+        return maps
 
     def save_pretrained(self, save_directory: str | Path, **hub: Any) -> str | None:
         """Writes weights, card and README: a folder that describes itself, for `from_pretrained` and `rtseg.load`.

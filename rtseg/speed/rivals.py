@@ -128,9 +128,11 @@ def register_rival(name: str) -> Callable[[type[RivalClass]], type[RivalClass]]:
         UserError: something else has this name.
     """
 
+    register = _RIVALS.register(name)
+
     def decorate(kind: type[RivalClass]) -> type[RivalClass]:
         kind.name = name
-        _RIVALS.register(name)(kind)
+        register(kind)
         return kind
 
     return decorate

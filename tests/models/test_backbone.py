@@ -17,6 +17,7 @@ from rtseg.models.backbone import (
     Backbone,
     FeatureInfo,
     check_contract,
+    check_maps,
     create_backbone,
     list_models,
     register_backbone,
@@ -105,21 +106,68 @@ class NoInfo(Plain):
         ({"main": Auxiliary("map", weight=1)}, "output 'main' needs another name: letters and digits, and not 'main'"),
         ({"a.b": Auxiliary("map", weight=1)}, "output 'a.b' needs another name"),
         ({"aux": Auxiliary("mop", weight=1)}, "output 'aux' reads the map 'mop'; there are map"),
+        ({"aux": ("map", 1)}, r"write `outputs` of Plain as \{\"aux\": Auxiliary"),
+        ([Auxiliary("map", weight=1)], "write `outputs` of Plain as"),
     ],
 )
-def test_outputs_that_cannot_be(outputs: dict[str, Auxiliary], says: str) -> None:
+def test_outputs_that_cannot_be(outputs: Any, says: str) -> None:
     backbone = Plain()
     backbone.outputs = outputs
     with pytest.raises(UserError, match=f"model 'it': {says}"):
         check_contract("model 'it'", backbone, Plain)
 
 
-@pytest.mark.parametrize("cls", [NoMaps, NoInfo])
+class NoNumbers(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = {"map": FeatureInfo(8, 8.0)}  # type: ignore[arg-type]
+
+
+class NoNames(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = [FeatureInfo(8, 8)]  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"weight": -1}, "weight=-1 must be at least 0; 0 switches the loss off"),
+        ({"weight": math.nan}, "weight=nan must be at least 0"),
+        ({"weight": 1, "channels": 0}, "channels=0 must be a whole number of at least 1; leave it out for one a class"),
+    ],
+)
+def test_auxiliaries_that_cannot_be(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        Auxiliary("map", **options)
+
+
+@pytest.mark.parametrize("cls", [NoMaps, NoInfo, NoNumbers, NoNames])
 def test_a_backbone_without_maps(cls: type[Plain]) -> None:
     with pytest.raises(
         UserError, match=rf"model 'it': {cls.__name__} has no feature maps to name; set `self.features = "
     ):
         check_contract("model 'it'", cls(), cls)
+
+
+@pytest.mark.parametrize(
+    ("maps", "says"),
+    [
+        (torch.zeros(2, 8, 5, 4), "model 'it': forward returned a Tensor; return a dict of maps by name"),
+        ({"other": torch.zeros(1)}, "model 'it': forward returned no map 'map', which `features` names; it returned o"),
+        (
+            {"map": torch.zeros(2, 8, 9, 8)},
+            r"model 'it': map 'map' is \(2, 8, 9, 8\) for images of \(2, 3, 33, 32\), and 8 channels at stride 8 "
+            r"would be \(2, 8, 5, 4\): mend what is computed, or what is said of it",
+        ),
+        ({"map": torch.zeros(2, 9, 5, 4)}, r"map 'map' is \(2, 9, 5, 4\) for"),
+        ({"map": None}, "map 'map' is a NoneType for"),
+    ],
+)
+def test_maps_that_are_not_what_is_said(maps: Any, says: str) -> None:
+    check_maps("model 'it'", Plain().features, {"map": torch.zeros(2, 8, 5, 4)}, torch.zeros(2, 3, 33, 32))
+    with pytest.raises(UserError, match=says):
+        check_maps("model 'it'", Plain().features, maps, torch.zeros(2, 3, 33, 32))
 
 
 def test_a_function_that_builds_another_class_than_it_says() -> None:

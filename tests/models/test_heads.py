@@ -10,6 +10,7 @@ from torch import Tensor
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_heads, list_models
 from rtseg.models.backbone import FeatureInfo, choose_head
+from rtseg.models.ddrnet import DDRNet
 from rtseg.models.heads import Head, create_head, register_head
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter, differences
@@ -93,6 +94,34 @@ def test_a_map_that_is_not_there() -> None:
         create_head("conv", maps, 5, map="c3")
 
 
+def test_logits_that_are_not_what_the_head_says() -> None:
+    network = small("ddrnet_23_slim", None).eval()
+    network.head.stride = 4
+    says = (
+        r"model 'ddrnet_23_slim': output 'main' is \(2, 5, 4, 4\) for .* 5 channels at stride 4 would be \(2, 5, 8, 8\)"
+    )
+    with pytest.raises(UserError, match=says):
+        network.logits(torch.zeros(2, 3, 32, 32))
+    network = small("ddrnet_23_slim", None)
+    network.aux_head.classify[2] = torch.nn.Conv2d(16, 1, 1)
+    with pytest.raises(UserError, match=r"output 'aux' is \(2, 1, 4, 4\) for .* would be \(2, 5, 4, 4\)"):
+        network.forward_train(torch.zeros(2, 3, 32, 32))
+
+
+def test_which_map_an_auxiliary_head_reads_is_no_option() -> None:
+    with pytest.raises(UserError, match="model 'rtformer_slim' has no option 'map'"):
+        small("rtformer_slim", map="low")
+    assert small("rtformer_slim", head="conv", map="low").aux_head.map == "aux"
+
+
+def test_a_default_that_the_own_head_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DDRNet, "head_options", {"fusoin": "add"})
+    small("ddrnet_23_slim", None, head="conv")
+    says = "model 'ddrnet_23_slim' gives its head 'dual_resolution' a default of 'fusoin', .* Did you mean 'fusion'"
+    with pytest.raises(UserError, match=says):
+        small("ddrnet_23_slim", None)
+
+
 class Broken(Head):
     def __init__(self, features: Mapping[str, FeatureInfo], num_classes: int, *, depth: int) -> None:
         super().__init__(features, num_classes)
@@ -101,7 +130,16 @@ class Broken(Head):
         return features["high"]
 
 
+class Nameless(Head):
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__({}, num_classes)
+
+
 def test_what_cannot_be_registered() -> None:
+    with pytest.raises(UserError, match="head 'broken': decorate a class derived from Head"):
+        register_head("broken")(torch.nn.Identity)  # type: ignore[type-var]
+    with pytest.raises(UserError, match="head 'broken': Nameless's constructor must take features and num_classes"):
+        register_head("broken")(Nameless)
     with pytest.raises(UserError, match="head 'broken': write option 'depth' with a type"):
         register_head("broken")(Broken)
     with pytest.raises(UserError, match="head 'conv' is registered already"):

@@ -188,7 +188,7 @@ def test_what_is_no_image_batch_is_refused(image: Tensor) -> None:
 def test_a_map_that_the_backbone_names_and_does_not_return() -> None:
     network = small("ddrnet_23_slim", None).eval()
     network.backbone.features = {**network.backbone.features, "c6": FeatureInfo(8, 64)}
-    words = "backbone of 'ddrnet_23_slim' names the feature map 'c6' in `features`, and forward returned high, low, aux"
+    words = "model 'ddrnet_23_slim': forward returned no map 'c6', which `features` names; it returned high, low, aux"
     with pytest.raises(UserError, match=words):
         network(torch.zeros(1, 3, 32, 32))
 

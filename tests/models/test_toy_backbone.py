@@ -164,7 +164,7 @@ def the_whole_way(data: str, folder: str) -> None:
     for options, says in (
         ({"head": "dual_resolution"}, "reads the feature map 'high', and the backbone has c2, c3, c4, c5"),
         ({"kind": 3}, "model 'toy': kind=3 must be a text, as the default plain"),
-        ({"widht": 3}, "Did you mean 'width'? Known: base_channels, head_channels, kind, map, width."),
+        ({"widht": 3}, "Did you mean 'width'? Known: base_channels, head_channels, kind, width."),
     ):
         with pytest.raises(UserError, match=re.escape(says)):
             rtseg.create_model("toy", 5, **options)

@@ -3,6 +3,7 @@
 B batch, K classes, h, w height and width of the logits.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -42,6 +43,7 @@ class Head(nn.Module):
         raise NotImplementedError
 
 
+_CONSTRUCTOR = ("features", "num_classes")  # what every head is given
 _HEADS: Registry[type[Head]] = Registry("head")
 HeadClass = TypeVar("HeadClass", bound=type[Head])
 
@@ -50,12 +52,19 @@ def register_head(name: str) -> Callable[[HeadClass], HeadClass]:
     """Class decorator.
 
     Raises (from the decorator):
-        UserError: an option without a type or a default, or the name is taken.
+        UserError: no class derived from `Head`, a constructor without `features` and `num_classes`, an option without
+            a type or a default, or the name is taken.
     """
 
+    register = _HEADS.register(name)
+
     def decorate(cls: HeadClass) -> HeadClass:
+        if not (inspect.isclass(cls) and issubclass(cls, Head)):
+            raise UserError(f"head '{name}': decorate a class derived from Head")
+        if not {*_CONSTRUCTOR} <= {*inspect.signature(cls).parameters}:
+            raise UserError(f"head '{name}': {cls.__name__}'s constructor must take {' and '.join(_CONSTRUCTOR)}")
         _read(name, cls)
-        _HEADS.register(name)(cls)
+        register(cls)
         return cls
 
     return decorate
@@ -89,7 +98,7 @@ def create_head(name: str, features: Mapping[str, FeatureInfo], num_classes: int
 
 
 def _read(name: str, cls: type[Head]) -> dict[str, Option]:
-    return read_options(f"head '{name}'", cls, leave_out=("features", "num_classes"))
+    return read_options(f"head '{name}'", cls, leave_out=_CONSTRUCTOR)
 
 
 class _Maps(dict[str, FeatureInfo]):
