@@ -159,7 +159,7 @@ def number(logits: Tensor, mask: Tensor, context: LossContext) -> Any:
 @pytest.mark.parametrize(
     ("loss", "says"),
     [
-        ("test_vector", r"loss 'test_vector' returned a tensor of shape \(2,\): return a scalar tensor"),
+        ("test_vector", r"loss 'test_vector' returned a Tensor of shape \(2,\): return a scalar tensor"),
         ("test_float", "loss 'test_float' returned a float: return a scalar tensor"),
         ("cross_entropy", "loss 'cross_entropy' wants a channel for each of 3 classes, and its output has 1: leave"),
         ("jaccard", "loss 'jaccard' wants a channel for each of 3 classes"),

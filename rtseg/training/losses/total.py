@@ -51,6 +51,9 @@ class TotalLoss:
     def _value(self, loss: str, logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
         value = self.losses[loss](logits, mask, context)
         if not isinstance(value, Tensor) or value.ndim:
-            found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-            raise UserError(f"loss '{loss}' returned {found}: return a scalar tensor, as `losses.mean()` gives it")
+            shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+            raise UserError(
+                f"loss '{loss}' returned a {type(value).__name__}{shape}: return a scalar tensor, as `losses.mean()` "
+                "gives it"
+            )
         return value
