@@ -23,7 +23,6 @@ from rtseg.speed.timing import measure_together
 from rtseg.version import VERSION
 
 NUM_CLASSES = 1000
-IMAGE_SIZE = 224  # side of what the paper counts
 
 
 def count(name: str, image_size: int) -> tuple[int, int]:
