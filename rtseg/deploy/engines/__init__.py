@@ -17,17 +17,16 @@ from rtseg.deploy.engines import reference, eager, compiled, cudagraph  # noqa: 
 from rtseg.deploy.engines import onnxruntime, onnxruntime_plain, openvino  # noqa: F401
 
 # isort: on
-from rtseg.deploy.engines.base import (
-    Engine,
-    Shape,
+from rtseg.deploy.engines.base import Engine, Shape
+from rtseg.deploy.engines.graph_engine import GraphEngine
+from rtseg.deploy.engines.precision import BF16, FP16, FP32, INT8, Precision, by_name
+from rtseg.deploy.engines.registry import (
     engine_classes,
     list_backends,
     parse_backend,
     register_engine,
     short_name,
 )
-from rtseg.deploy.engines.graph_engine import GraphEngine
-from rtseg.deploy.engines.precision import BF16, FP16, FP32, INT8, Precision, by_name
 from rtseg.deploy.engines.torch_engine import TorchEngine
 from rtseg.deploy.export import OnnxGraph, export
 from rtseg.errors import UserError

@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -21,10 +21,8 @@ from rtseg.deploy.export import OnnxGraph, Output
 from rtseg.deploy.fuse import check_images
 from rtseg.errors import UserError, require_package
 from rtseg.models.network import Network
-from rtseg.registry import Registry
 
 Shape = tuple[int, int, int]  # (B, H, W)
-EngineClass = TypeVar("EngineClass", bound="Engine")
 
 
 class Engine(ABC):
@@ -176,58 +174,6 @@ class Engine(ABC):
                 f"{_times(images.shape[:3])}: build one for this shape"
             )
         return self.run(images).clone()
-
-
-_ENGINES: Registry[type[Engine]] = Registry("backend")
-_DECLARED = ("precisions", "devices", "takes")
-
-
-def register_engine(backend: str) -> Callable[[type[EngineClass]], type[EngineClass]]:
-    """Class decorator: files an engine under the name that `create_engine`, commands and listings take.
-
-    Raises (from the decorator):
-        UserError: the class does not declare what it must, or something else has this name.
-    """
-
-    register = _ENGINES.register(backend)
-
-    def decorate(kind: type[EngineClass]) -> type[EngineClass]:
-        lacks = [name for name in _DECLARED if not getattr(kind, name, None)] + ["a docstring"] * (not kind.about())
-        if lacks:
-            raise UserError(f"engine '{backend}': {kind.__name__} lacks {', '.join(lacks)}; see docs/plugins.md")
-        kind.backend = backend
-        register(kind)
-        return kind
-
-    return decorate
-
-
-def list_backends() -> list[str]:
-    """Names that `create_engine` takes, without precisions."""
-    return _ENGINES.names()
-
-
-def engine_classes() -> list[type[Engine]]:
-    """All that are registered, in the order of listings: as they were registered, plug-ins last."""
-    return list(_ENGINES.entries().values())
-
-
-def parse_backend(name: str) -> tuple[type[Engine], str]:
-    """The class and the precision of "openvino:bf16".
-
-    Raises:
-        UserError: no such backend, or a precision that it does not have.
-    """
-    backend, _, precision = name.partition(":")
-    kind = _ENGINES.get(backend)
-    if (precision := precision or next(iter(kind.precisions))) not in kind.precisions:
-        raise UserError(f"backend '{backend}' has no precision '{precision}': choose {', '.join(kind.precisions)}")
-    return kind, precision
-
-
-def short_name(kind: type[Engine], precision: str) -> str:
-    """What `parse_backend` takes, without the precision where it is the one that is taken by itself."""
-    return kind.backend if precision == next(iter(kind.precisions)) else f"{kind.backend}:{precision}"
 
 
 def _version(module: str) -> str:

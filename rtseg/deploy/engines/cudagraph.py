@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from rtseg.deploy.engines.base import Shape, register_engine
+from rtseg.deploy.engines.base import Shape
+from rtseg.deploy.engines.registry import register_engine
 from rtseg.deploy.engines.torch_engine import TorchEngine
 from rtseg.models.network import Network
 

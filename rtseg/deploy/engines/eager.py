@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from rtseg.deploy.engines.base import register_engine
+from rtseg.deploy.engines.registry import register_engine
 from rtseg.deploy.engines.torch_engine import TorchEngine
 
 

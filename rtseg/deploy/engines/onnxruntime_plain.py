@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtseg.deploy.engines.base import register_engine
 from rtseg.deploy.engines.onnxruntime import OnnxRuntime
+from rtseg.deploy.engines.registry import register_engine
 from rtseg.errors import UserError
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtseg.deploy.engines.base import register_engine
 from rtseg.deploy.engines.precision import FP32, by_name
+from rtseg.deploy.engines.registry import register_engine
 from rtseg.deploy.engines.torch_engine import TorchEngine
 
 

@@ -1,0 +1,61 @@
+"""Engines are found by name; a name takes a precision: "openvino:bf16"."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from rtseg.deploy.engines.base import Engine
+from rtseg.errors import UserError
+from rtseg.registry import Registry
+
+EngineClass = TypeVar("EngineClass", bound=Engine)
+_ENGINES: Registry[type[Engine]] = Registry("backend")
+_DECLARED = ("precisions", "devices", "takes")
+
+
+def register_engine(backend: str) -> Callable[[type[EngineClass]], type[EngineClass]]:
+    """Class decorator: files an engine under the name that `create_engine`, commands and listings take.
+
+    Raises:
+        UserError: this is no name; or, from the decorator, the class does not declare what it must, or something else
+            has this name.
+    """
+
+    register = _ENGINES.register(backend)
+
+    def decorate(kind: type[EngineClass]) -> type[EngineClass]:
+        lacks = [name for name in _DECLARED if not getattr(kind, name, None)] + ["a docstring"] * (not kind.about())
+        if lacks:
+            raise UserError(f"engine '{backend}': {kind.__name__} lacks {', '.join(lacks)}; see docs/plugins.md")
+        kind.backend = backend
+        register(kind)
+        return kind
+
+    return decorate
+
+
+def list_backends() -> list[str]:
+    """Names that `create_engine` takes, without precisions."""
+    return _ENGINES.names()
+
+
+def engine_classes() -> list[type[Engine]]:
+    """All that are registered, in the order of listings: as they were registered, plug-ins last."""
+    return list(_ENGINES.entries().values())
+
+
+def parse_backend(name: str) -> tuple[type[Engine], str]:
+    """The class and the precision of "openvino:bf16".
+
+    Raises:
+        UserError: no such backend, or a precision that it does not have.
+    """
+    backend, _, precision = name.partition(":")
+    kind = _ENGINES.get(backend)
+    if (precision := precision or next(iter(kind.precisions))) not in kind.precisions:
+        raise UserError(f"backend '{backend}' has no precision '{precision}': choose {', '.join(kind.precisions)}")
+    return kind, precision
+
+
+def short_name(kind: type[Engine], precision: str) -> str:
+    """What `parse_backend` takes, without the precision where it is the one that is taken by itself."""
+    return kind.backend if precision == next(iter(kind.precisions)) else f"{kind.backend}:{precision}"
