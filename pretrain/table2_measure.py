@@ -50,8 +50,9 @@ def measure_table(counts: Mapping[str, tuple[int, int]], conditions: Conditions,
         with timing_settings(conditions.threads), torch.inference_mode():
             described = describe_device(device)  # first of all: the load is that of other work
             layout: Any = {"device": device, "memory_format": torch.channels_last}
-            images = [torch.randn(batch, 3, *size).to(**layout) for batch, *size in shapes]
-            networks = [create_classifier(name, NUM_CLASSES).eval().to(**layout) for name in counts]
+            with conditions.seeded():
+                images = [torch.randn(batch, 3, *size).to(**layout) for batch, *size in shapes]
+                networks = [create_classifier(name, NUM_CLASSES).eval().to(**layout) for name in counts]
             steps = [partial(network, image) for network in networks for image in images]
             with progress_bar(title, console) as progress:
                 batches = [*conditions.batches] * len(counts)

@@ -16,6 +16,7 @@ from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
 from rtseg.registry import suggest
 from rtseg.speed.candidate import Candidate
+from rtseg.speed.conditions import Conditions
 from rtseg.speed.rivals import create_rival, list_rivals
 
 
@@ -35,8 +36,8 @@ class Asked:
     backends: Sequence[str] = ()
     num_classes: int = 150
 
-    def candidates(self, seed: int) -> list[Candidate]:
-        """The networks; those by name with the weights of this seed.
+    def candidates(self, conditions: Conditions) -> list[Candidate]:
+        """The networks; those by name with the weights of the conditions' seed.
 
         Raises:
             UserError: an unknown name, a bad file or number.
@@ -44,8 +45,7 @@ class Asked:
         names = list(self.networks) or ["rtformer_slim"]
         if self.attentions and not any(map(_has_attention, names)):
             names.append("rtformer_slim")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with conditions.seeded():
             return [candidate for name in names for candidate in self._candidates(name)]
 
     def _candidates(self, name: str) -> list[Candidate]:

@@ -59,7 +59,7 @@ def run_benchmark(
     paths = [image for source in images for image in find_pictures(source)[1]]
     given = _read_images(paths or [image for image, _ in scored.pairs] if scored else paths)
     backends = asked.engines(device, console)
-    candidates = asked.candidates(conditions.seed)
+    candidates = asked.candidates(conditions)
     calibration: Sequence[np.ndarray] = ()
     if scored and data:
         _check_fit(candidates, scored, conditions.sizes)

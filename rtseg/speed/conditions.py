@@ -2,7 +2,8 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -83,6 +84,13 @@ class Conditions:
     def shapes(self) -> list[tuple[int, int, int]]:
         """(batch, height, width) of the rows."""
         return [(batch, height, width) for (height, width), batch in itertools.product(self.sizes, self.batches)]
+
+    @contextmanager
+    def seeded(self) -> Iterator[None]:
+        """PyTorch's random numbers on the CPU begin with the seed, and go on afterwards as if nothing had been."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            yield
 
     def shorter(self) -> Self:
         """A third of the time, which is enough for a stage."""

@@ -54,6 +54,20 @@ def test_stages_have_a_third_of_the_time() -> None:
     assert (quick.seconds, quick.limit, quick.rounds) == (0, 2, 3)
 
 
+def test_random_numbers_begin_with_the_seed_and_go_on_as_before() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(2)
+    torch.manual_seed(7)
+    first = torch.rand(1)
+    drawn = []
+    for seed in (3, 3, 4):
+        with dataclasses.replace(CPU, seed=seed).seeded():
+            drawn.append(torch.rand(3))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert torch.equal(torch.cat([first, torch.rand(1)]), expected)
+
+
 def test_they_print_themselves() -> None:
     conditions = dataclasses.replace(CPU, threads=2, seed=3, min_parity=99)
     found = conditions.to_dict()

@@ -93,7 +93,10 @@ def measure_speed(
             soft_wrap=True,
         )
         return found
-    candidates = [Candidate(create_model(model, num_classes, attention=row.attention, **row.options)) for row in rows]
+    with conditions.seeded():
+        candidates = [
+            Candidate(create_model(model, num_classes, attention=row.attention, **row.options)) for row in rows
+        ]
     (shape,) = conditions.shapes
     with console.status("a first run of every network"):
         fits = [fits_memory(Case(candidate, "eager", shape), conditions) for candidate in candidates]

@@ -68,7 +68,8 @@ def measure_growth(sides: Mapping[str, Sequence[int]], conditions: Conditions, *
     for name, own in sides.items():
         if len(set(own)) < 2 or min(own) < 1:
             raise UserError(f"sides {list(own)} of '{name}': a power needs two different ones, each at least 1")
-    steps = [_forward(name, channels, side, conditions.where) for name, own in sides.items() for side in own]
+    with conditions.seeded():
+        steps = [_forward(name, channels, side, conditions.where) for name, own in sides.items() for side in own]
     timings = measure_together(steps, conditions)
     measured = iter([(timing.median_ms, count_floats(step)) for timing, step in zip(timings, steps, strict=True)])
     found = []
