@@ -99,11 +99,17 @@ def test_stages_are_the_parts_of_the_headline(report: Report) -> None:
             "eager": ["normalize", "network", "class map"],
             "onnxruntime-plain": ["normalize + network + upsample + argmax"],
         }.get(r.backend.partition(":")[0], ["normalize + network", "class map"])
-        assert r.class_map is not None
-        total = sum(timing.p5_ms for timing in r.stages.values())  # other work on the machine counts least there
-        assert 0.5 < total / r.class_map.p5_ms < 2, r.name
         network = next((timing for name, timing in r.stages.items() if name.endswith("network")), None)
         assert network == r.network
+
+
+@pytest.mark.slow
+def test_stages_add_up_to_the_headline(report: Report) -> None:
+    """Slow, because other work on the machine fails it."""
+    for r in report.networks:
+        assert r.class_map is not None
+        total = sum(timing.p5_ms for timing in r.stages.values())
+        assert 0.5 < total / r.class_map.p5_ms < 2, r.name
 
 
 def test_stages_only_where_they_are_asked_for(candidate: Candidate) -> None:
