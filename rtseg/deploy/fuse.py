@@ -7,7 +7,8 @@ In evaluation BatchNorm is s x + t with a scale and a shift for each channel. It
 - an attention behind it that can take its scale and needs no shift, see `Attention.absorb_scale`.
 
 It stays before a padded 3x3 (zeros are padded behind it), before ReLU and before max pooling, and before the other
-attentions. Modules that run in several places, and subclasses of convolution and BatchNorm that do more, stay too.
+attentions. Modules that run in several places stay too, and so does what does more than a convolution or a BatchNorm:
+subclasses, weights that are computed (weight norm), hooks.
 
 Which modules run one after the other is the answer of the blocks themselves, see `rtseg.layers.rows`.
 """
@@ -20,6 +21,7 @@ from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from rtseg.attention.base import Attention
 from rtseg.deploy.class_map import class_map
@@ -170,18 +172,22 @@ def _fold(first: nn.Module, second: nn.Module) -> bool:
 
 
 def _is_conv(module: nn.Module) -> TypeGuard[nn.Conv2d]:
-    """No subclass that does something else with its weights, such as standardising them."""
-    return isinstance(module, nn.Conv2d) and type(module).forward is nn.Conv2d.forward
+    return isinstance(module, nn.Conv2d) and type(module).forward is nn.Conv2d.forward and _is_plain(module)
 
 
 def _folds(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
-    """No subclass that does more, such as an activation, and none that takes the statistics of each batch."""
     return (
         isinstance(module, nn.BatchNorm2d)
         and type(module).forward is nn.BatchNorm2d.forward
-        and module.running_var is not None
+        and module.running_var is not None  # else it takes the statistics of each batch
         and _is_batchnorm(module)
+        and _is_plain(module)
     )
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Its parameters are what it computes with, and nobody changes what goes in and comes out."""
+    return not (is_parametrized(module) or module._forward_hooks or module._forward_pre_hooks)
 
 
 def _is_batchnorm(module: nn.Module) -> bool:
@@ -189,7 +195,7 @@ def _is_batchnorm(module: nn.Module) -> bool:
 
 
 def _sees_one_position(conv: nn.Conv2d) -> bool:
-    return conv.kernel_size == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
+    return conv.kernel_size == (1, 1) and conv.padding in ((0, 0), "valid", "same") and conv.groups == 1
 
 
 def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -224,8 +230,6 @@ def _drop(norm: nn.Module) -> None:
 
 
 def _replace_dropped(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if getattr(child, "folded", False):
-            setattr(module, name, nn.Identity())
-        else:
-            _replace_dropped(child)
+    for name, part in list(module.named_modules(remove_duplicate=False)):  # one may have several names
+        if getattr(part, "folded", False):
+            module.set_submodule(name, nn.Identity())

@@ -1,11 +1,13 @@
 import copy
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from rtseg.attention.base import Attention
 from rtseg.deploy.fuse import count_batchnorm, deploy, fold_batchnorm
@@ -319,6 +321,56 @@ def test_subclasses_that_do_more_stay(row: tuple[nn.Module, ...]) -> None:
 
 def test_a_norm_without_weights_folds_too() -> None:
     network, x = randomised(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False)), torch.randn(2, 3, 5, 6).double()
+    expected = network(x)
+    assert fold_batchnorm(network) == 1
+    torch.testing.assert_close(network(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def doubled(part: nn.Module, *, before: bool) -> nn.Module:
+    """With a hook, as it stands in what somebody measures or steers."""
+    if before:
+        part.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
+    else:
+        part.register_forward_hook(lambda module, inputs, output: 2 * output)
+    return part
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (weight_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)),
+        (spectral_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)),
+        (nn.BatchNorm2d(3), spectral_norm(nn.Conv2d(3, 4, 1))),
+        (doubled(nn.Conv2d(3, 4, 3), before=False), nn.BatchNorm2d(4)),
+        (nn.Conv2d(3, 4, 3), doubled(nn.BatchNorm2d(4), before=True)),
+        (nn.Conv2d(3, 4, 3), doubled(nn.BatchNorm2d(4), before=False)),
+    ],
+    ids=["weight norm", "spectral norm", "before spectral norm", "hook behind", "hook between", "hook at the end"],
+)
+def test_computed_weights_and_hooks_stay(row: tuple[nn.Module, ...]) -> None:
+    network, x = randomised(*row), torch.randn(2, 3, 5, 6).double()
+    expected = network(x)
+    assert fold_batchnorm(network) == 0
+    assert torch.equal(network(x), expected)
+
+
+class Renamed(nn.Module):
+    """Its norm has two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.norm = self.bn
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+    def rows(self) -> Iterator[Sequence[nn.Module]]:
+        yield self.conv, self.bn
+
+
+def test_a_folded_norm_is_gone_under_all_its_names() -> None:
+    network, x = randomised(Renamed()), torch.randn(2, 3, 5, 6).double()
     expected = network(x)
     assert fold_batchnorm(network) == 1
     torch.testing.assert_close(network(x), expected, rtol=1e-12, atol=1e-12)
