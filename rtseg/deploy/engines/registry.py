@@ -29,7 +29,6 @@ def register_engine(backend: str) -> Callable[[type[EngineClass]], type[EngineCl
         UserError: this is no name; or, from the decorator, the class does not declare what it must, or something else
             has this name.
     """
-
     register = _ENGINES.register(backend)
 
     def decorate(kind: type[EngineClass]) -> type[EngineClass]:
