@@ -1,7 +1,6 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pytest
 import torch
@@ -14,9 +13,10 @@ from rtseg.deploy.fuse import count_batchnorm, deploy, fold_batchnorm
 from rtseg.errors import UserError
 from rtseg.layers.conv import ConvMLP
 from rtseg.layers.normalize import Normalize
-from rtseg.models import create_model, list_models
+from rtseg.models import create_model
+from rtseg.models.backbone import swappable_models
 from rtseg.models.segmenter import Segmenter
-from tests.helpers.segmenters import narrow
+from tests.helpers.segmenters import every_network, small
 
 
 def expected_classes(segmenter: Segmenter, image: Tensor) -> Tensor:
@@ -93,21 +93,14 @@ def test_other_input_is_refused(segmenter: Segmenter, image: Tensor) -> None:
 
 # --- folding
 
-NETWORKS = [
-    (model, attention)
-    for model in list_models()
-    for attention in (["gfa+ca", "gfa", "sa", "ea"] if model.startswith("rtformer") else [None])
-]
-every_network = pytest.mark.parametrize(("model", "attention"), NETWORKS)
+on_every_network = pytest.mark.parametrize(("model", "attention"), every_network(["gfa+ca", "gfa", "sa", "ea"]))
 
 
-def as_trained(model: str, attention: str | None, **options: Any) -> Segmenter:
+def as_trained(model: str, attention: str) -> Segmenter:
     """BatchNorm of every kind, negative scales too, and an attention that is not uniform."""
     random = torch.Generator().manual_seed(1)
-    options = narrow(model, **options)
-    if attention:
-        options |= {"attention": attention, "cross_size": 3}
-    network = create_model(model, 5, **options).eval().requires_grad_(False)
+    options = {"cross_size": 3} if model in swappable_models() else {}
+    network = small(model, attention, **options).eval().requires_grad_(False)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None
@@ -128,8 +121,8 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
-@every_network
-def test_folded_logits_are_those_as_trained(model: str, attention: str | None) -> None:
+@on_every_network
+def test_folded_logits_are_those_as_trained(model: str, attention: str) -> None:
     network, image = as_trained(model, attention), torch.randn(2, 3, 64, 96)
     exact = deploy(network.double(), fold=False).logits(image.double())
     assert exact.std() > 0
@@ -140,8 +133,8 @@ def test_folded_logits_are_those_as_trained(model: str, attention: str | None) -
     assert relative_error(folded.logits(image), plain.logits(image)) < 1e-5
 
 
-@every_network
-def test_every_batchnorm_matters(model: str, attention: str | None) -> None:
+@on_every_network
+def test_every_batchnorm_matters(model: str, attention: str) -> None:
     """Otherwise the equality above would show nothing."""
     network, image = as_trained(model, attention).double(), torch.randn(1, 3, 64, 96).double()
     exact = network.logits(image)
@@ -153,7 +146,7 @@ def test_every_batchnorm_matters(model: str, attention: str | None) -> None:
     ]
     # A shift that only memories see is lost in their softmax over tokens, which is why `gfa` may drop it; the heads of
     # `ea` share one memory, so that a scale has no place there, and its BatchNorm stays.
-    memory = {"low": attention and attention.split("+")[0], "high": attention and attention.split("+")[-1]}
+    memory = {"low": attention.split("+")[0], "high": attention.split("+")[-1]}
     for name, norm in norms:
         bias = norm.bias.clone()
         norm.bias.data += 0.5

@@ -18,12 +18,12 @@ from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
 from rtseg.models.segmenter import Segmenter
 from tests.helpers.folding import unfolded
-from tests.helpers.segmenters import narrow
+from tests.helpers.segmenters import every_model, narrow, small
 
 IMAGE = torch.randn(1, 3, 48, 64)
 
 
-@pytest.mark.parametrize("model", list_models())
+@pytest.mark.parametrize("model", every_model())
 def test_nothing_that_folds_is_left(model: str) -> None:
     network = create_model(model, 5, **narrow(model))
     folded, plain = deploy(network), deploy(network, fold=False)
@@ -36,7 +36,7 @@ def with_head(head: str) -> Segmenter:
     """The first model that has the maps that the head reads."""
     for model in list_models():
         with suppress(UserError):
-            return create_model(model, 5, head=head)
+            return create_model(model, 5, **narrow(model, head=head))
     raise AssertionError(f"head '{head}' fits none of {', '.join(list_models())}")
 
 
@@ -47,7 +47,7 @@ def test_nothing_that_folds_is_left_under_another_head(head: str) -> None:
 
 @pytest.mark.parametrize("attention", ["gfa", "sa+gfa", "sa"])  # those that take a norm's scale: both, one, none
 def test_nothing_that_folds_is_left_under_another_attention(attention: str) -> None:
-    assert unfolded(deploy(create_model(swappable_models()[-1], 5, attention=attention)), IMAGE) == []
+    assert unfolded(deploy(small(swappable_models()[-1], attention)), IMAGE) == []
 
 
 # --- blocks that do not answer

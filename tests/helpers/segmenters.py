@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import pytest
+import torch
 from torch import nn
 
 from rtseg.attention import list_attentions, parse_attention
 from rtseg.errors import UserError
-from rtseg.models import create_model
-from rtseg.models.backbone import backbone_options, choose_head
+from rtseg.models import create_model, list_models
+from rtseg.models.backbone import backbone_options, choose_attention, choose_head, create_backbone, swappable_models
 from rtseg.models.heads import head_options
 
 
@@ -45,3 +47,30 @@ def randomise_statistics(model: nn.Module) -> None:
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(std=0.1)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+
+
+def families() -> set[str]:
+    """The last model of every class of backbones: made narrow, the others of a class are nearly the same networks."""
+    with torch.device("meta"):
+        return set({type(create_backbone(model)): model for model in list_models()}.values())
+
+
+FAMILIES = families()
+
+
+def every_model() -> list[Any]:
+    """Parameters `model`, for what takes long: one of each family, and slow the others."""
+    return [pytest.param(model, marks=[] if model in FAMILIES else [pytest.mark.slow]) for model in list_models()]
+
+
+def every_network(attentions: list[str]) -> list[Any]:
+    """Parameters `model`, `attention`: every model with its own attention; where another can be chosen, one of each
+    family with each of `attentions`, and slow the others.
+    """
+    rows = []
+    for model in list_models():
+        own = choose_attention(model, None)
+        others = [attention for attention in attentions if attention != own] if model in swappable_models() else []
+        marks = [] if model in FAMILIES else [pytest.mark.slow]
+        rows += [pytest.param(model, own), *(pytest.param(model, other, marks=marks) for other in others)]
+    return rows

@@ -10,22 +10,15 @@ import rtseg
 from rtseg.attention import list_attentions
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
-from rtseg.models.backbone import NO_ATTENTION, FeatureInfo, choose_attention
+from rtseg.models.backbone import FeatureInfo, swappable_models
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import differences
 from rtseg.training.losses import LossConfig, TotalLoss
-from tests.helpers.segmenters import PAIRS, is_legal, randomise_statistics, small
+from tests.helpers.segmenters import PAIRS, every_network, is_legal, randomise_statistics, small
 
 LEGAL = [f"{low}+{high}" for low in list_attentions() for high in list_attentions() if is_legal(f"{low}+{high}")]
-
-
-SWAPPABLE = [model for model in list_models() if choose_attention(model, None) != NO_ATTENTION]
-
-
-NETWORKS = [(m, a) for m in list_models() for a in (PAIRS if m in SWAPPABLE else [NO_ATTENTION])]
-
-
-every_network = pytest.mark.parametrize(("model", "attention"), NETWORKS)
+NETWORKS = every_network(PAIRS)
+on_every_network = pytest.mark.parametrize(("model", "attention"), NETWORKS)
 
 
 # --- properties of all
@@ -42,7 +35,7 @@ def test_every_mechanism_goes_with_every_other_but_ca_in_the_low_branch() -> Non
     assert len(LEGAL) >= 56
 
 
-@every_network
+@on_every_network
 @torch.no_grad()
 def test_inference_at_any_size(model: str, attention: str) -> None:
     network = small(model, attention).eval()
@@ -62,7 +55,7 @@ def test_inference_at_any_size(model: str, attention: str) -> None:
         torch.testing.assert_close(logits[:1], network(image[:1]), rtol=1e-4, atol=1e-4)
 
 
-@every_network
+@on_every_network
 @torch.no_grad()
 def test_memory_layout_does_not_matter(model: str, attention: str) -> None:
     network, image = small(model, attention).eval(), torch.randn(2, 3, 33, 47)
@@ -82,10 +75,10 @@ NOISE = (
 
 @pytest.mark.parametrize(
     ("model", "attention"),
-    [("rtformer_slim", pair) for pair in LEGAL] + [network for network in NETWORKS if network[0] != "rtformer_slim"],
+    [("rtformer_slim", pair) for pair in LEGAL] + [row for row in NETWORKS if row.values[0] != "rtformer_slim"],
 )
 def test_training_steps_reach_every_parameter_and_keep_the_size(model: str, attention: str) -> None:
-    options: dict[str, Any] = {"injection": (True, True), "drop_path": 0.0} if model in SWAPPABLE else {}
+    options: dict[str, Any] = {"injection": (True, True), "drop_path": 0.0} if model in swappable_models() else {}
     network = small(model, attention, **options).train()
     optimizer = torch.optim.Adam(network.parameters())  # without weight decay, which moves what has no gradient, too
     total = TotalLoss(network.backbone.outputs, LossConfig())
@@ -104,7 +97,7 @@ def test_training_steps_reach_every_parameter_and_keep_the_size(model: str, atte
             assert moved or name.endswith(NOISE), name
 
 
-@every_network
+@on_every_network
 def test_a_seed_decides_the_weights(model: str, attention: str) -> None:
     def create(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)

@@ -11,13 +11,13 @@ from torch import Tensor
 from pretrain.export import export
 from pretrain.networks.classifier import classifier_options, create_classifier
 from rtseg.errors import UserError
-from rtseg.models import create_model, list_models
+from rtseg.models import create_model
 from rtseg.models.backbone import backbone_options, choose_attention, create_backbone
 from rtseg.models.backbone_folder import fit_command
 from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import read_weights
 from rtseg.training.pretrained import load_pretrained
-from tests.helpers.segmenters import narrow
+from tests.helpers.segmenters import every_model, narrow
 
 OPTIONS: dict[str, Any] = {"base_channels": 8}
 
@@ -54,7 +54,7 @@ def backbone_part(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if key.startswith("backbone.")}
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", every_model())
 def test_the_backbone_arrives_in_the_segmentation_network(name: str, tmp_path: Path) -> None:
     state = backbone_part(write_checkpoint(tmp_path / "last.ckpt", name))
     lines = export(tmp_path / "last.ckpt", tmp_path / "net")
@@ -69,7 +69,7 @@ def test_the_backbone_arrives_in_the_segmentation_network(name: str, tmp_path: P
     assert f"--model.weights={tmp_path / 'net'}" in lines[1]
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", every_model())
 @torch.no_grad()
 def test_the_segmentation_network_sees_what_the_classifier_saw(name: str, tmp_path: Path) -> None:
     classifier: Any = create_classifier(name, 4, **OPTIONS).eval()
