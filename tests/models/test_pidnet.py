@@ -24,7 +24,6 @@ from rtseg.training.losses.boundary import boundaries, boundary, cross_entropy_a
 from rtseg.training.losses.cross_entropy import pixel_loss
 from tests.helpers.benchmark_command import QUICK
 
-MODELS = ["pidnet_s", "pidnet_m", "pidnet_l"]
 TINY: dict[str, Any] = {"base_channels": 8, "spp_channels": 8, "head_channels": 8}
 
 
@@ -302,7 +301,7 @@ def test_a_model_without_boundaries_is_told_so() -> None:
 # --- training, folding, export, timing
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", OFFICIAL)
 def test_two_steps_of_training_reach_every_parameter(model: str) -> None:
     network: Any = create_model(model, 5, **TINY).train()
     total = TotalLoss(network.backbone.outputs, LossConfig())
