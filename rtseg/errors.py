@@ -8,6 +8,11 @@ class UserError(ValueError):
     """Bad input: the message names the bad value, the good values and the repair; commands print it, no traceback."""
 
 
+def first_line(error: Exception) -> str:
+    """What a library's error says first; the rest is often its own traceback."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Imports a library that an extra of this project brings.
 

@@ -61,10 +61,10 @@ def register_attention(
         low, high: defaults of the options in that branch, where they differ from the constructor's.
 
     Raises:
-        UserError: an option without a type that a user can write or without a default; or `from_network`, `low` or
-            `high` names no option; or the name is taken.
+        UserError: no `forward`; a constructor that does not take what every attention is given; an option without a
+            type that a user can write or without a default; `from_network`, `low` or `high` names no option; or the
+            name is taken.
     """
-
     register = _ATTENTIONS.register(name)
 
     def decorate(cls: type[Attention]) -> type[Attention]:
@@ -78,11 +78,24 @@ def register_attention(
         for option in (*from_network, *(low or {}), *(high or {})):
             if option not in mechanism.options():
                 raise UserError(f"attention '{name}': '{option}' is not a keyword-only parameter of {cls.__name__}")
+        _check_class(name, cls)
         register(mechanism)
         cls.name = name
         return cls
 
     return decorate
+
+
+def _check_class(name: str, cls: type[Attention]) -> None:
+    if cls.forward is Attention.forward:
+        raise UserError(f"attention '{name}': {cls.__name__} lacks `forward(x, context=None)`")
+    try:
+        inspect.signature(cls).bind(8, 8, stride=1, context_channels=8)
+    except TypeError as error:
+        raise UserError(
+            f"attention '{name}': the constructor of {cls.__name__} must take `in_channels, out_channels=None, *, "
+            f"stride, context_channels`, the last two as `**shape`: {error}"
+        ) from None
 
 
 def list_attentions() -> list[str]:

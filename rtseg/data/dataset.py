@@ -181,7 +181,12 @@ def register_dataset(name: str, labels: LabelSpace | LabelsOf) -> Callable[[Buil
 
     Args:
         labels: the classes, or a function root -> classes where they depend on the files.
+
+    Raises:
+        UserError: `labels` are neither; or, from the decorator, the name is taken.
     """
+    if not (isinstance(labels, LabelSpace) or callable(labels)):
+        raise UserError(f"data set '{name}': its classes are a {type(labels).__name__}; give a LabelSpace")
 
     register = _DATASETS.register(name)
 
@@ -200,8 +205,18 @@ def create_dataset(name: str, root: str | Path, split: str) -> SegmentationDatas
         UserError: no such split, or files missing or laid out otherwise than docs/data.md says.
     """
     dataset = _DATASETS.get(name).build(Path(root).expanduser(), split)
-    assert len(dataset), "a builder raises rather than returning nothing"
+    check_dataset(name, dataset)
     return dataset
+
+
+def check_dataset(name: str, dataset: SegmentationDataset) -> None:
+    """Raises: UserError where what a registered function made is no data set or has no image."""
+    if not isinstance(dataset, SegmentationDataset):
+        raise UserError(f"data set '{name}': its function returned a {type(dataset).__name__}, no SegmentationDataset")
+    if not len(dataset):
+        raise UserError(
+            f"data set '{name}': its function found no '{dataset.split}' image; it should say which it wants"
+        )
 
 
 def list_datasets() -> list[str]:

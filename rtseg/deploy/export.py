@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from rtseg.checks import check_whole
 from rtseg.deploy.fuse import DeployedSegmenter, deploy
-from rtseg.errors import UserError, require
+from rtseg.errors import UserError, first_line, require
 from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
 from rtseg.models.segmenter import Segmenter
@@ -157,8 +157,7 @@ def read_onnx(file: str | Path) -> OnnxGraph:
         proto = onnx.load_model_from_string(model)
         onnx.checker.check_model(proto)
     except Exception as error:  # protobuf's and the checker's own, one for every kind of damage
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"'{file}' is no whole ONNX file ({reason}): export it again") from None
+        raise UserError(f"'{file}' is no whole ONNX file ({first_line(error)}): export it again") from None
     found = {entry.key: entry.value for entry in proto.metadata_props}.get(_KEY)
     if found is None:
         raise UserError(

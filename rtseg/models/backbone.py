@@ -122,10 +122,9 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
     network of swappable attention.
 
     Raises (from the decorator):
-        UserError: no class to be seen, a class that sets no `head`, an option without a type or a default, or the name
-            is taken.
+        UserError: no class to be seen, a class without `head` or `forward`, an option without a type or a default, or
+            the name is taken.
     """
-
     register = _BACKBONES.register(name)
 
     def decorate(build: Builder) -> Builder:
@@ -138,6 +137,8 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
             )
         if not isinstance(getattr(cls, "head", None), str):
             raise UserError(f'{what}: {cls.__name__} does not say which head stands on it; write `head = "conv"` in it')
+        if cls.forward is Backbone.forward:
+            raise UserError(f"{what}: {cls.__name__} lacks `forward(image)`, which returns a dict of maps")
         attention = inspect.signature(build).parameters.get("attention")
         default = NO_ATTENTION if attention is None else attention.default
         if not isinstance(default, str):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rtseg.deploy.class_map import class_map_by_groups
 from rtseg.deploy.engines import FP32, Engine
+from rtseg.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,22 @@ def measure_parity(
     Args:
         batches: (B, H, W, 3) uint8 each, of the shape that both were built for.
         least_percent: overrides the threshold, and makes the equal pixels decide.
+
+    Raises:
+        UserError: logits or a class map of another shape than the reference's, or no whole numbers.
     """
     allowed = engine.precisions[engine.precision]
     equal, errors, own = [], [], []
     for images in batches:
-        classes = engine.run(images)
-        equal.append(_equal(classes, reference.run(images)))
         if engine.has_logits and reference.has_logits:
-            found = engine.logits(engine.prepare(images)).clone()
-            own.append(_equal(engine.classes(found), class_map_by_groups(found, engine.shape[1:])))
             expected = reference.logits(reference.prepare(images)).cpu().double()
+            found = engine.logits(engine.prepare(images))
+            _check_shape("logits", found, expected)
+            found = found.clone()
+            own.append(_equal(engine.classes(found), class_map_by_groups(found, engine.shape[1:])))
             difference = (found.cpu().double() - expected).square().mean().sqrt()
             errors.append((difference / expected.std().clamp_min(1e-30)).item())
+        equal.append(_equal(engine.run(images), reference.run(images)))
     percent = 100 * sum(equal) / len(equal)
     if not all(map(math.isfinite, errors)):
         return Parity(percent, None, "finite", 100.0, False, len(batches))
@@ -83,4 +88,15 @@ def measure_parity(
 
 
 def _equal(classes: Tensor, expected: Tensor) -> float:
+    _check_shape("class map", classes, expected)
+    if classes.is_floating_point():
+        raise UserError(f"its class map holds {classes.dtype}, not whole numbers")
     return (classes.long() == expected.long()).float().mean().item()
+
+
+def _check_shape(what: str, found: Tensor, expected: Tensor) -> None:
+    """Of one shape: numbers of several shapes may be compared, each of one with many of the other."""
+    if not isinstance(found, Tensor):
+        raise UserError(f"its {what}: {type(found).__name__}, not a tensor")
+    if found.shape != expected.shape:
+        raise UserError(f"the shape of its {what} is {tuple(found.shape)}, not {tuple(expected.shape)}")

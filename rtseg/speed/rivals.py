@@ -127,7 +127,6 @@ def register_rival(name: str) -> Callable[[type[RivalClass]], type[RivalClass]]:
     Raises (from the decorator):
         UserError: something else has this name.
     """
-
     register = _RIVALS.register(name)
 
     def decorate(kind: type[RivalClass]) -> type[RivalClass]:

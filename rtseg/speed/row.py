@@ -11,6 +11,7 @@ from rtseg.data.dataset import default_palette
 from rtseg.deploy.engines import Engine, create_engine, parse_backend
 from rtseg.deploy.export import OnnxGraph
 from rtseg.deploy.overlay import overlay
+from rtseg.errors import UserError, first_line
 from rtseg.speed.bench import Bench
 from rtseg.speed.candidate import Case
 from rtseg.speed.cost import count_bytes, count_macs, count_parameters, yardstick_ms
@@ -58,10 +59,11 @@ class Row:
                 calibration=calibration,
             )
             self.parity = self._parity(reference)
-        except RuntimeError as error:
+        except Exception as error:  # whatever an engine raises, a plug-in's among them
             if self.kind.launches_kernels:
                 raise
-            self.refused = f"{self.kind.backend} failed: {(str(error).splitlines() or ['without a word'])[0]}"
+            name = "" if isinstance(error, UserError | RuntimeError) else f"{type(error).__name__}: "
+            self.refused = f"{self.kind.backend} failed: {name}{first_line(error)}"
             return
         if which:
             self.engine.description["calibration"] = which

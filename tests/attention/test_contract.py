@@ -156,9 +156,23 @@ class WithAList(Attention):
         super().__init__(in_channels, **shape)
 
 
+class WithoutShape(Attention):
+    def __init__(self, in_channels: int, out_channels: int | None = None) -> None:
+        super().__init__(in_channels, out_channels)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return x
+
+
 @pytest.mark.parametrize(
     ("cls", "arguments", "message"),
     [
+        (Attention, {}, r"'toy': Attention lacks `forward\(x, context=None\)`"),
+        (
+            WithoutShape,
+            {},
+            r"constructor of WithoutShape must take .* `\*\*shape`: got an unexpected keyword .* 'stride'",
+        ),
         (WithoutType, {}, "'toy': write option 'depth' of WithoutType with a type .* as in `depth: int = 4`"),
         (WithoutDefault, {}, "write option 'depth' of WithoutDefault with a type .* and a default"),
         (WithAList, {}, "write option 'depth' of WithAList with a type"),

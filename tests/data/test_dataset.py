@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from rtseg.data.dataset import (
     IdDecoder,
     LabelSpace,
     SegmentationDataset,
+    check_dataset,
     create_dataset,
     default_palette,
     label_space,
@@ -190,3 +192,23 @@ def test_default_palette_tells_classes_apart() -> None:
 def test_data_sets_travel_to_worker_processes(tmp_path: Path, write: Write) -> None:
     dataset = one(write(tmp_path / "x.png", IMAGE), write(tmp_path / "m.png", np.full((4, 6), 7, np.uint8)))
     assert pickle.loads(pickle.dumps(dataset))[0].mask.max() == 0
+
+
+def test_a_data_set_that_registers_no_classes() -> None:
+    with pytest.raises(UserError, match="data set 'toy': its classes are a int; give a LabelSpace"):
+        register_dataset("toy", 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (1, "data set 'toy': its function returned a int, no SegmentationDataset"),
+        (
+            SegmentationDataset([], LABELS, "val", DECODE),
+            "data set 'toy': its function found no 'val' image; it should",
+        ),
+    ],
+)
+def test_a_function_that_makes_no_data_set(made: Any, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        check_dataset("toy", made)

@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rtseg.deploy.engines import FP32, Engine, TorchEngine, by_name, register_engine
+from rtseg.deploy.engines import FP32, Engine, TorchEngine, by_name, list_backends, register_engine
 from rtseg.errors import UserError
 from tests.helpers.plugins import commands, write_plugins
 
@@ -66,3 +67,28 @@ def test_an_engine_must_say_what_it_is() -> None:
         register_engine("silent")(Silent)
     with pytest.raises(UserError, match="engine 'bare': Bare lacks precisions, devices, takes;"):
         register_engine("bare")(Bare)  # type: ignore[type-abstract]
+
+
+@pytest.mark.parametrize(
+    ("declared", "example"),
+    [
+        ({"precisions": (FP32,)}, r"precisions = .* must be as in precisions = by_name\(FP32\)"),
+        ({"devices": "cpu"}, r"devices = 'cpu' must be as in devices = \(\"cpu\",\)"),
+        ({"takes": "onnx"}, 'takes = \'onnx\' must be as in takes = "network" or "graph"'),
+        ({"output": "classes"}, 'output = \'classes\' must be as in output = "logits" or "class_map"'),
+    ],
+)
+def test_what_an_engine_says_must_have_the_right_form(declared: dict[str, Any], example: str) -> None:
+    wrong = type("Wrong", (TorchEngine,), {"__doc__": "What it is.", **declared})
+    with pytest.raises(UserError, match=f"engine 'wrong': {example}"):
+        register_engine("wrong")(wrong)
+    assert "wrong" not in list_backends()
+
+
+def test_a_library_inside_a_package_that_is_not_there_is_missing() -> None:
+    class Nested(TorchEngine):
+        """What it is."""
+
+        libraries = {"no_such_package.inside": "no-such-package"}  # noqa: RUF012
+
+    assert Nested.missing() == ["no-such-package"]

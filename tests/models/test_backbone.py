@@ -53,6 +53,10 @@ class NoHead(Backbone):
     pass
 
 
+class NoForward(Backbone):
+    head = "conv"
+
+
 class NoDefault(Plain):
     def __init__(self, *, depth: int) -> None:
         super().__init__()
@@ -71,6 +75,7 @@ def untold(base_channels: int = 8):  # type: ignore[no-untyped-def]
     ("build", "says"),
     [
         (NoHead, "model 'it': NoHead does not say which head stands on it; write `head = \"conv\"` in it"),
+        (NoForward, r"model 'it': NoForward lacks `forward\(image\)`, which returns a dict of maps"),
         (NoDefault, "model 'it': write option 'depth' with a type"),
         (AttentionWithoutDefault, "model 'it': give `attention` a default, as in `attention: str = 'gfa"),
         (untold, "model 'it': decorate a class derived from Backbone, or a function that says which it returns"),

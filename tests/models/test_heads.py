@@ -12,6 +12,7 @@ from rtseg.models import create_model, list_heads, list_models
 from rtseg.models.backbone import FeatureInfo, choose_head
 from rtseg.models.ddrnet import DDRNet
 from rtseg.models.heads import Head, create_head, register_head
+from rtseg.models.heads.conv import ConvHead
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter, differences
 from rtseg.registry import UnknownNameError
@@ -140,8 +141,10 @@ def test_what_cannot_be_registered() -> None:
         register_head("broken")(torch.nn.Identity)  # type: ignore[type-var]
     with pytest.raises(UserError, match="head 'broken': Nameless's constructor must take features and num_classes"):
         register_head("broken")(Nameless)
+    with pytest.raises(UserError, match=r"head 'broken': Head lacks `forward\(features\)`"):
+        register_head("broken")(Head)
     with pytest.raises(UserError, match="head 'broken': write option 'depth' with a type"):
         register_head("broken")(Broken)
     with pytest.raises(UserError, match="head 'conv' is registered already"):
-        register_head("conv")(Head)
+        register_head("conv")(ConvHead)
     assert "broken" not in list_heads()

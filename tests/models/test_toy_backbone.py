@@ -194,7 +194,10 @@ def test_the_pages_backbones_are_complete(tmp_path: Path) -> None:
 
 HEAD = """
 from rtseg.models.heads import Head, register_head
-register_head("none")(Head)
+@register_head("none")
+class None_(Head):
+    def forward(self, features):
+        return features
 """
 LOSS = """
 from rtseg.training.losses.base import register_loss

@@ -1,6 +1,7 @@
 """What is timed, and what is not: parity decides; exported files; engines that fail."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,36 @@ def test_an_engine_that_fails_loses_no_other_row(candidate: Candidate, monkeypat
     assert eager.class_map is not None
     assert (failed.class_map, failed.refused) == (None, "onnxruntime failed: no memory left")
     assert Report.from_json(found.to_json()) == found
+
+
+def _raise(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "said"),
+    [
+        ("create", _raise(ValueError("no such layer\nand more")), "ValueError: no such layer"),
+        ("create", lambda *_: None, "backend 'onnxruntime': `create` returned a NoneType, not an engine"),
+        ("logits", _raise(UserError("too old: update it")), "too old: update it"),
+        ("logits", _raise(KeyError("relu")), "KeyError: 'relu'"),
+        ("logits", lambda *_: None, "its logits: NoneType, not a tensor"),
+        ("logits", lambda *_: torch.zeros(5, 8, 12), "the shape of its logits is (5, 8, 12), not (1, 5, 8, 12)"),
+        ("classes", lambda *_: torch.zeros(64, 96), "the shape of its class map is (64, 96), not (1, 64, 96)"),
+        ("classes", lambda *_: torch.zeros(1, 64, 96), "its class map holds torch.float32, not whole numbers"),
+    ],
+)
+def test_an_engine_that_raises_or_returns_what_it_should_not_loses_no_other_row(
+    candidate: Candidate, method: str, wrong: Callable[..., Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(OnnxRuntime, method, wrong)
+    failed, eager = benchmark([Case(candidate, backend, SHAPE) for backend in ("onnxruntime", "eager")], QUICK).networks
+    assert (failed.class_map, failed.refused) == (None, f"onnxruntime failed: {said}")
+    assert eager.class_map is not None
 
 
 def test_the_memory_of_a_row(candidate: Candidate) -> None:

@@ -104,7 +104,7 @@ def create_engine(
 
     Raises:
         UserError: an unknown backend, or one that is not installed or cannot run on this device, at this precision or
-            shape, or this graph.
+            shape, or this graph, or does not return an engine.
     """
     kind, precision = parse_backend(name)
     device = choose_device(device or "cpu")
@@ -113,10 +113,13 @@ def create_engine(
         calibration = None
     elif calibration is None:
         raise UserError(f"{precision} takes its ranges from images: give some with --image")
-    if kind.takes == "network":
-        if isinstance(network, OnnxGraph):
-            raise UserError(f"backend '{kind.backend}' runs PyTorch networks, not {network.name}: give the checkpoint")
-        return kind.create(network, precision, shape, device, calibration)
-    graph = network if isinstance(network, OnnxGraph) else export(network, shape, kind.output)
-    graph.check(shape, kind.output)
-    return kind.create(graph, precision, shape, device, calibration)
+    source = network
+    if kind.takes == "graph":
+        source = network if isinstance(network, OnnxGraph) else export(network, shape, kind.output)
+        source.check(shape, kind.output)
+    elif isinstance(network, OnnxGraph):
+        raise UserError(f"backend '{kind.backend}' runs PyTorch networks, not {network.name}: give the checkpoint")
+    engine = kind.create(source, precision, shape, device, calibration)
+    if not isinstance(engine, Engine):
+        raise UserError(f"backend '{kind.backend}': `create` returned a {type(engine).__name__}, not an engine")
+    return engine

@@ -104,8 +104,7 @@ class Engine(ABC):
     @classmethod
     def missing(cls) -> list[str]:
         """What `pip install` must be told before it has all precisions; empty where nothing is missing."""
-        lacks = [packages for module, packages in cls.libraries.items() if importlib.util.find_spec(module) is None]
-        return list(dict.fromkeys(lacks))
+        return list(dict.fromkeys(packages for module, packages in cls.libraries.items() if not _is_there(module)))
 
     @classmethod
     def about(cls) -> str:
@@ -176,6 +175,13 @@ class Engine(ABC):
         return self.run(images).clone()
 
 
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it is not there
+        return False
+
+
 def _version(module: str) -> str:
     found = getattr(importlib.import_module(module), "__version__", None)
     return str(found or importlib.metadata.version(module)).split("-")[0]
@@ -183,8 +189,3 @@ def _version(module: str) -> str:
 
 def _times(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
-
-
-def first_line(error: Exception) -> str:
-    """What an engine says first; the rest is its own traceback."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

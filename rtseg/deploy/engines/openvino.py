@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from rtseg.deploy.engines.base import Shape, first_line
+from rtseg.deploy.engines.base import Shape
 from rtseg.deploy.engines.graph_engine import GraphEngine
 from rtseg.deploy.engines.openvino_core import core
 from rtseg.deploy.engines.precision import BF16, FP16, FP32, INT8, by_name
 from rtseg.deploy.engines.registry import register_engine
 from rtseg.deploy.export import OnnxGraph
-from rtseg.errors import UserError
+from rtseg.errors import UserError, first_line
 
 
 @register_engine("openvino")

@@ -1,15 +1,25 @@
 """Engines are found by name; a name takes a precision: "openvino:bf16"."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from rtseg.deploy.engines.base import Engine
+from rtseg.deploy.engines.precision import Precision
 from rtseg.errors import UserError
 from rtseg.registry import Registry
 
 EngineClass = TypeVar("EngineClass", bound=Engine)
 _ENGINES: Registry[type[Engine]] = Registry("backend")
-_DECLARED = ("precisions", "devices", "takes")
+# What an engine must declare: whether a value is of the right form, and an example of one.
+_DECLARED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "precisions": (
+        lambda value: isinstance(value, Mapping) and all(isinstance(p, Precision) for p in value.values()),
+        "by_name(FP32)",
+    ),
+    "devices": (lambda value: isinstance(value, tuple | list), '("cpu",)'),
+    "takes": (lambda value: value in ("network", "graph"), '"network" or "graph"'),
+    "output": (lambda value: value in ("logits", "class_map"), '"logits" or "class_map"'),
+}
 
 
 def register_engine(backend: str) -> Callable[[type[EngineClass]], type[EngineClass]]:
@@ -19,13 +29,15 @@ def register_engine(backend: str) -> Callable[[type[EngineClass]], type[EngineCl
         UserError: this is no name; or, from the decorator, the class does not declare what it must, or something else
             has this name.
     """
-
     register = _ENGINES.register(backend)
 
     def decorate(kind: type[EngineClass]) -> type[EngineClass]:
         lacks = [name for name in _DECLARED if not getattr(kind, name, None)] + ["a docstring"] * (not kind.about())
         if lacks:
             raise UserError(f"engine '{backend}': {kind.__name__} lacks {', '.join(lacks)}; see docs/plugins.md")
+        for name, (fits, example) in _DECLARED.items():
+            if not fits(value := getattr(kind, name)):
+                raise UserError(f"engine '{backend}': {name} = {value!r} must be as in {name} = {example}")
         kind.backend = backend
         register(kind)
         return kind

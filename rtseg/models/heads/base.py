@@ -52,10 +52,9 @@ def register_head(name: str) -> Callable[[HeadClass], HeadClass]:
     """Class decorator.
 
     Raises (from the decorator):
-        UserError: no class derived from `Head`, a constructor without `features` and `num_classes`, an option without
-            a type or a default, or the name is taken.
+        UserError: no class derived from `Head`, a constructor without `features` and `num_classes`, no `forward`, an
+            option without a type or a default, or the name is taken.
     """
-
     register = _HEADS.register(name)
 
     def decorate(cls: HeadClass) -> HeadClass:
@@ -63,6 +62,8 @@ def register_head(name: str) -> Callable[[HeadClass], HeadClass]:
             raise UserError(f"head '{name}': decorate a class derived from Head")
         if not {*_CONSTRUCTOR} <= {*inspect.signature(cls).parameters}:
             raise UserError(f"head '{name}': {cls.__name__}'s constructor must take {' and '.join(_CONSTRUCTOR)}")
+        if cls.forward is Head.forward:
+            raise UserError(f"head '{name}': {cls.__name__} lacks `forward(features)`")
         _read(name, cls)
         register(cls)
         return cls
