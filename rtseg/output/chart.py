@@ -58,8 +58,8 @@ class Chart:
     """Series over a pair of axes.
 
     Attributes:
-        marks: (x, y, text): a ring, with the text beside it.
-        labels: (x, y, text): a text to the right of the point; lower ones make way.
+        marks: (x, y, text): a ring, with the text beside it; left out as points are.
+        labels: (x, y, text): a text to the right of the point; lower ones make way. Left out as points are.
         size: (width, height) in pixels within the axes; of an axis with names, each takes a row.
     """
 
@@ -71,12 +71,19 @@ class Chart:
     labels: Sequence[tuple[float, float, str]] = ()
     size: tuple[int, int] = (350, 210)
 
+    def _shows(self, x: float, y: float) -> bool:
+        return self.x.shows(x) and self.y.shows(y)
+
+    def texts(self, placed: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+        """Those of `marks` or `labels` that the axes show."""
+        return [(x, y, text) for x, y, text in placed if self._shows(x, y)]
+
     @property
     def shown(self) -> list[Series]:
         """The series that have something to draw, without what the axes do not show; colours decided."""
         found = []
         for i, series in enumerate(self.series):
-            kept = [k for k, (x, y) in enumerate(series.points) if self.x.shows(x) and self.y.shows(y)]
+            kept = [k for k, (x, y) in enumerate(series.points) if self._shows(x, y)]
             points, tips = [series.points[k] for k in kept], [series.tips[k] for k in kept if series.tips]
             color = (i if series.color is None else series.color) % len(_LIGHT)
             if points:
@@ -123,7 +130,7 @@ def _draw(chart: Chart, top: float) -> tuple[str, tuple[float, float]]:
     y_scale = chart.y.scale([y for series in shown for _, y in series.points])
     width, height = chart.size[0], _ROW * len(chart.y.names) or chart.size[1]
     left = 12 + max(_width(text) for _, text in y_scale.ticks)
-    right = max([12.0, *(_width(text) + 10 for _, _, text in chart.labels)])
+    right = max([12.0, *(_width(text) + 10 for _, _, text in chart.texts(chart.labels))])
     bottom = _LINE * (1 + bool(chart.x.label)) + 8
 
     def at_x(x: float) -> float:
@@ -138,11 +145,11 @@ def _draw(chart: Chart, top: float) -> tuple[str, tuple[float, float]]:
     parts += _grid(chart, x_scale, y_scale, at_x, at_y, (left, top, width, height))
     for series in shown:
         parts += _series(series, at_x, at_y)
-    for x, y, text in chart.marks:
+    for x, y, text in chart.texts(chart.marks):
         beside, anchor = (-10, "end") if x_scale.share(x) > 0.6 else (10, "start")
         parts.append(f'<circle class="mark" cx="{at_x(x)}" cy="{at_y(y)}" r="5.5"/>')
         parts.append(f'<text x="{at_x(x) + beside}" y="{at_y(y) - 10}" text-anchor="{anchor}">{_text(text)}</text>')
-    parts += _labels([(at_x(x), at_y(y), text) for x, y, text in chart.labels])
+    parts += _labels([(at_x(x), at_y(y), text) for x, y, text in chart.texts(chart.labels)])
     return "".join(parts), (left + width + right, top + height + bottom)
 
 

@@ -90,7 +90,8 @@ class Table:
         headings = [column.title for column in shown.columns]
         rule = ["---" if column.left else "---:" for column in shown.columns]
         lines = [headings, rule, *shown.texts()]
-        return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+        cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+        return "".join("| " + " | ".join(line) + " |\n" for line in cells)
 
     def rich(self, width: int) -> RenderableType:
         """For a terminal of `width` characters. Backquotes, which are Markdown's, are not shown."""

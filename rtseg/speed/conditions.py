@@ -13,6 +13,8 @@ from rtseg.checks import check_above, check_at_least, check_between, check_finit
 from rtseg.deploy.device import choose_device
 from rtseg.errors import UserError
 
+_MOST_THREADS = 1024  # tens of thousands end the process without a word, when it first computes
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -43,9 +45,13 @@ class Conditions:
     min_parity: float | None = None
 
     def __post_init__(self) -> None:
+        for name, example in (("sizes", "[(512, 512)]"), ("batches", "[1]")):
+            given = getattr(self, name)
+            if not isinstance(given, list | tuple) or not given:
+                raise UserError(f"{name}={given!r} must be a list of at least one, as in {example}")
         for size in self.sizes:
-            if len(size) != 2:
-                raise UserError(f"size {size} must be (height, width)")
+            if not isinstance(size, list | tuple) or len(size) != 2:
+                raise UserError(f"sizes: {size!r} must be (height, width), as in [(512, 512)]")
             check_whole("height", size[0], 1)
             check_whole("width", size[1], 1)
         for batch in self.batches:
@@ -62,6 +68,7 @@ class Conditions:
         check_whole("rounds", self.rounds, 1)
         if self.threads is not None:
             check_whole("threads", self.threads, 1)
+            check_between("threads", self.threads, 1, _MOST_THREADS, "more than the cores make nothing faster")
         check_whole("seed", self.seed, 0)
         if self.min_parity is not None:
             check_between("min_parity", self.min_parity, 0, 100, "it is per cent of equal pixels")

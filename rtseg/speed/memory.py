@@ -4,6 +4,7 @@ Linux alone tells the peak; elsewhere there is no figure.
 """
 
 import multiprocessing
+import pickle
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,7 +23,7 @@ def running_memory(backend: str, network: Network | OnnxGraph, images: Tensor, t
     """Bytes that a process holds at most while it runs frames, beyond what it held before the engine was built.
 
     Weights, the engine's own memory and the feature maps are in it; what was needed to build it, as far as it was given
-    back, is not. None where the system does not tell.
+    back, is not. None where the system does not tell, and of a network that cannot be sent to another process.
     """
     if not _CLEAR.exists():
         return None
@@ -30,7 +31,10 @@ def running_memory(backend: str, network: Network | OnnxGraph, images: Tensor, t
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     child = context.Process(target=_measure, args=(there, backend, sent, images, threads), daemon=True)
-    child.start()
+    try:
+        child.start()
+    except (pickle.PicklingError, AttributeError, TypeError):  # it cannot be sent, and its `recipe` makes no other
+        return None
     there.close()
     try:
         return here.recv()

@@ -113,6 +113,16 @@ def test_it_follows_dark_mode_and_asks_for_nothing() -> None:
     assert "url(" not in svg
 
 
+@pytest.mark.parametrize(("x", "log"), [(float("nan"), False), (float("inf"), False), (0.0, True)])
+def test_marks_and_labels_that_an_axis_does_not_show_are_left_out(x: float, log: bool) -> None:
+    texts_of = [(x, 1.0, "away"), (1.0, 1.0, "here")]
+    chart = Chart("t", Axis(log=log), Axis(), [Series("c", [(1, 1)])], marks=texts_of, labels=texts_of)
+    svg = inline(chart)
+    assert texts(svg).count("here") == 2
+    assert "away" not in svg
+    assert "nan" not in svg
+
+
 def test_labels_make_way_for_each_other() -> None:
     labels = [(1.0, 1.0, "one"), (1.0, 1.001, "two"), (1.0, 0.999, "three")]
     chart = Chart("t", Axis(), Axis(), [Series("c", [(0, 0), (1, 1)], line=False)], labels=labels)

@@ -84,6 +84,12 @@ def test_a_table_without_rows_is_its_headings() -> None:
     assert len(printed(table, 80)) == 3
 
 
+def test_a_cell_of_several_lines_is_one_line_of_a_page() -> None:
+    assert Table("t", [Column("a", left=True)], [["one\ntwo | three"]]).markdown().splitlines()[2:] == [
+        "| one two \\| three |"
+    ]
+
+
 def test_a_row_has_a_cell_for_every_column() -> None:
     with pytest.raises(ValueError, match="a row of 2 cells for 6 columns"):
         Table("t", COLUMNS, [["too", "few"]])

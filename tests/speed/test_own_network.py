@@ -44,6 +44,16 @@ def test_it_is_timed() -> None:
     assert Report.from_json(found.to_json()) == found
 
 
+def test_one_that_cannot_be_sent_to_another_process_is_timed_without_its_memory() -> None:
+    network = Own().eval()
+    network.activation = lambda x: x  # type: ignore[assignment]
+    (row,) = benchmark(
+        cases([Candidate(network)], ["eager"], replace(QUICK, sizes=[(32, 48)])), QUICK, memory=True
+    ).networks
+    assert row.class_map is not None
+    assert row.peak_memory_bytes is None
+
+
 def test_what_it_answers_by_itself() -> None:
     network = Own().eval()
     assert network.facts() == {}
