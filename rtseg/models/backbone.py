@@ -184,8 +184,8 @@ def choose_attention(name: str, attention: str | None) -> str:
         return own
     if attention != NO_ATTENTION and own == NO_ATTENTION:
         raise UserError(
-            f"model '{name}' has no attention to choose, so it cannot have '{attention}': leave attention out, or take "
-            f"one of the models {', '.join(swappable_models())}"
+            f"model '{name}' has no attention to choose, so it cannot have '{attention}': leave attention out (null "
+            f"in place of a config's), or take one of the models {', '.join(swappable_models())}"
         )
     return attention
 

@@ -191,7 +191,7 @@ def test_it_needs_and_takes_no_attention() -> None:
 def test_an_attention_is_refused_with_the_repair(attention: str) -> None:
     message = (
         rf"model 'ddrnet_23_slim' has no attention to choose, so it cannot have '{re.escape(attention)}': leave "
-        "attention out, or take one of the models rtformer_base, rtformer_slim"
+        r"attention out \(null in place of a config's\), or take one of the models rtformer_base, rtformer_slim"
     )
     with pytest.raises(UserError, match=message):
         create_model("ddrnet_23_slim", 19, attention=attention)

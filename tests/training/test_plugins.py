@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,18 @@ def test_without_it_the_checkpoint_says_which(
     assert timed[0] == 0, timed[1]
     assert scored[0] == 2
     assert "unknown data set 'my_roads'" in scored[1]
+
+
+def test_the_pages_trainings_begin(folder: Path) -> None:
+    """Up to the data, which are not there."""
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    lines = [shlex.split(line)[1:] for line in page.splitlines() if line.startswith("rtseg fit --plugin")]
+    assert len(lines) == 3
+    configs = [[str(ROOT / word) if word.startswith("configs/") else word for word in line] for line in lines]
+    begun = ([*line, "--data.root=nowhere", f"--output=begun_{k}"] for k, line in enumerate(configs))
+    for status, said in commands(folder, *begun):
+        assert status == 2
+        assert "no CamVid data in nowhere" in said
 
 
 def test_a_backbone_of_its_own_file_goes_the_whole_way(folder: Path, data: list[str], tiny_camvid: Path) -> None:
