@@ -95,6 +95,11 @@ def check_options(what: str, options: Mapping[str, Any], known: Mapping[str, Opt
             raise UserError(f"{what}: {name}={value!r} must be {_words(kind)}{example}")
 
 
+def fitting(options: Mapping[str, Any], known: Mapping[str, Option]) -> dict[str, Any]:
+    """Those of the options that are known by their name and have a value of its kind."""
+    return {name: value for name, value in options.items() if name in known and _fits(value, known[name].kind)}
+
+
 def _is_kind(kind: Any) -> bool:
     if kind in _WORDS or kind is NoneType or get_origin(kind) is Literal:
         return True

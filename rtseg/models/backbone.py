@@ -78,8 +78,8 @@ class Backbone(nn.Module):
     Attributes:
         features: of each map, its width and stride. The constructor sets it.
         head: the head that stands on it where the user names no other. The class sets it.
-        head_options: defaults for that head in place of its own, where it has such options. The constructor may set
-            those that depend on widths.
+        head_options: defaults for that head in place of its own; of them, another head has those that fit it. The
+            constructor may set those that depend on widths.
         outputs: by name, what a training learns beside the class map. The head of output "aux" is `aux_head` in the
             segmenter.
         classifier_head: what a classifier of pre-training has behind the maps. The constructor may set it.

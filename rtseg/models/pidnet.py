@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtseg.errors import UserError
 from rtseg.layers.conv import (
     Bottleneck,
     basic_stage,
@@ -207,6 +208,11 @@ class BoundaryAttentionHead(Head):
         pyramid = PAPPM if spp == "pappm" else DAPPM
         self.context = pyramid(features["low"].channels, spp_channels, high)
         self.fusion = LightBag(high) if fusion == "light_bag" else Bag(high)
+        if features["boundary"].channels != high:
+            raise UserError(
+                f"head 'boundary_attention' needs maps 'high' and 'boundary' of one width, not {high} and "
+                f"{features['boundary'].channels}"
+            )
         joined = {"joined": FeatureInfo(high, self.stride)}
         self.classifier = ConvHead(joined, num_classes, head_channels=head_channels)
 

@@ -31,7 +31,7 @@ from rtseg.models.backbone import (
     create_backbone,
     own_head_options,
 )
-from rtseg.models.heads import Head, create_head, head_options
+from rtseg.models.heads import Head, create_head, fitting_options, head_options
 from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
 from rtseg.models.weights import misfits, read_weights
@@ -94,15 +94,21 @@ class Segmenter(
             init_convolutions(module, skip=Attention)
 
     def _own_head_options(self, head: str) -> dict[str, Any]:
-        """Those of `Backbone.head_options` that a head has. Raises: UserError where the backbone's own lacks one."""
+        """`Backbone.head_options`; of them, for a head that is not its own, those that fit.
+
+        Raises:
+            UserError: the backbone's own head does not have one.
+        """
         given, known = self.backbone.head_options, head_options(head)
+        if head != choose_head(self.card.model, None):
+            return fitting_options(head, given)
         for key in given:
-            if key not in known and head == choose_head(self.card.model, None):
+            if key not in known:
                 raise UserError(
                     f"model '{self.card.model}' gives its head '{head}' a default of '{key}', which is no option of "
                     f"it.{suggest(key, known)}"
                 )
-        return _known(head, given)
+        return dict(given)
 
     def _auxiliary_head(self, name: str, options: Mapping[str, Any]) -> Head:
         """The head of one output.
@@ -329,7 +335,7 @@ def _known(head: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _defaults(model: str, head: str) -> dict[str, Any]:
     """Option -> default of a model with this head; an option that depends on the backbone's widths is None."""
-    return backbone_options(model) | head_options(head) | _known(head, own_head_options(model))
+    return backbone_options(model) | head_options(head) | fitting_options(head, own_head_options(model))
 
 
 def _resolved(card: ModelCard, options: Mapping[str, Any]) -> Any:

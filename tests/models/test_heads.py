@@ -123,6 +123,20 @@ def test_a_default_that_the_own_head_does_not_know(monkeypatch: pytest.MonkeyPat
         small("ddrnet_23_slim", None)
 
 
+def test_a_default_for_the_own_head_that_another_does_not_take() -> None:
+    """PIDNet's head has a `fusion` too, of other kinds."""
+    assert small("pidnet_s", None, head="dual_resolution").head.fusion == "concatenate"
+    assert small("ddrnet_23_slim", None, head="dual_resolution").head.fusion == "add"
+
+
+def test_the_head_of_pidnet_on_other_maps() -> None:
+    with pytest.raises(UserError, match="head 'boundary_attention' reads the feature map 'boundary', and the backbone"):
+        small("ddrnet_23_slim", None, head="boundary_attention")
+    maps = {"high": FeatureInfo(8, 8), "low": FeatureInfo(8, 32), "boundary": FeatureInfo(4, 8)}
+    with pytest.raises(UserError, match="maps 'high' and 'boundary' of one width, not 8 and 4"):
+        create_head("boundary_attention", maps, 3)
+
+
 class Broken(Head):
     def __init__(self, features: Mapping[str, FeatureInfo], num_classes: int, *, depth: int) -> None:
         super().__init__(features, num_classes)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rtseg.errors import UserError
 from rtseg.models.backbone import FeatureInfo
-from rtseg.options import Option, check_options, read_options
+from rtseg.options import Option, check_options, fitting, read_options
 from rtseg.registry import Registry
 
 
@@ -79,6 +79,11 @@ def list_heads() -> list[str]:
 def head_options(name: str) -> dict[str, Any]:
     """Option -> default value of the head called `name`."""
     return {key: option.default for key, option in _read(name, _HEADS.get(name)).items()}
+
+
+def fitting_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that the head called `name` has, with values of its kind."""
+    return fitting(options, _read(name, _HEADS.get(name)))
 
 
 def create_head(name: str, features: Mapping[str, FeatureInfo], num_classes: int, **options: Any) -> Head:
