@@ -87,7 +87,7 @@ transfer-check: SEEDS = 4
 table2: install ## RTFormer's Table 2: parameters and multiply-adds, latency and throughput measured here
 	$(PRETRAIN) table2 -o runs/table2_$(shell date +%F_%H%M).json $(ARGS)
 
-benchmark: install ## speed of NETWORKS= on this machine's engines, IMAGE=picture or folder; into docs/results.md (an hour)
+benchmark: install ## speed of NETWORKS= on this machine's engines, IMAGE=file or folder; into docs/results.md (an hour)
 	$(RUN) benchmark $(NETWORKS) $(SPEED) --protocol ddrnet --memory
 	$(RUN) benchmark $(MODEL) $(SPEED) --also 480x360 --also 720x960 --also 1024x2048
 	$(RUN) benchmark $(MODEL) $(SPEED) --batch-size 1 --batch-size 2 --batch-size 4 --batch-size 8
