@@ -45,14 +45,14 @@ class FPSMonitor(Callback):
     ) -> None:
         check_above("FPSMonitor: seconds", seconds, 0)
         self.input_size = input_size
-        self.conditions = Conditions(
-            sizes=[] if input_size is None else [input_size],
+        conditions = Conditions(
             batches=[batch_size],
             seconds=seconds,
             most_seconds=seconds,
             warmup_seconds=seconds / 3,
             device=device,
         )
+        self.conditions = conditions if input_size is None else replace(conditions, sizes=[input_size])
         self.enabled = enabled
 
     # Not on_fit_start: a resumed run does not know its step yet. Nor on_fit_end: the loggers are closed by then.

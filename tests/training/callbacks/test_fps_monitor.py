@@ -129,3 +129,7 @@ def test_input_size_comes_from_the_card(tmp_path: Path) -> None:
 def test_bad_arguments_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         FPSMonitor(**bad)
+
+
+def test_a_training_needs_to_say_nothing_of_it() -> None:
+    assert FPSMonitor().input_size is None
