@@ -1,4 +1,4 @@
-"""The recipe's pictures: random scale, crop, flip and colour distortion for training, the resize rule for evaluation.
+"""The recipe's images: random scale, crop, flip and colour distortion for training, the resize rule for evaluation.
 
 PaddleSeg's recipe for RTFormer, in its order, as albumentations transforms; our own where albumentations' differ.
 """

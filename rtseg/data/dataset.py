@@ -25,10 +25,10 @@ _UNKNOWN = 254  # what a label table holds for values that mean nothing; classes
 
 
 class Sample(NamedTuple, Generic[Array]):
-    """One picture and its labels.
+    """One image and its labels.
 
     Sample[np.ndarray] from a data set: image HWC uint8 RGB, mask HW uint8 (0..K-1, 255 = ignore). Sample[torch.Tensor]
-    from a transform: image 3HW uint8, mask HW int64. `size` is the (height, width) of the picture on disk.
+    from a transform: image 3HW uint8, mask HW int64. `size` is the (height, width) of the image on disk.
     """
 
     image: Array

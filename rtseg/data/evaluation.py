@@ -1,4 +1,4 @@
-"""The size at which a data set's evaluation shows a picture to the network; a deployed network follows it."""
+"""The size at which a data set's evaluation shows an image to the network; a deployed network follows it."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from rtseg.errors import UserError
 
-EVAL_MULTIPLE = 32  # of both sides of a picture that is resized
+EVAL_MULTIPLE = 32  # of both sides of an image that is resized
 
 
 def check_eval_resize(resize: tuple[int, int] | None) -> None:
@@ -19,7 +19,7 @@ def check_eval_resize(resize: tuple[int, int] | None) -> None:
 
 
 def evaluation_size(size: tuple[int, int], resize: tuple[int, int] | None) -> tuple[int, int]:
-    """(height, width) of a picture -> (height, width) that the network sees.
+    """(height, width) of an image -> (height, width) that the network sees.
 
     Args:
         resize: None shows it as it is (CamVid, Cityscapes). (short, long) scales it in proportion by

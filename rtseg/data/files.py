@@ -60,7 +60,7 @@ def _read_whole(path: Path) -> np.ndarray:
 
 
 def find_pictures(source: str) -> tuple[Path, list[Path]]:
-    """The pictures that a picture, a folder (searched to the bottom) or a glob stands for, and the folder they are in.
+    """The images that a file, a folder (searched to the bottom) or a glob stands for, and the folder they are in.
 
     Raises:
         UserError: no such thing, or none in it.
@@ -75,9 +75,9 @@ def find_pictures(source: str) -> tuple[Path, list[Path]]:
         matches = (Path(match) for match in glob.glob(str(path), recursive=True))
         found = sorted(match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES)
     else:
-        raise UserError(f"no such picture, folder or glob: '{source}'")
+        raise UserError(f"no such image, folder or glob: '{source}'")
     if not found:
-        raise UserError(f"no pictures in '{source}': looked for {', '.join(IMAGE_SUFFIXES)}")
+        raise UserError(f"no images in '{source}': looked for {', '.join(IMAGE_SUFFIXES)}")
     return root, found
 
 

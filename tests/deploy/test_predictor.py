@@ -204,9 +204,9 @@ def test_names_that_differ_by_case_alone_stay_apart(predictor: Predictor, tmp_pa
 def test_sources_without_pictures_are_refused(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for source in (tmp_path / "empty", f"{tmp_path}/*.jpg"):
-        with pytest.raises(UserError, match="no pictures in"):
+        with pytest.raises(UserError, match="no images in"):
             predict_files(predictor, [source], tmp_path / "out")
-    with pytest.raises(UserError, match="no such picture"):
+    with pytest.raises(UserError, match="no such image"):
         predict_files(predictor, [tmp_path / "street.jpg"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

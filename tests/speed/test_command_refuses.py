@@ -77,7 +77,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     ("bad", "message"),
     [
         ({"protocol": "foo"}, "protocol=foo is unknown. Known: ddrnet, rtseg"),
-        ({"images": ["no-such-picture.png"]}, "no such picture"),
+        ({"images": ["no-such-picture.png"]}, "no such image"),
     ],
 )
 def test_bad_options_are_refused(checkpoint: str, bad: dict[str, Any], message: str) -> None:

@@ -53,7 +53,7 @@ def visualize(
         The files, also those that were there already, in the order of the network.
 
     Raises:
-        UserError: no such network, or one without attention; no such picture, pixel or device; `out_dir` cannot be
+        UserError: no such network, or one without attention; no such image, pixel or device; `out_dir` cannot be
             written to, or holds something else and `overwrite` is off; a sheet would replace the picture.
     """
     out_dir = Path(out_dir).expanduser()
@@ -84,7 +84,7 @@ def visualize(
     sheets = {out_dir / f"{found.name}{'' if found.position is None else suffix}.jpg": found for found in looks}
     old = [out_dir / Path(name).name for name in before.get("sheets", [])]
     if os.path.realpath(Path(picture).expanduser()) in map(os.path.realpath, [*sheets, *old]):
-        raise UserError(f"a result would overwrite the picture '{picture}': give another folder")
+        raise UserError(f"a result would overwrite the image '{picture}': give another folder")
     make_folder(out_dir)
     if not same:
         for path in old:
@@ -123,7 +123,7 @@ def _parse_point(at: str | None, pixels: np.ndarray) -> Point:
     point = Point(int(numbers[1]), int(numbers[2]))
     if not (0 <= point.x < width and 0 <= point.y < height):
         raise UserError(
-            f"--at {at} lies outside the picture, which is {width} pixels wide and {height} high: "
+            f"--at {at} lies outside the image, which is {width} pixels wide and {height} high: "
             f"X is 0 to {width - 1}, to the right, and Y 0 to {height - 1}, downwards"
         )
     return point

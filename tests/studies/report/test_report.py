@@ -280,7 +280,7 @@ def test_without_benchmark_speed_is_that_of_the_training(run: Path, measured: st
     assert "Measured by FPSMonitor during the training (speed.json)" in text
     (run / "speed.json").unlink()
     text = Page(write_report(run)).text
-    assert "FPS, picture" not in text
+    assert "FPS, image" not in text
     assert "No benchmark.json: rtseg benchmark '" in text
     network = Segmenter(write_checkpoint(run))
     used = sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in network.aux_head.parameters())

@@ -289,7 +289,7 @@ def test_a_pixel_that_is_none_is_refused_with_an_example(at: str, street: Path, 
 
 @pytest.mark.parametrize("at", ["61,0", "0,37", "-1,0", "0,-1", "999999999,0"])
 def test_a_pixel_outside_is_refused_with_the_size_of_the_picture(at: str, street: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"--at {at} lies outside the picture, which is 61 pixels wide and 37 high"):
+    with pytest.raises(UserError, match=f"--at {at} lies outside the image, which is 61 pixels wide and 37 high"):
         visualize("nowhere", street, tmp_path / "out", at=at)
 
 
@@ -302,10 +302,10 @@ def test_bad_input_ends_in_one_line_and_makes_nothing(
     for arguments, message in [
         ((net, tmp_path / "absent.png", "-o", out), "cannot be read"),
         ((net, broken, "-o", out), "not a readable image"),
-        ((net, tmp_path, "-o", out), "is a folder; one picture is expected"),
+        ((net, tmp_path, "-o", out), "is a folder; one image is expected"),
         ((tmp_path / "absent", street, "-o", out), "absent"),
         ((tmp_path / "absent", street, "-o", tmp_path), "absent"),
-        ((net, street, "-o", out, "--at", "-5,3"), "outside the picture"),
+        ((net, street, "-o", out, "--at", "-5,3"), "outside the image"),
         ((net, street, "-o", street), f"'{street}' is a file; give another folder"),
         ((net, street, "-o", street / "deeper"), f"'{street}' is a file; give another folder"),
         ((net, street, "-o", tmp_path), "--overwrite"),
@@ -336,7 +336,7 @@ def test_results_are_replaced_when_asked_but_never_the_picture(
     assert (out / "block4_low_gfa.jpg").read_bytes() != b"older"
     before = (out / "block4_low_gfa.jpg").read_bytes()
     assert run(trained("gfa+ca"), out / "block4_low_gfa.jpg", "-o", out, "--overwrite") == 2
-    assert "would overwrite the picture" in capsys.readouterr().err
+    assert "would overwrite the image" in capsys.readouterr().err
     assert (out / "block4_low_gfa.jpg").read_bytes() == before
 
 
@@ -366,4 +366,4 @@ def test_a_folder_takes_further_pixels_but_no_other_network_or_picture(
     assert sheets() == sorted(f"block{n}_{branch}_sa.jpg" for n in (4, 5) for branch in ("low", "high"))
     assert (out / "notes.txt").exists()
     assert run(trained("gfa+ca"), out / "block4_low_sa.jpg", "-o", out, "--overwrite") == 2
-    assert "would overwrite the picture" in capsys.readouterr().err
+    assert "would overwrite the image" in capsys.readouterr().err
