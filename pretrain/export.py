@@ -44,7 +44,7 @@ def export(checkpoint: Path, output: Path, *, overwrite: bool = False) -> list[s
         raise UserError(
             f"'{checkpoint}' is of '{card.model}', and there is no segmentation network of that name here to hand its "
             f"backbone to; there are {', '.join(list_models())}"
-            + (f". {how_to_load(card.plugins)}" if card.plugins else "")
+            + (f". It was trained with a plug-in: {how_to_load(card.plugins)}" if card.plugins else "")
         )
     backbone = {key: value for key, value in state.items() if key.startswith("backbone.")}
     described_backbone(card, backbone, checkpoint)

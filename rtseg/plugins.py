@@ -113,15 +113,17 @@ def note(plugin: str | None) -> None:
             found.add(plugin)
 
 
-def how_to_load(wanted: Sequence[str]) -> str:
-    """What to do about a checkpoint with an unknown name in it that was trained with these plug-ins; a sentence."""
+def missing(wanted: Sequence[str]) -> list[str]:
+    """Those of a card's plug-ins that are not loaded."""
     have = {Path(plugin).name for plugin in _loaded.values()}
-    missing = [plugin for plugin in wanted if Path(plugin).name not in have]
-    if not missing:
-        return f"It was trained with the plug-in {', '.join(wanted)}; the loaded one of that name does not register it."
-    flags = " ".join(f"--plugin {plugin}" for plugin in missing)
-    calls = "; ".join(f"rtseg.load_plugin('{plugin}')" for plugin in missing)
-    return f"It was trained with the plug-in {', '.join(missing)}: give {flags} (in Python: {calls})"
+    return [plugin for plugin in wanted if Path(plugin).name not in have]
+
+
+def how_to_load(wanted: Sequence[str]) -> str:
+    """The words that ask for these plug-ins."""
+    flags = " ".join(f"--plugin {plugin}" for plugin in wanted)
+    calls = "; ".join(f"rtseg.load_plugin('{plugin}')" for plugin in wanted)
+    return f"give {flags} (in Python: {calls})"
 
 
 def _load_file(file: Path) -> None:

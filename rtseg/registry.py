@@ -15,7 +15,16 @@ T = TypeVar("T")
 
 
 class UnknownNameError(UserError):
-    """A name that nothing is registered under."""
+    """A name that nothing is registered under.
+
+    Args:
+        unknown: what is, as in "unknown attention 'gaf'".
+        known: what the message says after it, see `suggest`.
+    """
+
+    def __init__(self, unknown: str, known: str = "") -> None:
+        super().__init__(unknown + known)
+        self.unknown, self.known = unknown, known
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -51,7 +60,15 @@ def trained_with(wanted: Sequence[str]) -> Iterator[None]:
     except UnknownNameError as error:
         if not wanted:
             raise
-        raise UnknownNameError(f"{error} {plugins.how_to_load(wanted)}") from None
+        if missing := plugins.missing(wanted):  # then the names that there are say nothing
+            raise UnknownNameError(
+                f"{plugins.how_to_load(missing)}: {error.unknown}, and it was trained with the plug-in "
+                f"{', '.join(missing)}"
+            ) from None
+        raise UnknownNameError(
+            f"{error} It was trained with the plug-in {', '.join(wanted)}; the loaded one of that name does not "
+            "register it."
+        ) from None
 
 
 class Registry(Generic[T]):
@@ -98,7 +115,7 @@ class Registry(Generic[T]):
         if not isinstance(name, str) or name not in self._entries:
             plugins.load_installed()
         if not isinstance(name, str) or name not in self._entries:
-            raise UnknownNameError(f"unknown {self.kind} '{name}'.{suggest(name, self._entries)}")
+            raise UnknownNameError(f"unknown {self.kind} '{name}'", f".{suggest(name, self._entries)}")
         plugins.note(self._plugins[name])
         return self._entries[name]
 
