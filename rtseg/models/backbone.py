@@ -5,7 +5,8 @@ How one is added: docs/adding-a-backbone.md.
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -222,9 +223,31 @@ def create_backbone(name: str, *, attention: str | None = None, **options: Any) 
     check_options(what, options, entry.options)
     chosen = choose_attention(name, attention)
     swappable = {} if entry.attention == NO_ATTENTION else {"attention": chosen}
-    backbone = entry.build(**swappable, **options)
+    with building(what, "super().__init__()"):
+        backbone = entry.build(**swappable, **options)
     check_contract(what, backbone, entry.cls)
     return backbone
+
+
+@contextmanager
+def building(what: str, call: str) -> Iterator[None]:
+    """Around the constructor of a backbone or a head.
+
+    Args:
+        call: how it begins.
+
+    Raises:
+        UserError: it gives itself a layer before that, which PyTorch tells without the name of the model.
+    """
+    try:
+        yield
+    except AttributeError as error:
+        if "Module.__init__() call" not in str(error):
+            raise
+        raise UserError(
+            f"{what}: {error}. Begin its constructor with `{call}`, and that of each block in it with "
+            "`super().__init__()`"
+        ) from error
 
 
 def check_contract(what: str, backbone: Backbone, cls: type[Backbone]) -> None:
@@ -259,15 +282,19 @@ def check_maps(what: str, features: Mapping[str, FeatureInfo], maps: Mapping[str
         if name not in maps:
             found = ", ".join(map(str, maps)) or "none"
             raise UserError(f"{what}: forward returned no map '{name}', which `features` names; it returned {found}")
-        check_shape(f"{what}: map '{name}'", maps[name], info, image)
+        check_shape(f"{what}: map '{name}'", maps[name], info, image, said="self.features")
 
 
-def check_shape(what: str, found: Tensor, info: FeatureInfo, image: Tensor) -> None:
-    """Raises: UserError unless `found` is the map of `image` (B, 3, H, W) that `info` describes."""
+def check_shape(what: str, found: Tensor, info: FeatureInfo, image: Tensor, *, said: str) -> None:
+    """Raises: UserError unless `found` is the map of `image` (B, 3, H, W) that `info` describes.
+
+    Args:
+        said: the attribute that `info` was read from.
+    """
     expected = (len(image), info.channels, *reduced_size(*spatial_size(image), info.stride))
     shape = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
     if shape != expected:
         raise UserError(
             f"{what} is {shape} for images of {tuple(image.shape)}, and {info.channels} channels at "
-            f"stride {info.stride} would be {expected}: mend what is computed, or what is said of it"
+            f"stride {info.stride} would be {expected}: correct forward, or {said}"
         )

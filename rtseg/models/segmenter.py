@@ -37,7 +37,7 @@ from rtseg.models.network import Network
 from rtseg.models.weights import misfits, read_weights
 from rtseg.models.weights_folder import whole_folder, write_weights
 from rtseg.plugins import noting
-from rtseg.registry import suggest, trained_with
+from rtseg.registry import UnknownNameError, suggest, trained_with
 
 _README = """---
 {{ card_data }}
@@ -126,12 +126,15 @@ class Segmenter(
         return create_head(output.head, self.backbone.features, output.channels or self.card.num_classes, **own)
 
     def _check_names(self, head: str, options: Mapping[str, Any]) -> None:
-        """Raises: UserError: an option that neither the backbone nor a head has, or that both have."""
+        """Raises: UserError: an unknown head, an option that neither the backbone nor a head has, or that both have."""
         backbone = backbone_options(self.card.model)
         auxiliary = [output.head for output in self.backbone.outputs.values() if output.map is not None]
         heads = [head, *auxiliary]
         # Which map an auxiliary head reads is the backbone's to say.
-        known = {*head_options(head), *(key for name in auxiliary for key in head_options(name) if key != "map")}
+        try:
+            known = {*head_options(head), *(key for name in auxiliary for key in head_options(name) if key != "map")}
+        except UnknownNameError as error:
+            raise UnknownNameError(f"model '{self.card.model}': {error.unknown}", error.known) from None
         if both := sorted(known & backbone.keys()):
             raise UserError(
                 f"model '{self.card.model}' and its heads ({', '.join(heads)}) both have an option '{both[0]}': "
@@ -172,7 +175,7 @@ class Segmenter(
         if not torch.compiler.is_compiling():
             own = None if output == MAIN else self.backbone.outputs[output].channels
             info = FeatureInfo(own or self.card.num_classes, head.stride)
-            check_shape(f"model '{self.card.model}': output '{output}'", logits, info, image)
+            check_shape(f"model '{self.card.model}': output '{output}'", logits, info, image, said="self.stride")
         return logits
 
     def _features(self, image: Tensor) -> dict[str, Tensor]:

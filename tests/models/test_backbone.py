@@ -163,7 +163,7 @@ def test_a_backbone_without_maps(cls: type[Plain]) -> None:
         (
             {"map": torch.zeros(2, 8, 9, 8)},
             r"model 'it': map 'map' is \(2, 8, 9, 8\) for images of \(2, 3, 33, 32\), and 8 channels at stride 8 "
-            r"would be \(2, 8, 5, 4\): mend what is computed, or what is said of it",
+            r"would be \(2, 8, 5, 4\): correct forward, or self.features",
         ),
         ({"map": torch.zeros(2, 9, 5, 4)}, r"map 'map' is \(2, 9, 5, 4\) for"),
         ({"map": None}, "map 'map' is a NoneType for"),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_heads, list_models
-from rtseg.models.backbone import FeatureInfo, choose_head
+from rtseg.models.backbone import Auxiliary, FeatureInfo, choose_head
 from rtseg.models.ddrnet import DDRNet
 from rtseg.models.heads import Head, create_head, register_head
 from rtseg.models.heads.conv import ConvHead
@@ -88,10 +88,13 @@ def test_an_unknown_head_meets_the_nearest() -> None:
 
 def test_a_map_that_is_not_there() -> None:
     maps = {"c4": FeatureInfo(8, 16), "c5": FeatureInfo(8, 32)}
-    words = r"head 'dual_resolution' reads the feature map 'high', and the backbone has c4, c5: choose another .*conv"
-    with pytest.raises(UserError, match=words):
+    words = r"'dual_resolution' reads the feature map 'high', which the backbone does not have. Known: c4, c5. Choose a"
+    with pytest.raises(UserError, match=words) as error:
         create_head("dual_resolution", maps, 5)
-    with pytest.raises(UserError, match="head 'conv' reads the feature map 'c3', and the backbone has c4, c5"):
+    others = str(error.value).partition("or another head")[2]
+    assert "conv" in others
+    assert "dual_resolution" not in others
+    with pytest.raises(UserError, match=r"head 'conv' reads the feature map 'c3', .* Did you mean 'c[45]'\? Known: c4"):
         create_head("conv", maps, 5, map="c3")
 
 
@@ -102,6 +105,8 @@ def test_logits_that_are_not_what_the_head_says() -> None:
         r"model 'ddrnet_23_slim': output 'main' is \(2, 5, 4, 4\) for .* 5 channels at stride 4 would be \(2, 5, 8, 8\)"
     )
     with pytest.raises(UserError, match=says):
+        network.logits(torch.zeros(2, 3, 32, 32))
+    with pytest.raises(UserError, match="correct forward, or self.stride"):
         network.logits(torch.zeros(2, 3, 32, 32))
     network = small("ddrnet_23_slim", None)
     network.aux_head.classify[2] = torch.nn.Conv2d(16, 1, 1)
@@ -130,7 +135,7 @@ def test_a_default_for_the_own_head_that_another_does_not_take() -> None:
 
 
 def test_the_head_of_pidnet_on_other_maps() -> None:
-    with pytest.raises(UserError, match="head 'boundary_attention' reads the feature map 'boundary', and the backbone"):
+    with pytest.raises(UserError, match="head 'boundary_attention' reads the feature map 'boundary', which the"):
         small("ddrnet_23_slim", None, head="boundary_attention")
     maps = {"high": FeatureInfo(8, 8), "low": FeatureInfo(8, 32), "boundary": FeatureInfo(4, 8)}
     with pytest.raises(UserError, match="maps 'high' and 'boundary' of one width, not 8 and 4"):
@@ -148,6 +153,14 @@ class Broken(Head):
 class Nameless(Head):
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__({}, num_classes)
+
+
+@pytest.mark.parametrize("asks", [{"head": "pik"}, {"outputs": {"aux": Auxiliary("aux", weight=1, head="pik")}}])
+def test_a_head_that_the_model_asks_for_and_nobody_has(asks: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in asks.items():
+        monkeypatch.setattr(DDRNet, name, value)
+    with pytest.raises(UnknownNameError, match=r"model 'ddrnet_23_slim': unknown head 'pik'\..* Known: .*conv"):
+        create_model("ddrnet_23_slim", 5)
 
 
 def test_what_cannot_be_registered() -> None:

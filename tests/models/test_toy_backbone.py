@@ -162,7 +162,7 @@ def the_whole_way(data: str, folder: str) -> None:
     assert (engine.run(images)[0].numpy() == expected).mean() > 0.999
 
     for options, says in (
-        ({"head": "dual_resolution"}, "reads the feature map 'high', and the backbone has c2, c3, c4, c5"),
+        ({"head": "dual_resolution"}, "feature map 'high', which the backbone does not have. Known: c2, c3, c4, c5."),
         ({"kind": 3}, "model 'toy': kind=3 must be a text, as the default plain"),
         ({"widht": 3}, "Did you mean 'width'? Known: base_channels, head_channels, kind, width."),
     ):
@@ -174,6 +174,25 @@ def the_whole_way(data: str, folder: str) -> None:
     # An option that auxiliary heads alone have.
     cards = rtseg.create_model("toy", 5).card, rtseg.create_model("toy", 5, head_channels=4).card
     assert differences(*cards) == {"options": ({"head_channels": None}, {"head_channels": 4})}
+
+    @register_backbone("toy_early")
+    class Early(Toy):
+        def __init__(self) -> None:
+            self.stem = stem(8)
+            super().__init__()
+
+    @register_head("toy_early")
+    class EarlySum(Sum):
+        def __init__(self, features: Mapping[str, FeatureInfo], num_classes: int) -> None:
+            self.classify = conv1x1(8, num_classes)
+            super().__init__(features, num_classes)
+
+    for model, head, says in (
+        ("toy_early", None, "model 'toy_early': cannot assign .* Begin its constructor with `super().__init__()`"),
+        ("toy", "toy_early", "head 'toy_early': cannot assign .* Begin its constructor with `super().__init__(fea"),
+    ):
+        with pytest.raises(UserError, match=re.escape(says).replace(r"\.\*", ".*")):
+            rtseg.create_model(model, 5, head=head)
     Toy.outputs = {"aux": Auxiliary("c4", weight=1, head="toy_sum")}
     with pytest.raises(UserError, match="head 'toy_sum' of output 'aux' has no option `map`"):
         rtseg.create_model("toy", 5)

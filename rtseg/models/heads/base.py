@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from rtseg.errors import UserError
-from rtseg.models.backbone import FeatureInfo
+from rtseg.models.backbone import FeatureInfo, building
 from rtseg.options import Option, check_options, fitting, read_options
-from rtseg.registry import Registry
+from rtseg.registry import Registry, suggest
 
 
 class Head(nn.Module):
@@ -97,7 +97,8 @@ def create_head(name: str, features: Mapping[str, FeatureInfo], num_classes: int
     """
     cls, what = _HEADS.get(name), f"head '{name}'"
     check_options(what, options, _read(name, cls))
-    head = cls(_Maps(what, features), num_classes, **options)
+    with building(what, "super().__init__(features, num_classes)"):
+        head = cls(_Maps(name, features), num_classes, **options)
     if not isinstance(getattr(head, "stride", None), int):
         raise UserError(f"{what}: set `self.stride`, the stride of its logits in image pixels, in the constructor")
     return head
@@ -110,12 +111,13 @@ def _read(name: str, cls: type[Head]) -> dict[str, Option]:
 class _Maps(dict[str, FeatureInfo]):
     """Features that say what there is where a head asks for a map that is not."""
 
-    def __init__(self, what: str, features: Mapping[str, FeatureInfo]) -> None:
+    def __init__(self, head: str, features: Mapping[str, FeatureInfo]) -> None:
         super().__init__(features)
-        self.what = what
+        self.head = head
 
     def __missing__(self, name: str) -> FeatureInfo:
+        others = ", ".join(head for head in list_heads() if head != self.head)
         raise UserError(
-            f"{self.what} reads the feature map '{name}', and the backbone has {', '.join(self)}: choose another head "
-            f"({', '.join(list_heads())}), or a backbone that has that map"
+            f"head '{self.head}' reads the feature map '{name}', which the backbone does not have."
+            f"{suggest(name, self)} Choose a backbone that has it, or another head ({others})"
         )
