@@ -57,8 +57,8 @@ def plugin_option(app: typer.Typer) -> None:
             list[str] | None,
             typer.Option(
                 metavar="FILE|MODULE",
-                help="code of your own that registers an attention, backbone, head, data set or engine; repeat it; "
-                "before or after the command",
+                help="code of your own that registers an attention, backbone, head, loss, data set, engine or rival; "
+                "repeat it; before or after the command",
             ),
         ] = None,
     ) -> None:

@@ -19,7 +19,7 @@ def class_folders(root: Path) -> dict[str, tuple[str, ...]]:
     """
     if not root.is_dir():
         there = "it is a file" if root.exists() else "there is no such folder"
-        raise UserError(f"{root}: {there}. Give the folder that holds train/<class>/*.JPEG and val/<class>")
+        raise UserError(f"{root}: {there}. Give the folder that holds train/<class>/*.JPEG and val/<class>/*.JPEG")
     found = {split: tuple(sorted(_folders(root / split))) for split in SPLITS if (root / split).is_dir()}
     if not found:
         inside = ", ".join(sorted(entry.name for entry in os.scandir(root))[:8]) or "nothing"

@@ -37,7 +37,7 @@ def pixel_loss(logits: Tensor, mask: Tensor, config: LossConfig, *, ignore_index
         if len(config.class_weights) != logits.shape[1]:
             raise UserError(
                 f"loss.class_weights has {len(config.class_weights)} entries for {logits.shape[1]} classes; "
-                "give one each"
+                "give one each, or none: --model.loss.class_weights null"
             )
         weight = logits.new_tensor(config.class_weights)
     losses = F.cross_entropy(logits, mask, weight, ignore_index=ignore_index, reduction="none").flatten()

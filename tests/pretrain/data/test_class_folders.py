@@ -40,7 +40,7 @@ def _missing_class(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (shutil.rmtree, "there is no such folder"),
+        (shutil.rmtree, r"there is no such folder.* train/<class>/\*.JPEG and val/<class>/\*.JPEG"),
         (_remove_split, "has no folder val/"),
         (_remove_both, "neither train/ nor val/ is in it, but nothing"),
         (_flatten, r"val has no class folders.*must be sorted into those of train"),
