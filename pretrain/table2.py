@@ -18,7 +18,7 @@ from rtseg.errors import UserError
 from rtseg.output.folders import make_folder, replace_between, write_whole
 from rtseg.output.table import Column, Table, bullets, show
 from rtseg.speed.conditions import Conditions
-from rtseg.speed.report import NetworkReport, Report, few_runs
+from rtseg.speed.report import NetworkReport, Report
 from rtseg.speed.timing import Timing
 
 BEGIN, END = "<!-- table 2 begins: python -m pretrain table2 -->", "<!-- table 2 ends -->"
@@ -74,8 +74,7 @@ def notes(report: Report) -> list[str]:
         *([Conditions.describe(c["timing"])] if "timing" in c else []),
         f"{device_line(c['device'])}; PyTorch {c['torch']}; commit {c['git_commit'] or 'unknown'}, {c['date']}",
     ]
-    runs = {row.name: _time(row).iterations for row in report.networks}
-    return [*found, *(f"doubt: {doubt}" for doubt in (*report.doubts(), *few_runs(runs)))]
+    return [*found, *(f"doubt: {doubt}" for doubt in report.doubts())]
 
 
 def _pairs(report: Report) -> list[tuple[NetworkReport, NetworkReport]]:

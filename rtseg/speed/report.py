@@ -111,7 +111,16 @@ class Report:
         return cls(found["conditions"], tuple(rows), tuple(found["ddrnet_protocol"]))
 
     def doubts(self) -> list[str]:
-        """Why the figures may not repeat: other work on the machine, drift, or a wide spread."""
+        """Why the figures may not repeat: those of `unsteady`, and figures of few runs."""
+        timings = {
+            f"{row.name}, {what}": timing
+            for row in self.networks
+            for what, timing in (("class map", row.class_map), ("network", row.network))
+        }
+        return [*self.unsteady(), *few_runs({name: timing.iterations for name, timing in timings.items() if timing})]
+
+    def unsteady(self) -> list[str]:
+        """What was seen while it was measured: other work on the machine, drift, or a wide spread."""
         device = self.conditions["device"]
         found = []
         if (busy := device.get("cores_busy_with_other_work", 0)) > 0.3:
@@ -145,7 +154,7 @@ class Report:
 def few_runs(runs: Mapping[str, int]) -> list[str]:
     """The doubt about figures (by name) whose median says little, being of few runs; none where all have enough."""
     few = [f"{name} ({number})" for name, number in runs.items() if number < _FEW]
-    return [f"fewer than {_FEW} runs: {', '.join(few)}; give more --seconds"] if few else []
+    return [f"fewer than {_FEW} runs: {', '.join(few)}; give more seconds"] if few else []
 
 
 def network_name(model: str, attention: str) -> str:

@@ -44,9 +44,8 @@ def test_launch_bound_compares_like_with_like(other: dict[str, Any]) -> None:
 
 def test_doubts_are_said() -> None:
     drifting = Timing.of([10.0] * 10 + [20.0] * 10, batch_size=1, warmup_iterations=1)
-    unsteady = Timing.of(
-        [10.0, 10.0, 10.0, 10.0, 30.0, 30.0, 10.0, 10.0, 10.0, 10.0], batch_size=1, warmup_iterations=1
-    )
+    unsteady = Timing.of([10.0] * 8 + [30.0] * 4 + [10.0] * 8, batch_size=1, warmup_iterations=1)
+    few = Timing.of([10.0] * 19, batch_size=1, warmup_iterations=1)
     steady = took(10)
     for load, class_map_time, network, said in (
         (0, steady, steady, []),
@@ -54,6 +53,8 @@ def test_doubts_are_said() -> None:
         (0, drifting, steady, ["m a, eager:fp32, 8x8, class map: drifted by +100%"]),
         (0, steady, drifting, ["network: drifted by +100%"]),
         (0, steady, unsteady, ["network: unsteady"]),
+        (0, few, steady, ["fewer than 20 runs: m a, eager:fp32, 8x8, class map (19); give more seconds"]),
+        (0.2, few, few, ["class map (19), m a, eager:fp32, 8x8, network (19)"]),
         (0.2, None, None, []),
         (1, drifting, unsteady, ["other work", "drifted", "unsteady"]),
     ):

@@ -114,7 +114,8 @@ def measure_speed(
     networks: dict[str, Any] = {}
     for row, fit in zip(rows, fits, strict=True):
         networks[row.name] = {**next(measured), "best": next(measured) if len(backends) > 1 else None} if fit else None
-    speed |= {"asked": asked, "networks": networks}
+    # By the names of this comparison's rows `doubts` says which figures are of few runs.
+    speed |= {"asked": asked, "networks": networks, "doubts": report.unsteady()}
     write_whole(file, json.dumps(speed) + "\n")
     return speed
 

@@ -127,7 +127,7 @@ def test_figures_of_few_runs_are_doubted(done: tuple[Comparison, Path]) -> None:
     ]
     networks["gfa+ca"]["network"]["iterations"] = 19
     found = replace(comparison, speed={**comparison.speed, **own, "networks": networks})
-    doubt = "fewer than 20 runs: gfa+ca, network (19); give more --seconds"
+    doubt = "fewer than 20 runs: gfa+ca, network (19); give more seconds"
     assert found.to_dict()["doubts"] == ["drifted", doubt]
     assert f"- doubt: {doubt}\n" in found.markdown()
 
