@@ -16,13 +16,11 @@ import torch
 from rtseg.cli import main
 from rtseg.training.callbacks.stop import StopGracefully
 from rtseg.training.checkpoint import BestCheckpoint
-from rtseg.training.cli import RTSegCLI
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.module import SegmentationModule
 from tests.helpers.command import check_refused, exit_status
 
 TINY_OPTIONS = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2, "drop_path": 0.2}
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
 @pytest.fixture
@@ -307,20 +305,3 @@ def test_without_a_progress_bar(tmp_path: Path, fit: list[str], capsys: pytest.C
     flags = ["--trainer.enable_progress_bar=false", "--trainer.max_steps=1", f"--output={tmp_path / 'run'}"]
     assert run("fit", *fit, *flags) == 0
     assert "it/s" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_builds(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["rtseg"])  # LightningCLI warns of arguments there beside `args`
-    cli = RTSegCLI(
-        SegmentationModule,
-        SegmentationData,
-        args=["--config", str(config)],
-        run=False,
-        trainer_defaults={"logger": False},
-    )
-    family, size, dataset, *_ = config.stem.split("_")
-    assert cli.model.segmenter.card.model == f"{family}_{size}"
-    assert cli.datamodule.dataset == dataset or dataset == "demo"
-    assert cli.model.segmenter.card.num_classes == cli.datamodule.num_classes
-    assert cli.model.optim.lr_batch_size == cli.datamodule.batch_size

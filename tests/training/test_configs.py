@@ -1,0 +1,58 @@
+"""The configurations that are shipped: each builds what it says, and a training starts from it."""
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from rtseg.cli import main
+from rtseg.scenes import make_data
+from rtseg.training.cli import RTSegCLI
+from rtseg.training.datamodule import SegmentationData
+from rtseg.training.module import SegmentationModule
+from tests.helpers.command import exit_status
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+every_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+
+
+@every_config
+def test_every_config_builds(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["rtseg"])  # LightningCLI warns of arguments there beside `args`
+    cli = RTSegCLI(
+        SegmentationModule,
+        SegmentationData,
+        args=["--config", str(config)],
+        run=False,
+        trainer_defaults={"logger": False},
+    )
+    family, size, dataset, *_ = config.stem.split("_")
+    assert cli.model.segmenter.card.model == f"{family}_{size}"
+    assert cli.datamodule.dataset == dataset or dataset == "demo"
+    assert cli.model.segmenter.card.num_classes == cli.datamodule.num_classes
+    assert cli.model.optim.lr_batch_size == cli.datamodule.batch_size
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Layout -> two training images and one of validation, 64x64, drawn once."""
+    folder = tmp_path_factory.mktemp("drawn")
+    return cache(lambda layout: make_data(layout, 2, folder / layout, n_val=1, size=(64, 64)))
+
+
+@every_config
+def test_a_training_starts_from_every_config(config: Path, drawn: Callable[[str], Path], tmp_path: Path) -> None:
+    """One step with all callbacks, the FPS monitor's timing too. Smaller than shipped are network, batch and crop."""
+    dataset = config.stem.split("_")[2]
+    flags = {
+        "data.root": drawn("camvid" if dataset == "demo" else dataset),
+        "data.batch_size": 2, "data.crop_size": "[64,64]", "data.num_workers": 0,
+        "model.options.base_channels": 8, "fps.seconds": 0.01, "output": tmp_path / "run",
+        "trainer.max_steps": 1, "trainer.num_sanity_val_steps": 0, "trainer.accelerator": "cpu",
+    }  # fmt: skip
+    assert exit_status(main, "fit", "--config", str(config), *(f"--{key}={value}" for key, value in flags.items())) == 0
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 1
+    assert (tmp_path / "run" / "speed.json").is_file()
