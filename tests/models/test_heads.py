@@ -106,7 +106,7 @@ def test_logits_that_are_not_what_the_head_says() -> None:
     )
     with pytest.raises(UserError, match=says):
         network.logits(torch.zeros(2, 3, 32, 32))
-    with pytest.raises(UserError, match="correct forward, or self.stride"):
+    with pytest.raises(UserError, match=r"correct forward, or self\.stride"):
         network.logits(torch.zeros(2, 3, 32, 32))
     network = small("ddrnet_23_slim", None)
     network.aux_head.classify[2] = torch.nn.Conv2d(16, 1, 1)

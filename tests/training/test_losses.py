@@ -209,5 +209,5 @@ def test_refuses_bad_settings(options: dict[str, float], says: str) -> None:
 
 
 def test_refuses_weights_of_other_classes() -> None:
-    with pytest.raises(UserError, match="2 entries for 3 classes; .* --model.loss.class_weights null"):
+    with pytest.raises(UserError, match=r"2 entries for 3 classes; .* --model.loss.class_weights null"):
         pixel_loss(torch.randn(1, 3, 2, 2), torch.zeros(1, 2, 2).long(), LossConfig(class_weights=(1.0, 2.0)))
