@@ -177,7 +177,9 @@ def installed() -> list[Row]:
         ValueError: all that is wrong, a sentence on each line.
     """
     reasons, rows, wrong = needed_by(), {}, []
-    for package in distributions():
+    # Some packages put what they bring inside themselves on the path, as setuptools does once it is imported.
+    searched = [folder for folder in sys.path if "_vendor" not in Path(folder).parts]
+    for package in distributions(path=searched):
         name = canonicalize_name(package.metadata["Name"])
         if name == _PROJECT or name in rows:  # a path that is searched twice, or a version behind another
             continue

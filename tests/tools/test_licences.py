@@ -84,6 +84,15 @@ def test_what_the_page_does_not_say_is_said(tmp_path: Path, monkeypatch: pytest.
         licences.main(["--check", str(page)])
 
 
+def test_what_a_package_brings_inside_itself_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """setuptools puts its own copies of packages on the path once it is imported, whichever test did that."""
+    inside = tmp_path / "setuptools" / "_vendor"
+    inside.mkdir(parents=True)
+    package(inside, "new_one", "License: LGPLv3")
+    monkeypatch.syspath_prepend(inside)
+    assert "new-one" not in {row.name for row in licences.installed()}
+
+
 @pytest.mark.parametrize("arguments", [[], ["--check"], ["--checks", "page.md"], ["page.md", "--check"]])
 def test_a_flag_is_not_taken_for_the_page(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

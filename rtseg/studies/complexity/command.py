@@ -86,9 +86,10 @@ def complexity_report(
         described = describe_device(measure.where)  # first: the load is that of other work
         with Console(stderr=True).status(f"measuring on {measure.where}"):
             growths = measure_growth(sides, measure)
+        squares = [(side, side) for side in sorted({side for every in sides.values() for side in every})]
         result["measured"] = {
             "device": described,
-            "timing": replace(measure, sizes=(), threads=torch.get_num_threads()).to_dict(),
+            "timing": replace(measure, sizes=squares, threads=torch.get_num_threads()).to_dict(),
             "growth": [asdict(growth) for growth in growths],
         }
     if output is not None:
