@@ -199,9 +199,9 @@ def main(args: list[str] | None = None) -> None:
             flush=True,
         )
         rows.append(row)
-    text = json.dumps({"conditions": conditions, "rows": rows})
-    if arguments.output is not None:
-        arguments.output.write_text(text + "\n")
+        text = json.dumps({"conditions": conditions, "rows": rows})
+        if arguments.output is not None:  # after each row, so that a run that is cut loses none
+            arguments.output.write_text(text + "\n")
     print(text)
 
 
