@@ -72,6 +72,6 @@ def store_errors(url: str, done: str = "read") -> Iterator[None]:
 
 
 def unreachable(url: str, error: Exception, done: str = "read") -> UserError:
-    """Of what cannot be read or written, and why."""
+    """The error for what cannot be read or written, and why."""
     reason = str(error).partition("\n")[0][:200] or type(error).__name__  # some hold what a server sent
     return UserError(f"{url}: cannot be {done} ({reason}); check the address, the permissions and the network")

@@ -251,7 +251,7 @@ def _groups(points: Sequence[tuple[float, float]]) -> list[tuple[float, float, f
 
 
 def _width(text: str) -> float:
-    """Of a text in pixels, about."""
+    """The width of a text in pixels, about."""
     return _CHARACTER * len(text)
 
 

@@ -163,7 +163,7 @@ class Table:
         ]
 
     def _widths(self, body: Sequence[int], width: int) -> list[int]:
-        """Of the columns: what they need at least, and of what is left most to those that wrap most."""
+        """The columns' widths: what they need at least, and of what is left most to those that wrap most."""
         texts = self.texts()
         least = [self._least()[i] - _GAP for i in body]
         whole = [max(cell_len(t) for t in (self.columns[i].title, *(row[i] for row in texts))) for i in body]

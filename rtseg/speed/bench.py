@@ -57,7 +57,7 @@ class Bench:
         return self._facts[key]
 
     def ceilings(self, dtype: torch.dtype) -> Ceilings:
-        """Of the device, measured once."""
+        """The device's ceilings, measured once."""
         if dtype not in self._ceilings:
             self._ceilings[dtype] = measure_ceilings(self.device, dtype)
         return self._ceilings[dtype]

@@ -20,7 +20,7 @@ _COPY = 2**28  # bytes
 
 
 def count_parameters(segmenter: Network) -> int:
-    """Of inference: what is for training only left out, BatchNorm not folded."""
+    """The number of parameters of inference: what is for training only left out, BatchNorm not folded."""
     left_out = segmenter.training_only_prefixes()
     return sum(p.numel() for name, p in segmenter.named_parameters() if not name.startswith(left_out))
 

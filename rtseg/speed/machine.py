@@ -29,7 +29,7 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 
 def git_commit() -> str | None:
-    """Of the checkout that this very file belongs to, with '+changes' where it was edited since."""
+    """The commit of the checkout that this very file belongs to, with '+changes' where it was edited since."""
 
     def git(*arguments: str) -> str | None:
         try:
