@@ -27,7 +27,7 @@ PRECISION := $(shell grep -qs avx512_bf16 /proc/cpuinfo && echo bf16-mixed || ec
 PROCESSES = $(shell $(VENV)/bin/python -c "import os, torch; cpu = not torch.accelerator.is_available(); \
 	print('--trainer.devices=2 --trainer.strategy=ddp' if cpu and (os.cpu_count() or 1) > 1 else '')")
 
-.PHONY: help install demo clean-demo pretrain transfer-check benchmark table2 table3 docs lint test test-slow
+.PHONY: help install demo clean-demo pretrain transfer-check benchmark table2 table3 docs lint test test-slow torture
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -115,3 +115,6 @@ test: install ## everything a change must pass
 
 test-slow: install ## the tests that take minutes
 	$(VENV)/bin/pytest -m slow $(ARGS)
+
+torture: install ## inject faults and say what comes of them (an hour; TORTURE=quick: ten minutes; GROUP="damage hostile")
+	$(VENV)/bin/python -m tools.torture $(GROUP) $(if $(filter quick,$(TORTURE)),--quick) $(ARGS)
