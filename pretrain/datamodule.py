@@ -61,6 +61,10 @@ class ImageNetData(ResumableData):
         expected_classes: number of classes that the data must have; null: any.
     """
 
+    free_settings = (
+        *ResumableData.free_settings, "device_batch_size", "broken", "eval_batch_size", "expected_classes",
+    )  # fmt: skip
+
     def __init__(
         self,
         root: str,

@@ -24,6 +24,7 @@ from rtseg.models.model_card import ModelCard
 from rtseg.options import check_reserved
 from rtseg.plugins import noting
 from rtseg.training.network_module import NetworkModule
+from rtseg.training.settings import TRAINER
 
 
 class Scores(Metric):
@@ -71,7 +72,9 @@ class ClassificationModule(NetworkModule[nn.Module]):
         seed: of random erasing, Mixup and drop path.
     """
 
-    resumed_settings = ("optim", "mix")
+    # The data cut a batch into the parts that are accumulated, by the number of devices.
+    trainer_settings = tuple(name for name in TRAINER if name != "accumulate_grad_batches")
+    may_be_lengthened = False
     optim: OptimConfig
 
     def __init__(
@@ -117,7 +120,6 @@ class ClassificationModule(NetworkModule[nn.Module]):
         # A method, since a module would be registered, and saved, a second time.
         self._forward = torch.compile(classifier.forward) if compile else classifier.forward
         self.scores = Scores()
-        self._begun_for: int | None = None  # steps, where a training goes on
         self._scored: dict[str, float] = {}  # the last validation
 
     @property
@@ -161,11 +163,6 @@ class ClassificationModule(NetworkModule[nn.Module]):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total = self.total_steps()
-        if self._begun_for not in (None, total):
-            raise UserError(
-                f"the training was begun for {self._begun_for} steps, now it is {total}: the learning rate falls over "
-                "the whole of them, so give the same trainer.max_epochs and max_steps"
-            )
         self.trainer.fit_loop.setup_data()  # the number of batches is known only then
         steps_per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         optimizer, schedule = create_optimizer(
@@ -207,10 +204,5 @@ class ClassificationModule(NetworkModule[nn.Module]):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["total_steps"] = self.total_steps()
         if self._scored.get("step") == checkpoint["global_step"]:
             checkpoint["scores"] = self._scored
-
-    def check_resumed(self, checkpoint: dict[str, Any]) -> None:
-        super().check_resumed(checkpoint)
-        self._begun_for = checkpoint["total_steps"]  # compared when the data are there

@@ -1,7 +1,10 @@
 """Batches for training and evaluation out of any registered data set."""
 
+import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -10,6 +13,7 @@ from rtseg.data.augment import EvalTransform, TrainAugment
 from rtseg.data.dataset import LabelSpace, Sample, SegmentationDataset, create_dataset, label_space
 from rtseg.training.resumable_data import ResumableData
 from rtseg.training.sampling import AugmentedDataset, GlobalBatchSampler, ResumableLoader
+from rtseg.training.settings import flat
 
 
 class _EvalDataset(Dataset[Sample]):
@@ -67,6 +71,7 @@ class SegmentationData(ResumableData):
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.dataset, self.root, self.crop_size = dataset, Path(root), crop_size
+        self.scales, self.flip, self.distort, self.eval_resize = scales, flip, distort, eval_resize
         self.augment = TrainAugment(crop_size, scales=scales, flip=flip, distort=distort)
         self.eval_transform = EvalTransform(resize=eval_resize)
 
@@ -79,8 +84,22 @@ class SegmentationData(ResumableData):
     def num_classes(self) -> int:
         return len(self.labels.names)
 
+    @cached_property
+    def train_set(self) -> SegmentationDataset:
+        """The training pairs."""
+        return create_dataset(self.dataset, self.root, "train")
+
+    def settings(self) -> dict[str, Any]:
+        """Which images and classes it is trained on counts as well; where they lie does not."""
+        names = "\n".join(f"{image.name} {mask.name}" for image, mask in self.train_set.pairs)
+        images = f"{len(self.train_set)} (names {hashlib.sha256(names.encode()).hexdigest()[:8]})"
+        labels = self.train_set.labels
+        return super().settings() | flat(
+            "data", {"images": images, "classes": labels.names, "ids": labels.ids}, self.free_settings
+        )
+
     def create_train_loader(self) -> ResumableLoader:
-        data = AugmentedDataset(create_dataset(self.dataset, self.root, "train"), self.augment, self.seed)
+        data = AugmentedDataset(self.train_set, self.augment, self.seed)
         batches = GlobalBatchSampler(len(data), self.batch_size, seed=self.seed, **self.ranks())
         return ResumableLoader(data, batches, collate_fn=_collate_train, **self.loader_options())
 

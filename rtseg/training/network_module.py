@@ -12,12 +12,15 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import SyncBatchNorm
+from torch.optim.lr_scheduler import LambdaLR
 
 from rtseg.checks import check_below
 from rtseg.errors import UserError
 from rtseg.layers.normalize import Normalize
 from rtseg.models.model_card import ModelCard
+from rtseg.training.resumable_data import ResumableData
 from rtseg.training.sampling import sample_seed
+from rtseg.training.settings import SECOND_ROUND, TRAINER, check_length, check_same, flat
 
 
 class Optim(Protocol):
@@ -49,7 +52,12 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         seed: of random numbers that are drawn in a step.
     """
 
-    resumed_settings: tuple[str, ...] = ("optim",)  # groups that a resumed training must find as they were
+    # Arguments that a resumed training may change; those that make the network are compared as networks.
+    free_settings: tuple[str, ...] = (
+        "compile", "channels_last", "weights", "batch_size", "name", "num_classes", "attention", "head", "options",
+    )  # fmt: skip
+    trainer_settings: tuple[str, ...] = TRAINER
+    may_be_lengthened = True  # whether a training that has ended may be given more steps
     ema: ModelEmaV3 | None
 
     def __init__(
@@ -62,6 +70,8 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         network.to(memory_format=self.memory_format)
         self.normalize = Normalize(card.mean, card.std)
+        self._resumed: dict[str, Any] | None = None  # what the checkpoint says, where a training is resumed
+        self._total_steps: int | None = None
         self.ema = None
         if ema_decay:
             # PaddleSeg's warm-up of the decay: 1 - 1 / (step + 1).
@@ -96,7 +106,17 @@ class NetworkModule(L.LightningModule, Generic[Network]):
                 f"{self.optim.lr_batch_size}, this one is {batch_size}."
             )
 
+    def settings(self) -> dict[str, Any]:
+        """What makes this training what it is, by flag: a resumed training must have the same."""
+        found = flat("model", self.hparams, self.free_settings)
+        if isinstance(data := getattr(self.trainer, "datamodule", None), ResumableData):
+            found |= data.settings()
+        trainer = {key: getattr(self.trainer, key) for key in self.trainer_settings}
+        return found | flat("trainer", trainer, ())
+
     def on_train_start(self) -> None:
+        if self._resumed is not None and self._resumed["total_steps"] not in (None, self._total_steps):
+            self._say_longer(self._resumed["total_steps"])
         synchronised = any(isinstance(module, SyncBatchNorm) for module in self.network.modules())
         if self.trainer.world_size > 1 and not synchronised:
             rank_zero_info(
@@ -108,11 +128,15 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         """Optimizer steps of the whole training, for the learning-rate schedule.
 
         Raises:
-            UserError: the training has no end.
+            UserError: the training has no end, or is resumed with another length.
         """
         if self.trainer.max_steps == -1 and (self.trainer.max_epochs or -1) == -1:
             raise UserError("the learning-rate schedule needs an end: set trainer.max_steps or trainer.max_epochs")
-        return int(self.trainer.estimated_stepping_batches)
+        self._total_steps = int(self.trainer.estimated_stepping_batches)
+        if self._resumed is not None:
+            begun, reached = self._resumed["total_steps"], self._resumed["global_step"]
+            check_length(begun, reached, self._total_steps, longer=self.may_be_lengthened)
+        return self._total_steps
 
     def prepare(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) grey levels -> normalised, in the network's memory format."""
@@ -145,6 +169,8 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         The card, and the moving average under its own key, both readable without Lightning.
         """
         checkpoint["model_card"] = self.card.to_dict()
+        if self._total_steps is not None:
+            checkpoint |= {"settings": self.settings(), "total_steps": self._total_steps}
         state = checkpoint["state_dict"]
         average = {key: state.pop(key) for key in list(state) if key.startswith("ema.")}
         if average:
@@ -157,6 +183,8 @@ class NetworkModule(L.LightningModule, Generic[Network]):
                 f"the checkpoint has {theirs} classes, the data set {ours}: give the data set that it was trained on, "
                 "or start a new training"
             )
+        if self._trainer is not None and self._trainer.state.fn == "fit" and not getattr(self._trainer, "fast_dev_run", False):
+            self.check_resumed(checkpoint)
         average = checkpoint.get("ema_state_dict", {})
         if bool(average) != (self.ema is not None):
             kind, setting = ("with", "above 0, as it was,") if average else ("without", "to 0")
@@ -164,24 +192,26 @@ class NetworkModule(L.LightningModule, Generic[Network]):
                 f"the checkpoint was trained {kind} a moving average of its weights: set model.ema_decay {setting} "
                 "or start a new training"
             )
-        if self._trainer is not None and self._trainer.state.fn == "fit":
-            self.check_resumed(checkpoint)
         checkpoint["state_dict"] |= {f"ema.module.{key}": value for key, value in average.items()}
 
     def check_resumed(self, checkpoint: dict[str, Any]) -> None:
-        """Holds the settings of a training that goes on against those that it was begun with. The optimizer's state
-        brings its old rates, so that new settings would be half obeyed.
+        """Compares the settings of a resumed training with those that it was begun with: the optimizer's state brings
+        its old rates, so that new settings would be half obeyed. The length is compared when the data are there.
 
         Raises:
-            UserError: they differ.
+            UserError: some differ.
         """
-        saved, ours = checkpoint["hyper_parameters"], self.hparams
-        settings = [("ema_decay", saved["ema_decay"], ours["ema_decay"])]
-        for group in self.resumed_settings:
-            settings += [(f"{group}.{key}", saved[group][key], value) for key, value in ours[group].items()]
-        for name, theirs, value in settings:
-            if theirs != value:
-                raise UserError(
-                    f"model.{name}={value} differs from the checkpoint's {theirs}; a resumed training keeps its "
-                    "settings: give the same, or start a new training"
-                )
+        older = flat("model", checkpoint["hyper_parameters"], self.free_settings)
+        check_same(checkpoint.get("settings", older), self.settings())
+        self._resumed = {"total_steps": checkpoint.get("total_steps"), "global_step": checkpoint["global_step"]}
+
+    def _say_longer(self, begun: int) -> None:
+        """Of a training that had ended and is given more steps."""
+        schedule = cast(LambdaLR, self.trainer.lr_scheduler_configs[0].scheduler)
+        old, step = schedule.get_last_lr()[0], schedule.last_epoch
+        new = schedule.base_lrs[0] * schedule.lr_lambdas[0](step)
+        rank_zero_info(
+            f"Caution: this training had ended after {begun} steps, now it is {self._total_steps}, and its "
+            f"learning rate jumps from {old:.2e} to {new:.2e}: not the training that so many steps at once would be. "
+            f"{SECOND_ROUND}."
+        )

@@ -1,7 +1,9 @@
 """What the data of all trainings have in common: loader processes, ranks, a position that a checkpoint keeps."""
 
+import inspect
 import signal
 from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
 from typing import Any, Protocol
 
 import lightning as L
@@ -11,6 +13,7 @@ from rtseg.checks import check_at_least
 from rtseg.data.augment import single_thread_opencv
 from rtseg.errors import UserError
 from rtseg.training.sampling import ShardSampler
+from rtseg.training.settings import flat
 
 
 class ResumableBatches(Protocol):
@@ -43,6 +46,9 @@ class ResumableData(L.LightningDataModule):
         seed: of the order and of every random number.
     """
 
+    # Arguments that a resumed training may change: they change nothing in what is trained.
+    free_settings: tuple[str, ...] = ("root", "num_workers", "timeout")
+
     def __init__(self, *, batch_size: int, num_workers: int, seed: int) -> None:
         super().__init__()
         check_at_least("data.num_workers", num_workers, 0, "0 loads in the training process")
@@ -69,6 +75,13 @@ class ResumableData(L.LightningDataModule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._position = dict(state)
+
+    def settings(self) -> dict[str, Any]:
+        """What a resumed training must find as it was, by flag: each argument, which is kept under its own name."""
+        names = [name for name in inspect.signature(type(self)).parameters if name not in self.free_settings]
+        values = {name: getattr(self, name) for name in names}
+        groups = {name: asdict(value) if is_dataclass(value) else value for name, value in values.items()}  # type: ignore[arg-type]
+        return flat("data", groups, ())
 
     def loader_options(self) -> dict[str, Any]:
         """Arguments that all DataLoaders of a training share."""

@@ -221,7 +221,7 @@ def test_bad_input_is_named(
         ("--model.name=ddrnet_23_slim", "model.name=ddrnet_23_slim differs from the checkpoint's rtformer_slim"),
         ("--model.mix.mixup=0.8", "model.mix.mixup=0.8 differs from the checkpoint's 0.2"),
         ("--model.optim.lr=1e-3", "model.optim.lr=0.001 differs from the checkpoint's 0.0005"),
-        ("--data.batch_size=4", "trained with batch_size=8"),
+        ("--data.batch_size=4", "data.batch_size=4 differs from the checkpoint's 8"),
         ("--data.augment.color_jitter=0.1", "data.augment.color_jitter=0.1 differs from the checkpoint's 0.4"),
         ("--model.ema_decay=0.5", "model.ema_decay=0.5 differs from the checkpoint's 0.9"),
         ("--trainer.max_epochs=3", "begun for 4 steps, now it is 6"),

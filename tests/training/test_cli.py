@@ -1,5 +1,7 @@
 import csv
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -223,7 +225,7 @@ def test_two_processes(tmp_path: Path, fit: list[str]) -> None:
     {
         "--model.optim.lr=0.5": "model.optim.lr=0.5 differs from the checkpoint's",
         "--data.batch_size=4": "batch_size=3",
-        "--seed_everything=7": "seed=0",
+        "--seed_everything=7": "data.seed=7 differs from the checkpoint's 0",
         "--model.attention=sa+sa": "differs from the checkpoint's gfa+ca",
         "--model.options.cross_size=3": "differs from the checkpoint's {'cross_size': 2}",
     }.items(),
@@ -233,6 +235,29 @@ def test_a_resumed_training_keeps_its_settings(
 ) -> None:
     resumed = ["--trainer.max_epochs=3", f"--ckpt_path={trained}", f"--output={tmp_path / 'other'}"]
     check_refused(run("fit", *fit, *resumed, flag), says, capsys)
+
+
+def test_all_that_differs_is_named_at_once(
+    tmp_path: Path, fit: list[str], trained: Path, tiny_camvid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the flags to give; what changes nothing in what is trained may differ."""
+    data = shutil.copytree(tiny_camvid, tmp_path / "moved")
+    for folder in ("train", "trainannot"):
+        (data / folder / "000.png").rename(data / folder / "100.png")
+    other = {
+        "model.loss.jaccard_weight": "0.5", "model.loss.class_weights": "[1,1,1,1,1,1,1,1,1,1,2]",
+        "model.ema_decay": "0.5", "data.crop_size": "[32,32]", "data.scales": "[1.0]", "data.flip": "0.0",
+        "data.distort": "false", "data.eval_resize": "[32,64]", "trainer.accumulate_grad_batches": "2",
+        "trainer.precision": "bf16-mixed", "trainer.gradient_clip_val": "1",
+    }  # fmt: skip
+    free = ["--data.num_workers=0", f"--data.root={data}", "--model.channels_last=false", "--trainer.max_epochs=3"]
+    flags = [*free, *(f"--{key}={value}" for key, value in other.items()), f"--output={tmp_path / 'other'}"]
+    assert run("fit", *fit, *flags, f"--ckpt_path={trained}") == 2
+    error = capsys.readouterr().err
+    told = re.findall(r"^  ([\w.]+)=", error, re.MULTILINE)
+    assert set(told) == {*other, "data.images"}
+    for says in ("'--data.crop_size=[32, 48]'", "--trainer.precision=32-true", "--model.weights=RUN/last.ckpt"):
+        assert says in error
 
 
 def test_another_spelling_is_the_same_model(tmp_path: Path, fit: list[str], trained: Path) -> None:

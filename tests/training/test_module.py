@@ -79,6 +79,25 @@ def test_killed_and_resumed_ends_with_the_same_bits(
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+def test_another_length_is_refused_or_said(
+    tmp_path: Path, tiny_camvid: Path, tiny_model: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """More steps for a training that has ended are asked for on purpose; its rate had come down, though."""
+
+    def fit(resumed: str | None = None, **length: int) -> None:
+        run = trainer(tmp_path, callbacks=[ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)],
+                      limit_val_batches=0, **length)  # fmt: skip
+        path = resumed and tmp_path / f"step={resumed}.ckpt"
+        run.fit(module(tiny_model), data(tiny_camvid), ckpt_path=path, weights_only=True)
+
+    fit(max_epochs=1)
+    for length in ({"max_epochs": 2}, {"max_steps": 1}):
+        with pytest.raises(UserError, match=r"begun for 3 steps, now it is (6|1).*--model\.weights=RUN/last\.ckpt"):
+            fit("2", **length)
+    fit("3", max_steps=4)
+    assert "ended after 3 steps, now it is 4, and its learning rate jumps from 1.00e-06 to 1.50e-03" in caplog.text
+
+
 class _Impatient(L.Callback):
     """Asks for the end at the first batch."""
 

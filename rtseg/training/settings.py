@@ -1,0 +1,123 @@
+"""The settings that make a training what it is: every checkpoint keeps them, and a resumed training is compared.
+
+Whatever a module or its data are given counts, but for the arguments that they call free; so a new argument is
+compared without a word here.
+"""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rtseg.errors import UserError
+
+TRAINER = (
+    "precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches",
+    "overfit_batches",
+)  # fmt: skip
+_FACTS = ("data.images", "data.classes", "data.ids")  # that the files say, and no flag
+_MOST = 60  # characters of a value in a message
+
+
+class Difference(NamedTuple):
+    """One setting of a checkpoint and of the training that resumes it."""
+
+    key: str
+    theirs: Any
+    ours: Any
+
+    def __str__(self) -> str:
+        theirs, ours = self.theirs, self.ours
+        if isinstance(theirs, list) and isinstance(ours, list) and len(str(theirs)) > _MOST:
+            changed = next((k for k, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1]), None)
+            if changed is not None:
+                return f"{self.key}[{changed}]={ours[changed]} differs from the checkpoint's {theirs[changed]}"
+        return f"{self.key}={_short(ours)} differs from the checkpoint's {_short(theirs)}"
+
+    def flag(self) -> str | None:
+        """What gives the checkpoint's setting, as it is typed in a shell; None where that is long, or no setting."""
+        if self.key in _FACTS or len(str(self.theirs)) > _MOST:
+            return None
+        key = "seed_everything" if self.key in ("data.seed", "model.seed") else self.key
+        return shlex.quote(f"--{key}={self.theirs if isinstance(self.theirs, str) else json.dumps(self.theirs)}")
+
+
+def flat(part: str, arguments: Mapping[str, Any], free: Iterable[str]) -> dict[str, Any]:
+    """'model', {'optim': {'lr': 1}, 'seed': 0} -> {'model.optim.lr': 1, 'model.seed': 0}, in plain values.
+
+    Args:
+        free: arguments that are left out, since they change nothing in what is trained.
+    """
+    found: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if name not in free:
+            group = value if isinstance(value, Mapping) else {"": value}
+            found |= {f"{part}.{name}.{key}".rstrip("."): plain(entry) for key, entry in group.items()}
+    return found
+
+
+def plain(value: Any) -> Any:
+    """As a checkpoint keeps it, and JSON: a tuple is a list."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    return plain(value.value) if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
+
+
+def check_same(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Compares what both know; an older checkpoint lacks the settings that came later.
+
+    Raises:
+        UserError: some differ; the message has each of them, and what to give.
+    """
+    found = [Difference(key, theirs[key], ours[key]) for key in ours if key in theirs and theirs[key] != ours[key]]
+    of_data = {change.key for change in found}
+    found = [change for change in found if change.key.replace("model.", "data.") not in of_data - {change.key}]
+    if not found:
+        return
+    flags = " ".join(dict.fromkeys(flag for change in found if (flag := change.flag())))
+    raise UserError(
+        "--ckpt_path resumes a training, and this would be another one:\n"
+        + "".join(f"  {change}\n" for change in found)
+        + f"Give the same{f': {flags}' * bool(flags)}. {SECOND_ROUND}"
+    )
+
+
+SECOND_ROUND = (
+    "For a second round, a new training from its weights: --model.weights=RUN/last.ckpt instead of --ckpt_path, and "
+    "another --output"
+)
+
+
+def check_length(begun: int | None, reached: int, total: int, *, longer: bool) -> None:
+    """Compares the lengths of the schedule, in optimizer steps.
+
+    Args:
+        begun: what the training was begun for; None: an older checkpoint does not say.
+        reached: the checkpoint's step.
+        total: what it is now.
+        longer: whether a training that has ended may be given more steps.
+
+    Raises:
+        UserError: the lengths differ otherwise.
+    """
+    if total == begun or (begun is None and total >= reached):
+        return
+    if longer and begun is not None and reached >= begun and total > begun:
+        return
+    if begun is None:
+        raise UserError(
+            f"the checkpoint has {reached} steps already, now the training is {total}: give trainer.max_epochs and "
+            f"max_steps as they were. {SECOND_ROUND}"
+        )
+    raise UserError(
+        f"the training was begun for {begun} steps, now it is {total}: the learning rate falls over the whole of them, "
+        f"so give the same trainer.max_epochs and max_steps (the checkpoint stands at step {reached}). {SECOND_ROUND}"
+    )
+
+
+def _short(value: Any) -> str:
+    return text if len(text := str(value)) <= _MOST else text[: _MOST - 4] + " ..."
