@@ -131,6 +131,10 @@ class ImageNetData(ResumableData):
     def _parts(self) -> int:
         return accumulated_parts(self.batch_size, self.device_batch_size, self.ranks()["world_size"])
 
+    def scoring(self) -> dict[str, Any]:
+        keys = ("image_size", "crop_pct", "interpolation")
+        return {f"data.augment.{key}": getattr(self.augment, key) for key in keys}
+
     def create_train_loader(self) -> ResumableLoader | ShardLoader:
         transform, options = train_transform(self.augment), self.loader_options()
         order: dict[str, Any] = {"seed": self.seed, "pieces": self._parts(), **self.ranks()}

@@ -86,12 +86,23 @@ def read_header(path: str | None) -> dict[str, Any] | None:
         raise UserError(f"--ckpt_path={path} does not exist; found: {found or 'nothing'}")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return {key: checkpoint[key] for key in ("global_step", "model_card")}
+        optional = {key: checkpoint.get(key, {}) for key in ("hyper_parameters", "settings")}
+        return {key: checkpoint[key] for key in ("global_step", "model_card")} | optional
     except Exception as error:  # torch raises half a dozen kinds for a damaged file
         raise UserError(
             f"--ckpt_path={path} ({Path(path).stat().st_size} bytes) is damaged or was not written by an rtseg "
             "training: give another checkpoint of that training; weights alone go in as --model.weights"
         ) from error
+
+
+def recorded_settings(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What a score depends on, as the checkpoint was trained, by flag. Of `read_header`'s."""
+    card = ModelCard.from_dict(checkpoint["model_card"]).to_dict()
+    model = {"name": card["model"], "ema_decay": checkpoint["hyper_parameters"].get("ema_decay", 0.0)}
+    model |= {key: card[key] for key in ("attention", "head", "options")}
+    of_model = {f"model.{key}": value for key, value in model.items()}
+    of_data = {"data.dataset": card["dataset"], "data.eval_resize": card["eval_resize"]}
+    return of_model | of_data | {k: v for k, v in checkpoint["settings"].items() if k.startswith("data.")}
 
 
 def check_model(asked: Namespace, checkpoint: dict[str, Any]) -> None:

@@ -90,13 +90,14 @@ class SegmentationData(ResumableData):
         return create_dataset(self.dataset, self.root, "train")
 
     def settings(self) -> dict[str, Any]:
-        """Which images and classes it is trained on counts as well; where they lie does not."""
+        """Which images it is trained on counts as well; where they lie does not."""
         names = "\n".join(f"{image.name} {mask.name}" for image, mask in self.train_set.pairs)
         images = f"{len(self.train_set)} (names {hashlib.sha256(names.encode()).hexdigest()[:8]})"
-        labels = self.train_set.labels
-        return super().settings() | flat(
-            "data", {"images": images, "classes": labels.names, "ids": labels.ids}, self.free_settings
-        )
+        return super().settings() | {"data.images": images}
+
+    def scoring(self) -> dict[str, Any]:
+        labels = self.labels
+        return flat("data", {"eval_resize": self.eval_resize, "classes": labels.names, "ids": labels.ids}, ())
 
     def create_train_loader(self) -> ResumableLoader:
         data = AugmentedDataset(self.train_set, self.augment, self.seed)

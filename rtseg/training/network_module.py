@@ -20,7 +20,7 @@ from rtseg.layers.normalize import Normalize
 from rtseg.models.model_card import ModelCard
 from rtseg.training.resumable_data import ResumableData
 from rtseg.training.sampling import sample_seed
-from rtseg.training.settings import SECOND_ROUND, TRAINER, check_length, check_same, flat
+from rtseg.training.settings import SECOND_ROUND, TRAINER, changes, check_length, check_same, flat
 
 
 class Optim(Protocol):
@@ -35,6 +35,8 @@ class Optim(Protocol):
     def batch_scale(self, batch_size: int | None) -> float: ...
 
 
+# What an older checkpoint says of its data: setting -> the card's word for it.
+_OF_CARD = {"eval_resize": "eval_resize", "classes": "class_names", "ids": "ids"}
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -183,15 +185,18 @@ class NetworkModule(L.LightningModule, Generic[Network]):
                 f"the checkpoint has {theirs} classes, the data set {ours}: give the data set that it was trained on, "
                 "or start a new training"
             )
-        if self._trainer is not None and self._trainer.state.fn == "fit":
+        training = self._trainer is not None and self._trainer.state.fn == "fit"
+        if training:
             self.check_resumed(checkpoint)
         average = checkpoint.get("ema_state_dict", {})
         if bool(average) != (self.ema is not None):
             kind, setting = ("with", "above 0, as it was,") if average else ("without", "to 0")
             raise UserError(
-                f"the checkpoint was trained {kind} a moving average of its weights: set model.ema_decay {setting} "
-                "or start a new training"
+                f"the checkpoint was trained {kind} a moving average of its weights: set model.ema_decay {setting} or "
+                + ("start a new training" if training else "leave it out, since the checkpoint says it")
             )
+        if self._trainer is not None and not training:
+            self._say_scored_otherwise(checkpoint)
         checkpoint["state_dict"] |= {f"ema.module.{key}": value for key, value in average.items()}
 
     def check_resumed(self, checkpoint: dict[str, Any]) -> None:
@@ -206,6 +211,15 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         older = flat("model", checkpoint["hyper_parameters"], self.free_settings)
         check_same(checkpoint.get("settings", older), self.settings())
         self._resumed = {"total_steps": checkpoint.get("total_steps"), "global_step": checkpoint["global_step"]}
+
+    def _say_scored_otherwise(self, checkpoint: dict[str, Any]) -> None:
+        """What is asked for on purpose, since the checkpoint's own is the default of the command."""
+        card = checkpoint["model_card"]
+        older = {f"data.{key}": card.get(name) for key, name in _OF_CARD.items()}
+        theirs = checkpoint.get("settings", older)
+        data = getattr(self.trainer, "datamodule", None)
+        for change in changes(theirs, data.scoring() if isinstance(data, ResumableData) else {}):
+            rank_zero_info(f"Caution: {change}; the score belongs to what was asked for.")
 
     def _say_longer(self, begun: int) -> None:
         """Of a training that had ended and is given more steps."""

@@ -81,7 +81,11 @@ class ResumableData(L.LightningDataModule):
         names = [name for name in inspect.signature(type(self)).parameters if name not in self.free_settings]
         values = {name: getattr(self, name) for name in names}
         groups = {name: asdict(value) if is_dataclass(value) else value for name, value in values.items()}  # type: ignore[arg-type]
-        return flat("data", groups, ())
+        return flat("data", groups, ()) | self.scoring()
+
+    def scoring(self) -> dict[str, Any]:
+        """What a score depends on, by flag."""
+        raise NotImplementedError
 
     def loader_options(self) -> dict[str, Any]:
         """Arguments that all DataLoaders of a training share."""

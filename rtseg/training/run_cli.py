@@ -24,7 +24,7 @@ from rtseg.output.folders import make_folder
 from rtseg.registry import trained_with
 from rtseg.training.callbacks.stop import StopGracefully
 from rtseg.training.callbacks.throughput import ThroughputMonitor
-from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, read_header
+from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, read_header, recorded_settings
 from rtseg.training.loggers import ResumableCSVLogger
 from rtseg.training.network_module import NetworkModule
 
@@ -35,6 +35,7 @@ _VOID_WARNINGS = (
     "Precision .* is not supported by the model summary",
     ".*isinstance.treespec, LeafSpec.* is deprecated",
 )
+SCORING = ("validate", "test")  # the commands that train nothing
 _VOID_WHERE_NOTHING_IS_TRAINED = ("The dirpath has changed", ".*callbacks used to create the checkpoint need to be")
 
 
@@ -109,6 +110,15 @@ class RunCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Where a checkpoint is scored, what it says of itself is the default, and no flag has to repeat it."""
+        command, *words = sys.argv[1:] or [""]
+        if command in SCORING and (checkpoint := read_header(_last_of("--ckpt_path", words))):
+            scored, recorded = self._subcommand_parsers[command], recorded_settings(checkpoint)
+            known = _keys(scored)
+            scored.set_defaults({key: value for key, value in recorded.items() if key in known})
+        super().parse_arguments(parser, args)
+
     def _parse_ckpt_path(self) -> None:
         """Lightning would silently replace the asked model by the checkpoint's; `check_model` refuses instead."""
 
@@ -122,7 +132,7 @@ class RunCLI(LightningCLI):
             if checkpoint is not None:
                 self.check_model(config.model, checkpoint)
                 config.weights_only = True
-        if command in ("validate", "test"):
+        if command in SCORING:
             config.verbose = False  # `run` prints a table of its own
             self.save_config_callback = None
         if config.trainer.accelerator == "cpu":
@@ -166,7 +176,7 @@ class RunCLI(LightningCLI):
                 callbacks.append(LearningRateMonitor("step"))
             if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
                 kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
-        elif self._command in ("validate", "test"):
+        elif self._command in SCORING:
             kwargs["logger"] = False
         return super().instantiate_trainer(**kwargs, callbacks=callbacks)
 
@@ -176,7 +186,7 @@ def run(
 ) -> RunCLI:
     """Runs `fit`, `validate` or `test` with the rest of the command line."""
     command = args[0] if args else ""
-    for message in _VOID_WARNINGS + _VOID_WHERE_NOTHING_IS_TRAINED * (command in ("validate", "test")):
+    for message in _VOID_WARNINGS + _VOID_WHERE_NOTHING_IS_TRAINED * (command in SCORING):
         warnings.filterwarnings("ignore", message)
     torch.set_float32_matmul_precision("high")
     sys.argv[1:] = args  # LightningCLI warns when it is given arguments beside those of the command line
@@ -189,6 +199,17 @@ def run(
         parser_kwargs={"prog": cli.program, "description": description},
         save_config_kwargs={"overwrite": True},  # the run folder was checked; a resumed run writes the same config
     )
+
+
+def _last_of(flag: str, words: list[str]) -> str | None:
+    """The value of a flag, before the command line is parsed."""
+    found = None
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == flag:
+            found = following
+        elif word.startswith(f"{flag}="):
+            found = word.removeprefix(f"{flag}=")
+    return found
 
 
 def _listed(value: Any) -> list[Any]:

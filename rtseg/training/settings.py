@@ -67,13 +67,18 @@ def plain(value: Any) -> Any:
     return plain(value.value) if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
 
 
+def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Difference]:
+    """Of the settings that both know: an older checkpoint lacks those that came later."""
+    return [Difference(key, theirs[key], ours[key]) for key in ours if key in theirs and theirs[key] != ours[key]]
+
+
 def check_same(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Compares what both know; an older checkpoint lacks the settings that came later.
+    """Compares what both know.
 
     Raises:
         UserError: some differ; the message has each of them, and what to give.
     """
-    found = [Difference(key, theirs[key], ours[key]) for key in ours if key in theirs and theirs[key] != ours[key]]
+    found = changes(theirs, ours)
     of_data = {change.key for change in found}
     found = [change for change in found if change.key.replace("model.", "data.") not in of_data - {change.key}]
     if not found:

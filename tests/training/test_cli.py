@@ -43,9 +43,10 @@ def _flags(tiny_camvid: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_camvid: Path) -> Path:
-    """A checkpoint of `fit`'s network after one step."""
+    """A checkpoint of `fit`'s network after one step, whose data are resized for evaluation."""
     output = tmp_path_factory.mktemp("trained")
-    assert run("fit", *_flags(tiny_camvid), "--trainer.max_steps=1", f"--output={output}") == 0
+    flags = [*_flags(tiny_camvid), "--data.eval_resize=[32,64]", "--trainer.max_steps=1"]
+    assert run("fit", *flags, f"--output={output}") == 0
     return output / "last.ckpt"
 
 
@@ -247,7 +248,7 @@ def test_all_that_differs_is_named_at_once(
     other = {
         "model.loss.jaccard_weight": "0.5", "model.loss.class_weights": "[1,1,1,1,1,1,1,1,1,1,2]",
         "model.ema_decay": "0.5", "data.crop_size": "[32,32]", "data.scales": "[1.0]", "data.flip": "0.0",
-        "data.distort": "false", "data.eval_resize": "[32,64]", "trainer.accumulate_grad_batches": "2",
+        "data.distort": "false", "data.eval_resize": "null", "trainer.accumulate_grad_batches": "2",
         "trainer.precision": "bf16-mixed", "trainer.gradient_clip_val": "1",
     }  # fmt: skip
     free = ["--data.num_workers=0", f"--data.root={data}", "--model.channels_last=false", "--trainer.max_epochs=3"]
@@ -263,6 +264,26 @@ def test_all_that_differs_is_named_at_once(
 def test_another_spelling_is_the_same_model(tmp_path: Path, fit: list[str], trained: Path) -> None:
     flags = ["--model.attention=gfa:groups=8+ca", "--model.options.injection=[true,false]"]
     assert run("validate", *fit, *flags, f"--ckpt_path={trained}") == 0
+
+
+def test_a_checkpoint_says_how_it_is_scored(
+    fit: list[str],
+    trained: Path,
+    tiny_camvid: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Network, moving average, data set and size; a command that asks for another is told."""
+    flags = ["--trainer.accelerator=cpu", f"--data.root={tiny_camvid}", f"--ckpt_path={trained}"]
+    asked = (*fit, "--data.eval_resize=[32,64]"), (), ("--data.eval_resize=null",)
+    scores = []
+    for more in asked:
+        assert run("validate", *more, *flags) == 0
+        scores.append(re.findall(r"mIoU.*|\d\.\d{4}", capsys.readouterr().out))
+        told = "data.eval_resize=None differs from the checkpoint's [32, 64]" in caplog.text
+        assert told == (more == asked[-1])
+    assert scores[0] == scores[1] != scores[2]
+    check_refused(run("validate", *flags, "--model.ema_decay=0"), "or leave it out, since the checkpoint", capsys)
 
 
 def test_a_network_without_attention(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
