@@ -38,8 +38,10 @@ class Scores(Metric):
         super().__init__()
         self.counts: Tensor
         self.losses: Tensor
+        self.not_finite: Tensor
         self.add_state("counts", torch.zeros(3, dtype=torch.int64), dist_reduce_fx="sum")  # top-1, top-5, images
         self.add_state("losses", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("not_finite", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")  # images
 
     def update(self, logits: Tensor, label: Tensor) -> None:
         """Of a batch of which any number of images may be ignored."""
@@ -50,10 +52,15 @@ class Scores(Metric):
             [hits[:, 0].sum(), hits.sum(), hits.new_tensor(len(label), dtype=torch.int64)]
         )
         self.losses = self.losses + F.cross_entropy(logits, label, reduction="sum")
+        self.not_finite = self.not_finite + logits.isfinite().all(1).logical_not().sum()
 
     def compute(self) -> dict[str, Tensor]:
+        """The scores, NaN where logits are not finite, and "not_finite": of how many images they are not."""
         top1, top5, images = self.counts
-        return {"top1": top1 / images, "top5": top5 / images, "loss": self.losses / images}
+        scores = {"top1": top1 / images, "top5": top5 / images, "loss": self.losses / images}
+        if self.not_finite:
+            scores = {name: torch.full_like(value, torch.nan) for name, value in scores.items()}
+        return {**scores, "not_finite": self.not_finite}
 
 
 class ClassificationModule(NetworkModule[nn.Module]):
@@ -70,12 +77,16 @@ class ClassificationModule(NetworkModule[nn.Module]):
         channels_last: keep feature maps channels-last, which is faster on CPUs and on GPUs with tensor cores.
         batch_size: global, of one optimizer step; the command line takes it from the data.
         seed: of random erasing, Mixup and drop path.
+        nonfinite: a step whose loss or gradient is not finite ends the training ("stop"), or is left out and counted
+            ("skip").
     """
 
     # The data cut a batch into the parts that are accumulated, by the number of devices.
     trainer_settings = tuple(name for name in TRAINER if name != "accumulate_grad_batches")
     may_be_lengthened = False
     optim: OptimConfig
+    replay_command = "python -m pretrain replay"
+    batch_type = Batch
 
     def __init__(
         self,
@@ -90,6 +101,7 @@ class ClassificationModule(NetworkModule[nn.Module]):
         channels_last: bool = True,
         batch_size: int | None = None,
         seed: int = 0,
+        nonfinite: str = "stop",
     ) -> None:
         optim = OptimConfig(**optim) if isinstance(optim, dict) else optim  # from a checkpoint's hyper-parameters
         mix = MixConfig(**mix) if isinstance(mix, dict) else mix
@@ -105,6 +117,7 @@ class ClassificationModule(NetworkModule[nn.Module]):
         super().__init__(
             classifier, self._card, optim,
             ema_decay=ema_decay, channels_last=channels_last, batch_size=batch_size, seed=seed,
+            nonfinite=nonfinite,
         )  # fmt: skip
         self.classifier = classifier
         # Plain values only: checkpoints are read with weights_only=True.
@@ -112,7 +125,7 @@ class ClassificationModule(NetworkModule[nn.Module]):
             {
                 "name": name, "num_classes": num_classes, "attention": attention, "options": options,
                 "optim": asdict(optim), "mix": asdict(mix), "ema_decay": ema_decay, "compile": compile,
-                "channels_last": channels_last, "batch_size": batch_size, "seed": seed,
+                "channels_last": channels_last, "batch_size": batch_size, "seed": seed, "nonfinite": nonfinite,
             }
         )  # fmt: skip
         self.mix, self.mixing = mix, Mixing(mix, num_classes)
@@ -170,12 +183,14 @@ class ClassificationModule(NetworkModule[nn.Module]):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        image, target = self.mixing(self.prepare(batch.image), batch.label, self.batch_seed())
+    def losses(self, batch: Batch, seed: int) -> dict[str, Tensor]:
+        image, target = self.mixing(self.prepare(batch.image), batch.label, seed)
         logits = self._forward(image)
         # The loss in float32 at least, whatever the precision of the network.
-        loss = self.loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), target)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
+        return {"main": self.loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), target)}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
         self._count_skipped("train", batch)
         return loss
 
@@ -196,7 +211,11 @@ class ClassificationModule(NetworkModule[nn.Module]):
     def on_validation_epoch_end(self) -> None:
         results = self.scores.compute()
         self.scores.reset()
-        if results["top1"].isnan():
+        not_finite = int(results.pop("not_finite"))
+        self.check_scored(not_finite)
+        if not_finite:
+            rank_zero_info(f"The logits of {not_finite} validation images are not finite: there is no score.")
+        elif results["top1"].isnan():
             raise UserError("not one validation image could be read: python -m pretrain check-data says why")
         for name, value in results.items():
             self.log(f"val/{name}", value, prog_bar=name == "top1", sync_dist=True)

@@ -9,11 +9,13 @@ import torch
 from jsonargparse import Namespace
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
 
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import differences
 from rtseg.training.callbacks.stop import between_steps
+from rtseg.training.finite import few, named_tensors, not_finite
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -23,7 +25,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Raises: UserError where a weight, or the optimizer's state, is not finite; an older file stays."""
         target = Path(path)
+        parts = {key: checkpoint.get(key) for key in ("state_dict", "ema_state_dict", "optimizer_states")}
+        if names := not_finite(named_tensors(parts)):
+            raise UserError(
+                f"{target} is not written: {few(names)} would not be finite. An older file of that name stays as it "
+                "is; begin a new training from it with --model.weights and a lower model.optim.lr"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(f".{target.name}-unfinished")  # one name, so that a killed run leaves no more than one
         try:
@@ -41,6 +50,10 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, folder: str | Path, monitor: str) -> None:
         super().__init__(folder, filename="best", monitor=monitor, mode="max", enable_version_counter=False)
+
+    def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
+        """Lightning takes the first score whatever it is; one that is not finite says nothing."""
+        return current is not None and bool(current.isfinite()) and super().check_monitor_top_k(trainer, current)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Lightning forgets the best score where the folder has another name than when it was written."""

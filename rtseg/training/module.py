@@ -41,22 +41,31 @@ class Evaluation(Metric):
         self.counts: Tensor
         self.losses: Tensor
         self.images: Tensor
+        self.not_finite: Tensor
         self.add_state("counts", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("losses", torch.zeros(()), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("not_finite", torch.zeros(()), dist_reduce_fx="sum")
 
-    def update(self, pred: Tensor, mask: Tensor, loss: Tensor) -> None:
-        """Of one image."""
+    def update(self, pred: Tensor, mask: Tensor, loss: Tensor, *, finite: bool) -> None:
+        """Of one image.
+
+        Args:
+            finite: its logits; class 0 is the largest of NaN, so that what is predicted from others is no score.
+        """
         # Not in place: Lightning evaluates in inference mode, whose tensors refuse that outside it.
         self.counts = self.counts + confusion_matrix(pred, mask, self.num_classes, ignore_index=self.ignore_index)
         self.losses, self.images = self.losses + loss, self.images + 1
+        self.not_finite = self.not_finite + (not finite)
 
-    def compute(self) -> tuple[Tensor, Tensor]:
-        return self.counts, self.losses / self.images
+    def compute(self) -> tuple[Tensor, Tensor, int]:
+        """Counts, mean loss, and how many images had logits that are not finite."""
+        return self.counts, self.losses / self.images, int(self.not_finite)
 
 
 class SegmentationModule(NetworkModule[Segmenter]):
-    """A segmenter in training. Logs `train/loss`, `val/loss`, `val/miou`, `val/accuracy`, `val/iou_<class>`.
+    """A segmenter in training. Logs `train/loss` and each output's share `train/loss_<output>`, `val/loss`, `val/miou`,
+    `val/accuracy`, `val/iou_<class>`.
 
     Args:
         name: of the model, one of `rtseg.list_models()`.
@@ -72,9 +81,13 @@ class SegmentationModule(NetworkModule[Segmenter]):
         channels_last: keep feature maps channels-last, which is faster on CPUs and on GPUs with tensor cores.
         batch_size: global; the command line takes it from the data.
         seed: of drop path.
+        nonfinite: a step whose loss or gradient is not finite ends the training ("stop"), or is left out and counted
+            ("skip").
     """
 
     optim: OptimConfig
+    replay_command = "rtseg replay"
+    batch_type = Sample
 
     def __init__(
         self,
@@ -91,6 +104,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
         channels_last: bool = True,
         batch_size: int | None = None,
         seed: int = 0,
+        nonfinite: str = "stop",
     ) -> None:
         loss = LossConfig(**loss) if isinstance(loss, dict) else loss  # from a checkpoint's hyper-parameters
         optim = OptimConfig(**optim) if isinstance(optim, dict) else optim
@@ -103,6 +117,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
         super().__init__(
             segmenter, segmenter.card, optim,
             ema_decay=ema_decay, channels_last=channels_last, batch_size=batch_size, seed=seed,
+            nonfinite=nonfinite,
         )  # fmt: skip
         self.segmenter = segmenter
         # Plain values only: checkpoints are read with weights_only=True.
@@ -111,6 +126,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
                 "name": name, "num_classes": num_classes, "attention": attention, "head": head,
                 "options": options, "loss": asdict(loss), "optim": asdict(optim), "ema_decay": ema_decay,
                 "compile": compile, "channels_last": channels_last, "batch_size": batch_size, "seed": seed,
+                "nonfinite": nonfinite,
             }
         )  # fmt: skip
         self.loss = loss
@@ -145,37 +161,43 @@ class SegmentationModule(NetworkModule[Segmenter]):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def training_step(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
-        torch.manual_seed(self.batch_seed())  # of drop path
+    def losses(self, batch: Sample[Tensor], seed: int) -> dict[str, Tensor]:
+        torch.manual_seed(seed)  # of drop path
         outputs = self._forward_train(self.prepare(batch.image))
-        loss = self.total_loss(outputs, batch.mask, ignore_index=self.segmenter.card.ignore_index)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
-        return loss
+        return self.total_loss.weighted(outputs, batch.mask, ignore_index=self.segmenter.card.ignore_index)
 
     def _evaluate(self, batch: Sample[Tensor]) -> Tensor:
+        """The class map of one image, which is counted."""
         # Without the training's mixed precision: a score must not depend on the flags of the command that asks for it.
         with torch.autocast(self.device.type, enabled=False):
             logits = self.evaluated.logits(self.prepare(batch.image[None])).float()
+        finite = bool(logits.isfinite().all())
+        if not finite and not self.evaluation.not_finite:
+            print(f"The logits of image '{batch.name}' are not finite, the first of this validation.", flush=True)
         # The head's stride -> network input -> original size, the reference's two steps where evaluation resizes.
         logits = upsample_to(logits, (batch.image.shape[1], batch.image.shape[2]))
         if logits.shape[-2:] != batch.mask.shape:
             logits = upsample_to(logits, (batch.mask.shape[0], batch.mask.shape[1]))
         loss = pixel_loss(logits, batch.mask[None], LossConfig(), ignore_index=self.segmenter.card.ignore_index)
         pred = logits[0].argmax(0)
-        self.evaluation.update(pred, batch.mask, loss)
+        self.evaluation.update(pred, batch.mask, loss, finite=finite)
         return pred
 
     def _log_scores(self, stage: str) -> None:
-        counts, loss = self.evaluation.compute()
+        counts, loss, not_finite = self.evaluation.compute()
         counts = counts.cpu()  # scores are float64, which Apple's GPUs do not have
-        names = self.segmenter.card.class_names or [str(k) for k in range(len(counts))]
-        self.log(f"{stage}/loss", loss, sync_dist=True)
-        self.log(f"{stage}/miou", mean_iou(counts).float().to(self.device), prog_bar=True, sync_dist=True)
-        self.log(f"{stage}/accuracy", pixel_accuracy(counts).float().to(self.device), sync_dist=True)
-        ious = iou(counts).float().to(self.device)
-        by_class = {f"{stage}/iou_{name}": value for name, value in zip(names, ious, strict=True)}
-        self.log_dict(by_class, sync_dist=True)
         self.evaluation.reset()
+        self.check_scored(not_finite)
+        names = self.segmenter.card.class_names or [str(k) for k in range(len(counts))]
+        scores = {
+            f"{stage}/loss": loss,
+            f"{stage}/miou": mean_iou(counts),
+            f"{stage}/accuracy": pixel_accuracy(counts),
+            **{f"{stage}/iou_{name}": value for name, value in zip(names, iou(counts), strict=True)},
+        }
+        for name, value in scores.items():
+            number = value.float().to(self.device) if not not_finite else torch.full((), torch.nan, device=self.device)
+            self.log(name, number, prog_bar=name == f"{stage}/miou", sync_dist=True)
 
     def validation_step(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
         return self._evaluate(batch)

@@ -4,7 +4,8 @@ A moving average, a checkpoint that describes itself and is gone on with only wh
 numbers by position.
 """
 
-from typing import Any, Generic, Protocol, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import lightning as L
 import torch
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import SyncBatchNorm
 from torch.optim.lr_scheduler import LambdaLR
 
-from rtseg.checks import check_below
+from rtseg.checks import check_at_least, check_below
 from rtseg.errors import UserError
 from rtseg.layers.normalize import Normalize
 from rtseg.models.model_card import ModelCard
+from rtseg.training.nonfinite import Part, StepGuard
 from rtseg.training.resumable_data import ResumableData
 from rtseg.training.sampling import sample_seed
 from rtseg.training.settings import SECOND_ROUND, TRAINER, changes, check_length, check_same, flat
@@ -52,11 +54,15 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         channels_last: keep feature maps channels-last.
         batch_size: global, of one batch of the loader.
         seed: of random numbers that are drawn in a step.
+        nonfinite: what a step does whose loss, gradient or update is not finite, see `StepGuard`.
     """
 
+    replay_command: ClassVar[str]  # of a step that was not finite
+    batch_type: ClassVar[Any]  # a NamedTuple with `image`
     # Arguments that a resumed training may change; those that make the network are compared as networks.
     free_settings: tuple[str, ...] = (
         "compile", "channels_last", "weights", "batch_size", "name", "num_classes", "attention", "head", "options",
+        "nonfinite",
     )  # fmt: skip
     trainer_settings: tuple[str, ...] = TRAINER
     may_be_lengthened = True  # whether a training that has ended may be given more steps
@@ -64,7 +70,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
 
     def __init__(
         self, network: Network, card: ModelCard, optim: Optim, *, ema_decay: float, channels_last: bool,
-        batch_size: int | None, seed: int,
+        batch_size: int | None, seed: int, nonfinite: str,
     ) -> None:  # fmt: skip
         super().__init__()
         check_below("model.ema_decay", ema_decay, 0, 1, "0 is for none, 0.999 usual")
@@ -74,6 +80,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         self.normalize = Normalize(card.mean, card.std)
         self._resumed: dict[str, Any] | None = None  # what the checkpoint says, where a training is resumed
         self._total_steps: int | None = None
+        self.guard = StepGuard(self, nonfinite)
         self.ema = None
         if ema_decay:
             # PaddleSeg's warm-up of the decay: 1 - 1 / (step + 1).
@@ -100,7 +107,30 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         """Samples behind one step of the optimizer."""
         return self.batch_size and self.batch_size * self.trainer.accumulate_grad_batches
 
+    def losses(self, batch: Any, seed: int) -> Mapping[str, Tensor]:
+        """Each term of the loss of a batch, by name; their sum is what the training lowers.
+
+        Args:
+            seed: of all that is drawn at random.
+        """
+        raise NotImplementedError
+
+    def names_of(self, batch: Any) -> list[str]:
+        """What the images of a batch are called, if that is known."""
+        names = getattr(batch, "name", ())
+        return [names] if isinstance(names, str) else list(names)
+
+    def check_scored(self, not_finite: int) -> None:
+        """Outside a training. Raises: UserError where so many images had logits that are not finite."""
+        if not_finite and self.trainer.state.fn != "fit":
+            raise UserError(
+                f"no score: the logits of {not_finite} of the images are not finite, so that what they predict means "
+                "nothing. Give another checkpoint; best.ckpt is written from finite scores alone"
+            )
+
     def setup(self, stage: str) -> None:
+        if stage == "fit" and self.trainer.gradient_clip_val is not None:
+            check_at_least("trainer.gradient_clip_val", self.trainer.gradient_clip_val, 0, "null is for none, 1 usual")
         batch_size = self.step_size
         if stage == "fit" and batch_size and (scale := self.optim.batch_scale(batch_size)) != 1:
             rank_zero_info(
@@ -117,6 +147,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         return found | flat("trainer", trainer, ())
 
     def on_train_start(self) -> None:
+        self.guard.start()
         if self._resumed is not None and self._resumed["total_steps"] not in (None, self._total_steps):
             self._say_longer(self._resumed["total_steps"])
         synchronised = any(isinstance(module, SyncBatchNorm) for module in self.network.modules())
@@ -147,6 +178,27 @@ class NetworkModule(L.LightningModule, Generic[Network]):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # The step that loggers write; Lightning's own count drifts by one with every resume.
         self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.trainer.global_step
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self.guard.begin()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        seed = self.batch_seed()
+        terms = self.losses(batch, seed)
+        values = list(terms.values())
+        loss = sum(values[1:], values[0])
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
+        if len(terms) > 1:
+            by_name = {f"train/loss_{name}": value.detach() for name, value in terms.items()}
+            self.log_dict(by_name, batch_size=len(batch.image))
+        self.guard.lost(Part(batch, seed, {name: value.detach() for name, value in terms.items()}))
+        return loss
+
+    def on_after_backward(self) -> None:
+        self.guard.backward(last=not self.trainer.fit_loop._should_accumulate())
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.guard.mode == "skip":
+            self.log("train/skipped", float(self.guard.skipped))
 
     def batch_seed(self) -> int:
         """Of what is drawn in this step, drop path for one: from (seed, batch, process), so that a resumed training
@@ -156,7 +208,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        if self.ema is not None:
+        if self.guard.end() and self.ema is not None:
             self.ema.update(self.network, step=self.global_step + 2)  # 0-based in this hook; timm takes 1 off
 
     def on_validation_epoch_start(self) -> None:
@@ -173,6 +225,8 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         checkpoint["model_card"] = self.card.to_dict()
         if self._total_steps is not None:
             checkpoint |= {"settings": self.settings(), "total_steps": self._total_steps}
+        if self.guard.skipped:
+            checkpoint["skipped_steps"] = [self.guard.skipped, self.guard.in_a_row]
         state = checkpoint["state_dict"]
         average = {key: state.pop(key) for key in list(state) if key.startswith("ema.")}
         if average:
@@ -187,7 +241,13 @@ class NetworkModule(L.LightningModule, Generic[Network]):
             )
         training = self._trainer is not None and self._trainer.state.fn == "fit"
         if training:
+            if "nonfinite" in checkpoint:
+                raise UserError(
+                    "this checkpoint holds a step that was not finite, to be looked at with "
+                    f"`{self.replay_command}`: resume from last.ckpt, or start anew from its weights by --model.weights"
+                )
             self.check_resumed(checkpoint)
+            self.guard.skipped, self.guard.in_a_row = checkpoint.get("skipped_steps", (0, 0))
         average = checkpoint.get("ema_state_dict", {})
         if bool(average) != (self.ema is not None):
             kind, setting = ("with", "above 0, as it was,") if average else ("without", "to 0")

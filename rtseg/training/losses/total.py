@@ -24,16 +24,21 @@ class TotalLoss:
     def __init__(self, auxiliary: Mapping[str, Auxiliary], config: LossConfig) -> None:
         self.config = config
         weights = config.weight_of({MAIN: 1.0, **{name: output.weight for name, output in auxiliary.items()}})
-        # (loss, output whose logits it gets, weight)
-        self.terms = [("cross_entropy", MAIN, weights[MAIN])]
+        # name of the term -> (loss, output whose logits it gets, weight)
+        self.terms = {MAIN: ("cross_entropy", MAIN, weights[MAIN])}
         for name, output in auxiliary.items():
-            self.terms.append((output.loss, MAIN if output.map is None else name, weights[name]))
+            self.terms[name] = (output.loss, MAIN if output.map is None else name, weights[name])
         if config.jaccard_weight:
-            self.terms.append(("jaccard", MAIN, config.jaccard_weight))
-        self.losses = {name: get_loss(name) for name, _, _ in self.terms}
+            self.terms["jaccard_of_main"] = ("jaccard", MAIN, config.jaccard_weight)
+        self.losses = {name: get_loss(name) for name, _, _ in self.terms.values()}
 
     def __call__(self, outputs: Mapping[str, Tensor], mask: Tensor, *, ignore_index: int = 255) -> Tensor:
-        """The weighted sum.
+        """The weighted sum; see `weighted`."""
+        terms = list(self.weighted(outputs, mask, ignore_index=ignore_index).values())
+        return sum(terms[1:], terms[0])
+
+    def weighted(self, outputs: Mapping[str, Tensor], mask: Tensor, *, ignore_index: int = 255) -> dict[str, Tensor]:
+        """Each term of the sum, by its output; the Jaccard loss is called "jaccard_of_main".
 
         Args:
             outputs: `Segmenter.forward_train`'s.
@@ -45,8 +50,10 @@ class TotalLoss:
         """
         context = LossContext(outputs, self.config, ignore_index)
         # With a weight of 0 as well: DistributedDataParallel waits for a gradient of every parameter.
-        losses = [weight * self._value(loss, outputs[name], mask, context) for loss, name, weight in self.terms]
-        return sum(losses[1:], losses[0])
+        return {
+            term: weight * self._value(loss, outputs[name], mask, context)
+            for term, (loss, name, weight) in self.terms.items()
+        }
 
     def _value(self, loss: str, logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
         value = self.losses[loss](logits, mask, context)

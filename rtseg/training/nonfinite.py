@@ -1,0 +1,272 @@
+"""What becomes of a training step whose loss, gradient or update is not finite.
+
+Every step is watched. The weights, and the BatchNorm statistics, which a forward pass changes, are copied before it;
+loss, gradient and updated weights are looked at after it, in one synchronisation with the device. A bad step is undone.
+Then the training stops, or leaves the step out and counts it.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from rtseg.checks import check_one_of
+from rtseg.errors import UserError, first_line
+from rtseg.training.checkpoint import AtomicCheckpointIO
+from rtseg.training.finite import by_kind, few, norm, norms, not_finite
+
+if TYPE_CHECKING:
+    from rtseg.training.network_module import NetworkModule
+
+MODES = ("stop", "skip")
+MOST_IN_A_ROW, MOST_IN_ALL = 10, 100  # steps that "skip" leaves out; one more stops the training
+FILE = "nonfinite.ckpt"
+_HIGHEST = 1e36  # AdamW's first steps are up to ten times the rate, and float32 ends at 3e38
+
+
+class Part(NamedTuple):
+    """A batch on its way through a step; a step has several where gradients are accumulated.
+
+    Attributes:
+        batch: as the loader gave it, on the device.
+        seed: of the random numbers that are drawn for it.
+        terms: of its loss.
+    """
+
+    batch: Any
+    seed: int
+    terms: Mapping[str, Tensor]
+
+
+class _Copy:
+    """Values of tensors to go back to."""
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self.tensors = by_kind(tensors)
+        self.values = [[torch.empty_like(tensor) for tensor in kind] for kind in self.tensors]
+
+    @torch.no_grad()
+    def take(self) -> None:
+        for values, tensors in zip(self.values, self.tensors, strict=True):
+            torch._foreach_copy_(values, tensors)
+
+    @torch.no_grad()
+    def give_back(self) -> None:
+        for values, tensors in zip(self.values, self.tensors, strict=True):
+            torch._foreach_copy_(tensors, values)
+
+
+class StepGuard:
+    """Watches the steps of one training.
+
+    Args:
+        mode: one of `MODES`.
+
+    Attributes:
+        skipped, in_a_row: steps that were left out, in all and without a good one between.
+
+    Raises:
+        UserError: another mode.
+    """
+
+    def __init__(self, module: "NetworkModule[Any]", mode: str) -> None:
+        check_one_of("model.nonfinite", mode, MODES)
+        self.module, self.mode = module, mode
+        self.skipped = self.in_a_row = 0
+        self._part: Part | None = None
+        self._gradients: dict[str, Tensor] = {}  # norm by parameter
+        self._bad = False  # a part of this step
+        self._copy: _Copy | None = None
+        self._state: _Copy | None = None  # the optimizer's
+
+    def start(self) -> None:
+        """Before the first step.
+
+        Raises:
+            UserError: the network is not finite already, or a rate is too large for its type.
+        """
+        for group in self._optimizer().param_groups:
+            highest = group.get("initial_lr", group["lr"]) * max(1, group["weight_decay"])
+            if not highest < _HIGHEST:
+                raise UserError(
+                    f"a learning rate times weight decay of {highest:.3g} is beyond float32: lower model.optim.lr, "
+                    "whose default is good"
+                )
+        if names := not_finite(self.module.state_dict().items()):
+            raise UserError(
+                f"the network is not finite before the first step ({few(names)}): give another model.weights, or "
+                "resume from an older checkpoint with --ckpt_path"
+            )
+        network = self.module.network
+        self._parameters = dict(network.named_parameters())
+        self._floats = [*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())]
+        self._copy = _Copy([*network.parameters(), *network.buffers()])
+
+    def begin(self) -> None:
+        """Before the first forward pass of a step."""
+        assert self._copy is not None
+        self._bad = False
+        self._copy.take()
+        if self.mode == "skip":
+            state = self._optimizer().state
+            if state and self._state is None:
+                self._state = _Copy(v for own in state.values() for v in own.values() if isinstance(v, Tensor))
+            if self._state is not None:
+                self._state.take()
+
+    def lost(self, part: Part) -> None:
+        """After the loss of a part."""
+        self._part = part
+
+    def backward(self, *, last: bool) -> None:
+        """After the backward pass of a part; the last part's waits for the update."""
+        if self._part is None or self._copy is None:
+            return  # some other loop than a training's
+        # Under a GradScaler infinite gradients are normal: it leaves the step out and lowers its scale.
+        scaled = getattr(self.module.trainer.precision_plugin, "scaler", None) is not None
+        learnt = {} if scaled else {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
+        self._gradients = dict(zip(learnt, norms(learnt.values()), strict=True))
+        if not last and not self._bad:
+            self._bad = not self._looks_good()
+
+    def end(self) -> bool:
+        """After the update. Whether it stays; else all is as it was before the step.
+
+        Raises:
+            UserError: the training stops.
+        """
+        if self._part is None:
+            return True
+        good = not self._bad and self._looks_good(norm(norms(self._floats)))
+        self._part, self._gradients = None, {}
+        if good:
+            self.in_a_row = 0
+        else:
+            self._undo()
+        return good
+
+    def _looks_good(self, weights: Tensor | None = None) -> bool:
+        """Looks at a part, on all processes; counts it, or stops, where it is bad."""
+        assert self._part is not None
+        found = {"loss": torch.stack(list(self._part.terms.values())).sum()}
+        if self._gradients:
+            found["gradient"] = norm(list(self._gradients.values()))
+        if weights is not None:
+            found["update"] = weights
+        own = torch.stack(list(found.values())).isfinite().logical_not().float()
+        strategy = self.module.trainer.strategy
+        everyone = own if self.module.trainer.world_size == 1 else strategy.reduce(own.clone(), reduce_op="sum")
+        flags: list[float] = everyone.tolist()
+        if not any(flags):
+            return True
+        causes = [cause for cause, flag in zip(found, flags, strict=True) if flag]
+        told = strategy.all_gather(own).reshape(-1, len(own)).any(1).nonzero()[0].item()
+        here = self.module.global_rank == told  # one process speaks: that which saw it
+        said = self._describe(causes[0]) if here else ""
+        self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
+        too_many = self.in_a_row > MOST_IN_A_ROW or self.skipped > MOST_IN_ALL
+        if self.mode == "stop" or causes[0] == "update" or too_many:
+            self._stop(causes[0], said, here=here, too_many=self.mode == "skip" and causes[0] != "update")
+        if here:
+            print(f"{said} The step is left out, {self.in_a_row} in a row, {self.skipped} in all.", flush=True)
+        return False
+
+    def _describe(self, cause: str) -> str:
+        """One sentence: where, what, with which rate and images."""
+        assert self._part is not None
+        trainer, network = self.module.trainer, self.module.network
+        where = f"Step {trainer.global_step + 1}, epoch {trainer.current_epoch + 1}"
+        if cause == "loss":
+            what = "the loss is not finite: " + ", ".join(f"{k} {float(v):.4g}" for k, v in self._part.terms.items())
+        elif cause == "gradient":
+            bad = [name for name, value in self._gradients.items() if not value.isfinite()]
+            place = f"nearest to the loss in {bad[-1]} " if bad else ""
+            what = f"the gradient is not finite, {place}({len(bad)} of {len(self._gradients)} tensors)"
+        else:
+            bad = not_finite((*network.named_parameters(), *network.named_buffers()))
+            what = f"the update made weights that are {f'not finite: {few(bad, 3)}' if bad else 'out of range'}"
+        rates = ", ".join(f"{rate:.3g} ({name})" for name, rate in self._rates().items())
+        names = self.module.names_of(self._part.batch)
+        images = f"; images {few(names, 12)}" if names else ""
+        return f"{where}: {what}; learning rate {rates}; precision {trainer.precision}{images}."
+
+    def _stop(self, cause: str, said: str, *, here: bool, too_many: bool) -> None:
+        """Raises: UserError, and leaves the replay's file; in the other processes SystemExit."""
+        part = self._part
+        self._undo()
+        trainer = self.module.trainer
+        file = Path(trainer.default_root_dir, FILE)
+        if here:
+            assert part is not None
+            if too_many:
+                said += f" {self.in_a_row} such steps in a row, {self.skipped} in all, are too many to leave out."
+            said += f" {self._write(file, part, cause)} Try {self._advice(cause)}."
+        trainer.strategy.barrier("nonfinite")
+        if not here:
+            raise SystemExit(2)
+        raise UserError(said)
+
+    def _write(self, file: Path, part: Part, cause: str) -> str:
+        """The replay's file. A sentence about it."""
+        module, trainer = self.module, self.module.trainer
+        if getattr(trainer, "fast_dev_run", False):
+            return "Nothing was written (trainer.fast_dev_run)."
+        batch = part.batch._asdict()
+        checkpoint: dict[str, Any] = {
+            "pytorch-lightning_version": L.__version__,
+            "epoch": trainer.current_epoch,
+            "global_step": trainer.global_step,
+            "state_dict": module.state_dict(),
+            "hyper_parameters": dict(module.hparams),
+        }
+        module.on_save_checkpoint(checkpoint)
+        checkpoint["nonfinite"] = {
+            "cause": cause,
+            "batch": {key: value.cpu() if isinstance(value, Tensor) else value for key, value in batch.items()},
+            "seed": part.seed,
+            "terms": {key: float(value) for key, value in part.terms.items()},
+            "rates": self._rates(),
+            "precision": str(trainer.precision),
+        }
+        try:
+            AtomicCheckpointIO().save_checkpoint(checkpoint, file)
+        except (OSError, RuntimeError, UserError) as error:
+            return f"The weights from before the step could not be written to {file}: {first_line(error)}."
+        return (
+            f"{file} holds the weights from before the step, for --model.weights, and its batch: "
+            f"`{module.replay_command} {file.parent}` shows where it began."
+        )
+
+    def _advice(self, cause: str) -> str:
+        trainer = self.module.trainer
+        tries = ["a lower model.optim.lr"]
+        if "16" in str(trainer.precision) and "bf16" not in str(trainer.precision):
+            tries.insert(0, f"trainer.precision=bf16-mixed or 32-true instead of {trainer.precision}")
+        if cause != "update":
+            tries += ["trainer.gradient_clip_val=1"] * (not trainer.gradient_clip_val)
+            tries.append("other images in place of these if they or their masks are odd")
+            tries += ["model.nonfinite=skip to leave such steps out"] * (self.mode == "stop")
+        return ", ".join(tries[:-1]) + f", or {tries[-1]}" if len(tries) > 1 else tries[0]
+
+    def _undo(self) -> None:
+        """All as before the step, but for the optimizer's state of a training that stops."""
+        assert self._copy is not None
+        self._copy.give_back()
+        if self.mode == "skip":
+            if self._state is None:
+                self._optimizer().state.clear()
+            else:
+                self._state.give_back()
+        self._optimizer().zero_grad(set_to_none=True)
+
+    def _optimizer(self) -> Optimizer:
+        (optimizer,) = self.module.trainer.optimizers
+        return optimizer
+
+    def _rates(self) -> dict[str, float]:
+        groups = self._optimizer().param_groups
+        return {str(group.get("name", place)): float(group["lr"]) for place, group in enumerate(groups)}
