@@ -22,6 +22,7 @@ from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.output.folders import make_folder
 from rtseg.registry import trained_with
+from rtseg.training.callbacks.decoration import Decoration, HarmlessLog
 from rtseg.training.callbacks.stop import StopGracefully
 from rtseg.training.callbacks.throughput import ThroughputMonitor
 from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, read_header, recorded_settings
@@ -63,7 +64,19 @@ def _keys(parser: ArgumentParser) -> set[str]:
     return keys
 
 
-class _Progress(RichProgressBar):
+class LearningRates(Decoration, LearningRateMonitor):
+    """The rate of every group of parameters, in the log."""
+
+
+class CSVLog(HarmlessLog, ResumableCSVLogger):
+    """`metrics.csv`."""
+
+
+class TensorBoardLog(HarmlessLog, TensorBoardLogger):
+    """`events.out.*`."""
+
+
+class Progress(Decoration, RichProgressBar):
     def _get_train_description(self, current_epoch: int) -> str:
         """Lightning's own says "Epoch 0/-2" where the steps decide on the end."""
         bounded = (self.trainer.max_epochs or -1) > 0
@@ -157,12 +170,12 @@ class RunCLI(LightningCLI):
         trainer = self._get(self.config_init, "trainer")
         callbacks, plugins = _listed(trainer.callbacks), _listed(trainer.plugins)
         if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
-            callbacks.append(_Progress(leave=True))
+            callbacks.append(Progress(leave=True))
         if self._command == "fit" and not config.trainer.fast_dev_run:
             output = config.output
             if config.trainer.logger in (None, True):
-                csv = ResumableCSVLogger(output, resumed_step=self._resumed_step)
-                kwargs["logger"] = [csv, TensorBoardLogger(output, name="", version="")]
+                csv = CSVLog(output, resumed_step=self._resumed_step)
+                kwargs["logger"] = [csv, TensorBoardLog(output, name="", version="")]
             callbacks += [
                 StopGracefully(output),
                 ThroughputMonitor(),
@@ -173,7 +186,7 @@ class RunCLI(LightningCLI):
                 ModelCheckpoint(output, filename="last", enable_version_counter=False),
             ]
             if config.trainer.logger is not False:
-                callbacks.append(LearningRateMonitor("step"))
+                callbacks.append(LearningRates("step"))
             if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
                 kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         elif self._command in SCORING:

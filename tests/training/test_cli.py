@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from rtseg.cli import main
+from rtseg.training.callbacks import fps_monitor
 from rtseg.training.callbacks.stop import StopGracefully
 from rtseg.training.checkpoint import BestCheckpoint
 from rtseg.training.datamodule import SegmentationData
@@ -345,6 +346,22 @@ def test_output_that_cannot_be_made_is_named(
     (tmp_path / "file").touch()
     assert run("fit", *fit, f"--output={tmp_path / 'file' / 'run'}") == 2
     assert f"'{tmp_path / 'file'}' is a file" in capsys.readouterr().err
+
+
+def test_drawing_and_timing_end_no_training(
+    tmp_path: Path, fit: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise torch.OutOfMemoryError("too large an image")
+
+    monkeypatch.setattr(fps_monitor, "benchmark", no_memory)
+    (tmp_path / "pictures").touch()  # where a folder is wanted
+    flags = ["--fps.enabled=true", "--trainer.max_epochs=1", "--data.num_workers=0"]
+    assert run("fit", *fit, *flags, f"--output={tmp_path}") == 0
+    said = capsys.readouterr().err
+    assert said.count("Warning: FPSMonitor failed and is left out where it does (OutOfMemoryError: too large") == 1
+    assert said.count("Warning: PredictionPictures failed") == 1
+    assert (tmp_path / "best.ckpt").is_file()
 
 
 def test_without_a_progress_bar(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
@@ -13,13 +13,14 @@ from rtseg.checks import check_above
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import Candidate, Conditions, benchmark, cases
+from rtseg.training.callbacks.decoration import Decoration
 
 
 def _threads(device: dict[str, Any]) -> str:
     return f", threads {device['threads']} of {device['cores']}" if "threads" in device else ""
 
 
-class FPSMonitor(Callback):
+class FPSMonitor(Decoration):
     """Times inference with `rtseg.speed.benchmark`, when training starts and when it ends, on rank zero.
 
     Logs `speed/fps` and `speed/latency_ms` (image on the device -> class map at input size, eager, BatchNorm folded)
@@ -55,6 +56,11 @@ class FPSMonitor(Callback):
         self.conditions = conditions if input_size is None else replace(conditions, sizes=[input_size])
         self.enabled = enabled
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Raises: UserError: nobody says which input size to time."""
+        if self.enabled:
+            self._size(cast(Segmenter, pl_module.segmenter))
+
     # Not on_fit_start: a resumed run does not know its step yet. Nor on_fit_end: the loggers are closed by then.
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._measure(trainer, pl_module)
@@ -65,9 +71,11 @@ class FPSMonitor(Callback):
     def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.enabled:
             return
-        if trainer.is_global_zero:
-            self._measure_here(trainer, pl_module)
-        trainer.strategy.barrier("FPSMonitor")  # else the others would train on meanwhile, on the same processor
+        try:
+            if trainer.is_global_zero:
+                self._measure_here(trainer, pl_module)
+        finally:  # the others wait, else they would train on meanwhile, on the same processor
+            trainer.strategy.barrier("FPSMonitor")
 
     def _measure_here(self, trainer: Trainer, pl_module: LightningModule) -> None:
         segmenter = cast(Segmenter, pl_module.segmenter)

@@ -5,18 +5,18 @@ from typing import Any, cast
 
 import lightning as L
 import numpy as np
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
 
 from rtseg.deploy.overlay import colorize
 from rtseg.models.segmenter import Segmenter
+from rtseg.training.callbacks.decoration import Decoration
 
 WIDTH = 320  # of each picture in the grid, pixels
 
 
-class PredictionPictures(Callback):
+class PredictionPictures(Decoration):
     """Writes a grid, one row an image: image, prediction, truth; to TensorBoard and as `pictures/step_<step>.jpg` in
     the run's folder.
 

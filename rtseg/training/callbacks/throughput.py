@@ -4,10 +4,11 @@ import time
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+
+from rtseg.training.callbacks.decoration import Decoration
 
 
-class ThroughputMonitor(Callback):
+class ThroughputMonitor(Decoration):
     """Logs `speed/train_images_per_s` and `speed/data_wait`, the share of the time that the loop waits for its next
     batch (0..1).
 
