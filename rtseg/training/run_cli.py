@@ -77,6 +77,8 @@ class TensorBoardLog(HarmlessLog, TensorBoardLogger):
 
 
 class Progress(Decoration, RichProgressBar):
+    """What a terminal shows."""
+
     def _get_train_description(self, current_epoch: int) -> str:
         """Lightning's own says "Epoch 0/-2" where the steps decide on the end."""
         bounded = (self.trainer.max_epochs or -1) > 0
