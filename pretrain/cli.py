@@ -15,6 +15,7 @@ from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, choose_attention, list_models
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import differences
+from rtseg.terminal import say
 from rtseg.training.checkpoint import PeriodicCheckpoint
 from rtseg.training.run_cli import RunCLI, run
 
@@ -69,4 +70,4 @@ def main(args: list[str]) -> None:
     cli = run(PretrainCLI, ClassificationModule, ImageNetData, args, "Pre-train classifiers on ImageNet.")
     if args and args[0] == "validate" and cli.trainer.is_global_zero:
         scores = {key: float(value) for key, value in cli.trainer.callback_metrics.items()}
-        print("   ".join(f"{key} {scores[f'val/{key}']:.4f}" for key in ("top1", "top5", "loss")))
+        say("   ".join(f"{key} {scores[f'val/{key}']:.4f}" for key in ("top1", "top5", "loss")))

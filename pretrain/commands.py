@@ -10,6 +10,7 @@ import typer
 
 from rtseg.command_line import create_app, lightning_command, plugin_option, run_app
 from rtseg.errors import UserError
+from rtseg.terminal import say
 
 if TYPE_CHECKING:
     from pretrain.data.shard_index import ShardIndex
@@ -36,7 +37,7 @@ def export(
     """Write the backbone as a folder that `rtseg fit --model.weights=FOLDER` starts from."""
     from pretrain.export import export as write
 
-    print("\n".join(write(checkpoint, output, overwrite=overwrite)))
+    say("\n".join(write(checkpoint, output, overwrite=overwrite)))
 
 
 @app.command("list")
@@ -46,7 +47,7 @@ def list_networks() -> None:
     from rtseg.models import list_models
 
     for name in list_classifiers():
-        print(f"{name:16} {'' if name in list_models() else 'classifies only'}".rstrip())
+        say(f"{name:16} {'' if name in list_models() else 'classifies only'}".rstrip())
 
 
 @app.command("check-data")
@@ -63,7 +64,7 @@ def check_data(
     from pretrain.data.check import describe, write_list
 
     report = check(root, num_classes=num_classes, workers=workers)
-    print(describe(report))
+    say(describe(report))
     if output is not None:
         write_list(report, output)
     if report.fails:
@@ -106,7 +107,7 @@ def index_shards(
 
 def _print_shards(index: "ShardIndex") -> None:
     for split, shards in index.splits.items():
-        print(f"{split}: {sum(shards.values())} images in {len(shards)} shards")
+        say(f"{split}: {sum(shards.values())} images in {len(shards)} shards")
 
 
 @app.command()

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-
 from pretrain.table2_measure import count, measure_table
 from pretrain.table2_paper import PAPER
 from rtseg.deploy.device import choose_device, device_line
@@ -20,6 +18,7 @@ from rtseg.output.table import Column, Table, bullets, show
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.report import NetworkReport, Report
 from rtseg.speed.timing import Timing
+from rtseg.terminal import Console
 
 BEGIN, END = "<!-- table 2 begins: python -m pretrain table2 -->", "<!-- table 2 ends -->"
 IMAGE_SIZE = 224  # side of what the paper counts

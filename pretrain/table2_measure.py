@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain.networks.classifier import create_classifier
@@ -20,6 +19,7 @@ from rtseg.speed.machine import git_commit, out_of_memory, timing_settings
 from rtseg.speed.progress import progress_bar
 from rtseg.speed.report import UNTRAINED, NetworkReport, Report
 from rtseg.speed.timing import measure_together
+from rtseg.terminal import Console
 from rtseg.version import VERSION
 
 NUM_CLASSES = 1000

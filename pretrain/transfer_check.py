@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
-from rich.console import Console
-
 from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.models.weights import read_weights
@@ -22,6 +20,7 @@ from rtseg.studies.runs.recipe import Recipe, check_recipe
 from rtseg.studies.runs.runner import check_start, explain, locked, train
 from rtseg.studies.runs.training import Training, trainings
 from rtseg.studies.runs.variant import Variant
+from rtseg.terminal import Console
 
 SCRATCH, PRETRAINED = "scratch", "pretrained"
 _HAS_WEIGHTS = ("base_channels", "injection")  # the options that the segmenter must share; others are its recipe's
@@ -114,4 +113,4 @@ def _print(transfer: Transfer) -> None:
         for arm, scores in ((SCRATCH, transfer.scratch), (PRETRAINED, transfer.pretrained))
     ]
     show(Table("mIoU, last epoch", [*columns, Column("mean", form="{:.4f}")], rows))
-    Console().print(f"Pre-training: {transfer.verdict()}.", highlight=False, soft_wrap=True)
+    Console().print(f"Pre-training: {transfer.verdict()}.", soft_wrap=True)

@@ -13,6 +13,7 @@ import typer
 
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, run_app
 from rtseg.studies import commands
+from rtseg.terminal import say
 
 app = create_app("rtseg", "Real-time semantic segmentation: train, score, time and use RTFormer.")
 
@@ -25,11 +26,16 @@ def predict(
     device: Device = None,
     alpha: Annotated[float, typer.Option(help="share of the colour in the overlay, 0..1")] = 0.5,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="larger images fail, before they are decoded; default: 178956970")
+    ] = None,
 ) -> None:
     """Segment images: class maps in the data set's ids (.png) and colour overlays (_overlay.jpg)."""
+    from rtseg.data.files import MAX_PIXELS
     from rtseg.deploy.predictor import load, predict_files
 
-    failed = predict_files(load(checkpoint, device=device), sources, output, overwrite=overwrite, alpha=alpha)
+    predictor, limit = load(checkpoint, device=device), MAX_PIXELS if max_pixels is None else max_pixels
+    failed = predict_files(predictor, sources, output, overwrite=overwrite, alpha=alpha, max_pixels=limit)
     if failed:
         raise typer.Exit(1)
 
@@ -140,16 +146,14 @@ def convert(
     if holds_trunk(weights):
         card, state = convert_trunk(weights, model)
         save_backbone(output, card, state)
-        print(f"{output}: the pre-trained backbone of {model}. Try: {fit_command(card, output)}")
+        say(f"{output}: the pre-trained backbone of {model}. Try: {fit_command(card, output)}")
         return
     labels = label_space(dataset)
     segmenter = convert_weights(
         weights, model, dataset, class_names=labels.names, palette=labels.palette, ids=labels.ids
     )
     segmenter.save_pretrained(output)
-    print(
-        f"{output}: {model}, {dataset}, {segmenter.card.num_classes} classes. Try: rtseg predict {output} IMAGE -o DIR"
-    )
+    say(f"{output}: {model}, {dataset}, {segmenter.card.num_classes} classes. Try: rtseg predict {output} IMAGE -o DIR")
 
 
 @app.command("make-data")
@@ -199,7 +203,7 @@ def list_names(
     if kind not in kinds:
         raise UnknownNameError(f"nothing is called '{kind}' to list.{suggest(kind, kinds)}")
     if not details:
-        print("\n".join(kinds[kind]()))
+        say("\n".join(kinds[kind]()))
     else:
         from rtseg.output.table import show
         from rtseg.studies.listing import details as table

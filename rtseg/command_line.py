@@ -8,9 +8,9 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from rtseg.errors import UserError
+from rtseg.terminal import Console, say
 
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")]
 
@@ -95,10 +95,10 @@ def run_app(app: typer.Typer, args: list[str] | None = None) -> None:
     except UserError as error:
         # From a loader's process it comes wrapped in that process's traceback.
         message = str(error).rsplit(f"{UserError.__module__}.{UserError.__qualname__}: ", 1)[-1].strip()
-        Console(stderr=True).print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).error(f"error: {message}")
         sys.exit(2)
     except RuntimeError as error:
         if "closed by peer" not in str(error):  # gloo's word in the other processes of a training when one has ended
             raise
-        print("error: another process of this training ended; its own message says why", file=sys.stderr)
+        say("error: another process of this training ended; its own message says why", stderr=True)
         sys.exit(2)

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from rich.console import Console
 from rich.progress import Progress
 
 from pretrain.data.class_folders import SPLITS, class_differences, class_folders, image_names
@@ -20,6 +19,7 @@ from pretrain.data.store import CutShard, join
 from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.output.folders import make_folder, write_whole
+from rtseg.terminal import Console
 
 FATAL = ("broken", "not an image", "animated", "broken shard")
 HARMLESS = {

@@ -1,6 +1,6 @@
 """An image file -> RGB, or why it cannot be, and what is said of one that is broken."""
 
-import sys
+import warnings
 from functools import cache
 from io import BytesIO
 from typing import Literal
@@ -8,7 +8,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from rtseg.data.files import MAX_PIXELS
 from rtseg.errors import UserError
+from rtseg.terminal import say
 
 Broken = Literal["refuse", "skip"]
 REPLACED, LEFT_OUT = "another takes its place", "left out of the scores"  # what becomes of a broken file
@@ -27,11 +29,15 @@ def open_image(data: bytes) -> Image.Image:
     if not data:
         raise BrokenImage("broken", "empty file")
     try:
-        image = Image.open(BytesIO(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
+            image = Image.open(BytesIO(data))
     except UnidentifiedImageError:
         raise BrokenImage("not an image", f"not an image ({len(data)} bytes)") from None
     except Exception as error:  # Pillow's readers meet damaged data with exceptions of any kind
         raise BrokenImage("broken", f"broken image ({error})") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise BrokenImage("broken", f"too large, {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
     # A JPEG of several pictures (MPO) is a photograph with its preview.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         frames = getattr(image, "n_frames", 0)
@@ -66,4 +72,4 @@ def repair(name: str, error: BrokenImage) -> UserError:
 @cache
 def name_skipped(name: str, why: str, instead: str) -> None:
     """Says on stderr, once in each process, that a broken file is skipped and what becomes of it."""
-    print(f"data.broken=skip: {name}: {why}, {instead}", file=sys.stderr, flush=True)
+    say(f"data.broken=skip: {name}: {why}, {instead}", stderr=True)

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import fsspec
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 
 from pretrain.data.class_folders import SPLITS, class_folders
@@ -23,6 +22,7 @@ from pretrain.data.store import CutShard, join, store_errors, unreachable
 from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.output.folders import check_empty, make_folder, write_whole
+from rtseg.terminal import Console
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

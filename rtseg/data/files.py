@@ -1,38 +1,53 @@
 """Image and label files on disk: finding, pairing and reading them whole, and saying what is wrong with a folder."""
 
 import glob
+import os
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from rtseg.errors import UserError
+from rtseg.data.header import image_size
+from rtseg.errors import UserError, first_line
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+_FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
+MAX_PIXELS = 178_956_970  # Pillow's limit: 0.5 GiB as RGB. Telephones' 108 megapixels pass
+_MAX_SIDE = 2**20  # OpenCV's
+_IMAGE, _MASK = "image", "label image"
 
 
-def read_image(path: Path) -> np.ndarray:
-    """An image file -> HWC uint8 RGB, turned upright by its EXIF tag. UserError where it cannot be read whole."""
-    image = cv2.imdecode(_read_whole(path), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise UserError(f"{path}: not a readable image ({path.stat().st_size} bytes); replace or remove it")
-    return image
+def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """An image file -> HWC uint8 RGB, turned upright by its EXIF tag.
+
+    Args:
+        max_pixels: more are refused before anything is decoded.
+
+    Raises:
+        UserError: the file cannot be read whole, is no image, or is too large.
+    """
+    data = _read_whole(path, max_pixels, _IMAGE)
+    return _decoded(path, data, _IMAGE, lambda: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A label file as stored: HW of class numbers (palette PNGs give the index, 16 bit stays), or HWC RGB / RGBA."""
-    data = _read_whole(path)
-    depth, colors = (int(data[24]), int(data[25])) if _is_png(data) else (8, 0)
+    """A label file as stored: HW of class numbers (palette PNGs give the index, 16 bit stays), or HWC RGB / RGBA.
+
+    Raises:
+        UserError: the file cannot be read whole, is no label image, or has more than `MAX_PIXELS` pixels.
+    """
+    data = _read_whole(path, MAX_PIXELS, _MASK)
+    depth, colors = (data[24], data[25]) if _is_png(data) else (8, 0)
     if colors == 3:  # OpenCV turns a palette's numbers into its colours
-        with Image.open(path) as file:
-            return np.asarray(file)
-    raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    if raw is None or raw.dtype not in (np.uint8, np.uint16):
-        found = f"{path.stat().st_size} bytes" if raw is None else f"{raw.dtype} pixels"
-        raise UserError(f"{path}: not a readable label image ({found}); expected a PNG of 8 or 16 bit class numbers")
+        return _decoded(path, data, _MASK, lambda: _palette_indices(data))
+    raw = _decoded(path, data, _MASK, lambda: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
+    if raw.dtype not in (np.uint8, np.uint16):
+        raise _unreadable(path, f"{raw.dtype} pixels", _MASK)
     if depth < 8:  # OpenCV spreads 1, 2 and 4 bits over 0..255
         return raw // (255 // (2**depth - 1))
     if raw.ndim == 3:
@@ -40,23 +55,80 @@ def read_mask(path: Path) -> np.ndarray:
     return raw
 
 
-def _is_png(data: np.ndarray) -> bool:
-    """With a whole header: byte 24 is the bit depth, byte 25 the kind of colours (3: palette)."""
-    return data[:4].tobytes() == b"\x89PNG" and len(data) > 25
+def _palette_indices(data: bytes) -> np.ndarray:
+    with Image.open(BytesIO(data)) as file:
+        return np.asarray(file)
 
 
-def _read_whole(path: Path) -> np.ndarray:
-    """The bytes of a file; a JPEG or PNG that breaks off is refused, where OpenCV would fill the rest and go on."""
+def _decoded(path: Path, data: bytes, what: str, decode: Callable[[], np.ndarray | None]) -> np.ndarray:
+    """What a decoder makes of a file. Decoders meet damage with exceptions of any kind: they end here."""
+    why = ""
     try:
+        if (pixels := decode()) is not None:
+            return pixels
+    except MemoryError:
+        why = ", too large for the memory"
+    except Exception as error:
+        why = f", {getattr(error, 'err', None) or first_line(error)}"  # OpenCV's str() begins with where it was built
+    raise _unreadable(path, f"{len(data)} bytes{why}", what)
+
+
+def _unreadable(path: Path, found: str, what: str) -> UserError:
+    repair = "expected a PNG of 8 or 16 bit class numbers" if what == _MASK else "replace or remove it"
+    return UserError(f"{path}: not a readable {what} ({found}); {repair}")
+
+
+def _is_png(data: bytes) -> bool:
+    """With a whole header: byte 24 is the bit depth, byte 25 the kind of colours (3: palette)."""
+    return data[:4] == b"\x89PNG" and len(data) > 25
+
+
+def _read_whole(path: Path, max_pixels: int, what: str) -> bytes:
+    """The bytes of a file whose header promises at most `max_pixels`.
+
+    A JPEG or PNG that breaks off is refused, where OpenCV would fill the rest and go on.
+    """
+    if path.suffix.lower() in _FILM_SUFFIXES:
+        raise UserError(
+            f"""{path}: a film, and this takes images. Frame by frame, in Python:
+import cv2, rtseg
+segment, film = rtseg.load("best.ckpt"), cv2.VideoCapture({str(path)!r})
+while (frame := film.read()[1]) is not None:
+    classes = segment(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))"""
+        )
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device would be waited for
+            raise UserError(f"{path}: a folder, pipe or device, not an image file; remove it")
+        # As many bytes as the largest image takes without compression, with alpha, and what cameras add.
+        _check_at_most(path, f"{status.st_size:,} bytes", status.st_size, 4 * max_pixels + 2**26)
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    except MemoryError:
+        raise UserError(f"{path}: {status.st_size:,} bytes do not fit into the memory; replace or remove it") from None
     jpeg_cut = data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
     png_cut = data.startswith(b"\x89PNG") and data.rfind(b"IEND") < 0
     if not data or jpeg_cut or png_cut:
-        what = "truncated" if data else "empty"
-        raise UserError(f"{path}: {what} file ({len(data)} bytes); copy or download it again")
-    return np.frombuffer(data, np.uint8)
+        raise UserError(
+            f"{path}: {'truncated' if data else 'empty'} file ({len(data)} bytes); copy or download it again"
+        )
+    size = image_size(data)
+    if size is None or 0 in size:
+        raise _unreadable(path, f"{len(data)} bytes", what)
+    width, height = size
+    _check_at_most(path, f"{width}x{height} pixels (width x height)", width * height, max_pixels)
+    if max(size) > _MAX_SIDE:
+        raise UserError(f"{path}: {width}x{height} pixels (width x height), and no side may exceed {_MAX_SIDE:,}")
+    return data
+
+
+def _check_at_most(path: Path, what: str, value: int, most: int) -> None:
+    if value > most:
+        raise UserError(
+            f"{path}: {what} are more than the limit of {most:,}; make the image smaller, or remove it "
+            "(`rtseg predict` takes larger ones with --max-pixels)"
+        )
 
 
 def find_pictures(source: str) -> tuple[Path, list[Path]]:
@@ -65,15 +137,17 @@ def find_pictures(source: str) -> tuple[Path, list[Path]]:
     Raises:
         UserError: no such thing, or none in it.
     """
-    path = Path(source).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(source))  # Path's own ends in an error for a user that does not exist
+    if os.path.isfile(path):  # which, unlike Path's, takes a name of any length
         return path.parent, [path]
-    if path.is_dir():
+    if os.path.isdir(path):
         root, found = path, find_files(path, IMAGE_SUFFIXES, "**/*")
     elif glob.has_magic(source):
         root = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
         matches = (Path(match) for match in glob.glob(str(path), recursive=True))
         found = sorted(match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES)
+    elif os.path.exists(path):
+        raise UserError(f"'{source}' is a pipe or a device, not an image, folder or glob")
     else:
         raise UserError(f"no such image, folder or glob: '{source}'")
     if not found:

@@ -23,6 +23,7 @@ from rtseg.models.network import Network
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
 from rtseg.output.folders import make_folder, write_whole
+from rtseg.terminal import say
 
 Output = Literal["logits", "class_map"]
 _OUTPUTS: dict[str, Output] = {"logits": "logits", "class_map": "class_map"}
@@ -138,8 +139,8 @@ def export_file(checkpoint: str, file: Path, shape: tuple[int, int, int], output
     make_folder(file.parent)
     graph = export(segmenter, shape, output)
     write_whole(file, graph.model)
-    print(f"{file}: {segmenter.card.model}, {output}, {len(graph.model) / 2**20:.1f} MiB")
-    print(f"Try: rtseg benchmark {file} --input-size {shape[1]} {shape[2]}")
+    say(f"{file}: {segmenter.card.model}, {output}, {len(graph.model) / 2**20:.1f} MiB")
+    say(f"Try: rtseg benchmark {file} --input-size {shape[1]} {shape[2]}")
 
 
 def read_onnx(file: str | Path) -> OnnxGraph:

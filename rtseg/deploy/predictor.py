@@ -1,25 +1,30 @@
 """Images -> class maps: two lines of Python, or a folder at once."""
 
+import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from rich.console import Console
 from rich.progress import track
 
+from rtseg.checks import check_between
 from rtseg.data.dataset import default_palette
 from rtseg.data.evaluation import resize_for_evaluation
-from rtseg.data.files import find_pictures, read_image
+from rtseg.data.files import MAX_PIXELS, find_pictures, read_image
 from rtseg.deploy.device import choose_device
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.overlay import overlay
+from rtseg.deploy.result_names import result_names
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.output.folders import check_empty, make_folder, write_whole
+from rtseg.terminal import Console
+
+_ALIKE = 20  # first images that fail for one reason: it is the network's
 
 
 class Predictor:
@@ -123,28 +128,35 @@ def predict_files(
     *,
     overwrite: bool = False,
     alpha: float = 0.5,
+    max_pixels: int = MAX_PIXELS,
 ) -> dict[Path, str]:
     """Writes for each image `<name>.png`, its class map in the data set's ids, and `<name>_overlay.jpg`, for the eye.
 
-    Names keep the folders below a source. An image that cannot be read is reported at the end and stops nothing.
+    Names keep the folders below a source; one that the system does not take is shortened by a digest. Whatever goes
+    wrong with one image is reported at the end and stops nothing.
 
     Args:
         sources: images, folders (searched to the bottom) and globs.
         out_dir: made if missing.
         overwrite: write into a folder that is not empty.
         alpha: share of the colour in the overlay, 0..1.
+        max_pixels: larger images fail, before they are decoded.
 
     Returns:
         The images that failed, with the reason; empty when all went well.
 
     Raises:
         UserError: a source without images; `out_dir` cannot be written to, or holds something and `overwrite` is
-            off; results would replace a source.
+            off; results would replace a source; `alpha` or `max_pixels` is out of range; the first 20 images fail for
+            one reason, which is then not theirs.
+        OSError: the disk is full.
     """
     out_dir = Path(out_dir).expanduser()
+    check_between("alpha", alpha, 0, 1, "0 is the image alone, 1 the colours alone")
+    check_between("--max-pixels", max_pixels, 1, 2**30, "it is width x height; OpenCV decodes no more")
     if not overwrite:
         check_empty(out_dir, "give another folder, or --overwrite to replace results in it")
-    names = _output_names([found for source in sources for found in _expand(str(source), out_dir)])
+    names, shortened = result_names([found for source in sources for found in _expand(str(source), out_dir)], out_dir)
     for path, name in names.items():
         for result in (out_dir / f"{name}.png", out_dir / f"{name}_overlay.jpg"):
             if Path(os.path.abspath(result)) in names:
@@ -152,19 +164,39 @@ def predict_files(
     make_folder(out_dir)
     failed: dict[Path, str] = {}
     console = Console(stderr=True)
-    for path, name in track(names.items(), description="predict", console=console):
+    for number, (path, name) in enumerate(track(names.items(), description="predict", console=console), 1):
         try:
-            image = read_image(path)
-        except UserError as error:
-            failed[path] = str(error)
-            continue
-        classes = predictor(image)
-        drawn = overlay(image, classes, predictor.palette, alpha)
-        _write(out_dir / f"{name}.png", predictor.to_ids(classes))
-        _write(out_dir / f"{name}_overlay.jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-    for reason in failed.values():
-        console.print(f"not predicted: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
+            image = read_image(path, max_pixels)
+            classes = predictor(image)
+            drawn = overlay(image, classes, predictor.palette, alpha)
+            _write(out_dir / f"{name}.png", predictor.to_ids(classes))
+            _write(out_dir / f"{name}_overlay.jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+        except Exception as error:  # whatever one image does to reader, network or writer
+            if _disk_is_full(error):
+                raise
+            failed[path] = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            if number == len(failed) == _ALIKE and len(set(failed.values())) == 1:
+                raise UserError(f"the first {_ALIKE} images fail for one reason: {failed[path]}") from error
+    if shortened:
+        many = f" and {len(shortened) - 1} more" if len(shortened) > 1 else ""
+        console.print(
+            f"names that are too long for results are cut and end in a digest: '{shortened[0]}'{many}", soft_wrap=True
+        )
+    for path, reason in failed.items():
+        named = reason if path.name in reason else f"{path}: {reason}"
+        console.print(f"not predicted: {named}", style="red", soft_wrap=True)
+    if failed:
+        console.print(f"{len(failed)} of {len(names)} images were not predicted", style="red")
     return failed
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Or read-only: no other image would be written either. Also where another error was made of that one."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _expand(source: str, out_dir: Path) -> list[tuple[Path, Path]]:
@@ -180,23 +212,10 @@ def _expand(source: str, out_dir: Path) -> list[tuple[Path, Path]]:
     return [(root, image) for image in found]
 
 
-def _output_names(found: Sequence[tuple[Path, Path]]) -> dict[Path, str]:
-    """Image -> name of its results without suffix: as short as is unique."""
-    roots = {Path(os.path.abspath(path)): Path(os.path.abspath(root)) for root, path in found}  # each image once
-    common = Path(os.path.commonpath([path.parent for path in roots]))
-    schemes: tuple[Callable[[Path], Path], ...] = (
-        lambda path: path.relative_to(roots[path]).with_suffix(""),
-        lambda path: path.relative_to(common).with_suffix(""),
-        lambda path: path.relative_to(common),  # a.jpg beside a.png: the suffix tells them apart
-    )
-    for scheme in schemes:
-        names = {path: scheme(path).as_posix() for path in roots}
-        if len({name.lower() for name in names.values()}) == len(names):  # some file systems know no case
-            break
-    return names
-
-
 def _write(path: Path, pixels: np.ndarray) -> None:
     """Grey or BGR."""
+    encoded, data = cv2.imencode(path.suffix, pixels)
+    if not encoded:
+        raise UserError(f"'{path}' cannot hold {pixels.shape[1]}x{pixels.shape[0]} pixels (width x height)")
     make_folder(path.parent)
-    write_whole(path, cv2.imencode(path.suffix, pixels)[1].tobytes())
+    write_whole(path, data.tobytes())

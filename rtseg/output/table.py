@@ -11,9 +11,11 @@ from textwrap import fill
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
+
+from rtseg.terminal import Console, visible
 
 MISSING = "—"
 WIDE = 200  # characters of a line where the output is no terminal
@@ -49,13 +51,13 @@ class Column:
     @property
     def title(self) -> str:
         """Heading and unit."""
-        return f"{self.heading}, {self.unit}" if self.unit else self.heading
+        return visible(f"{self.heading}, {self.unit}" if self.unit else self.heading)
 
     def text(self, cell: Cell) -> str:
         """A cell as text; a dash for one that is missing."""
         if cell is None or cell == "":
             return MISSING
-        return cell if isinstance(cell, str) else self.form.format(cell)
+        return visible(cell) if isinstance(cell, str) else self.form.format(cell)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Table:
         body = [i for i in range(len(shown.columns)) if i not in groups]
         widths = shown._widths(body, width)
         texts = [[cell.replace("`", "") for cell in row] for row in shown.texts()]
-        parts: list[RenderableType] = [Text(shown.title, "bold")]
+        parts: list[RenderableType] = [Text(visible(shown.title), "bold")]
         parts.append(shown._rich([], body, widths, head=True))
         for key, rows in itertools.groupby(texts, key=lambda row: [row[i] for i in groups]):
             if groups:
@@ -198,4 +200,4 @@ def show(*tables: Table, notes: Sequence[str] = ()) -> None:
     for i, table in enumerate(tables):
         console.print(*[""] * bool(i), table.rich(console.width), sep="\n")
     for note in notes:
-        console.print(f"- {note}", markup=False, highlight=False)
+        console.print(f"- {note}")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 
 from rtseg.checks import check_at_least
@@ -21,6 +20,7 @@ from rtseg.registry import UnknownNameError, suggest
 from rtseg.scenes.canvas import RNG
 from rtseg.scenes.scene import draw_scene
 from rtseg.scenes.subjects import SUBJECTS, Subject, draw_subject
+from rtseg.terminal import Console
 
 SMALLEST = 64
 Size = tuple[int, int]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from rtseg.deploy.engines import parse_backend, usual_backends
 from rtseg.deploy.export import read_onnx
@@ -18,6 +17,7 @@ from rtseg.registry import suggest
 from rtseg.speed.candidate import Candidate
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.rivals import create_rival, list_rivals
+from rtseg.terminal import Console
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Asked:
             try:
                 kind.check(precision, device)
             except UserError as error:
-                console.print(f"without {backend}: {error}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"without {backend}: {error}", soft_wrap=True)
             else:
                 found.append(backend)
         return found

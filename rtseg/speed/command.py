@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from rtseg.checks import check_one_of
 from rtseg.data.dataset import SegmentationDataset, create_dataset
@@ -22,6 +21,7 @@ from rtseg.speed.conditions import Conditions
 from rtseg.speed.plot import plot
 from rtseg.speed.progress import progress_bar
 from rtseg.speed.tables import headline, notes, published, stages
+from rtseg.terminal import Console, say
 
 _MOST_IMAGES = 16
 
@@ -98,7 +98,7 @@ def _tell(report: Report, file: Path | None, console: Console) -> None:
     tables = (headline(report), stages(report), published(report))
     show(*(table for table in tables if table), notes=notes(report))
     text = report.to_json()
-    print(text)
+    say(text)
     if file is not None:
         _write(file, text, plot(report), console)
     if not any(row.class_map for row in report.networks):
@@ -124,7 +124,7 @@ def _write(file: Path, text: str, drawing: str | None, console: Console) -> None
             write_whole(file.with_suffix(".svg"), drawing)
     except OSError as error:
         raise UserError(f"'{file}' cannot be written: {error.strerror}; the result stands above") from None
-    console.print(f"Written: {file}" + (f" and {file.with_suffix('.svg').name}" if drawing else ""), highlight=False)
+    console.print(f"Written: {file}" + (f" and {file.with_suffix('.svg').name}" if drawing else ""))
 
 
 def _check_fit(

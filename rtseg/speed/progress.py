@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import rich.progress
-from rich.console import Console
+
+from rtseg.terminal import Console
 
 
 def _nothing(_: object) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from rtseg.command_line import Device
 from rtseg.errors import UserError
+from rtseg.terminal import say
 
 app = typer.Typer()
 
@@ -24,7 +25,7 @@ def report(
     """Write one self-contained HTML page about a run: curves, IoU by class, images, FPS with its conditions."""
     from rtseg.studies.report import write_report
 
-    print(f"Report: {write_report(run, output)}")
+    say(f"Report: {write_report(run, output)}")
 
 
 @app.command()

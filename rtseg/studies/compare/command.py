@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from rtseg.checks import check_at_least
 from rtseg.errors import UserError
@@ -21,6 +20,7 @@ from rtseg.studies.compare.speed import measure_speed
 from rtseg.studies.runs.recipe import Recipe, check_recipe
 from rtseg.studies.runs.runner import check_start, explain, locked, train
 from rtseg.studies.runs.training import Training, trainings
+from rtseg.terminal import Console, say
 
 
 def compare(
@@ -80,9 +80,9 @@ def compare(
         write_whole(output / "compare.md", comparison.markdown())
         write_whole(output / "compare.svg", plot(result["rows"]))
     show(comparison.table(), notes=comparison.notes())
-    console.print(f"Written: {output}/compare.json, compare.md, compare.svg", highlight=False)
+    console.print(f"Written: {output}/compare.json, compare.md, compare.svg")
     if not sys.stdout.isatty():
-        print(text)
+        say(text)
     if failed:
         raise UserError("\n".join([*explain(failed), "The same command tries these again and keeps the others"]))
     return comparison

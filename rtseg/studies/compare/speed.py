@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from rtseg.deploy.device import describe_device
 from rtseg.deploy.engines import best_backend
@@ -19,6 +18,7 @@ from rtseg.speed.conditions import Conditions
 from rtseg.speed.progress import progress_bar
 from rtseg.speed.report import few_runs
 from rtseg.studies.compare.rows import Row
+from rtseg.terminal import Console
 
 FIGURES = {"class_map": "class map", "network": "network", "best_class_map": "class map, best engine"}
 
@@ -89,7 +89,6 @@ def measure_speed(
         console.print(
             f"speed as measured on {of['date']}, commit {of['git_commit'] or 'unknown'}, "
             f"{'; '.join(doubts(found)) or 'without doubts'}; to measure it anew, remove {file}",
-            highlight=False,
             soft_wrap=True,
         )
         return found

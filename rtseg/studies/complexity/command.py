@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from rtseg.deploy.device import describe_device
 from rtseg.errors import UserError
@@ -19,6 +18,7 @@ from rtseg.studies.complexity.growth import measure_growth
 from rtseg.studies.complexity.plot import plot
 from rtseg.studies.complexity.report import report_tables
 from rtseg.studies.complexity.tables import Sizes, table, table12
+from rtseg.terminal import Console, say
 
 # What no single row shows.
 SLIPS = (
@@ -100,5 +100,5 @@ def complexity_report(
         notes.append(Conditions.describe(result["measured"]["timing"]))
     show(*report_tables(result), notes=notes)
     if output is not None:
-        print(f"{output}: complexity.json, complexity.svg")
+        say(f"{output}: complexity.json, complexity.svg")
     return result

@@ -19,7 +19,6 @@ from types import FrameType
 from typing import NoReturn
 
 import yaml
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtseg.data.dataset import create_dataset
@@ -28,6 +27,7 @@ from rtseg.output.folders import make_folder, write_whole
 from rtseg.studies.runs.metrics_log import read_log
 from rtseg.studies.runs.recipe import Recipe
 from rtseg.studies.runs.training import Training
+from rtseg.terminal import Console
 
 
 def check_start(wanted: Sequence[Training], recipe: Recipe) -> None:

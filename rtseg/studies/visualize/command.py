@@ -22,6 +22,7 @@ from rtseg.models.weights import weights_hash
 from rtseg.output.folders import check_empty, make_folder, write_whole
 from rtseg.studies.visualize.looks import Point, look
 from rtseg.studies.visualize.sheet import draw
+from rtseg.terminal import say
 
 _RECORD = "sheets.json"  # in a folder of sheets: whose they are, and their names
 
@@ -95,11 +96,11 @@ def visualize(
     for path, found in sheets.items():
         if overwrite or not path.exists():
             write_whole(path, _jpeg(draw(found, pixels, point)))
-        print(path)
+        say(path)
     for name in mapless:
-        print(f"attention '{name}' is not drawn: it has no attention_map")
+        say(f"attention '{name}' is not drawn: it has no attention_map")
     if at is not None and all(found.position is None for found in sheets.values()):
-        print(f"--at {at} changed nothing: {network.segmenter.card.attention} is drawn for all positions at once")
+        say(f"--at {at} changed nothing: {network.segmenter.card.attention} is drawn for all positions at once")
     return list(sheets)
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from rtseg.models.weights import read_weights
 from rtseg.studies.runs.metrics_log import read_log
@@ -11,6 +10,7 @@ from rtseg.studies.runs.recipe import Recipe
 from rtseg.studies.runs.runner import explain, locked, train
 from rtseg.studies.runs.training import trainings
 from rtseg.studies.runs.variant import Variant
+from rtseg.terminal import Console
 from tests.helpers.compare import CONFIG, TINY
 
 

@@ -1,0 +1,119 @@
+"""The size of an image as the first bytes of its file state it, read before anything is decoded.
+
+A decoder allocates what the header claims: 60 bytes can ask for gigabytes. The five containers of data sets are read
+here in a few microseconds; Pillow, which takes up to 200, is asked for the others.
+"""
+
+import struct
+import warnings
+from io import BytesIO
+
+from PIL import Image
+
+_MOST_SEGMENTS = 100_000  # of a JPEG before its size; real ones have dozens
+_MOST_CHUNKS = 1_000_000  # of a PNG; real ones have one for each 8 KiB or more
+_TIFF_SIDES = {256: "width", 257: "height", 322: "tile width", 323: "tile height"}
+
+
+def image_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) that the decoder will make room for, or None where the bytes are no image that is known.
+
+    Args:
+        data: the whole file.
+    """
+    try:
+        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+            return _png(data)
+        if data.startswith(b"\xff\xd8"):
+            return _jpeg(data)
+        if data.startswith(b"BM"):
+            return _bmp(data)
+        if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+            return _webp(data)
+        if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return _tiff(data)
+    except (struct.error, IndexError, OverflowError):  # the file ends inside its header
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(BytesIO(data)) as file:
+                return file.size
+    except Exception:  # Pillow's readers meet damaged data with exceptions of any kind
+        return None
+
+
+def _png(data: bytes) -> tuple[int, int] | None:
+    """None also where a chunk ends behind the file: OpenCV makes room for what the chunk claims, up to 2 GiB."""
+    at = 8
+    for _ in range(_MOST_CHUNKS):
+        (length,) = struct.unpack_from(">I", data, at)
+        if at + 12 + length > len(data):
+            return None
+        if data[at + 4 : at + 8] == b"IEND":
+            return struct.unpack_from(">II", data, 16)
+        at += 12 + length
+    return None
+
+
+def _jpeg(data: bytes) -> tuple[int, int] | None:
+    """Of the first frame header. Bytes between segments are skipped, as libjpeg does."""
+    at = 2
+    for _ in range(_MOST_SEGMENTS):
+        at = data.find(b"\xff", at)
+        if at < 0:
+            return None
+        kind = data[at + 1]
+        if kind == 0xFF:  # padding
+            at += 1
+        elif kind in (0x00, 0x01) or 0xD0 <= kind <= 0xD8:  # these have no length
+            at += 2
+        elif kind in (0xD9, 0xDA):  # the end, or pixels before any size
+            return None
+        elif 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        else:
+            at += 2 + max(2, struct.unpack_from(">H", data, at + 2)[0])
+    return None
+
+
+def _bmp(data: bytes) -> tuple[int, int] | None:
+    if struct.unpack_from("<I", data, 14)[0] == 12:
+        return struct.unpack_from("<HH", data, 18)
+    width, height = struct.unpack_from("<ii", data, 18)  # a height below 0 is that of an image from the top
+    return abs(width), abs(height)
+
+
+def _webp(data: bytes) -> tuple[int, int] | None:
+    kind = data[12:16]
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    return None
+
+
+def _tiff(data: bytes) -> tuple[int, int] | None:
+    """The larger of the first image and of a tile of it: libtiff makes room for both."""
+    order = "<" if data[:1] == b"I" else ">"
+    big = 0x2B in data[2:4]
+    count, entry, offset = ("Q", 20, 8) if big else ("H", 12, 4)
+    (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, offset)
+    (number,) = struct.unpack_from(order + count, data, start)
+    start += 8 if big else 2
+    sides: dict[str, int] = {}
+    for at in range(start, start + entry * min(number, 4096), entry):
+        tag, kind = struct.unpack_from(order + "HH", data, at)
+        form = {3: "H", 4: "I", 16: "Q"}.get(kind)
+        if tag in _TIFF_SIDES and form:
+            (value,) = struct.unpack_from(order + form, data, at + (12 if big else 8))
+            sides[_TIFF_SIDES[tag]] = max(value, sides.get(_TIFF_SIDES[tag], 0))
+    if "width" not in sides or "height" not in sides:
+        return None
+    sizes = [(sides["width"], sides["height"]), (sides.get("tile width", 0), sides.get("tile height", 0))]
+    return max(sizes, key=lambda size: size[0] * size[1])

@@ -1,0 +1,55 @@
+"""What foreign files hold is shown and never obeyed, on the terminal and on pages."""
+
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.progress import track
+
+from rtseg.command_line import create_app, run_app
+from rtseg.errors import UserError
+from rtseg.output.table import Column, Table, show
+from rtseg.terminal import Console, say, visible
+
+EVIL = "a\x1b[31m\x07\r\x9b1m\u202ered\udcff[bold]:smile:é"
+SHOWN = r"a\x1b[31m\x07\r\x9b1m\u202ered\udcff[bold]:smile:é"
+
+
+def test_by_every_way_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert visible(EVIL) == SHOWN
+    assert visible("lines\nand\ttabs, 汉字 👩\u200d🚒") == "lines\nand\ttabs, 汉字 👩\u200d🚒"
+    say(EVIL)
+    say(EVIL, stderr=True)
+    show(Table("title" + EVIL, [Column("name" + EVIL, left=True)], [[EVIL]]), notes=[EVIL])
+    console = Console(stderr=True)
+    console.print(EVIL)
+    list(track([1], EVIL, console=console))
+    captured = capsys.readouterr()
+    assert captured.out.count(SHOWN) == 5
+    assert captured.err.count(SHOWN) == 2
+    for text in captured:
+        assert not set("\x1b\x07\x9b\u202e\udcff") & set(text)
+
+
+def test_errors_are_shown_and_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app("test", "")
+
+    @app.command()
+    def fail() -> None:
+        raise UserError(EVIL + "x" * 10_000)
+
+    monkeypatch.setattr(sys, "argv", ["test"])
+    with pytest.raises(SystemExit):
+        run_app(app, [])
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {SHOWN}")
+    assert said.endswith("characters more)\n")
+    assert len(said) < 5000
+
+
+@settings(max_examples=50)
+@given(st.text(st.characters()))
+def test_any_text_can_be_written(text: str) -> None:
+    visible(text).encode()
+    assert visible(visible(text)) == visible(text)
