@@ -126,6 +126,11 @@ class SegmentationDataset(Dataset[Sample[np.ndarray]]):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether its pairs are image and label files; a subclass that reads in a way of its own knows better."""
+        return type(self).__getitem__ is SegmentationDataset.__getitem__
+
     def __getitem__(self, index: int) -> Sample[np.ndarray]:
         image_path, mask_path = self.pairs[index]
         image = read_image(image_path)

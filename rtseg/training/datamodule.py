@@ -2,15 +2,16 @@
 
 import hashlib
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from rtseg.data.augment import EvalTransform, TrainAugment
 from rtseg.data.dataset import LabelSpace, Sample, SegmentationDataset, create_dataset, label_space
+from rtseg.data.intact import check_readable
 from rtseg.training.resumable_data import ResumableData
 from rtseg.training.sampling import AugmentedDataset, GlobalBatchSampler, ResumableLoader
 from rtseg.training.settings import flat
@@ -72,6 +73,7 @@ class SegmentationData(ResumableData):
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.dataset, self.root, self.crop_size = dataset, Path(root), crop_size
         self.scales, self.flip, self.distort, self.eval_resize = scales, flip, distort, eval_resize
+        self._splits: dict[str, SegmentationDataset] = {}
         self.augment = TrainAugment(crop_size, scales=scales, flip=flip, distort=distort)
         self.eval_transform = EvalTransform(resize=eval_resize)
 
@@ -84,15 +86,33 @@ class SegmentationData(ResumableData):
     def num_classes(self) -> int:
         return len(self.labels.names)
 
-    @cached_property
-    def train_set(self) -> SegmentationDataset:
-        """The training pairs."""
-        return create_dataset(self.dataset, self.root, "train")
+    def split(self, name: str) -> SegmentationDataset:
+        """The pairs of "train", "val" or "test", found once."""
+        if name not in self._splits:
+            self._splits[name] = create_dataset(self.dataset, self.root, name)
+        return self._splits[name]
+
+    def setup(self, stage: str) -> None:
+        """Looks at the files of a training before its first step, so that none of them costs an epoch.
+
+        Raises:
+            UserError: some cannot be read.
+        """
+        if stage != "fit" or self.trainer is None:
+            return
+        names = ("train", "val") if self.trainer.limit_val_batches else ("train",)
+        splits = [split for split in map(self.split, names) if split.reads_files]
+        pairs = list(dict.fromkeys(pair for split in reversed(splits) for pair in split.pairs))  # validation first
+        if (looked := check_readable(pairs)) < len(pairs):
+            rank_zero_info(
+                f"Of {len(pairs)} pairs of image and label file, {looked} were looked at in the time for it."
+            )
 
     def settings(self) -> dict[str, Any]:
         """Which images it is trained on counts as well; where they lie does not."""
-        names = "\n".join(f"{image.name} {mask.name}" for image, mask in self.train_set.pairs)
-        images = f"{len(self.train_set)} (names {hashlib.sha256(names.encode()).hexdigest()[:8]})"
+        pairs = self.split("train").pairs
+        names = "\n".join(f"{image.name} {mask.name}" for image, mask in pairs)
+        images = f"{len(pairs)} (names {hashlib.sha256(names.encode()).hexdigest()[:8]})"
         return super().settings() | {"data.images": images}
 
     def scoring(self) -> dict[str, Any]:
@@ -100,12 +120,12 @@ class SegmentationData(ResumableData):
         return flat("data", {"eval_resize": self.eval_resize, "classes": labels.names, "ids": labels.ids}, ())
 
     def create_train_loader(self) -> ResumableLoader:
-        data = AugmentedDataset(self.train_set, self.augment, self.seed)
+        data = AugmentedDataset(self.split("train"), self.augment, self.seed)
         batches = GlobalBatchSampler(len(data), self.batch_size, seed=self.seed, **self.ranks())
         return ResumableLoader(data, batches, collate_fn=_collate_train, **self.loader_options())
 
     def _eval_dataloader(self, split: str) -> DataLoader[Sample]:
-        data = _EvalDataset(create_dataset(self.dataset, self.root, split), self.eval_transform)
+        data = _EvalDataset(self.split(split), self.eval_transform)
         share = self.eval_share(len(data), split)
         return DataLoader(data, batch_size=1, sampler=share, collate_fn=_only, **self.loader_options())
 

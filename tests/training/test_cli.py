@@ -134,6 +134,17 @@ def test_bad_input_is_named(
     check_refused(run("fit", *fit, f"--output={tmp_path / 'run'}", flag), says, capsys)
 
 
+def test_cut_files_are_named_before_the_first_step(
+    tmp_path: Path, fit: list[str], tiny_camvid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = shutil.copytree(tiny_camvid, tmp_path / "data")
+    for file in (last := max((data / "val").iterdir()), data / "trainannot" / "003.png"):
+        file.write_bytes(file.read_bytes()[:-20])
+    flags = [f"--data.root={data}", f"--output={tmp_path / 'run'}"]
+    check_refused(run("fit", *fit, *flags), f"{last}: truncated", capsys)
+    assert not list((tmp_path / "run").glob("*.ckpt"))
+
+
 @pytest.fixture
 def bad_labels(tmp_path: Path, fit: list[str]) -> list[str]:
     """Flags of a training on label files that are all wrong."""

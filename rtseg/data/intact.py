@@ -1,0 +1,83 @@
+"""Whether the files of a data set can be read, found out in seconds before hours are spent on them."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rtseg.data.files import read_image, read_mask
+from rtseg.errors import UserError
+
+_TAIL = 4096  # bytes in which a file's end mark is looked for; cameras and editors write behind it
+_NAMED = 5  # files in a message
+_THREADS = 16  # most wait for the disk
+
+
+def check_readable(pairs: Sequence[tuple[Path, Path]], seconds: float = 5.0) -> int:
+    """Looks at the header and the end of each image and label file; a file that seems odd is read whole.
+
+    Damage in the middle of a file is not seen.
+
+    Args:
+        pairs: (image, label file).
+        seconds: after so many it stops, for very large sets and slow disks.
+
+    Returns:
+        How many pairs it has looked at.
+
+    Raises:
+        UserError: some cannot be read; the message names the first of them and says how many there are.
+    """
+    until, looked, bad = time.monotonic() + seconds, 0, list[str]()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        while looked < len(pairs) and time.monotonic() < until:
+            images, masks = zip(*pairs[looked : looked + 8 * _THREADS], strict=True)
+            bad += filter(None, [*pool.map(_image_fault, images), *pool.map(_mask_fault, masks)])
+            looked += len(images)
+    if bad:
+        more = f"\n  and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        raise UserError(
+            f"{len(bad)} of {2 * looked} image and label files cannot be read, and a training would end at the first:"
+            + "".join(f"\n  {fault}" for fault in bad[:_NAMED])
+            + more
+        )
+    return looked
+
+
+def seems_whole(path: Path) -> bool:
+    """A PNG, JPEG, BMP or WebP whose beginning and end, or whose length, are right. Of others nothing cheap says so."""
+    with path.open("rb") as file:
+        head = file.read(32)
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _TAIL))
+        tail = file.read()
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return b"IEND" in tail
+    if head.startswith(b"\xff\xd8"):
+        return tail.rfind(b"\xff\xd9") > tail.rfind(b"\xff\xda")
+    if head.startswith(b"BM"):
+        return 54 < int.from_bytes(head[2:6], "little") <= size
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return int.from_bytes(head[4:8], "little") + 8 <= size
+    return False
+
+
+def _image_fault(path: Path) -> str | None:
+    return _fault(path, read_image)
+
+
+def _mask_fault(path: Path) -> str | None:
+    return _fault(path, read_mask)
+
+
+def _fault(path: Path, read: Callable[[Path], Any]) -> str | None:
+    """What is wrong with a file; None: nothing that shows."""
+    try:
+        if not seems_whole(path):
+            read(path)
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror})"
+    return None
