@@ -4,13 +4,21 @@ Each command imports what it needs when it runs.
 """
 
 import importlib
+import os
+import signal
 import sys
-from typing import Annotated
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from rtseg.errors import UserError
+from rtseg.errors import STOPPED, UserError
 from rtseg.terminal import Console, say
+
+_FIT_AGAIN = "The same command starts again; where there is a last.ckpt in the run folder, add --ckpt_path"
+_SIGHUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")]
 
@@ -45,7 +53,63 @@ def lightning_command(app: typer.Typer, name: str, help_text: str, module: str) 
         add_help_option=False,
     )
     def run(context: typer.Context) -> None:
-        importlib.import_module(module).main([name, *context.args])
+        with resumable(_FIT_AGAIN) if name == "fit" else nullcontext():
+            importlib.import_module(module).main([name, *context.args])
+
+
+def say_at_once(text: str) -> None:
+    """Prints a line, also from a signal handler, where `print` may meet itself, and without a terminal to print to."""
+    with suppress(OSError):
+        os.write(1, f"\n{text}\n".encode())
+
+
+def catch_signals(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Has Ctrl-C, SIGTERM and SIGHUP call `handler`; an ignored SIGHUP stays ignored, which is how nohup asks for it.
+
+    With SIGHUP the terminal is gone, and what is still printed to it would be an error: it goes nowhere instead.
+
+    Returns:
+        What they did before, for `restore_signals`.
+    """
+    terminal = [number for number in range(3) if os.isatty(number)]
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if number == _SIGHUP:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            for stream in terminal:
+                os.dup2(nowhere, stream)
+            os.close(nowhere)
+        handler(number, frame)
+
+    caught = [signal.SIGINT, signal.SIGTERM]
+    if _SIGHUP is not None and signal.getsignal(_SIGHUP) != signal.SIG_IGN:
+        caught.append(_SIGHUP)
+    return {number: signal.signal(number, handle) for number in caught}
+
+
+def restore_signals(previous: Mapping[int, Any]) -> None:
+    """What `catch_signals` returned is back."""
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+
+
+@contextmanager
+def resumable(repair: str) -> Iterator[None]:
+    """What is done inside can be resumed: Ctrl-C, SIGTERM and SIGHUP end the program with status 75.
+
+    Args:
+        repair: how to resume it, a sentence.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        say_at_once(f"Stopped. {repair}")
+        raise SystemExit(STOPPED)
+
+    previous = catch_signals(stop)
+    try:
+        yield
+    finally:
+        restore_signals(previous)
 
 
 def plugin_option(app: typer.Typer) -> None:

@@ -3,6 +3,8 @@
 import importlib
 from types import ModuleType
 
+STOPPED = 75  # exit status of a command that was stopped and can be resumed; sysexits.h calls it a temporary failure
+
 
 class UserError(ValueError):
     """Bad input: the message names the bad value, the good values and the repair; commands print it, no traceback."""

@@ -8,13 +8,13 @@ import lightning as L
 import torch
 from jsonargparse import Namespace
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import differences
-from rtseg.training.callbacks.stop import between_steps
+from rtseg.training.between_steps import BetweenSteps, between_steps, save_between_steps
 from rtseg.training.finite import few, named_tensors, not_finite
 
 
@@ -64,7 +64,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict)
 
 
-class PeriodicCheckpoint(Callback):
+class PeriodicCheckpoint(BetweenSteps):
     """Writes a checkpoint every so many optimizer steps, for trainings whose epochs are long.
 
     ModelCheckpoint's own `every_n_train_steps` forgets in a resumed training that it has just saved, and saves between
@@ -73,16 +73,16 @@ class PeriodicCheckpoint(Callback):
     """
 
     def __init__(self, file: str | Path, every: int) -> None:
-        self.file, self.every = file, every
+        self.file, self.every = Path(file), every
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved = trainer.global_step
 
-    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+    def on_step_end(self, trainer: L.Trainer) -> None:
         due = trainer.global_step // self.every > self._saved // self.every
         if due and between_steps(trainer):
             self._saved = trainer.global_step
-            trainer.save_checkpoint(self.file)
+            save_between_steps(trainer, self.file)
 
 
 def read_header(path: str | None) -> dict[str, Any] | None:

@@ -1,12 +1,19 @@
 """The CSV log of a run, which a resumed training goes on writing instead of starting over."""
 
 import csv
-import warnings
+import io
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+Row = Mapping[str, Any]
 
 
 class ResumableCSVLogger(CSVLogger):
@@ -25,18 +32,98 @@ class ResumableCSVLogger(CSVLogger):
     @rank_zero_experiment
     def experiment(self) -> Any:
         if self._experiment is None:
-            kept = self._earlier_rows()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "previous log files will be deleted": not these
-                writer: Any = super().experiment
-            writer.metrics = kept
-            writer.save()
+            self._experiment = _MetricsFile(Path(self.log_dir), self.resumed_step)
         return self._experiment
 
-    def _earlier_rows(self) -> list[dict[str, str]]:
-        file = Path(self.log_dir) / "metrics.csv"
-        if self.resumed_step is None or not file.is_file():
+
+class _MetricsFile(ExperimentWriter):
+    """The rows of `metrics.csv`. Whenever the process is killed, the file holds every row that was saved, once.
+
+    Rows that cannot be written, on a full disk or without the folder, are kept and tried again with the next ones.
+    """
+
+    def __init__(self, folder: Path, resumed_step: int | None) -> None:
+        self.file = folder / self.NAME_METRICS_FILE
+        self.hparams: dict[str, Any] = {}
+        self.log_dir = str(folder)
+        self.metrics: list[dict[str, Any]] = []
+        self.metrics_keys: list[str] = []
+        self._last = ""
+        self._written: Any = None  # the file, open for reading: its rows outlive its name
+        self._told = False
+        folder.mkdir(parents=True, exist_ok=True)
+        if resumed_step is None:
+            self.file.unlink(missing_ok=True)
+        elif self.file.is_file():
+            self._rewrite(_rows_before(resumed_step, self.file.read_text()))
+
+    def log_metrics(self, metrics_dict: dict[str, Any], step: int | None = None) -> None:
+        """Takes a row, unless it is the one before again; see `save_between_steps`."""
+        super().log_metrics(metrics_dict, step)
+        if (row := repr(self.metrics[-1])) == self._last:
+            self.metrics.pop()
+        self._last = row
+
+    def log_hparams(self, params: dict[str, Any]) -> None:
+        with suppress(OSError):
+            super().log_hparams(params)
+
+    def save(self) -> None:
+        """Appends the rows since the last time; the file is made anew where there is a new column."""
+        if not self.metrics:
+            return
+        try:
+            if set().union(*self.metrics) <= set(self.metrics_keys) and self.file.is_file():
+                self._append()
+            else:
+                self._rewrite([*self._rows(), *self.metrics])
+            self.metrics, self._told = [], False
+        except OSError as error:
+            if not self._told:
+                rank_zero_warn(f"'{self.file}' cannot be written ({error.strerror}): its rows are kept and tried again")
+            self._told = True
+
+    def _append(self) -> None:
+        size = self.file.stat().st_size
+        try:
+            with self.file.open("ab") as file:
+                file.write(_text(self.metrics_keys, self.metrics).encode())
+        except OSError:
+            os.truncate(self.file, size)  # part of a row may have found its place
+            raise
+
+    def _rows(self) -> Iterable[Row]:
+        if self._written is None:
             return []
-        whole_lines = file.read_text()[: file.read_text().rfind("\n") + 1]  # a killed run may have torn the last one
-        rows = [row for row in csv.DictReader(whole_lines.splitlines()) if int(row["step"]) < self.resumed_step]
-        return [{key: value for key, value in row.items() if value != ""} for row in rows]
+        self._written.seek(0)
+        return csv.DictReader(self._written)
+
+    def _rewrite(self, rows: Iterable[Row]) -> None:
+        rows = [{key: value for key, value in row.items() if value != ""} for row in rows]
+        keys = sorted(set(self.metrics_keys).union(*rows))
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.file.with_name(f".{self.file.name}-unfinished")
+        try:
+            aside.write_text(_text(keys, rows, header=True), newline="")
+            aside.replace(self.file)
+        finally:
+            aside.unlink(missing_ok=True)
+        if self._written is not None:
+            self._written.close()
+        self._written = self.file.open(newline="")
+        self.metrics_keys = keys
+
+
+def _text(keys: list[str], rows: Iterable[Row], *, header: bool = False) -> str:
+    lines = io.StringIO(newline="")
+    writer = csv.DictWriter(lines, keys)
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return lines.getvalue()
+
+
+def _rows_before(step: int, text: str) -> Iterable[Row]:
+    """Of a file that a killed training may have left with half a line."""
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    return [row for row in csv.DictReader(lines) if row["step"].isdigit() and int(row["step"]) < step]

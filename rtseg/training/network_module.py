@@ -19,6 +19,7 @@ from rtseg.checks import check_at_least, check_below
 from rtseg.errors import UserError
 from rtseg.layers.normalize import Normalize
 from rtseg.models.model_card import ModelCard
+from rtseg.training.between_steps import end_step
 from rtseg.training.nonfinite import Part, StepGuard
 from rtseg.training.resumable_data import ResumableData
 from rtseg.training.sampling import sample_seed
@@ -199,6 +200,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.guard.mode == "skip":
             self.log("train/skipped", float(self.guard.skipped))
+        end_step(self.trainer)
 
     def batch_seed(self) -> int:
         """Of what is drawn in this step, drop path for one: from (seed, batch, process), so that a resumed training

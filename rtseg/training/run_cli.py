@@ -3,6 +3,7 @@
 What it trains, the subclasses say.
 """
 
+import csv
 import re
 import sys
 import warnings
@@ -232,6 +233,11 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _check_output(output: Path, ckpt_path: str | None) -> None:
+    """Refuses a folder whose results would be overwritten.
+
+    What a start leaves that failed or was killed before its first checkpoint is no result: its configuration, and a log
+    without a score, from which nothing can be resumed.
+    """
     if not output.is_dir():
         return
     if ckpt_path is not None and Path(ckpt_path).resolve().parent == output.resolve():
@@ -243,7 +249,11 @@ def _check_output(output: Path, ckpt_path: str | None) -> None:
                 "go on from that one, or choose another --output"
             )
         return
-    results = sorted(p.name for p in output.iterdir() if p.suffix in (".ckpt", ".csv") or p.name == "config.yaml")
+    results = sorted(path.name for path in output.glob("*.ckpt") if not path.name.startswith("."))
+    if _has_scores(output / "metrics.csv") and not list(output.glob(".*.ckpt-unfinished")):
+        results.append("metrics.csv")
+    if _is_users(output / "config.yaml"):
+        results.append("config.yaml")
     if results:
         last = output / "last.ckpt"
         go_on = f"go on with it by --ckpt_path {last}, " if last.exists() else ""
@@ -251,3 +261,19 @@ def _check_output(output: Path, ckpt_path: str | None) -> None:
             f"the run folder '{output}' holds results ({', '.join(results)}), which would be overwritten: {go_on}"
             "choose another --output, or move it away"
         )
+
+
+def _has_scores(log: Path) -> bool:
+    """A validation is logged in it: a checkpoint follows each."""
+    try:
+        with log.open(newline="") as lines:
+            return any(
+                value for row in csv.DictReader(lines) for key, value in row.items() if str(key).startswith("val/")
+            )
+    except (OSError, ValueError, csv.Error):
+        return False
+
+
+def _is_users(config: Path) -> bool:
+    """Not written by a training, which begins it with Lightning's version."""
+    return config.is_file() and not config.read_bytes().startswith(b"# lightning.pytorch==")

@@ -15,12 +15,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import yaml
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rtseg.command_line import resumable
 from rtseg.data.dataset import create_dataset
 from rtseg.errors import UserError
 from rtseg.output.folders import make_folder, write_whole
@@ -86,7 +85,11 @@ def train(wanted: Sequence[Training], recipe: Recipe, *, lock: int, jobs: int, c
     waiting = [training for training in wanted if not training.finished]
     running: dict[Training, subprocess.Popen] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with _sigterm_like_ctrl_c(), _ended(running, console), Progress(*columns, console=console) as progress:
+    with (
+        resumable("The same command goes on."),
+        _ended(running, console),
+        Progress(*columns, console=console) as progress,
+    ):
         total = progress.add_task("trainings", total=len(wanted), completed=len(wanted) - len(waiting))
         bars = {}
         while waiting or running:
@@ -121,7 +124,7 @@ def _ended(running: Mapping[Training, subprocess.Popen], console: Console) -> It
         yield
     finally:
         if running:
-            console.print("stopping after the training step that is being made; the same command goes on")
+            console.print("ending the trainings after the step that they are in")
         for process in running.values():
             process.terminate()  # not SIGINT: under nohup it is ignored until the training itself has begun
         for process in running.values():
@@ -190,15 +193,3 @@ def locked(folder: Path) -> Iterator[int]:
                 f"another `rtseg compare`, or a training that it started, works in '{folder}': wait for it or stop it"
             ) from None
         yield file.fileno()
-
-
-@contextmanager
-def _sigterm_like_ctrl_c() -> Iterator[None]:
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

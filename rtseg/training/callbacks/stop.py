@@ -1,4 +1,4 @@
-"""Ctrl-C ends a training after the step it is in, with a checkpoint to go on from."""
+"""Ctrl-C, SIGTERM and SIGHUP end a training after the step it is in, with a checkpoint to resume from."""
 
 import signal
 from pathlib import Path
@@ -6,40 +6,67 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+
+from rtseg.command_line import catch_signals, restore_signals, say_at_once
+from rtseg.errors import STOPPED
+from rtseg.training.between_steps import BetweenSteps, between_steps, save_before_validation, save_between_steps
 
 
-def between_steps(trainer: L.Trainer) -> bool:
-    """No gradients wait for the rest of their batch, and no validation is due, which a resumed run would leave out."""
-    loop = trainer.fit_loop.epoch_loop
-    return not loop._should_accumulate() and not loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+class StopGracefully(BetweenSteps):
+    """On SIGINT, SIGTERM or SIGHUP, finishes the step, writes `last.ckpt` and ends the program with status 75.
 
+    A second Ctrl-C ends it at once. SIGTERM and SIGHUP may come several times for one wish: a scheduler sends them to
+    each process and to their group.
 
-class StopGracefully(Callback):
-    """On SIGINT, finishes the step, writes `last.ckpt` and stops; a second one stops at once. SIGTERM is treated alike.
-
-    A checkpoint taken inside a step would hold BatchNorm statistics of a batch whose gradients were lost.
+    A checkpoint taken inside a step would hold BatchNorm statistics of a batch whose gradients were lost. A validation
+    changes no weights: it ends after the image it is at, and the resumed training repeats it.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.checkpoint = Path(folder) / "last.ckpt"
-        self._asked = False
+        self._asked = self._end_validation = self._all_agreed = False
         self._previous: dict[int, Any] = {}
 
+    # Not in `setup`: behind it Lightning puts up a handler of its own for SIGTERM.
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._previous = catch_signals(self._ask)
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._ask)
+        self._previous = self._previous or catch_signals(self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-        print("\nStopping after this training step or validation (again to stop at once) ...", flush=True)
+        if not self._asked:
+            self._asked = self._end_validation = True
+            say_at_once("Stopping after this training step (Ctrl-C again to stop at once) ...")
+        elif number == signal.SIGINT:
+            say_at_once(f"Stopped at once. {self._repair()}")
+            raise SystemExit(STOPPED)
 
-    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+    def on_step_end(self, trainer: L.Trainer) -> None:
         if trainer.strategy.reduce_boolean_decision(self._asked, all=False) and between_steps(trainer):
-            self._save(trainer)
-            raise KeyboardInterrupt
+            self._all_agreed = True
+            save_between_steps(trainer, self.checkpoint)
+            self._stop(trainer)
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        if not self._end_validation:
+            return
+        if trainer.sanity_checking:
+            self._stop(trainer)
+        # Several processes score unequal numbers of images, and saving waits for all: they make one more step.
+        if trainer.world_size == 1 and not trainer.fit_loop.epoch_loop._should_accumulate():
+            save_before_validation(trainer, self.checkpoint)
+            self._stop(trainer)
+
+    def _stop(self, trainer: L.Trainer) -> None:
+        if trainer.is_global_zero:
+            say_at_once(f"Stopped at step {trainer.global_step}. {self._repair()}")
+        raise SystemExit(STOPPED)
+
+    def _repair(self) -> str:
+        if self.checkpoint.is_file():
+            return f"Go on with the same command and --ckpt_path {self.checkpoint}"
+        return "There is no checkpoint yet: the same command starts again"
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._restore()
@@ -50,19 +77,12 @@ class StopGracefully(Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._restore()
-        # A second Ctrl-C in a validation: the weights are those of a whole step. Only alone: saving waits for all.
-        if isinstance(exception, KeyboardInterrupt) and trainer.validating and trainer.world_size == 1:
-            self._save(trainer)
-
-    def _save(self, trainer: L.Trainer) -> None:
-        trainer.save_checkpoint(self.checkpoint)
-        if trainer.is_global_zero:
-            print(
-                f"Stopped at step {trainer.global_step}. Go on with the same command and --ckpt_path {self.checkpoint}",
-                flush=True,
-            )
+        started = getattr(trainer.strategy.launcher, "procs", None)  # the other processes, in the one that started them
+        if isinstance(exception, SystemExit) and started:
+            for process in () if self._all_agreed else started:
+                process.kill()  # it waits for this one, and neither saves any more
+            started.clear()  # Lightning watches: where one ends with another status than 0 it would kill this one
 
     def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
+        restore_signals(self._previous)
+        self._previous = {}

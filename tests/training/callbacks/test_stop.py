@@ -1,0 +1,114 @@
+"""Trainings that are stopped and resumed, in the test's own process: rows and bits are those of one never stopped."""
+
+import csv
+import os
+import signal
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from rtseg.cli import main
+from rtseg.errors import STOPPED
+from rtseg.training.cli import RTSegCLI
+from tests.helpers.command import check_refused, exit_status
+
+run = partial(exit_status, main)
+
+
+@pytest.fixture
+def fit(tiny_camvid: Path) -> list[str]:
+    """Flags of a training of two epochs with five steps each."""
+    return _flags(tiny_camvid)
+
+
+def _flags(tiny_camvid: Path) -> list[str]:
+    options = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2, "drop_path": 0.2}
+    return [
+        "fit", *(f"--model.options.{key}={value}" for key, value in options.items()),
+        "--data.dataset=camvid", f"--data.root={tiny_camvid}", "--data.batch_size=2", "--data.crop_size=[32,32]",
+        "--data.num_workers=0", "--model.optim.warmup_steps=2", "--trainer.accelerator=cpu", "--trainer.max_epochs=2",
+        "--trainer.log_every_n_steps=2", "--fps.enabled=false", "--trainer.enable_progress_bar=false",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny_camvid: Path) -> Path:
+    """The run folder of `fit`, never stopped."""
+    output = tmp_path_factory.mktemp("whole") / "run"
+    assert run(*_flags(tiny_camvid), f"--output={output}") == 0
+    return output
+
+
+class Signal(L.Callback):
+    """Sends a signal to this process inside a training step or a validation.
+
+    Args:
+        step: steps that were made before.
+    """
+
+    def __init__(self, number: signal.Signals, *, step: int, validating: bool = False) -> None:
+        self.number, self.step, self.validating = number, step, validating
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if not self.validating and trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+    def on_validation_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if self.validating and trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+def stopped_and_resumed(
+    flags: Sequence[str], output: Path, signals: Sequence[L.Callback], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = RTSegCLI.more_callbacks
+    for one in (*signals, None):
+        own = [one] if one else []
+        monkeypatch.setattr(RTSegCLI, "more_callbacks", lambda self, config, own=own: [*more(self, config), *own])
+        resumed = [f"--ckpt_path={output / 'last.ckpt'}"] if (output / "last.ckpt").is_file() else []
+        assert run(*flags, f"--output={output}", *resumed) == (STOPPED if one else 0)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """Of metrics.csv, without what is timed."""
+    with (folder / "metrics.csv").open(newline="") as lines:
+        return [{key: value for key, value in row.items() if "speed/" not in key} for row in csv.DictReader(lines)]
+
+
+def check_equal(first: Path, second: Path) -> None:
+    """Rows and weights."""
+    assert rows(first) == rows(second)
+    states = [torch.load(folder / "last.ckpt", weights_only=True)["state_dict"] for folder in (first, second)]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[1])
+
+
+def test_stopped_again_and_again_it_makes_the_same_rows_and_bits(
+    tmp_path: Path, fit: list[str], whole: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    signals = [
+        Signal(signal.SIGINT, step=0, validating=True),  # before the first step
+        Signal(signal.SIGINT, step=1),  # a step that is logged
+        Signal(signal.SIGTERM, step=2),  # one that is not
+        Signal(signal.SIGHUP, step=5, validating=True),
+        Signal(signal.SIGTERM, step=7),
+    ]
+    (tmp_path / "run").mkdir()  # as it is left by a training that was killed before its first checkpoint
+    (tmp_path / "run" / "config.yaml").write_text("# lightning.pytorch==2\n")
+    (tmp_path / "run" / "metrics.csv").write_text("step,train/loss\n1,3.5\n")
+    stopped_and_resumed(fit, tmp_path / "run", signals, monkeypatch)
+    check_equal(tmp_path / "run", whole)
+    said = capfd.readouterr().out
+    assert "Stopped at step 0. There is no checkpoint yet: the same command starts again" in said
+    for step in (2, 3, 5, 8):
+        assert f"Stopped at step {step}. Go on with the same command and --ckpt_path {tmp_path}/run/last.ckpt" in said
+
+
+def test_a_log_with_a_score_is_a_result(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "metrics.csv").write_text("step,val/miou\n9,0.5\n")
+    check_refused(run(*fit, f"--output={tmp_path}"), "holds results (metrics.csv)", capsys)
