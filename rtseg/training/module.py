@@ -153,6 +153,10 @@ class SegmentationModule(NetworkModule[Segmenter]):
             }  # fmt: skip
             for network in {self.segmenter, self.evaluated}:
                 describe(network, **facts)
+        if stage == "fit" and isinstance(self.loss.class_weights, dict):
+            self.loss = self.loss.for_classes(self.card.class_names)
+            self.hparams["loss"]["class_weights"] = self.loss.class_weights
+            self.total_loss = TotalLoss(self.segmenter.backbone.outputs, self.loss)
         super().setup(stage)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

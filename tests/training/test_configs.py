@@ -13,7 +13,7 @@ from rtseg.scenes import make_data
 from rtseg.training.cli import RTSegCLI
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.module import SegmentationModule
-from tests.helpers.command import exit_status
+from tests.helpers.command import check_refused, exit_status
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
@@ -54,5 +54,23 @@ def test_a_training_starts_from_every_config(config: Path, drawn: Callable[[str]
         "trainer.max_steps": 1, "trainer.num_sanity_val_steps": 0, "trainer.accelerator": "cpu",
     }  # fmt: skip
     assert exit_status(main, "fit", "--config", str(config), *(f"--{key}={value}" for key, value in flags.items())) == 0
-    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 1
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 1
+    assert not isinstance(saved["hyper_parameters"]["loss"]["class_weights"], dict)  # in the order of the classes
     assert (tmp_path / "run" / "speed.json").is_file()
+
+
+def test_a_recipes_weights_are_its_data_sets(
+    drawn: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Own classes, as many as CamVid's, are not trained with CamVid's weights."""
+    names = ", ".join(f"class {k}" for k in range(11))
+    parts = (f"{split}: {{images: {split}, masks: {split}annot}}" for split in ("train", "val"))
+    (tmp_path / "dataset.yaml").write_text("\n".join([f"classes: [{names}]", "ignore: [11]", *parts]))
+    for folder in ("train", "trainannot", "val", "valannot"):
+        (tmp_path / folder).symlink_to(drawn("camvid") / folder)
+    config = next(config for config in CONFIGS if config.stem == "rtformer_slim_camvid")
+    flags = [f"--data.root={tmp_path}", "--data.batch_size=2", f"--output={tmp_path / 'run'}"]
+    tiny = ["--model.options.base_channels=8", "--trainer.accelerator=cpu"]
+    status = exit_status(main, "fit", f"--config={config}", "--data.dataset=folder", *flags, *tiny)
+    check_refused(status, "it names 'sky', 'building', 'pole', 'road', 'pavement' and 6 more and it lacks", capsys)

@@ -211,3 +211,17 @@ def test_refuses_bad_settings(options: dict[str, float], says: str) -> None:
 def test_refuses_weights_of_other_classes() -> None:
     with pytest.raises(UserError, match=r"2 entries for 3 classes; .* --model.loss.class_weights null"):
         pixel_loss(torch.randn(1, 3, 2, 2), torch.zeros(1, 2, 2).long(), LossConfig(class_weights=(1.0, 2.0)))
+
+
+def test_weights_by_name_are_put_in_the_classes_order() -> None:
+    loss = LossConfig(class_weights={"car": 2.0, "road": 0.5})
+    assert loss.for_classes(("road", "car")).class_weights == (0.5, 2.0)
+    assert LossConfig(class_weights=(1.0, 2.0)).for_classes(("road", "car")).class_weights == (1.0, 2.0)
+
+
+def test_weights_of_another_data_set_are_refused() -> None:
+    """Also where it has as many classes."""
+    with pytest.raises(UserError, match=r"it names 'sky' and it lacks 'car'\. .* --model.loss.class_weights null"):
+        LossConfig(class_weights={"road": 1.0, "sky": 2.0}).for_classes(("road", "car"))
+    with pytest.raises(UserError, match=r"loss.class_weights\[sky\]=-1"):
+        LossConfig(class_weights={"road": 1.0, "sky": -1})

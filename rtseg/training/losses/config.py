@@ -1,7 +1,8 @@
 """`model.loss` of a training."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 from rtseg.checks import check_above, check_at_least, check_below, check_fraction
 from rtseg.errors import UserError
@@ -18,7 +19,7 @@ class LossConfig:
         ohem_threshold: a pixel is hard while its true class has at most this probability.
         ohem_min_pixels: how many of the hardest pixels of a batch are kept in any case.
         top_fraction: average only this fraction of all pixels, those with the largest loss; 1 means all.
-        class_weights: one factor a class, or none.
+        class_weights: one factor a class, or none; by the names of the classes, or as a list in their order.
         jaccard_weight: weight of the Jaccard loss of the main head; 0 for none.
         weights: the same as `aux_weight` for outputs by name, e.g. {"aux": 0.4}; that of "main" is 1 unless named.
     """
@@ -28,7 +29,7 @@ class LossConfig:
     ohem_threshold: float = 0.7
     ohem_min_pixels: int = 10000
     top_fraction: float = 1.0
-    class_weights: tuple[float, ...] | None = None
+    class_weights: tuple[float, ...] | dict[str, float] | None = None
     jaccard_weight: float = 0.0
     weights: dict[str, float] | None = None
 
@@ -36,6 +37,9 @@ class LossConfig:
         asked = {f"loss.weights.{name}": weight for name, weight in (self.weights or {}).items()}
         if self.aux_weight is not None:
             asked["loss.aux_weight"] = self.aux_weight
+        by_class = self.class_weights or ()
+        named = by_class if isinstance(by_class, Mapping) else dict(enumerate(by_class))
+        asked |= {f"loss.class_weights[{name}]": weight for name, weight in named.items()}
         for name, weight in {**asked, "loss.jaccard_weight": self.jaccard_weight}.items():
             check_at_least(name, weight, 0, "0 switches it off")
         check_above("loss.ohem_threshold", self.ohem_threshold, 0, "it is a probability, as 0.7")
@@ -45,6 +49,29 @@ class LossConfig:
             raise UserError("loss.ohem and loss.top_fraction both choose hard pixels: use one of them")
         if self.aux_weight is not None and "aux" in (self.weights or {}):
             raise UserError("loss.aux_weight and loss.weights.aux both give the weight of output 'aux': leave one out")
+
+    def for_classes(self, names: Sequence[str]) -> Self:
+        """The same with class weights as a list, where they are by name.
+
+        Args:
+            names: of class 0..K-1.
+
+        Raises:
+            UserError: they are weights of other classes, so of another data set.
+        """
+        weights = self.class_weights
+        if not isinstance(weights, Mapping):
+            return self
+        unknown = [name for name in weights if name not in names]
+        missing = [name for name in names if name not in weights]
+        if unknown or missing:
+            told = [f"{what} {_some(found)}" for what, found in (("it names", unknown), ("it lacks", missing)) if found]
+            raise UserError(
+                f"model.loss.class_weights belongs to other classes than the data set's {len(names)}: "
+                f"{' and '.join(told)}. Give one weight for each of these classes, or none: "
+                "--model.loss.class_weights null"
+            )
+        return replace(self, class_weights=tuple(float(weights[name]) for name in names))
 
     def weight_of(self, outputs: Mapping[str, float]) -> dict[str, float]:
         """Output -> the weight of its loss.
@@ -61,3 +88,8 @@ class LossConfig:
                 key = "aux_weight" if name not in (self.weights or {}) else f"weights.{name}"
                 raise UserError(f"loss.{key}: the model has no output '{name}'.{suggest(name, outputs)}")
         return {**outputs, **asked}
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"'{name}'" for name in names[:most]) + more
