@@ -1,7 +1,5 @@
 """What a mechanism must have, what it may leave out, and what its registration refuses."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,7 @@ from rtseg.attention.base import Drawing
 from rtseg.attention.grammar import parse_branch
 from rtseg.attention.registry import get_mechanism
 from rtseg.errors import UserError
-
-ROOT = Path(__file__).parents[2]
+from tests.helpers.fresh import run_fresh
 
 BARE = """
 from rtseg.attention import Attention, register_attention
@@ -52,17 +49,10 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def python(plugin: Path, *arguments: str) -> tuple[int, str]:
+def python(plugin: Path, program: str) -> tuple[int, str]:
     """In a process of its own: what is registered here would be among the mechanisms that other tests list."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=plugin.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "RTSEG_PLUGINS": str(plugin)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+    status, out, err = run_fresh(program, plugin.parent, COLUMNS="200", RTSEG_PLUGINS=str(plugin))
+    return status, out + err
 
 
 def test_a_mechanism_with_forward_alone_is_listed_with_dashes_and_not_drawn(plugin: Path) -> None:
@@ -91,10 +81,10 @@ else:
 drawn = visualize("gfa+bare", "image.png", "sheets")
 assert sorted(path.name for path in drawn) == ["block4_low_gfa.jpg", "block5_low_gfa.jpg"], drawn
 """
-    status, said = python(plugin, "-c", program)
+    status, said = python(plugin, program)
     assert status == 0, said
     assert "attention 'bare' is not drawn: it has no attention_map" in said
-    status, said = python(plugin, "-m", "rtseg", "list", "attentions", "--details")
+    status, said = python(plugin, "from rtseg.cli import main; main(['list', 'attentions', '--details'])")
     assert (status, "bare" in said, "—" in said) == (0, True, True), said
 
 
@@ -123,7 +113,7 @@ except ValueError as error:
 else:
     raise AssertionError("built")
 """
-    status, said = python(plugin, "-c", program)
+    status, said = python(plugin, program)
     assert status == 0, said
 
 

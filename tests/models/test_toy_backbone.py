@@ -13,30 +13,15 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.fresh import ROOT, run_fresh
+
 PAGE = ROOT / "docs" / "adding-a-backbone.md"
 
 
-def in_a_process(function: str, *arguments: object, library: Path = ROOT) -> None:
-    """Runs a function of this file.
-
-    Args:
-        library: the folder with the rtseg that it imports.
-    """
-    call = f"{function}({', '.join(map(repr, map(str, arguments)))})"
-    done = subprocess.run(
-        [sys.executable, "-c", f"from tests.models.test_toy_backbone import {function}; {call}"],
-        cwd=library,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(library), str(ROOT)])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 def test_a_toy_backbone_goes_the_whole_way(tiny_camvid: Path, tmp_path: Path) -> None:
-    in_a_process("the_whole_way", tiny_camvid, tmp_path)
+    call = f"the_whole_way({str(tiny_camvid)!r}, {str(tmp_path)!r})"
+    status, _, errors = run_fresh(f"from tests.models.test_toy_backbone import the_whole_way; {call}", tmp_path)
+    assert status == 0, errors[-3000:]
 
 
 def the_whole_way(data: str, folder: str) -> None:
@@ -208,7 +193,15 @@ def test_the_pages_backbones_are_complete(tmp_path: Path) -> None:
         (tmp_path / name).write_text(code[1])
     (copy / "models" / "heads" / "none.py").write_text(HEAD)
     (copy / "training" / "losses" / "zero.py").write_text(LOSS)
-    in_a_process("the_pages", tmp_path, library=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", f"from tests.models.test_toy_backbone import the_pages; the_pages({str(tmp_path)!r})"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 HEAD = """

@@ -1,10 +1,6 @@
 """The head that a backbone gets in pre-training: what it says itself, and the mean of a map where it says nothing."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,6 +12,7 @@ from pretrain.networks.heads import PooledHead, create_head
 from rtseg.errors import UserError
 from rtseg.models.backbone import Backbone, ClassifierHead, FeatureInfo
 from rtseg.registry import UnknownNameError
+from tests.helpers.fresh import run_fresh
 
 FEATURES = {
     "c2": FeatureInfo(4, 4),
@@ -110,13 +107,11 @@ def test_a_backbone_registered_later_is_a_classifier(tmp_path: Path) -> None:
     """In a process of its own, since what is registered stays."""
     (tmp_path / "plain.py").write_text(PLUGIN)
 
-    def run(*arguments: str) -> str:
-        environment: dict[str, Any] = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-        command = [sys.executable, *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    def run(program: str) -> str:
+        status, out, err = run_fresh(program, tmp_path)
+        assert status == 0, err
+        return out
 
-    assert run("-c", PROGRAM) == "2 7\n"
-    listed = run("-m", "pretrain", "--plugin", "plain.py", "list").splitlines()
+    assert run(PROGRAM) == "2 7\n"
+    listed = run("from pretrain.commands import main; main(['--plugin', 'plain.py', 'list'])").splitlines()
     assert "plain" in listed  # without "classifies only"

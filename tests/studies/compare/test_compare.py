@@ -25,11 +25,19 @@ from rtseg.studies.runs.metrics_log import read_log
 from tests.helpers.compare import CONFIG, document, settings
 
 
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["seed", "seeds"])
+def seeds(request: pytest.FixtureRequest) -> int:
+    """Of a comparison."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, tiny_camvid: Path, config: Path) -> tuple[Comparison, Path]:
-    """One row that is asked for, and the baseline; two seeds each, two trainings at a time."""
+def done(
+    tmp_path_factory: pytest.TempPathFactory, tiny_camvid: Path, config: Path, seeds: int
+) -> tuple[Comparison, Path]:
+    """One row that is asked for, and the baseline; two trainings at a time."""
     folder = tmp_path_factory.mktemp("compare") / "new"
-    return compare(["ea:ratio=1"], folder, **settings(tiny_camvid, config, seeds=2, jobs=2)), folder
+    return compare(["ea:ratio=1"], folder, **settings(tiny_camvid, config, seeds=seeds, jobs=2)), folder
 
 
 # --- a whole comparison
@@ -49,19 +57,19 @@ def test_costs_and_ratios_are_those_of_the_networks(done: tuple[Comparison, Path
     assert row["paper"] == {"fps": 180.8, "fps_ratio": pytest.approx(180.8 / 187.9), "miou": 32.2}
 
 
-def test_scores_are_those_of_the_last_epoch(done: tuple[Comparison, Path]) -> None:
+def test_scores_are_those_of_the_last_epoch(done: tuple[Comparison, Path], seeds: int) -> None:
     found = document(done[1])
     means = []
     for row in found["rows"]:
-        seeds = {}
-        for seed in (0, 1):
+        scores = {}
+        for seed in range(seeds):
             log = read_log(done[1] / f"{row['name'].replace(':', '-').replace('=', '')}_seed{seed}" / "metrics.csv")
             scored = log.points("val/miou")
             assert [step for step, _ in scored] == [2, 5]  # three steps an epoch; the last epoch is scored
-            seeds[str(seed)] = scored[-1][1]
-        assert {seed: score["miou"] for seed, score in row["trained"]["seeds"].items()} == seeds
-        assert seeds["0"] != seeds["1"]
-        means.append(mean(seeds.values()))
+            scores[str(seed)] = scored[-1][1]
+        assert {seed: score["miou"] for seed, score in row["trained"]["seeds"].items()} == scores
+        assert len(set(scores.values())) == seeds
+        means.append(mean(scores.values()))
         assert row["trained"]["miou"] == pytest.approx(means[-1])
     assert found["rows"][1]["trained"]["miou_difference"] == pytest.approx(means[1] - means[0])
 
@@ -74,7 +82,7 @@ def test_the_noise_between_seeds_is_pooled() -> None:
     assert replace(comparison, scores={(rows[0], 0): {"miou": 0.5}}).seed_noise() is None
 
 
-def test_table_and_plot_hold_every_row(done: tuple[Comparison, Path]) -> None:
+def test_table_and_plot_hold_every_row(done: tuple[Comparison, Path], seeds: int) -> None:
     folder = done[1]
     lines = (folder / "compare.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
@@ -83,14 +91,15 @@ def test_table_and_plot_hold_every_row(done: tuple[Comparison, Path]) -> None:
     assert any("512x512 on an RTX 2080 Ti" in line for line in lines)
     assert [line[0] for line in cells[2:]] == ["gfa+ca", "ea:ratio=1"]
     assert cells[3][-1] == f"{document(folder)['rows'][1]['trained']['miou_difference']:+.4f}"
-    assert any("standard deviation" in line for line in lines)
+    assert any("standard deviation" in line for line in lines) == (seeds > 1)
     dots = ElementTree.parse(folder / "compare.svg").iter("{http://www.w3.org/2000/svg}circle")
-    # Two figures here and one of the paper for each of two rows, two seeds for each; four kinds in the legends.
-    assert sum(1 for _ in dots) == 2 * (2 + 1) + 2 * 2 + 4
+    # Two figures here and one of the paper for each of two rows, the seeds of each; four kinds in the legends.
+    assert sum(1 for _ in dots) == 2 * (2 + 1) + 2 * seeds + 4
 
 
 def test_called_again_it_measures_and_trains_nothing(
     done: tuple[Comparison, Path],
+    seeds: int,
     tiny_camvid: Path,
     config: Path,
     capsys: pytest.CaptureFixture[str],
@@ -101,7 +110,7 @@ def test_called_again_it_measures_and_trains_nothing(
     times = [file.stat().st_mtime_ns for file in files]
     commented = config.with_name("commented.yaml")
     commented.write_text(f"# the same settings\n{CONFIG}")
-    compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, commented, seeds=2, jobs=2))
+    compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, commented, seeds=seeds, jobs=2))
     printed = capsys.readouterr()
     assert json.loads(printed.out.splitlines()[-1]) == document(done[1]) == before
     (line,) = (line for line in printed.err.splitlines() if "remove" in line)
@@ -110,7 +119,7 @@ def test_called_again_it_measures_and_trains_nothing(
         assert words in line
     assert [file.stat().st_mtime_ns for file in files] == times
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, commented, seeds=2, jobs=2))
+    compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, commented, seeds=seeds, jobs=2))
     printed = capsys.readouterr()
     assert "Attention, compared" in printed.out
     assert '{"conditions"' not in printed.out  # JSON would hide the table
@@ -132,10 +141,10 @@ def test_figures_of_few_runs_are_doubted(done: tuple[Comparison, Path]) -> None:
     assert f"- doubt: {doubt}\n" in found.markdown()
 
 
-def test_trainings_do_not_time(done: tuple[Comparison, Path]) -> None:
+def test_trainings_do_not_time(done: tuple[Comparison, Path], seeds: int) -> None:
     """Though their configuration has settings for it."""
     folders = list(done[1].glob("*_seed*"))
-    assert len(folders) == 4
+    assert len(folders) == 2 * seeds
     for folder in folders:
         assert not (folder / "speed.json").exists()
         assert "speed/fps" not in (folder / "metrics.csv").read_text().splitlines()[0]
