@@ -14,7 +14,6 @@ from torch import Tensor
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import differences
-from rtseg.training.between_steps import BetweenSteps, between_steps, save_between_steps
 from rtseg.training.finite import few, named_tensors, not_finite
 
 
@@ -62,27 +61,6 @@ class BestCheckpoint(ModelCheckpoint):
             own = {"dirpath": self.dirpath, "best_model_path": str(best), "kth_best_model_path": str(best)}
             state_dict = {**state_dict, **own, "best_k_models": {str(best): state_dict["best_model_score"]}}
         super().load_state_dict(state_dict)
-
-
-class PeriodicCheckpoint(BetweenSteps):
-    """Writes a checkpoint every so many optimizer steps, for trainings whose epochs are long.
-
-    ModelCheckpoint's own `every_n_train_steps` forgets in a resumed training that it has just saved, and saves between
-    two parts of an accumulated batch, whose gradients a checkpoint does not hold; and after an epoch's last batch, so
-    that the resumed training leaves out the validation that was due.
-    """
-
-    def __init__(self, file: str | Path, every: int) -> None:
-        self.file, self.every = Path(file), every
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._saved = trainer.global_step
-
-    def on_step_end(self, trainer: L.Trainer) -> None:
-        due = trainer.global_step // self.every > self._saved // self.every
-        if due and between_steps(trainer):
-            self._saved = trainer.global_step
-            save_between_steps(trainer, self.file)
 
 
 def read_header(path: str | None) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ from rtseg.models.model_card import ModelCard
 from rtseg.output.folders import make_folder
 from rtseg.registry import trained_with
 from rtseg.training.callbacks.decoration import Decoration, HarmlessLog
+from rtseg.training.callbacks.periodic_checkpoint import PeriodicCheckpoint
 from rtseg.training.callbacks.stop import StopGracefully
 from rtseg.training.callbacks.throughput import ThroughputMonitor
 from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, read_header, recorded_settings
@@ -119,6 +120,12 @@ class RunCLI(LightningCLI):
             default=None,
             help="folder of the run: logs, checkpoints, pictures (default: runs/<name of the first config>)",
         )
+        parser.add_argument(
+            "--save_every",
+            type=int | str,
+            default="10min",
+            help="from one last.ckpt to the next, between validations too: a time (90s, 10min, 2h) or optimizer steps",
+        )
         # BatchNorm over one device's few images would make results depend on the number of devices.
         parser.set_defaults({"trainer.sync_batchnorm": torch.cuda.is_available()})
         parser.link_arguments("data.batch_size", "model.batch_size")
@@ -181,6 +188,7 @@ class RunCLI(LightningCLI):
                 kwargs["logger"] = [csv, TensorBoardLog(output, name="", version="")]
             callbacks += [
                 StopGracefully(output),
+                PeriodicCheckpoint(Path(output) / "last.ckpt", config.save_every),
                 ThroughputMonitor(),
                 *self.more_callbacks(config),
                 # The best first, so that the last knows its score. ModelCheckpoint's own save_last writes only where

@@ -44,6 +44,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_camvid: Path) -> Path:
     return output
 
 
+class Cut(L.Callback):
+    """Ends a training without a word, like a power cut, before its ninth step."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step == 8:
+            raise RuntimeError("power cut")
+
+
 class Signal(L.Callback):
     """Sends a signal to this process inside a training step or a validation.
 
@@ -107,6 +115,20 @@ def test_stopped_again_and_again_it_makes_the_same_rows_and_bits(
     assert "Stopped at step 0. There is no checkpoint yet: the same command starts again" in said
     for step in (2, 3, 5, 8):
         assert f"Stopped at step {step}. Go on with the same command and --ckpt_path {tmp_path}/run/last.ckpt" in said
+
+
+def test_it_is_saved_by_the_clock_without_a_trace(
+    tmp_path: Path, fit: list[str], whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In what is trained, and in what is logged."""
+    flags, more = [*fit, "--save_every=0.001s", f"--output={tmp_path}"], RTSegCLI.more_callbacks
+    monkeypatch.setattr(RTSegCLI, "more_callbacks", lambda self, config: [*more(self, config), Cut()])
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(*flags)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 8
+    monkeypatch.setattr(RTSegCLI, "more_callbacks", more)
+    assert run(*flags, f"--ckpt_path={tmp_path / 'last.ckpt'}") == 0
+    check_equal(tmp_path, whole)
 
 
 def test_a_log_with_a_score_is_a_result(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
