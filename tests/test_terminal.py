@@ -48,7 +48,7 @@ def test_errors_are_shown_and_cut(capsys: pytest.CaptureFixture[str], monkeypatc
     assert len(said) < 5000
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(st.text(st.characters()))
 def test_any_text_can_be_written(text: str) -> None:
     visible(text).encode()

@@ -21,6 +21,7 @@ from rtseg.registry import Registry
 
 IGNORE = 255
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
+MOST_CLASSES = 254
 _UNKNOWN = 254  # what a label table holds for values that mean nothing; classes end before it
 
 
@@ -47,8 +48,8 @@ class LabelSpace:
     ignore_index: int = IGNORE
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.names) <= _UNKNOWN:
-            raise UserError(f"a data set has 1 to {_UNKNOWN} classes, not {len(self.names)}; merge or ignore some")
+        if not 1 <= len(self.names) <= MOST_CLASSES:
+            raise UserError(f"a data set has 1 to {MOST_CLASSES} classes, not {len(self.names)}; merge or ignore some")
         if not len(self.names) == len(self.palette) == len(self.ids):
             counts = f"{len(self.names)} names, {len(self.palette)} colours, {len(self.ids)} ids"
             raise UserError(f"each class needs one name, one colour and one id; got {counts}")

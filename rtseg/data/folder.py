@@ -4,6 +4,7 @@ Image and mask belong together when they have the same name below their folders,
 stand for the same text: `images/*_image.jpg` with `masks/*_label.png`.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import yaml
 
 from rtseg.data.dataset import (
     IGNORE,
+    MOST_CLASSES,
     IdDecoder,
     LabelSpace,
     MaskDecoder,
@@ -27,9 +28,11 @@ from rtseg.data.dataset import (
 from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, find_files, pair_files, require_files
 from rtseg.errors import UserError
 from rtseg.registry import suggest
+from rtseg.yaml_file import read_yaml
 
 _SPLITS = ("train", "val", "test")
 _KEYS = (*_SPLITS, "classes", "palette", "label_map", "ignore", "colors")
+_MOST_STARS = 8  # each more multiplies the ways in which a name may match
 Color = tuple[int, int, int]
 
 
@@ -113,12 +116,9 @@ def _read_spec(root: Path | None) -> _Spec:
             "data set 'folder' is described by a YAML file; give it, or the folder of dataset.yaml, as root"
         )
     file = root if root.suffix in (".yaml", ".yml") else root / "dataset.yaml"
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror}; it should describe the data set (docs/data.md)") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not valid YAML: {error}") from error
+    if not os.path.isfile(file):
+        raise UserError(f"{file}: No such file; it should describe the data set (docs/data.md)")
+    content = read_yaml(file)
     try:
         return _parse(file, content)
     except UserError as error:
@@ -138,6 +138,8 @@ def _parse(file: Path, content: Any) -> _Spec:
         raise UserError(
             f"`classes` is a list of names, e.g. [road, car], not {names!r}; put yes, no, on and numbers in quotes"
         )
+    if len(names) > MOST_CLASSES:
+        raise UserError(f"`classes` are at most {MOST_CLASSES}, not {len(names)}; merge or ignore some")
     if len(set(names)) < len(names) or "ignore" in names:
         raise UserError(f"`classes` are different names, none of them 'ignore' (which means: no class); got {names}")
     splits = {split: _split(split, content[split]) for split in _SPLITS if split in content}
@@ -163,6 +165,8 @@ def _split(split: str, value: Any) -> tuple[str, str]:
         raise UserError(
             f"`{split}` holds {patterns}; images and masks are one folder or pattern each, e.g. images/*.jpg"
         )
+    if any(pattern.count("*") > _MOST_STARS for pattern in patterns):
+        raise UserError(f"`{split}` holds {patterns}; a pattern has at most {_MOST_STARS} stars")
     images, masks = (re.sub(r"\*\*$", "**/*", text) if "*" in text else f"{text.rstrip('/')}/**/*" for text in patterns)
     return images, masks
 

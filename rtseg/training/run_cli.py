@@ -8,11 +8,13 @@ import re
 import sys
 import warnings
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+import yaml
+from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -30,6 +32,7 @@ from rtseg.training.callbacks.throughput import ThroughputMonitor
 from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, read_header, recorded_settings
 from rtseg.training.loggers import ResumableCSVLogger
 from rtseg.training.network_module import NetworkModule
+from rtseg.yaml_file import check_yaml
 
 # Lightning's warnings that are wrong or void here, and would hide a true one.
 _VOID_WARNINGS = (
@@ -140,7 +143,10 @@ class RunCLI(LightningCLI):
             scored, recorded = self._subcommand_parsers[command], recorded_settings(checkpoint)
             known = _keys(scored)
             scored.set_defaults({key: value for key, value in recorded.items() if key in known})
-        super().parse_arguments(parser, args)
+        try:
+            super().parse_arguments(parser, args)
+        except UnicodeDecodeError as error:
+            raise UserError(f"a configuration is not UTF-8 text ({error}); save it as UTF-8") from None
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would silently replace the asked model by the checkpoint's; `check_model` refuses instead."""
@@ -213,6 +219,7 @@ def run(
     for message in _VOID_WARNINGS + _VOID_WHERE_NOTHING_IS_TRAINED * (command in SCORING):
         warnings.filterwarnings("ignore", message)
     torch.set_float32_matmul_precision("high")
+    _check_configs()
     sys.argv[1:] = args  # LightningCLI warns when it is given arguments beside those of the command line
     return cli(
         module,
@@ -234,6 +241,18 @@ def _last_of(flag: str, words: list[str]) -> str | None:
         elif word.startswith(f"{flag}="):
             found = word.removeprefix(f"{flag}=")
     return found
+
+
+@cache  # once a process
+def _check_configs() -> None:
+    """jsonargparse's loader runs no code, but knows no bounds, and of a key that stands twice takes the second."""
+    load = get_loader("yaml")
+
+    def checked(text: str, path: str = "") -> Any:
+        check_yaml(text, str(path) or "a part of the configuration")
+        return load(text)
+
+    set_loader("yaml", checked, (yaml.YAMLError,))
 
 
 def _listed(value: Any) -> list[Any]:

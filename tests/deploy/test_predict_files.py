@@ -111,8 +111,8 @@ LETTERS = st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"])
 PARTS = st.text(LETTERS, min_size=1, max_size=70).filter(lambda part: part not in (".", ".."))
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.lists(PARTS, min_size=1, max_size=60), min_size=1, max_size=8))
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.lists(PARTS, min_size=1, max_size=60), min_size=1, max_size=4))
 def test_result_names_are_unique_stable_and_fit(paths: list[list[str]]) -> None:
     found = [(Path("/data"), Path("/data", *parts[:-1], f"{parts[-1]}.png")) for parts in paths]
     names, _ = result_names(found, Path("/out"))

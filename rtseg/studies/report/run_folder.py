@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from rtseg.data.dataset import create_dataset, default_palette
 from rtseg.data.files import read_mask
@@ -16,6 +15,7 @@ from rtseg.models.weights import read_weights
 from rtseg.speed.benchmark import Report
 from rtseg.speed.tables import notes
 from rtseg.studies.runs.metrics_log import MetricsLog, read_log
+from rtseg.yaml_file import read_yaml
 
 _MASKS = 200  # label files that are counted, spread over the validation set
 _IOU = "val/iou_"
@@ -150,10 +150,7 @@ def _listing(folder: Path) -> str:
 def _read_config(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
-    try:
-        config = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"'{file}' is no YAML: {error}") from None
+    config = read_yaml(file)
     if not isinstance(config, dict):
         raise UserError(f"'{file}' holds no settings; put the file back as training wrote it, or remove it")
     return config

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.output.folders import write_whole
 from rtseg.studies.runs.training import Training
+from rtseg.yaml_file import read_yaml
 
 DEFAULT_CONFIG = Path("configs/rtformer_slim_camvid_half.yaml")
 _FLAGS = ("--model.", "--data.", "--trainer.")
@@ -117,20 +116,24 @@ def _interval(epochs: int) -> int:
     return min(divisors, key=lambda every: abs(math.log(5 * every / epochs)))
 
 
-def _read_settings(config: Path) -> Any:
+def _read_settings(config: Path, above: tuple[Path, ...] = ()) -> Any:
     """Those of the files that it names for a part (`data: data/ade20k.yaml`) included.
 
     Raises:
-        UserError: a file that cannot be read.
+        UserError: a file that cannot be read, or is part of itself.
     """
+    if config.resolve() in above:
+        raise UserError(f"--config: '{config}' names itself as a part of it")
     try:
-        settings = yaml.safe_load(config.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"--config: '{config}' cannot be read as YAML: {error}") from None
+        settings = read_yaml(config)
+    except UserError as error:
+        raise UserError(f"--config: {error}") from None
     if not isinstance(settings, dict):
         raise UserError(f"--config: '{config}' holds no settings; give a configuration of `rtseg fit`")
     parts = {key: value for key, value in settings.items() if isinstance(value, str) and value.endswith(".yaml")}
-    return settings | {key: _read_settings(config.parent / value) for key, value in parts.items()}
+    return settings | {
+        key: _read_settings(config.parent / value, (*above, config.resolve())) for key, value in parts.items()
+    }
 
 
 def check_recipe(recipe: Recipe, file: Path) -> None:

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtseg.command_line import resumable
@@ -27,6 +26,7 @@ from rtseg.studies.runs.metrics_log import read_log
 from rtseg.studies.runs.recipe import Recipe
 from rtseg.studies.runs.training import Training
 from rtseg.terminal import Console
+from rtseg.yaml_file import parse_yaml
 
 
 def check_start(wanted: Sequence[Training], recipe: Recipe) -> None:
@@ -44,7 +44,7 @@ def check_start(wanted: Sequence[Training], recipe: Recipe) -> None:
     )
     if answer.returncode != 0:
         raise UserError(f"`rtseg fit` refuses the recipe: {_reason(answer.stderr)}")
-    data = yaml.safe_load(answer.stdout)["data"]
+    data = parse_yaml(answer.stdout, "--print_config")["data"]
     for split in ("train", "val"):
         create_dataset(data["dataset"], data["root"], split)
 

@@ -348,7 +348,7 @@ def break_benchmark(run: Path) -> None:
         (lambda run: (run / "metrics.csv").write_text(""), r"holds no row"),
         (lambda run: (run / "metrics.csv").write_text("step,a\n1,2\n2,x\n"), r"line 3 is no row of numbers"),
         (lambda run: (run / "metrics.csv").write_text("step,a\n,2\n"), r"line 2 is no row of numbers with a step"),
-        (lambda run: (run / "config.yaml").write_text("a: [1"), r"is no YAML"),
+        (lambda run: (run / "config.yaml").write_text("a: [1"), r"config.yaml, line 2: not valid YAML"),
         (lambda run: (run / "config.yaml").write_text("a"), r"holds no settings"),
         (lambda run: (run / "best.ckpt").write_bytes(b"PK"), r"best.ckpt' is damaged"),
         (lambda run: (run / "benchmark.json").write_text("{"), r"not written by this version of rtseg"),

@@ -1,0 +1,30 @@
+"""Configurations are held to the bounds of `rtseg.yaml_file`, and what they name too."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from rtseg.errors import UserError
+from rtseg.training.cli import main
+
+LAUGHS = "a: &a [1, 1]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in pairwise("abcdefgh")
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"model: {name: ddrnet_23}\nmodel: {}\n", "line 2: 'model' stands here again, after line 1"),
+        (b"data: part.yaml\n", "line 1: more than 50 levels"),
+        pytest.param(LAUGHS.encode(), "more than 20,000 values, aliases written out", marks=pytest.mark.slow),
+        pytest.param(b"output: \xe4\n", "a configuration is not UTF-8 text", marks=pytest.mark.slow),
+        pytest.param(b"output: !!python/object/apply:os._exit [9]\n", "could not determine", marks=pytest.mark.slow),
+    ],
+)
+def test_a_hostile_configuration_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "part.yaml").write_text("root: " + "[" * 5000)
+    (tmp_path / "own.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        main(["fit", f"--config={tmp_path / 'own.yaml'}"])
