@@ -7,7 +7,8 @@ from rtseg.errors import UserError
 from rtseg.output.axis import Axis
 from rtseg.output.chart import Chart, Series
 from rtseg.output.chart import draw as draw_charts
-from rtseg.output.folders import make_folder, write_whole
+from rtseg.output.folders import write_whole
+from rtseg.output.lock import locked_target
 from rtseg.studies.runs.metrics_log import read_log
 
 _PANELS = (("Training loss", "loss", "train/loss"), ("Validation top-1", "top-1", "val/top1"))
@@ -35,7 +36,6 @@ def draw(runs: Sequence[Path], output: Path) -> None:
         logs[run.name] = read_log(run / "metrics.csv")
     if len(logs) < len(runs):
         raise UserError("two of the runs have the same folder name, by which the lines are told apart: rename one")
-    make_folder(output.parent)
     last = max(log.last_step for log in logs.values())
     charts = [
         Chart(
@@ -46,4 +46,5 @@ def draw(runs: Sequence[Path], output: Path) -> None:
         )
         for title, label, column in _PANELS
     ]
-    write_whole(output, draw_charts(charts))
+    with locked_target(output):
+        write_whole(output, draw_charts(charts))

@@ -13,6 +13,7 @@ from rtseg.models.backbone_folder import described_backbone, fit_command, save_b
 from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import check_part, checkpoint_weights, read_checkpoint
 from rtseg.output.folders import check_empty
+from rtseg.output.lock import locked_target
 from rtseg.plugins import how_to_load
 
 
@@ -32,28 +33,29 @@ def export(checkpoint: Path, output: Path, *, overwrite: bool = False) -> list[s
         UserError: no such checkpoint, a damaged one or one of segmentation; a network that only classifies; the folder
             is not empty or cannot be written to.
     """
-    if not overwrite:
-        check_empty(output, "give another folder, or --overwrite to replace the network in it")
-    if not checkpoint.is_file():
-        what = "a folder" if checkpoint.is_dir() else "not there"
-        raise UserError(f"'{checkpoint}' is {what}: give a .ckpt file that python -m pretrain fit has written")
-    content = read_checkpoint(checkpoint)
-    card, state = checkpoint_weights(content, checkpoint)
-    check_part(card, checkpoint, ("classifier",))
-    if card.model not in list_models():
-        raise UserError(
-            f"'{checkpoint}' is of '{card.model}', and there is no segmentation network of that name here to hand its "
-            f"backbone to; there are {', '.join(list_models())}"
-            + (f". It was trained with a plug-in: {how_to_load(card.plugins)}" if card.plugins else "")
-        )
-    backbone = {key: value for key, value in state.items() if key.startswith("backbone.")}
-    described_backbone(card, backbone, checkpoint)
-    card = replace(card, part="backbone", source=_source(card, content))
-    save_backbone(output, card, backbone)
-    return [
-        f"{output}: backbone of {card.model}, attention {card.attention}, {len(backbone)} entries: {card.source}.",
-        f"Try: {fit_command(card, output)}",
-    ]
+    with locked_target(output):
+        if not overwrite:
+            check_empty(output, "give another folder, or --overwrite to replace the network in it")
+        if not checkpoint.is_file():
+            what = "a folder" if checkpoint.is_dir() else "not there"
+            raise UserError(f"'{checkpoint}' is {what}: give a .ckpt file that python -m pretrain fit has written")
+        content = read_checkpoint(checkpoint)
+        card, state = checkpoint_weights(content, checkpoint)
+        check_part(card, checkpoint, ("classifier",))
+        if card.model not in list_models():
+            raise UserError(
+                f"'{checkpoint}' is of '{card.model}', and there is no segmentation network of that name here to hand "
+                f"its backbone to; there are {', '.join(list_models())}"
+                + (f". It was trained with a plug-in: {how_to_load(card.plugins)}" if card.plugins else "")
+            )
+        backbone = {key: value for key, value in state.items() if key.startswith("backbone.")}
+        described_backbone(card, backbone, checkpoint)
+        card = replace(card, part="backbone", source=_source(card, content))
+        save_backbone(output, card, backbone)
+        return [
+            f"{output}: backbone of {card.model}, attention {card.attention}, {len(backbone)} entries: {card.source}.",
+            f"Try: {fit_command(card, output)}",
+        ]
 
 
 def _source(card: ModelCard, content: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ thirteen networks it times none; here all are timed in turns, in one run.
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from pretrain.table2_measure import count, measure_table
 from pretrain.table2_paper import PAPER
 from rtseg.deploy.device import choose_device, device_line
 from rtseg.errors import UserError
-from rtseg.output.folders import make_folder, replace_between, write_whole
+from rtseg.output.folders import replace_between, write_whole
+from rtseg.output.lock import locked_target
 from rtseg.output.table import Column, Table, bullets, show
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.report import NetworkReport, Report
@@ -115,17 +117,16 @@ def table2(
     size = (IMAGE_SIZE, IMAGE_SIZE)
     conditions = Conditions(sizes=[size], batches=[1, batch], seconds=seconds, device=device, threads=threads)
     counts = {name: count(name, IMAGE_SIZE) for name in names or PAPER}  # a wrong name should leave no folder
-    if output is not None:
-        if output.suffix != ".json":
-            raise UserError(f"'{output}' must end in .json")
-        if output.exists():
+    if output is not None and output.suffix != ".json":
+        raise UserError(f"'{output}' must end in .json")
+    with nullcontext() if output is None else locked_target(output):
+        if output is not None and output.exists():
             raise UserError(f"'{output}' exists; give another name for the result, or remove it")
-        make_folder(output.parent)
-    report = measure_table(counts, conditions, Console(stderr=True))
-    show(table(report), notes=notes(report))
-    if output is not None:
-        paper = {name: asdict(row) for name, row in PAPER.items()}
-        write_whole(output, json.dumps({"paper": paper, **json.loads(report.to_json())}) + "\n")
+        report = measure_table(counts, conditions, Console(stderr=True))
+        show(table(report), notes=notes(report))
+        if output is not None:
+            paper = {name: asdict(row) for name, row in PAPER.items()}
+            write_whole(output, json.dumps({"paper": paper, **json.loads(report.to_json())}) + "\n")
 
 
 def refresh(results: Path, page: Path) -> None:

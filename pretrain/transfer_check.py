@@ -15,9 +15,10 @@ from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.models.weights import read_weights
 from rtseg.output.folders import make_folder, write_whole
+from rtseg.output.lock import locked_folder
 from rtseg.output.table import Column, Table, show
 from rtseg.studies.runs.recipe import Recipe, check_recipe
-from rtseg.studies.runs.runner import check_start, explain, locked, train
+from rtseg.studies.runs.runner import check_start, explain, train
 from rtseg.studies.runs.training import Training, trainings
 from rtseg.studies.runs.variant import Variant
 from rtseg.terminal import Console
@@ -85,8 +86,7 @@ def transfer_check(
         check_start(wanted[arm], recipe)
     console = Console(stderr=True)
     failed: dict[Training, str] = {}
-    make_folder(output)
-    with locked(output) as lock:
+    with locked_folder(output) as lock:
         for arm, recipe in recipes.items():
             make_folder(output / arm)
             check_recipe(recipe, output / arm / "recipe.json")

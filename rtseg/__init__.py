@@ -7,7 +7,10 @@ Everything here is imported on first use, so that `import rtseg` and `rtseg --he
 import importlib
 from typing import Any
 
+from rtseg.telemetry import switch_off
 from rtseg.version import VERSION as __version__
+
+switch_off()  # here, since every command, and every program that uses this package, passes here before a library below
 
 _HOMES = {
     "create_model": "rtseg.models",

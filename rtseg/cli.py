@@ -140,19 +140,21 @@ def convert(
     from rtseg.models.paddle import convert as convert_weights
     from rtseg.models.paddle import convert_trunk, holds_trunk
     from rtseg.output.folders import check_empty
+    from rtseg.output.lock import locked_target
 
-    if not overwrite:
-        check_empty(output, "give another folder, or --overwrite to replace the network in it")
-    if holds_trunk(weights):
-        card, state = convert_trunk(weights, model)
-        save_backbone(output, card, state)
-        say(f"{output}: the pre-trained backbone of {model}. Try: {fit_command(card, output)}")
-        return
-    labels = label_space(dataset)
-    segmenter = convert_weights(
-        weights, model, dataset, class_names=labels.names, palette=labels.palette, ids=labels.ids
-    )
-    segmenter.save_pretrained(output)
+    with locked_target(output):
+        if not overwrite:
+            check_empty(output, "give another folder, or --overwrite to replace the network in it")
+        if holds_trunk(weights):
+            card, state = convert_trunk(weights, model)
+            save_backbone(output, card, state)
+            say(f"{output}: the pre-trained backbone of {model}. Try: {fit_command(card, output)}")
+            return
+        labels = label_space(dataset)
+        segmenter = convert_weights(
+            weights, model, dataset, class_names=labels.names, palette=labels.palette, ids=labels.ids
+        )
+        segmenter.save_pretrained(output)
     say(f"{output}: {model}, {dataset}, {segmenter.card.num_classes} classes. Try: rtseg predict {output} IMAGE -o DIR")
 
 

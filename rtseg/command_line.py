@@ -9,11 +9,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from rtseg.disk import is_refusal, refusal
 from rtseg.errors import STOPPED, UserError
 from rtseg.terminal import Console, say
 
@@ -152,15 +154,22 @@ def _plugins_first(args: list[str]) -> list[str]:
     return [*plugins, *others]
 
 
+def _refuse(message: str) -> NoReturn:
+    Console(stderr=True).error(f"error: {message}")
+    sys.exit(2)
+
+
 def run_app(app: typer.Typer, args: list[str] | None = None) -> None:
     """Runs a command line; an error of the user's ends in one line and exit status 2."""
     try:
         app(_plugins_first(sys.argv[1:] if args is None else args))
     except UserError as error:
         # From a loader's process it comes wrapped in that process's traceback.
-        message = str(error).rsplit(f"{UserError.__module__}.{UserError.__qualname__}: ", 1)[-1].strip()
-        Console(stderr=True).error(f"error: {message}")
-        sys.exit(2)
+        _refuse(str(error).rsplit(f"{UserError.__module__}.{UserError.__qualname__}: ", 1)[-1].strip())
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        _refuse(str(refusal(error, Path(error.filename or "."))))
     except RuntimeError as error:
         if "closed by peer" not in str(error):  # gloo's word in the other processes of a training when one has ended
             raise

@@ -22,10 +22,11 @@ def imports(file: Path) -> Iterator[str]:
             yield from (f"{node.module}/{alias.name}" for alias in node.names)
 
 
-def test_the_package_itself_imports_nothing_above_the_version() -> None:
+def test_the_package_itself_imports_nothing_above_the_version_and_telemetry() -> None:
     own = {name for name in imports(PACKAGE / "__init__.py") if name.startswith("rtseg")}
-    assert own == {"rtseg.version/VERSION"}
-    assert not [name for name in imports(PACKAGE / "version.py") if name.startswith("rtseg")]
+    assert own == {"rtseg.version/VERSION", "rtseg.telemetry/switch_off"}
+    for file in ("version.py", "telemetry.py"):
+        assert not [name for name in imports(PACKAGE / file) if name.startswith("rtseg")]
 
 
 def test_no_module_imports_the_whole_package() -> None:

@@ -18,7 +18,8 @@ from pretrain.data.shard_tar import tar_images
 from pretrain.data.store import CutShard, join
 from rtseg.checks import check_at_least
 from rtseg.errors import UserError
-from rtseg.output.folders import make_folder, write_whole
+from rtseg.output.folders import write_whole
+from rtseg.output.lock import locked_target
 from rtseg.terminal import Console
 
 FATAL = ("broken", "not an image", "animated", "broken shard")
@@ -234,5 +235,5 @@ def describe(report: Report) -> str:
 
 def write_list(report: Report, file: Path) -> None:
     """The files that a training would fail at, one in a line."""
-    make_folder(file.parent)
-    write_whole(file, "".join(f"{finding.name}\n" for finding in report.bad_files))
+    with locked_target(file):
+        write_whole(file, "".join(f"{finding.name}\n" for finding in report.bad_files))

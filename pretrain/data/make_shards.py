@@ -21,7 +21,8 @@ from pretrain.data.shard_tar import tar_labels
 from pretrain.data.store import CutShard, join, store_errors, unreachable
 from rtseg.checks import check_at_least
 from rtseg.errors import UserError
-from rtseg.output.folders import check_empty, make_folder, write_whole
+from rtseg.output.folders import check_empty, write_whole, written_whole
+from rtseg.output.lock import locked_folder, locked_target
 from rtseg.terminal import Console
 
 _Item = TypeVar("_Item")
@@ -42,9 +43,13 @@ def write_shards(root: Path, output: Path, *, per_shard: int = 1000, workers: in
     """
     _check_workers(workers)
     check_at_least("--per-shard", per_shard, 1, "1000 is usual")
-    check_empty(output, "nothing is overwritten: give a new folder, or remove this one")
+    with locked_folder(output):
+        check_empty(output, "nothing is overwritten: give a new folder, or remove this one")
+        return _write_shards(root, output, per_shard, workers)
+
+
+def _write_shards(root: Path, output: Path, per_shard: int, workers: int | None) -> ShardIndex:
     sets = {split: ImageFolder(root, split) for split in SPLITS if split in class_folders(root)}
-    make_folder(output)
     jobs = []
     for split, images in sets.items():
         order = np.random.default_rng(0).permutation(len(images))
@@ -61,8 +66,7 @@ def write_shards(root: Path, output: Path, *, per_shard: int = 1000, workers: in
 
 
 def _write(file: Path, images: ImageFolder, numbers: np.ndarray) -> None:
-    aside = file.with_name(f".{file.name}-unfinished")
-    with tarfile.open(aside, "w") as tar:
+    with written_whole(file) as aside, tarfile.open(aside, "w") as tar:
         for number in numbers:
             path = images.path(int(number))
             try:
@@ -73,7 +77,6 @@ def _write(file: Path, images: ImageFolder, numbers: np.ndarray) -> None:
             key = f"{number:07d}_{path.parent.name}_{path.stem}".replace(".", "_")
             _add(tar, f"{key}{path.suffix.lower()}", data)
             _add(tar, f"{key}.cls", str(images.labels[number]).encode())
-    aside.replace(file)
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -146,7 +149,9 @@ def write_index(index: ShardIndex) -> None:
         except FileNotFoundError as error:  # no such bucket
             raise unreachable(url, error, "written") from None
     else:
-        write_whole(Path(index.root) / INDEX, text)
+        file = Path(index.root) / INDEX
+        with locked_target(file):
+            write_whole(file, text)
 
 
 def _check_workers(workers: int | None) -> None:

@@ -4,12 +4,9 @@ PaddleSeg's recipe for RTFormer, in its order, as albumentations transforms; our
 """
 
 import math
-import os
 import random
 from collections.abc import Sequence
 from typing import Any
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
 
 import albumentations as A
 import cv2

@@ -6,6 +6,7 @@ B batch, H, W image size, h, w the size of the logits, K classes.
 import hashlib
 import json
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
-from rtseg.output.folders import make_folder, write_whole
+from rtseg.output.folders import write_whole
+from rtseg.output.lock import locked_target
 from rtseg.terminal import say
 
 Output = Literal["logits", "class_map"]
@@ -127,18 +129,19 @@ def export_file(checkpoint: str, file: Path, shape: tuple[int, int, int], output
     """Writes a checkpoint's graph, whole or not at all.
 
     Raises:
-        UserError: see `Segmenter.from_pretrained`; a bad shape; the file exists, is no .onnx or cannot be written.
+        UserError: see `Segmenter.from_pretrained`; a bad shape; the file exists, is no .onnx, cannot be written, or is
+            just being written by another command.
     """
     if file.suffix != ".onnx":
         raise UserError(f"'{file}' must end in .onnx")
-    if file.exists():
-        raise UserError(f"'{file}' exists; give another name, or remove it")
     for name, value in zip(("batch size", "height", "width"), shape, strict=True):
         check_whole(name, value, 1)
-    segmenter = Segmenter.from_pretrained(checkpoint)
-    make_folder(file.parent)
-    graph = export(segmenter, shape, output)
-    write_whole(file, graph.model)
+    with locked_target(file):
+        if os.path.lexists(file):
+            raise UserError(f"'{file}' exists; give another name, or remove it")
+        segmenter = Segmenter.from_pretrained(checkpoint)
+        graph = export(segmenter, shape, output)
+        write_whole(file, graph.model)
     say(f"{file}: {segmenter.card.model}, {output}, {len(graph.model) / 2**20:.1f} MiB")
     say(f"Try: rtseg benchmark {file} --input-size {shape[1]} {shape[2]}")
 

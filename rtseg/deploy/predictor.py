@@ -22,6 +22,7 @@ from rtseg.deploy.result_names import result_names
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.output.folders import check_empty, make_folder, write_whole
+from rtseg.output.lock import locked_folder
 from rtseg.terminal import Console
 
 _ALIKE = 20  # first images that fail for one reason: it is the network's
@@ -147,21 +148,26 @@ def predict_files(
 
     Raises:
         UserError: a source without images; `out_dir` cannot be written to, or holds something and `overwrite` is
-            off; results would replace a source; `alpha` or `max_pixels` is out of range; the first 20 images fail for
-            one reason, which is then not theirs.
-        OSError: the disk is full.
+            off, or another command works in it; results would replace a source; `alpha` or `max_pixels` is out of
+            range; the first 20 images fail for one reason, which is then not theirs; the disk is full.
     """
     out_dir = Path(out_dir).expanduser()
     check_between("alpha", alpha, 0, 1, "0 is the image alone, 1 the colours alone")
     check_between("--max-pixels", max_pixels, 1, 2**30, "it is width x height; OpenCV decodes no more")
-    if not overwrite:
-        check_empty(out_dir, "give another folder, or --overwrite to replace results in it")
+    with locked_folder(out_dir):
+        if not overwrite:
+            check_empty(out_dir, "give another folder, or --overwrite to replace results in it")
+        return _predict_files(predictor, sources, out_dir, alpha, max_pixels)
+
+
+def _predict_files(
+    predictor: Predictor, sources: Sequence[str | Path], out_dir: Path, alpha: float, max_pixels: int
+) -> dict[Path, str]:
     names, shortened = result_names([found for source in sources for found in _expand(str(source), out_dir)], out_dir)
     for path, name in names.items():
         for result in (out_dir / f"{name}.png", out_dir / f"{name}_overlay.jpg"):
             if Path(os.path.abspath(result)) in names:
                 raise UserError(f"the results of '{path}' would overwrite the image '{result}': give another folder")
-    make_folder(out_dir)
     failed: dict[Path, str] = {}
     console = Console(stderr=True)
     for number, (path, name) in enumerate(track(names.items(), description="predict", console=console), 1):

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from rtseg.disk import refusals_told
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.output.folders import make_folder
@@ -26,12 +27,15 @@ def whole_folder(target: Path) -> Iterator[Path]:
     In a folder that holds weights already these are replaced, but its README is kept.
 
     Raises:
-        UserError: the folder or its parent is a file or cannot be written to.
+        UserError: the folder or its parent is a file or cannot be written to; a full disk.
     """
     make_folder(target.parent)
     if target.exists():
         make_folder(target)
-    with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
+    with (
+        refusals_told(target),
+        TemporaryDirectory(prefix=f".{target.name}-", suffix="-unfinished", dir=target.parent) as aside,
+    ):
         written = Path(aside, target.name)
         yield written
         if target.exists():

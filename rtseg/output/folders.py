@@ -1,10 +1,18 @@
 """Folders that results go to: nothing in them is overwritten unasked, and what stands in the way is named."""
 
 import errno
+import hashlib
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from rtseg.disk import refusal
 from rtseg.errors import UserError
+
+LOCK = ".lock"  # ending of the files of `rtseg.output.lock`, which count as no content
+_LONGEST_NAME = 255  # bytes, on the usual file systems
 
 
 def check_empty(folder: Path, repair: str) -> None:
@@ -17,7 +25,7 @@ def check_empty(folder: Path, repair: str) -> None:
         UserError: it holds something, or is no folder.
     """
     try:
-        found = sorted(path.name for path in folder.iterdir())
+        found = sorted(path.name for path in folder.iterdir() if not is_lock(path))
     except FileNotFoundError:
         return
     except OSError as error:
@@ -41,13 +49,60 @@ def make_folder(folder: Path) -> None:
         raise _refusal(folder, error) from None
 
 
-def write_whole(file: Path, content: str | bytes) -> None:
-    """Writes aside and renames, so that a run that is broken off leaves the older file or none, but no half. Text
-    becomes UTF-8.
+def missing_parents(folder: Path) -> list[Path]:
+    """What `make_folder` would make, the deepest first: the folder itself among it."""
+    folder = folder.absolute()
+    return [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+
+
+def is_lock(path: Path) -> bool:
+    """Whether a file only says that a command works here."""
+    return path.name.startswith(".") and path.name.endswith(LOCK)
+
+
+@contextmanager
+def written_whole(file: Path) -> Iterator[Path]:
+    """A path beside a file, which becomes that file at the end; whatever fails before then leaves the older file.
+
+    A link is followed: what it points to is replaced. The mode of a file that is replaced is kept.
+
+    Raises:
+        UserError: it is a folder, a device or a pipe; or the system refuses.
     """
-    aside = file.with_name(f".{file.name}-unfinished")
-    aside.write_bytes(content.encode() if isinstance(content, str) else content)
-    aside.replace(file)
+    target = Path(os.path.realpath(file))
+    mode = _mode_of_file(target, file)
+    name = f".{target.name}-unfinished"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-unfinished"
+    aside = target.with_name(name)
+    try:
+        yield aside
+        if mode is not None:
+            aside.chmod(mode)
+        aside.replace(target)
+    except OSError as error:
+        raise refusal(error, file) from None
+    finally:
+        with suppress(OSError):
+            aside.unlink()
+
+
+def _mode_of_file(target: Path, asked: Path) -> int | None:
+    """Of a file that is there; None where there is nothing."""
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        return None
+    if stat.S_ISREG(mode):
+        return stat.S_IMODE(mode)
+    what = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
+    raise UserError(f"'{asked}' is {what}, which is not replaced: give the name of a file")
+
+
+def write_whole(file: Path, content: str | bytes) -> None:
+    """Writes a file whole or not at all, see `written_whole`. Text becomes UTF-8."""
+    with written_whole(file) as aside:
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def replace_between(page: Path, begin: str, end: str, content: str) -> None:

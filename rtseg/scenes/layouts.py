@@ -2,8 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from rich.progress import track
 from rtseg.checks import check_at_least
 from rtseg.data import ade20k, camvid, cityscapes
 from rtseg.data.dataset import LabelSpace
+from rtseg.disk import refusals_told
 from rtseg.errors import UserError
 from rtseg.output.folders import check_empty, make_folder
+from rtseg.output.lock import locked_target
 from rtseg.registry import UnknownNameError, suggest
 from rtseg.scenes.canvas import RNG
 from rtseg.scenes.scene import draw_scene
@@ -142,8 +145,8 @@ def make_data(
         the folder.
 
     Raises:
-        UserError: unknown layout, too few pictures, too small a size, or a folder with files in it or
-            that cannot be made.
+        UserError: unknown layout, too few pictures, too small a size, a folder with files in it or that cannot be
+            made, or that another command draws into; a full disk. Nothing is left then.
     """
     if layout not in _LAYOUTS:
         raise UnknownNameError(f"unknown layout '{layout}'.{suggest(layout, _LAYOUTS)}")
@@ -157,28 +160,46 @@ def make_data(
         )
     check_at_least("seed", seed, 0)
     out = Path(out).expanduser().absolute()
-    check_empty(out, "nothing is overwritten: give a new folder, or remove this one")
-    make_folder(out.parent)
+    with locked_target(out):
+        check_empty(out, "nothing is overwritten: give a new folder, or remove this one")
+        pictures = plan.pictures({split: n if split == "train" else n_val for split in plan.splits})
+        with _whole_data(out) as unfinished:
 
-    unfinished = out.with_name(f".{out.name}.unfinished")  # renamed at the end: a folder called `out` is complete
-    shutil.rmtree(unfinished, ignore_errors=True)
+            def draw(picture: _Picture) -> None:
+                rng = np.random.default_rng([seed, _SPLITS.index(picture.split), picture.index])
+                _write(picture, plan, rng, plan.size(rng) if size is None else size, unfinished)
+
+            _in_threads(draw, list(pictures), f"drawing {layout}")
+    return out
+
+
+@contextmanager
+def _whole_data(out: Path) -> Iterator[Path]:
+    """A folder to draw into, which becomes `out` at the end: a folder called `out` is complete.
+
+    Raises:
+        UserError: the disk refuses.
+    """
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a command that was killed
     make_folder(unfinished)
+    try:
+        with refusals_told(out):
+            yield unfinished
+            if out.exists():  # empty; Windows renames onto no folder at all
+                out.rmdir()
+            unfinished.replace(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
-    def draw(picture: _Picture) -> None:
-        rng = np.random.default_rng([seed, _SPLITS.index(picture.split), picture.index])
-        _write(picture, plan, rng, plan.size(rng) if size is None else size, unfinished)
 
-    pictures = list(plan.pictures({split: n if split == "train" else n_val for split in plan.splits}))
+def _in_threads(draw: Callable[[_Picture], None], pictures: Sequence[_Picture], title: str) -> None:
     pool = ThreadPoolExecutor(os.cpu_count())  # NumPy and OpenCV work outside Python's lock
     try:
-        for _ in track(pool.map(draw, pictures), f"drawing {layout}", len(pictures), console=Console(stderr=True)):
+        for _ in track(pool.map(draw, pictures), title, len(pictures), console=Console(stderr=True)):
             pass
     finally:
         pool.shutdown(cancel_futures=True)
-    if out.exists():  # empty; Windows renames onto no folder at all
-        out.rmdir()
-    unfinished.replace(out)
-    return out
 
 
 def _write(picture: _Picture, plan: _Layout, rng: RNG, size: Size, root: Path) -> None:

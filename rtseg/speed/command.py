@@ -1,11 +1,13 @@
 """The command: networks by name or file on the engines of this machine, checked, timed in turns, reported."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from rtseg.checks import check_one_of
 from rtseg.data.dataset import SegmentationDataset, create_dataset
@@ -13,7 +15,8 @@ from rtseg.data.files import find_pictures, read_image
 from rtseg.deploy.device import describe_device
 from rtseg.deploy.engines import parse_backend
 from rtseg.errors import UserError
-from rtseg.output.folders import make_folder, write_whole
+from rtseg.output.folders import write_whole
+from rtseg.output.lock import locked_target
 from rtseg.output.table import show
 from rtseg.speed.asked import Asked
 from rtseg.speed.benchmark import Candidate, Report, benchmark, cases, out_of_memory
@@ -66,30 +69,30 @@ def run_benchmark(
         if any(kind.precisions[precision].calibrated for kind, precision in map(parse_backend, backends)):
             calibration = _read_images([image for image, _ in create_dataset(dataset, data, "train").pairs])
     rows = cases(candidates, backends, conditions)
-    file = None if output is None else _file(output, describe_device(device)["name"])
-    try:
-        with progress_bar(f"{len(rows)} row(s) on {device}", console) as progress:
-            report = benchmark(
-                rows,
-                conditions,
-                images=given,
-                calibration=calibration,
-                dataset=scored,
-                stages=True,
-                memory=memory,
-                ddrnet=protocol == "ddrnet",
-                progress=progress,
-            )
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        raise UserError(
-            "the memory is not enough: give fewer networks, a smaller --input-size or --batch-size, or leave the "
-            "backend reference out"
-        ) from None
-    if command is not None:
-        report.conditions["command"] = command
-    _tell(report, file, console)
+    with _locked_file(output, device) as file:
+        try:
+            with progress_bar(f"{len(rows)} row(s) on {device}", console) as progress:
+                report = benchmark(
+                    rows,
+                    conditions,
+                    images=given,
+                    calibration=calibration,
+                    dataset=scored,
+                    stages=True,
+                    memory=memory,
+                    ddrnet=protocol == "ddrnet",
+                    progress=progress,
+                )
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise UserError(
+                "the memory is not enough: give fewer networks, a smaller --input-size or --batch-size, or leave the "
+                "backend reference out"
+            ) from None
+        if command is not None:
+            report.conditions["command"] = command
+        _tell(report, file, console)
     return report
 
 
@@ -122,8 +125,8 @@ def _write(file: Path, text: str, drawing: str | None, console: Console) -> None
         write_whole(file, text + "\n")
         if drawing:
             write_whole(file.with_suffix(".svg"), drawing)
-    except OSError as error:
-        raise UserError(f"'{file}' cannot be written: {error.strerror}; the result stands above") from None
+    except UserError as error:
+        raise UserError(f"{error}. The result stands above") from None
     console.print(f"Written: {file}" + (f" and {file.with_suffix('.svg').name}" if drawing else ""))
 
 
@@ -148,16 +151,20 @@ def _read_images(found: Sequence[Path]) -> list[np.ndarray]:
     return [read_image(image) for image in found[:: max(1, -(-len(found) // _MOST_IMAGES))]]
 
 
-def _file(output: Path, device: str) -> Path:
-    """Before the minutes that it takes to measure."""
+@contextmanager
+def _locked_file(output: Path | None, device: torch.device) -> Iterator[Path | None]:
+    """Where the result goes, which is looked at before the minutes that it takes to measure."""
+    if output is None:
+        yield None
+        return
     if output.suffix and output.suffix != ".json":
         raise UserError(f"'{output}' must end in .json, or be a folder")
-    if output.suffix == ".json":
-        make_folder(output.parent)
-        for file in (output, output.with_suffix(".svg")):
-            if file.exists():
-                raise UserError(f"'{file}' exists; give another name for the result, or remove it")
-        return output
-    folder = output / re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-    make_folder(folder)
-    return folder / f"{datetime.now(UTC):%Y-%m-%d_%H%M%S}.json"
+    file = output
+    if output.suffix != ".json":
+        folder = re.sub(r"[^a-z0-9]+", "-", describe_device(device)["name"].lower()).strip("-")
+        file = output / folder / f"{datetime.now(UTC):%Y-%m-%d_%H%M%S}.json"
+    with locked_target(file):
+        for result in (file, file.with_suffix(".svg")):
+            if result.exists():
+                raise UserError(f"'{result}' exists; give another name for the result, or remove it")
+        yield file

@@ -14,6 +14,7 @@ from torch import Tensor
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import differences
+from rtseg.output.folders import make_folder, written_whole
 from rtseg.training.finite import few, named_tensors, not_finite
 
 
@@ -32,16 +33,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"{target} is not written: {few(names)} would not be finite. An older file of that name stays as it "
                 "is; begin a new training from it with --model.weights and a lower model.optim.lr"
             )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}-unfinished")  # one name, so that a killed run leaves no more than one
-        try:
-            with aside.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, target)
-        finally:
-            aside.unlink(missing_ok=True)
+        make_folder(target.parent)
+        with written_whole(target) as aside, aside.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 class BestCheckpoint(ModelCheckpoint):

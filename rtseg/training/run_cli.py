@@ -4,9 +4,11 @@ What it trains, the subclasses say.
 """
 
 import csv
+import os
 import re
 import sys
 import warnings
+from contextlib import ExitStack
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -21,9 +23,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
 
+from rtseg.disk import refusals_told
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.output.folders import make_folder
+from rtseg.output.lock import locked_folder
 from rtseg.registry import trained_with
 from rtseg.training.callbacks.decoration import Decoration, HarmlessLog
 from rtseg.training.callbacks.periodic_checkpoint import PeriodicCheckpoint
@@ -101,6 +105,10 @@ class RunCLI(LightningCLI):
     program: ClassVar[str]
     monitor: ClassVar[str]
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with ExitStack() as self._held:  # the lock of the run folder: all of the command happens inside
+            super().__init__(*args, **kwargs)
+
     def default_run(self, config: Namespace) -> str:
         """Name of the run's folder where no config file names it."""
         raise NotImplementedError
@@ -171,6 +179,9 @@ class RunCLI(LightningCLI):
             name = Path(str(files[0])).stem if files else self.default_run(config)
             output = Path(config.output or Path("runs") / name)
             if not config.trainer.fast_dev_run:
+                if is_first_process():
+                    self._held.enter_context(locked_folder(output))
+                self._held.enter_context(refusals_told(output))
                 _check_output(output, config.get("ckpt_path"))
                 make_folder(output)
             config.output = str(output)
@@ -253,6 +264,12 @@ def _check_configs() -> None:
         return load(text)
 
     set_loader("yaml", checked, (yaml.YAMLError,))
+
+
+def is_first_process() -> bool:
+    """Whether this is not one of the further processes of a training, which run the same command in the same folder."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+    return all(os.environ.get(name, "0") in ("", "0") for name in ranks)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -233,7 +233,7 @@ def test_an_interrupted_drawing_leaves_no_folder_that_looks_whole(
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"'.*/file/data' cannot be written to: '.*/file' is a file"):
+    with pytest.raises(UserError, match=r"'.*/file' cannot be written to: '.*/file' is a file"):
         make_data("camvid", 1, tmp_path / "file" / "data", size=SMALL)
 
 

@@ -10,7 +10,8 @@ import torch
 from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.models import create_model
-from rtseg.output.folders import make_folder, write_whole
+from rtseg.output.folders import write_whole
+from rtseg.output.lock import locked_folder
 from rtseg.output.table import show
 from rtseg.speed.conditions import Conditions
 from rtseg.studies.compare.plot import plot
@@ -18,7 +19,7 @@ from rtseg.studies.compare.report import Comparison
 from rtseg.studies.compare.rows import choose_rows
 from rtseg.studies.compare.speed import measure_speed
 from rtseg.studies.runs.recipe import Recipe, check_recipe
-from rtseg.studies.runs.runner import check_start, explain, locked, train
+from rtseg.studies.runs.runner import check_start, explain, train
 from rtseg.studies.runs.training import Training, trainings
 from rtseg.terminal import Console, say
 
@@ -65,8 +66,7 @@ def compare(
     failed: dict[Training, str] = {}
     if recipe:
         check_start(wanted, recipe)
-    make_folder(output)
-    with locked(output) as lock:
+    with locked_folder(output) as lock:
         if recipe:
             check_recipe(recipe, output / "recipe.json")
         speed = measure_speed(rows, output / "speed.json", model, num_classes, conditions, console)

@@ -10,7 +10,8 @@ import torch
 
 from rtseg.deploy.device import describe_device
 from rtseg.errors import UserError
-from rtseg.output.folders import check_empty, make_folder
+from rtseg.output.folders import check_empty, write_whole
+from rtseg.output.lock import locked_folder
 from rtseg.output.table import show
 from rtseg.speed.conditions import Conditions
 from rtseg.studies.complexity.figures import figure4, figure5, quotes
@@ -68,10 +69,20 @@ def complexity_report(
         )
     if min(size) < 1:
         raise UserError(f"size {size[0]} {size[1]}: height and width must be at least 1")
-    if output is not None:  # before the minutes that it takes to measure
-        check_empty(output, "give another folder, or empty it")
-        make_folder(output)
     sizes = Sizes(channels, channels // 2, channels // 2, heads, size[0] * size[1])
+    if output is None:
+        return _report(sizes, measure, sides)
+    with locked_folder(output):  # before the minutes that it takes to measure
+        check_empty(output, "give another folder, or empty it")
+        result = _report(sizes, measure, sides)
+        write_whole(output / "complexity.json", json.dumps(result, indent=1) + "\n")
+        write_whole(output / "complexity.svg", plot(result))
+    say(f"{output}: complexity.json, complexity.svg")
+    return result
+
+
+def _report(sizes: Sizes, measure: Conditions | None, sides: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Computed, measured and printed."""
     result: dict[str, Any] = {
         "sizes": asdict(sizes),
         **{f"table{number}": table(number, sizes) for number in (9, 10, 11)},
@@ -92,13 +103,8 @@ def complexity_report(
             "timing": replace(measure, sizes=squares, threads=torch.get_num_threads()).to_dict(),
             "growth": [asdict(growth) for growth in growths],
         }
-    if output is not None:
-        (output / "complexity.json").write_text(json.dumps(result, indent=1) + "\n")
-        (output / "complexity.svg").write_text(plot(result))
     notes = [f"a slip of the paper: {slip}" for slip in SLIPS]
     if measure:
         notes.append(Conditions.describe(result["measured"]["timing"]))
     show(*report_tables(result), notes=notes)
-    if output is not None:
-        say(f"{output}: complexity.json, complexity.svg")
     return result

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from rtseg.errors import UserError
-from rtseg.output.folders import make_folder, write_whole
+from rtseg.output.folders import write_whole
+from rtseg.output.lock import locked_target
 from rtseg.studies.report.page import page
 from rtseg.studies.report.run_folder import read_run
 
@@ -26,8 +27,8 @@ def write_report(run: Path, output: Path | None = None) -> Path:
     run = Path(run)
     output = run / "report.html" if output is None else Path(output)
     found = read_run(run)
-    make_folder(output.parent)
     if output.is_dir():
         raise UserError(f"'{output}' is a folder; give the name of a file, such as '{output / 'report.html'}'")
-    write_whole(output, page(found))
+    with locked_target(output):
+        write_whole(output, page(found))
     return output

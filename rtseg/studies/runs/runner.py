@@ -4,7 +4,6 @@ A study's folder holds `recipe.json` and one run folder of `rtseg fit` for each 
 `train.log`, what the command printed, and, once it has ended well, `finished.json`.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -14,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -74,7 +72,7 @@ def train(wanted: Sequence[Training], recipe: Recipe, *, lock: int, jobs: int, c
     Ctrl-C ends the ones that run after their step, with a checkpoint, and the same command goes on from there.
 
     Args:
-        lock: of `locked`.
+        lock: of `locked_folder`.
         jobs: trainings at a time; on a CPU they share its cores.
 
     Returns:
@@ -176,20 +174,3 @@ def _finish(training: Training, process: subprocess.Popen, recipe: Recipe) -> No
         training.folder / "finished.json",
         json.dumps({"miou": scored[-1]["val/miou"], "accuracy": scored[-1]["val/accuracy"]}) + "\n",
     )
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[int]:
-    """Keeps other commands out of a study's folder, into whose files they would train; the lock, to hand on.
-
-    Raises:
-        UserError: another one is there.
-    """
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"another `rtseg compare`, or a training that it started, works in '{folder}': wait for it or stop it"
-            ) from None
-        yield file.fileno()

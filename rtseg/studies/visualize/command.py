@@ -19,7 +19,8 @@ from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, swappable_models
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
-from rtseg.output.folders import check_empty, make_folder, write_whole
+from rtseg.output.folders import check_empty, write_whole
+from rtseg.output.lock import locked_folder
 from rtseg.studies.visualize.looks import Point, look
 from rtseg.studies.visualize.sheet import draw
 from rtseg.terminal import say
@@ -55,9 +56,17 @@ def visualize(
 
     Raises:
         UserError: no such network, or one without attention; no such image, pixel or device; `out_dir` cannot be
-            written to, or holds something else and `overwrite` is off; a sheet would replace the picture.
+            written to, holds something else and `overwrite` is off, or another command works in it; a sheet would
+            replace the picture.
     """
     out_dir = Path(out_dir).expanduser()
+    with locked_folder(out_dir):
+        return _visualize(checkpoint, picture, out_dir, at, device, overwrite)
+
+
+def _visualize(
+    checkpoint: str | Path, picture: str | Path, out_dir: Path, at: str | None, device: str | None, overwrite: bool
+) -> list[Path]:
     pixels = to_rgb(picture)
     point = _parse_point(at, pixels)
     segmenter = Segmenter.from_pretrained(checkpoint)
@@ -86,7 +95,6 @@ def visualize(
     old = [out_dir / Path(name).name for name in before.get("sheets", [])]
     if os.path.realpath(Path(picture).expanduser()) in map(os.path.realpath, [*sheets, *old]):
         raise UserError(f"a result would overwrite the image '{picture}': give another folder")
-    make_folder(out_dir)
     if not same:
         for path in old:
             path.unlink(missing_ok=True)

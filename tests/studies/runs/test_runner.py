@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from rtseg.models.weights import read_weights
+from rtseg.output.lock import locked_folder
 from rtseg.studies.runs.metrics_log import read_log
 from rtseg.studies.runs.recipe import Recipe
-from rtseg.studies.runs.runner import explain, locked, train
+from rtseg.studies.runs.runner import explain, train
 from rtseg.studies.runs.training import trainings
 from rtseg.studies.runs.variant import Variant
 from rtseg.terminal import Console
@@ -41,7 +42,7 @@ def test_a_training_cut_before_its_first_checkpoint_begins_anew(
     # Flags cannot make another network of the variant, however they are written.
     flags = ("--model.attent=sa", "--model.options.base_channels=8")
     recipe = Recipe("rtformer_slim", config, tiny_camvid, 1, flags)
-    with locked(tmp_path / "study") as lock:
+    with locked_folder(tmp_path / "study") as lock:
         assert not train([wanted], recipe, lock=lock, jobs=1, console=Console(stderr=True))
     assert wanted.finished
     assert [step for step, _ in read_log(wanted.folder / "metrics.csv").points("val/miou")] == [2]

@@ -1,0 +1,49 @@
+"""What a disk refuses, in one sentence: it is full, read-only, over quota or broken."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rtseg.errors import UserError
+
+_REPAIRS = {
+    errno.ENOSPC: "make room there, or choose another folder",
+    errno.EDQUOT: "make room there or have the quota raised, or choose another folder",
+    errno.EFBIG: "choose a folder on a file system that takes larger files, or raise the limit (ulimit -f)",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.EIO: "the disk may be broken: look into the system's log, and choose another folder",
+}
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether it says that a disk takes no more, whatever was written."""
+    return isinstance(error, OSError) and error.errno in _REPAIRS
+
+
+def refusal(error: OSError, place: Path) -> UserError:
+    """The sentence for any error of writing a file or a folder: the system's reason, how much is free, what to do."""
+    reason = error.strerror or str(error)
+    repair = _REPAIRS.get(error.errno or 0, "give a place that you may write to")
+    folder = next((path for path in (place, *place.absolute().parents) if os.path.isdir(path)), Path("/"))
+    free = ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        free = f" ({shutil.disk_usage(folder).free / 2**20:.1f} MiB are free in '{folder}')"
+    return UserError(f"'{place}' cannot be written: {reason}{free}; {repair}")
+
+
+@contextmanager
+def refusals_told(place: Path) -> Iterator[None]:
+    """What is written inside goes to `place`.
+
+    Raises:
+        UserError: the disk refused; see `refusal`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        raise refusal(error, place) from None
