@@ -40,6 +40,18 @@ def export(
     say("\n".join(write(checkpoint, output, overwrite=overwrite)))
 
 
+@app.command()
+def replay(
+    run: Annotated[Path, typer.Argument(help="folder of a training, or its nonfinite.ckpt")],
+    device: Annotated[str | None, typer.Option(help="cpu, cuda; default: a GPU where there is one")] = None,
+) -> None:
+    """Run the training step again whose loss, gradient or update was not finite, and say where that began."""
+    from pretrain.module import ClassificationModule
+    from rtseg.training.replay import replay as run_again
+
+    print(run_again(run, ClassificationModule, device=device))
+
+
 @app.command("list")
 def list_networks() -> None:
     """List the networks that --model.name takes, and which of them can be handed over."""

@@ -85,6 +85,7 @@ class ClassificationModule(NetworkModule[nn.Module]):
     trainer_settings = tuple(name for name in TRAINER if name != "accumulate_grad_batches")
     may_be_lengthened = False
     optim: OptimConfig
+    part = "classifier"
     replay_command = "python -m pretrain replay"
     batch_type = Batch
 

@@ -122,6 +122,18 @@ def export(
 
 
 @app.command()
+def replay(
+    run: Annotated[Path, typer.Argument(help="folder of a training, or its nonfinite.ckpt")],
+    device: Device = None,
+) -> None:
+    """Run the training step again whose loss, gradient or update was not finite, and say where that began."""
+    from rtseg.training.module import SegmentationModule
+    from rtseg.training.replay import replay as run_again
+
+    print(run_again(run, SegmentationModule, device=device))
+
+
+@app.command()
 def convert(
     weights: Annotated[Path, typer.Argument(help="PaddleSeg's model.pdparams")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for model.safetensors and config.json")],

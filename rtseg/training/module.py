@@ -86,6 +86,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
     """
 
     optim: OptimConfig
+    part = "segmenter"
     replay_command = "rtseg replay"
     batch_type = Sample
 

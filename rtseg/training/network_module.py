@@ -58,6 +58,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         nonfinite: what a step does whose loss, gradient or update is not finite, see `StepGuard`.
     """
 
+    part: ClassVar[str]  # that is trained, as its card calls it
     replay_command: ClassVar[str]  # of a step that was not finite
     batch_type: ClassVar[Any]  # a NamedTuple with `image`
     # Arguments that a resumed training may change; those that make the network are compared as networks.
