@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from rtseg.checks import check_above, check_at_least, check_below, check_between, check_finite
+from rtseg.checks import check_above, check_at_least, check_below, check_between
 from rtseg.errors import UserError
 
 
@@ -36,8 +36,6 @@ class OptimConfig:
     min_lr: float = 5e-6
 
     def __post_init__(self) -> None:
-        for name in ("lr", "weight_decay", "warmup_epochs", "warmup_lr", "min_lr"):
-            check_finite(f"optim.{name}", getattr(self, name))
         check_above("optim.lr", self.lr, 0, "as 5e-4")
         for name in ("weight_decay", "warmup_epochs"):
             check_at_least(f"optim.{name}", getattr(self, name), 0)

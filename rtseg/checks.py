@@ -1,10 +1,12 @@
 """Checks of numbers and names that a user gives: each raises `UserError` with the bad value, the good ones, the repair.
 
 All functions take the name as the user knows it ("optim.lr", "--epochs", "heads"), then the value, then what is good.
-The optional `repair` ends the message: what the value means, or what to write instead. No check lets a NaN pass.
+The optional `repair` ends the message: what the value means, or what to write instead. No check lets NaN or infinity
+pass.
 """
 
 import math
+import sys
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any
@@ -15,12 +17,12 @@ from rtseg.registry import suggest
 
 def check_at_least(name: str, value: Any, least: float, repair: str = "") -> None:
     """Raises: UserError unless `value` is a number and `value >= least`."""
-    _check(_is_number(value) and value >= least, name, value, f"at least {least}", repair)
+    _check(_is_number(value) and value >= least, name, value, _finite(f"at least {least}", value), repair)
 
 
 def check_above(name: str, value: Any, bound: float, repair: str = "") -> None:
     """Raises: UserError unless `value` is a number and `value > bound`."""
-    _check(_is_number(value) and value > bound, name, value, f"above {bound}", repair)
+    _check(_is_number(value) and value > bound, name, value, _finite(f"above {bound}", value), repair)
 
 
 def check_between(name: str, value: Any, least: float, most: float, repair: str = "") -> None:
@@ -40,7 +42,7 @@ def check_fraction(name: str, value: Any, repair: str = "") -> None:
 
 def check_finite(name: str, value: Any, repair: str = "") -> None:
     """Raises: UserError unless `value` is a number and neither infinite nor NaN."""
-    _check(_is_number(value) and math.isfinite(value), name, value, "a finite number", repair)
+    _check(_is_number(value), name, value, "a finite number", repair)
 
 
 def check_whole(name: str, value: Any, least: int, repair: str = "") -> None:
@@ -79,5 +81,12 @@ def _given(name: str, value: Any, *, quote: bool = False) -> str:
     return f"{name}{' ' if name.startswith('-') else '='}{repr(value) if quote else value}"
 
 
+def _finite(good: str, value: Any) -> str:
+    """What is good, where the bad value is no finite number and no bound says so."""
+    return good if not isinstance(value, float) or math.isfinite(value) else f"{good} and finite"
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """Of those that a float can hold: an int may be larger."""
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    return real and abs(value) <= sys.float_info.max

@@ -2,12 +2,13 @@
 
 A constructor is the one place that says which options a part has, of which type, with which default. The types:
 
-    bool  int  float  str  Literal["a", "b"]     one value; Positive is an int of at least 1
+    bool  int  float  str  Literal["a", "b"]     one value; Positive is an int from 1 to `LARGEST`
     tuple[bool, bool]  tuple[int, ...]           a list of two, a list of any length; Sequence[int] likewise
     X | None                                     X or nothing
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -17,18 +18,19 @@ from rtseg.registry import suggest
 
 
 class AtLeast(NamedTuple):
-    """Mark of an annotated int: the least good value."""
+    """Mark of an annotated int: the least good value; the largest is `LARGEST`."""
 
     value: int
 
 
 Positive = Annotated[int, AtLeast(1)]
+LARGEST = 2**20  # a width, stride or grid beyond it fills any memory before there is an error to show
 
 # Type -> what a value of it is called, and several are.
 _WORDS = {
     bool: ("true or false", "booleans"),
     int: ("a whole number", "whole numbers"),
-    float: ("a number", "numbers"),
+    float: ("a finite number", "finite numbers"),
     str: ("a text", "texts"),
 }
 _EMPTY = inspect.Parameter.empty
@@ -119,7 +121,7 @@ def _fits(value: Any, kind: Any) -> bool:
         return value in get_args(kind)
     if origin is Annotated:
         base, least = get_args(kind)
-        return type(value) is base and value >= least.value
+        return type(value) is base and least.value <= value <= LARGEST
     if origin in (Union, UnionType):
         return any(_fits(value, part) for part in get_args(kind))
     if origin in (tuple, Sequence):
@@ -127,7 +129,9 @@ def _fits(value: Any, kind: Any) -> bool:
             return False
         parts = _parts(kind) * len(value) if _any_length(kind) else _parts(kind)
         return len(parts) == len(value) and all(map(_fits, value, parts))
-    return type(value) in ((int, float) if kind is float else (kind,))
+    if kind is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    return type(value) is kind
 
 
 def _any_length(kind: Any) -> bool:
@@ -142,7 +146,7 @@ def _words(kind: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, args))}"
     if origin is Annotated:
-        return f"{_words(args[0])} of at least {args[1].value}"
+        return f"{_words(args[0])} of at least {args[1].value} and at most {LARGEST}"
     if origin in (Union, UnionType):
         return " or ".join(map(_words, args))
     if origin in (tuple, Sequence):

@@ -22,14 +22,15 @@ from rtseg.checks import (
 from rtseg.errors import UserError
 
 NUMBERS = [
-    (check_at_least, (1,), [1, 1.5, math.inf, np.int64(3)], [0, 0.99, -math.inf], "at least 1"),
-    (check_above, (0,), [1e-9, math.inf], [0, -1], "above 0"),
+    (check_at_least, (1,), [1, 1.5, 1e300, np.int64(3)], [0, 0.99, -math.inf, math.inf], "at least 1"),
+    (check_above, (0,), [1e-9, 1e300], [0, -1, math.inf], "above 0"),
     (check_between, (0, 1), [0, 0.5, 1, np.float32(0.25)], [-1e-9, 1.01, math.inf], "from 0 to 1"),
     (check_below, (0, 1), [0, 0.999], [1, -0.1], "at least 0 and below 1"),
     (check_fraction, (), [1e-9, 1], [0, 1.01], "above 0 and at most 1"),
     (check_finite, (), [0, -1e300], [math.inf, -math.inf], "a finite number"),
     (check_whole, (2,), [2, 1000], [1, 2.0, np.float64(2)], "a whole number of at least 2"),
 ]
+UNBOUNDED = ("at least 1", "above 0")
 
 
 @pytest.mark.parametrize(("check", "bounds", "good", "bad", "words"), NUMBERS)
@@ -39,7 +40,8 @@ def test_numbers(check: Callable[..., None], bounds: tuple, good: list[Any], bad
     for value in [*bad, math.nan, "1", None, True]:
         with pytest.raises(UserError) as error:
             check("optim.lr", value, *bounds, repair="write 1")
-        assert str(error.value) == f"optim.lr={value!r} must be {words}; write 1"
+        finite = " and finite" * (isinstance(value, float) and not math.isfinite(value) and words in UNBOUNDED)
+        assert str(error.value) == f"optim.lr={value!r} must be {words}{finite}; write 1"
 
 
 def test_an_option_of_the_command_line_is_named_as_it_is_written() -> None:

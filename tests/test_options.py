@@ -46,10 +46,10 @@ def test_good_values(good: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        ({"width": 0}, "it: width=0 must be a whole number of at least 1, as the default 8"),
+        ({"width": 0}, "it: width=0 must be a whole number of at least 1 and at most 1048576, as the default 8"),
         ({"width": True}, "width=True must be a whole number of at least 1"),
-        ({"ratio": "2"}, "ratio='2' must be a number, as the default 0.5"),
-        ({"ratio": True}, "ratio=True must be a number"),
+        ({"ratio": "2"}, "ratio='2' must be a finite number, as the default 0.5"),
+        ({"ratio": True}, "ratio=True must be a finite number"),
         ({"kind": "c"}, "kind='c' must be one of a, b, as the default a"),
         ({"title": 3}, "title=3 must be a text or null$"),
         ({"flags": [True]}, r"flags=\[True\] must be a list of 2 booleans, as the default \(True, False\)"),

@@ -18,7 +18,7 @@ from timm.data.transforms_factory import transforms_imagenet_eval, transforms_im
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from rtseg.checks import check_at_least, check_between, check_fraction, check_one_of
+from rtseg.checks import check_above, check_at_least, check_between, check_fraction, check_one_of
 from rtseg.errors import UserError
 
 Transform = Callable[[Image.Image], Tensor]
@@ -61,6 +61,8 @@ class AugmentConfig:
         check_at_least("augment.color_jitter", self.color_jitter, 0, "0 is for none")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise UserError(f"augment.scale={list(self.scale)} must be two shares of the area, as in [0.08, 1.0]")
+        for side in self.ratio:
+            check_above("augment.ratio", side, 0, "it is width / height, as [0.75, 1.33]")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise UserError(f"augment.ratio={list(self.ratio)} must be two positive numbers, the smaller first")
         check_between("augment.flip", self.flip, 0, 1, "it is a probability")

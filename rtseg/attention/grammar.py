@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtseg.attention.registry import get_mechanism
+from rtseg.checks import check_finite
 from rtseg.errors import UserError
 from rtseg.registry import suggest
 
@@ -65,6 +66,9 @@ def parse_attention(text: str) -> tuple[AttentionSpec, AttentionSpec]:
 
 def _parse_value(name: str, key: str, value: str, kind: type) -> Any:
     try:
-        return {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
+        found = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
     except (ValueError, KeyError):
         raise UserError(f"attention '{name}': {key}={value} is not of type {kind.__name__}") from None
+    if kind is float:
+        check_finite(f"attention '{name}': {key}", found)
+    return found

@@ -19,6 +19,7 @@ from rtseg.data.evaluation import check_eval_resize, evaluation_size, resize_for
 from rtseg.errors import UserError
 
 PAD = 127  # grey level around small images; the reference's 127.5 cast to uint8
+LARGEST_SCALE = 16  # a photograph of 12 million pixels would fill 9 GB
 HUE_STEPS = 256  # PIL's hue circle
 Factors = tuple[tuple[str, float], ...]
 
@@ -132,6 +133,8 @@ class TrainAugment:
             raise UserError(f"crop_size is (height, width), both at least 1, not {crop_size}; e.g. [360, 480]")
         if not scales or min(scales) <= 0:
             raise UserError(f"scales are factors above 0, not {list(scales)}; e.g. [0.5, 1.0, 2.0], or [1.0] for none")
+        for scale in scales:
+            check_between("scales", scale, 0, LARGEST_SCALE, "it multiplies the sides of every training image")
         check_between("flip", flip, 0, 1, "it is a probability")
         crop = A.RandomCrop(
             *crop_size,

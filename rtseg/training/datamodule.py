@@ -121,7 +121,8 @@ class SegmentationData(ResumableData):
 
     def create_train_loader(self) -> ResumableLoader:
         data = AugmentedDataset(self.split("train"), self.augment, self.seed)
-        batches = GlobalBatchSampler(len(data), self.batch_size, seed=self.seed, **self.ranks())
+        parts = self.trainer.accumulate_grad_batches if self.trainer else 1
+        batches = GlobalBatchSampler(len(data), self.batch_size, seed=self.seed, accumulated=parts, **self.ranks())
         return ResumableLoader(data, batches, collate_fn=_collate_train, **self.loader_options())
 
     def _eval_dataloader(self, split: str) -> DataLoader[Sample]:

@@ -149,6 +149,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         return found | flat("trainer", trainer, ())
 
     def on_train_start(self) -> None:
+        self._check_whole_steps()
         self.guard.start()
         if self._resumed is not None and self._resumed["total_steps"] not in (None, self._total_steps):
             self._say_longer(self._resumed["total_steps"])
@@ -176,6 +177,15 @@ class NetworkModule(L.LightningModule, Generic[Network]):
     def prepare(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) grey levels -> normalised, in the network's memory format."""
         return self.normalize(image).contiguous(memory_format=self.memory_format)
+
+    def _check_whole_steps(self) -> None:
+        """Raises: UserError where an epoch ends inside an accumulated step: Lightning would scale it as a whole one."""
+        batches, parts = self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
+        if batches != float("inf") and batches % parts and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            raise UserError(
+                f"an epoch of {batches} batches ends inside a step of trainer.accumulate_grad_batches={parts}: give "
+                f"trainer.limit_train_batches={int(batches // parts * parts) or parts}, or another number to accumulate"
+            )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # The step that loggers write; Lightning's own count drifts by one with every resume.

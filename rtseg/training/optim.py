@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from rtseg.checks import check_above, check_at_least
+from rtseg.checks import check_above, check_at_least, check_below
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class OptimConfig:
             check_above(f"optim.{name}", getattr(self, name), 0)
         for name in ("weight_decay", "warmup_steps", "warmup_lr", "end_lr", "power"):
             check_at_least(f"optim.{name}", getattr(self, name), 0)
+        for beta in self.betas:
+            check_below("optim.betas", beta, 0, 1, "as (0.9, 0.999)")
         if self.lr_batch_size is not None:
             check_at_least("optim.lr_batch_size", self.lr_batch_size, 1, "null never scales")
 

@@ -98,7 +98,7 @@ def look(module: NetworkModule[Any], kept: Mapping[str, Any], precision: str, de
     moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in kept["batch"].items()}
     with plugin.forward_context():
         terms = module.losses(module.batch_type(**moved), kept["seed"])
-    seen.terms.update({name: float(value) for name, value in terms.items()})
+    seen.terms.update({name: float(value.detach()) for name, value in terms.items()})
     torch.stack(list(terms.values())).sum().backward()
     return seen
 

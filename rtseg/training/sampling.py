@@ -68,27 +68,32 @@ class GlobalBatchSampler(EpochStart, Sampler[list[SampleKey]]):
         rank, world_size: this process, and how many there are.
         pieces: a process gets its share of a batch in so many equal parts, one after the other, for the gradients of
             one optimizer step to be accumulated; `len` and `start` count parts.
+        accumulated: so many batches make one optimizer step. Those at the end of an epoch that make none are left out:
+            their step would be scaled as if it were whole.
 
     Raises:
-        UserError: the batch is larger than the data set, or does not divide among the processes and parts.
+        UserError: the batches of a step are larger than the data set, or do not divide among the processes and parts.
     """
 
     def __init__(
-        self, num_samples: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1, pieces: int = 1
-    ) -> None:
+        self, num_samples: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1, pieces: int = 1,
+        accumulated: int = 1,
+    ) -> None:  # fmt: skip
         check_at_least("data.batch_size", batch_size, 1, "to train on one device it must be 2")
         times = f" times {pieces} accumulated parts" * (pieces > 1)
         shared = f"it is the batch of all {world_size} devices{times}"
         check_multiple("data.batch_size", batch_size, world_size * pieces, shared)
-        if num_samples < batch_size:
+        if num_samples < batch_size * accumulated:
+            times = f" times trainer.accumulate_grad_batches={accumulated}" * (accumulated > 1)
             raise UserError(
-                f"data.batch_size={batch_size} is more than the {num_samples} training images; lower it or add images"
+                f"data.batch_size={batch_size}{times} is more than the {num_samples} training images; lower it or add "
+                "images"
             )
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
-        self.rank, self.world_size, self.pieces = rank, world_size, pieces
+        self.rank, self.world_size, self.pieces, self.accumulated = rank, world_size, pieces, accumulated
 
     def __len__(self) -> int:
-        return self.num_samples // self.batch_size * self.pieces
+        return self.num_samples // (self.batch_size * self.accumulated) * self.accumulated * self.pieces
 
     @property
     def sampler(self) -> "GlobalBatchSampler":
@@ -125,7 +130,7 @@ class ResumableLoader(DataLoader[Any]):
 
     def state_dict(self) -> dict[str, int]:
         position = {"epoch": self._epoch, "batches": self._delivered, "pieces": self._batches.pieces}
-        return {**position, **self._order()}
+        return {**position, "accumulated": self._batches.accumulated, **self._order()}
 
     def _order(self) -> dict[str, int]:
         """What the order of the samples depends on."""
@@ -141,6 +146,13 @@ class ResumableLoader(DataLoader[Any]):
                     "resumed training goes on in the middle of its order of images, so give the same, or start a new "
                     "training"
                 )
+        over = self._batches.num_samples // self._batches.batch_size % self._batches.accumulated
+        if over and "accumulated" not in state:
+            raise UserError(
+                f"the checkpoint is of an older rtseg, whose epochs ended with a step of {over} batches of "
+                f"{self._batches.accumulated}; these are left out now, so it cannot be resumed. Start a new training "
+                "from its weights with --model.weights"
+            )
         # At the end of an epoch another number of parts, and so of devices, is fine: Lightning counts anew.
         pieces = state.get("pieces", 1)
         finished, start = divmod(state["batches"], len(self._batches) // self._batches.pieces * pieces)

@@ -132,7 +132,10 @@ def test_initial_values_are_the_references() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"base_channels": 0}, "base_channels=0 must be a whole number of at least 1, as the default 32"),
+        (
+            {"base_channels": 0},
+            "base_channels=0 must be a whole number of at least 1 and at most 1048576, as",
+        ),
         ({"base_channels": "32"}, "base_channels='32' must be a whole number"),
         ({"base_channels": 32.0}, "base_channels=32.0 must be a whole number"),
         ({"base_channels": True}, "base_channels=True must be a whole number"),
@@ -143,9 +146,9 @@ def test_initial_values_are_the_references() -> None:
         ({"injection": [1, 0]}, r"injection=\[1, 0\] must be a list of 2 booleans"),
         ({"drop_path": 1}, "drop_path=1 must be at least 0 and below 1"),
         ({"drop_path": -0.1}, "drop_path=-0.1 must be at least 0"),
-        ({"drop_path": math.nan}, "drop_path=nan must be at least 0"),
-        ({"drop_path": "0.1"}, "drop_path='0.1' must be a number, as the default 0.1"),
-        ({"drop_path": None}, "drop_path=None must be a number"),
+        ({"drop_path": math.nan}, "drop_path=nan must be a finite number"),
+        ({"drop_path": "0.1"}, "drop_path='0.1' must be a finite number, as the default 0.1"),
+        ({"drop_path": None}, "drop_path=None must be a finite number"),
         ({"inject": [True, False]}, r"'rtformer_slim' has no option 'inject'. Did you mean 'injection'\? Known: base_"),
     ],
 )

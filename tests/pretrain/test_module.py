@@ -1,5 +1,7 @@
 """Scores, what a checkpoint says, what a batch with replaced images leaves in the log."""
 
+from pathlib import Path
+
 import lightning as L
 import pytest
 import torch
@@ -14,6 +16,7 @@ from pretrain.module import ClassificationModule, Scores
 from pretrain.networks.classifier import create_classifier, list_classifiers
 from pretrain.optim import OptimConfig
 from rtseg.errors import UserError
+from rtseg.training.replay import replay
 
 
 @given(st.integers(2, 8), st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(0, 2**32))
@@ -90,6 +93,24 @@ def test_the_card_says_how_the_network_was_built() -> None:
     again = create_classifier(card.model, card.num_classes, attention=card.attention, **card.options)
     assert again.state_dict().keys() == small(attention="sa").classifier.state_dict().keys()
     assert card.options["drop_path"] == 0.0  # where classification differs from the segmenter's default
+
+
+def test_a_step_that_is_not_finite_stops_and_is_replayed(tmp_path: Path) -> None:
+    module = small()
+    with torch.no_grad():
+        list(module.classifier.parameters())[-2].mul_(1e38).mul_(10)
+    with pytest.raises(UserError, match=rf"the loss is not finite: main .*python -m pretrain replay {tmp_path}"):
+        trainer(default_root_dir=tmp_path).fit(module, batches(1))
+    assert "in float32 too" in replay(tmp_path, ClassificationModule, device="cpu")
+
+
+def test_logits_that_are_not_finite_are_no_score() -> None:
+    """The first class is the largest of NaN, and here it is the right one."""
+    scores = Scores()
+    scores.update(torch.tensor([[1.0, 0.0], [torch.nan, torch.nan]]), torch.tensor([0, 0]))
+    result = scores.compute()
+    assert result["not_finite"] == 1
+    assert all(result[name].isnan() for name in ("top1", "top5", "loss"))
 
 
 def test_a_validation_without_a_readable_image_is_an_error() -> None:

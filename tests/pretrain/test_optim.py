@@ -79,7 +79,7 @@ def test_one_step_of_adamw(everything: bool, vector_decay: float) -> None:
     ("settings", "says"),
     [
         ({"lr": 0.0}, "optim.lr=0.0 must be above 0"),
-        ({"lr": float("nan")}, "optim.lr=nan must be a finite number"),
+        ({"lr": float("nan")}, "optim.lr=nan must be above 0 and finite"),
         ({"weight_decay": -1.0}, "optim.weight_decay=-1.0 must be at least 0"),
         ({"min_lr": 1e-2}, "optim.min_lr=0.01 must be from 0 to 0.0005; optim.lr is the highest rate"),
         ({"betas": (0.9, 1.0)}, "below 1"),

@@ -98,6 +98,15 @@ def test_another_length_is_refused_or_said(
     assert "ended after 3 steps, now it is 4, and its learning rate jumps from 1.00e-06 to 1.50e-03" in caplog.text
 
 
+def test_accumulated_steps_are_whole(tmp_path: Path, tiny_camvid: Path, tiny_model: dict[str, Any]) -> None:
+    """Of three batches an epoch two make a step, and the schedule counts so; what ends inside a step is refused."""
+    run = trainer(tmp_path, accumulate_grad_batches=2)
+    run.fit(module(tiny_model), data(tiny_camvid))
+    assert (run.global_step, run.estimated_stepping_batches, run.fit_loop.total_batch_idx + 1) == (2, 2, 4)
+    with pytest.raises(UserError, match=r"an epoch of 1 batches ends inside .* give trainer.limit_train_batches=2"):
+        trainer(tmp_path, accumulate_grad_batches=2, limit_train_batches=1).fit(module(tiny_model), data(tiny_camvid))
+
+
 class _Impatient(L.Callback):
     """Asks for the end at the first batch."""
 

@@ -95,6 +95,36 @@ def test_refuses_parts_that_cannot_be() -> None:
         GlobalBatchSampler(20, 12, seed=0, world_size=4, pieces=2)
 
 
+@given(st.integers(1, 200), st.integers(1, 5), st.integers(1, 5))
+def test_an_epoch_ends_with_a_whole_step(images: int, batch: int, accumulated: int) -> None:
+    """The batches that would make a part of a step are left out, and the others stay as they are."""
+    if images < batch * accumulated:
+        with pytest.raises(UserError, match=rf"batch_size={batch}.* is more than the {images} training images"):
+            GlobalBatchSampler(images, batch, seed=0, accumulated=accumulated)
+        return
+    every = list(GlobalBatchSampler(images, batch, seed=0))
+    whole = list(GlobalBatchSampler(images, batch, seed=0, accumulated=accumulated))
+    assert whole == every[: len(whole)]
+    assert len(whole) % accumulated == 0
+    assert len(every) - len(whole) < accumulated
+
+
+def test_a_position_of_before_that_is_refused_where_it_means_another_epoch() -> None:
+    def loader(images: int) -> ResumableLoader:
+        batches = GlobalBatchSampler(images, 2, seed=0, accumulated=2)
+        return ResumableLoader(range(images), batches)  # type: ignore[arg-type]
+
+    for images in (10, 8):
+        state = loader(images).state_dict()
+        loader(images).load_state_dict(state)
+        del state["accumulated"]
+        if images == 10:
+            with pytest.raises(UserError, match="ended with a step of 1 batches of 2"):
+                loader(images).load_state_dict(state)
+        else:
+            loader(images).load_state_dict(state)
+
+
 def test_evaluation_counts_each_image_once() -> None:
     shards = [list(ShardSampler(10, rank=rank, world_size=3)) for rank in range(3)]
     assert sorted(chain(*shards)) == list(range(10))
