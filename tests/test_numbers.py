@@ -98,7 +98,7 @@ def test_no_option_of_a_network_may_be_other_than_finite(bad: float) -> None:
     ("config", "argument", "says"),
     [
         (LossConfig, {"class_weights": (0.0, 0.0)}, "all 0, and nothing is learnt"),
-        (LossConfig, {"class_weights": (1.0, -1.0)}, "must be at least 0; 0 leaves a class out"),
+        (LossConfig, {"class_weights": (1.0, -1.0)}, "must be at least 0; 0 switches it off"),
         (OptimConfig, {"betas": (0.9, 1.0)}, "at least 0 and below 1"),
         (OptimConfig, {"lr": 10**400}, "must be above 0"),
     ],

@@ -42,9 +42,7 @@ class LossConfig:
         asked |= {f"loss.class_weights[{name}]": weight for name, weight in named.items()}
         for name, weight in {**asked, "loss.jaccard_weight": self.jaccard_weight}.items():
             check_at_least(name, weight, 0, "0 switches it off")
-        for weight in self.class_weights or ():
-            check_at_least("loss.class_weights", weight, 0, "0 leaves a class out")
-        if self.class_weights is not None and not any(self.class_weights):
+        if named and not any(named.values()):
             raise UserError("loss.class_weights are all 0, and nothing is learnt: give one above 0, or null for none")
         check_above("loss.ohem_threshold", self.ohem_threshold, 0, "it is a probability, as 0.7")
         check_below("loss.ohem_threshold", self.ohem_threshold, 0, 1, "it is a probability, as 0.7")
