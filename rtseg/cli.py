@@ -20,7 +20,9 @@ app = create_app("rtseg", "Real-time semantic segmentation: train, score, time a
 
 @app.command()
 def predict(
-    checkpoint: Annotated[str, typer.Argument(help=".ckpt, folder with model.safetensors, or Hugging Face id")],
+    checkpoint: Annotated[
+        str, typer.Argument(help=".ckpt, folder with model.safetensors, exported .onnx file, or Hugging Face id")
+    ],
     sources: Annotated[list[str], typer.Argument(help="images, folders, globs")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for the results")],
     device: Device = None,
@@ -53,9 +55,14 @@ def benchmark(
         list[str] | None,
         typer.Option(help="engine, as in openvino:bf16; repeat it; default: all that this machine has. See rtseg list"),
     ] = None,
-    input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH")] = (512, 512),
+    input_size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="HEIGHT WIDTH", help="default: that of the exported files, else 512 512"),
+    ] = None,
     also: Annotated[list[str] | None, typer.Option(metavar="HxW", help="a further input size, as in 1024x2048")] = None,
-    batch_size: Annotated[list[int] | None, typer.Option(help="repeat it for throughput; default: 1")] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(help="repeat it for throughput; default: that of the exported files, else 1")
+    ] = None,
     num_classes: Annotated[int, typer.Option(help="classes of networks given by name")] = 150,
     device: Device = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores")] = None,
@@ -84,16 +91,18 @@ def benchmark(
     from rtseg.speed.command import parse_size, run_benchmark
     from rtseg.speed.conditions import Conditions
 
+    asked = Asked(networks or [], attention or [], backend or [], num_classes)
+    sizes, batches = asked.own_shapes()
     conditions = Conditions(
-        sizes=[input_size, *map(parse_size, also or [])],
-        batches=batch_size or [1],
+        sizes=[*([input_size] if input_size else sizes), *map(parse_size, also or [])],
+        batches=batch_size or batches,
         seconds=seconds,
         device=device,
         threads=threads,
         min_parity=min_parity,
     )
     run_benchmark(
-        Asked(networks or [], attention or [], backend or [], num_classes),
+        asked,
         conditions,
         images=image or [],
         data=data,

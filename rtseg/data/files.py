@@ -16,7 +16,7 @@ from rtseg.errors import UserError, first_line
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
-_FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
+FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 MAX_PIXELS = 178_956_970  # Pillow's limit: 0.5 GiB as RGB. Telephones' 108 megapixels pass
 _MAX_SIDE = 2**20  # OpenCV's
 _IMAGE, _MASK = "image", "label image"
@@ -88,7 +88,7 @@ def _read_whole(path: Path, max_pixels: int, what: str) -> bytes:
 
     A JPEG or PNG that breaks off is refused, where OpenCV would fill the rest and go on.
     """
-    if path.suffix.lower() in _FILM_SUFFIXES:
+    if path.suffix.lower() in FILM_SUFFIXES:
         raise UserError(
             f"""{path}: a film, and this takes images. Frame by frame, in Python:
 import cv2, rtseg

@@ -143,7 +143,7 @@ def export_file(checkpoint: str, file: Path, shape: tuple[int, int, int], output
         graph = export(segmenter, shape, output)
         write_whole(file, graph.model)
     say(f"{file}: {segmenter.card.model}, {output}, {len(graph.model) / 2**20:.1f} MiB")
-    say(f"Try: rtseg benchmark {file} --input-size {shape[1]} {shape[2]}")
+    say(f"Try: rtseg benchmark {file}")
 
 
 def read_onnx(file: str | Path) -> OnnxGraph:

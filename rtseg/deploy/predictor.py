@@ -2,29 +2,42 @@
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from rich.progress import track
+from torch import Tensor
 
 from rtseg.checks import check_between
 from rtseg.data.dataset import default_palette
 from rtseg.data.evaluation import resize_for_evaluation
-from rtseg.data.files import MAX_PIXELS, find_pictures, read_image
+from rtseg.data.files import FILM_SUFFIXES, IMAGE_SUFFIXES, MAX_PIXELS, find_pictures, read_image
 from rtseg.deploy.device import choose_device
+from rtseg.deploy.export import OnnxGraph, read_onnx
+from rtseg.deploy.fixed_size import FixedSize
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.overlay import overlay
 from rtseg.deploy.result_names import result_names
+from rtseg.deploy.rgb import to_rgb
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.output.folders import check_empty, make_folder, write_whole
 from rtseg.output.lock import locked_folder
 from rtseg.terminal import Console
 
+_ORDER = "where a network is expected: give the network first, then the images"
+_GRAPH = "another program's form of a network, without the class names and colours that are needed here: give the "
+_NO_NETWORKS = (
+    {suffix: f"an image, {_ORDER}" for suffix in IMAGE_SUFFIXES}
+    | {suffix: f"a film, {_ORDER}" for suffix in FILM_SUFFIXES}
+    | {suffix: f"{_GRAPH}checkpoint, or its .onnx by `rtseg export`" for suffix in (".xml", ".bin", ".engine", ".plan")}
+    | {suffix: "a configuration: give the best.ckpt of the training" for suffix in (".yaml", ".yml")}
+)
 _ALIKE = 20  # first images that fail for one reason: it is the network's
 
 
@@ -32,24 +45,32 @@ class Predictor:
     """A network that is called with an image and returns its class map.
 
     Args:
-        segmenter: the network; a copy is taken.
-        device: where it runs; None takes a GPU where there is one.
+        network: a segmenter, of which a copy is taken, or an exported graph.
+        device: where it runs; None takes a GPU where there is one, and for a graph the CPU.
 
     Attributes:
         card: the network's description, class names among it.
         device: where it runs.
+        fixed_size: (height, width) to which a graph's images are resized; None where the network takes any.
         palette: RGB of class 0..K-1; made up where the card has none.
     """
 
-    def __init__(self, segmenter: Segmenter, *, device: str | torch.device | None = None) -> None:
-        self.card = segmenter.card
-        self.device = choose_device(device)
+    def __init__(self, network: Segmenter | OnnxGraph, *, device: str | torch.device | None = None) -> None:
+        self.card = network.card
+        self.fixed_size: tuple[int, int] | None = None
         self.palette = self.card.palette or default_palette(self.card.num_classes)
-        self._network = deploy(segmenter).to(self.device)
+        if isinstance(network, OnnxGraph):
+            graph = FixedSize(network, device)
+            self._network: Callable[[Tensor, tuple[int, int]], Tensor] = graph
+            self._resize, self.device, self.fixed_size = graph.resize, graph.device, graph.size
+        else:
+            self.device = choose_device(device)
+            self._network = deploy(network).to(self.device)
+            self._resize = partial(resize_for_evaluation, resize=self.card.eval_resize)
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         """The class of every pixel. The network sees the image at the size at which its data set's evaluation does
-        (`card.eval_resize`); the class map has the image's own.
+        (`card.eval_resize`), an exported graph at its own; the class map has the image's own.
 
         Args:
             image: a file, a PIL image, or (H, W, 3) uint8 RGB. Any size. Of files and PIL images grey ones become RGB,
@@ -63,7 +84,7 @@ class Predictor:
             UserError: no readable image.
         """
         whole = to_rgb(image)
-        resized = np.array(resize_for_evaluation(whole, self.card.eval_resize), order="C")
+        resized = np.array(self._resize(whole), order="C")
         with torch.inference_mode():
             size = (whole.shape[0], whole.shape[1])
             return self._network(torch.from_numpy(resized).to(self.device), size).cpu().numpy()
@@ -75,51 +96,18 @@ class Predictor:
 
 
 def load(path_or_id: str | Path, *, device: str | torch.device | None = None) -> Predictor:
-    """A predictor from weights: a `.ckpt` (its moving average, if it has one), a folder with model.safetensors, or a
-    Hugging Face id.
+    """A predictor from weights: a `.ckpt` (its moving average, if it has one), a folder with model.safetensors, a
+    Hugging Face id, or an `.onnx` file of `rtseg export`, which takes images of its own size alone.
 
     Raises:
-        UserError: see `Segmenter.from_pretrained` and `choose_device`.
+        UserError: see `Segmenter.from_pretrained`, `read_onnx` and `choose_device`.
     """
+    suffix = Path(path_or_id).suffix.lower()
+    if suffix == ".onnx":
+        return Predictor(read_onnx(path_or_id), device=device)
+    if suffix in _NO_NETWORKS:
+        raise UserError(f"'{path_or_id}' is {_NO_NETWORKS[suffix]}")
     return Predictor(Segmenter.from_pretrained(path_or_id), device=device)
-
-
-def to_rgb(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of whatever a predictor takes.
-
-    Raises:
-        UserError: a file that cannot be read, or an array of another type or shape.
-    """
-    if isinstance(image, str | Path):
-        path = Path(image).expanduser()
-        if path.is_dir():
-            raise UserError(f"'{path}' is a folder; one image is expected here, `rtseg predict` takes folders")
-        return read_image(path)
-    if isinstance(image, Image.Image):
-        return _pil_to_rgb(image)
-    if not isinstance(image, np.ndarray):
-        raise UserError(f"an image is a path, a PIL image or a numpy array, not {type(image).__name__}")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise UserError(
-            f"an image as array is (height, width, 3) uint8 RGB, not {image.dtype} {image.shape}. "
-            "Scale grey levels to 0..255, put channels last, repeat a grey channel three times, drop alpha"
-        )
-    return image
-
-
-def _pil_to_rgb(image: Image.Image) -> np.ndarray:
-    try:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I") or upright.mode == "F":  # PIL's own conversion would clip at 255
-            levels = np.asarray(upright)
-            if levels.dtype.kind == "f" or levels.min() < 0 or levels.max() > 65535:
-                raise UserError(
-                    f"grey levels of a PIL image of mode {upright.mode} have no known range; convert it to L"
-                )
-            return np.repeat((levels >> 8).astype(np.uint8)[..., None], 3, -1)
-        return np.asarray(upright.convert("RGB"))
-    except OSError as error:
-        raise UserError(f"the PIL image cannot be decoded: {error}") from None
 
 
 def predict_files(
@@ -170,6 +158,13 @@ def _predict_files(
                 raise UserError(f"the results of '{path}' would overwrite the image '{result}': give another folder")
     failed: dict[Path, str] = {}
     console = Console(stderr=True)
+    if predictor.fixed_size:
+        height, width = predictor.fixed_size
+        console.print(
+            f"images are resized to {height}x{width} (height x width), the only size that this file takes; class maps "
+            "have the images' own. Its checkpoint, which takes any size, sees more",
+            soft_wrap=True,
+        )
     for number, (path, name) in enumerate(track(names.items(), description="predict", console=console), 1):
         try:
             image = read_image(path, max_pixels)

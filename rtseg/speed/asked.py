@@ -1,13 +1,14 @@
 """Which networks on which engines somebody asks for, by name or file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
 
 from rtseg.deploy.engines import parse_backend, usual_backends
-from rtseg.deploy.export import read_onnx
+from rtseg.deploy.export import OnnxGraph, read_onnx
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
 from rtseg.models.backbone import NO_ATTENTION, choose_attention
@@ -48,6 +49,20 @@ class Asked:
         with conditions.seeded():
             return [candidate for name in names for candidate in self._candidates(name)]
 
+    def own_shapes(self) -> tuple[list[tuple[int, int]], list[int]]:
+        """Sizes and batches that are measured where none is asked for: those of the exported files, else 512x512, 1.
+
+        Raises:
+            UserError: a bad file.
+        """
+        shapes = [self._graphs(name).shape for name in self.networks if name.endswith(".onnx")]
+        sizes = list(dict.fromkeys((height, width) for _, height, width in shapes))
+        return sizes or [(512, 512)], list(dict.fromkeys(batch for batch, _, _ in shapes)) or [1]
+
+    @cached_property  # each file is read once
+    def _graphs(self) -> Callable[[str], OnnxGraph]:
+        return cache(read_onnx)
+
     def _candidates(self, name: str) -> list[Candidate]:
         if name in list_models():
             chosen = self.attentions if _has_attention(name) else ()
@@ -56,7 +71,7 @@ class Asked:
         if name in list_rivals():
             return [Candidate(create_rival(name, self.num_classes))]
         if name.endswith(".onnx"):
-            graph = read_onnx(name)
+            graph = self._graphs(name)
             return [Candidate(graph, graph.weights, trained=True)]
         return [_checkpoint(name)]
 

@@ -216,7 +216,7 @@ def test_the_network_sees_what_its_evaluation_shows(segmenter: Segmenter) -> Non
     describe(segmenter, eval_resize=(64, 256))
     seen: list[tuple[int, ...]] = []
     predictor = Predictor(segmenter, device="cpu")
-    network = cast(Segmenter, predictor._network.segmenter)
+    network = cast(Segmenter, cast(Any, predictor._network).segmenter)
     network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
     classes = predictor(IMAGE)
     assert classes.shape == IMAGE.shape[:2]

@@ -14,7 +14,7 @@ from PIL import Image
 from rtseg.attention.base import Attention
 from rtseg.deploy.device import choose_device
 from rtseg.deploy.fuse import deploy
-from rtseg.deploy.predictor import to_rgb
+from rtseg.deploy.rgb import to_rgb
 from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, swappable_models
 from rtseg.models.segmenter import Segmenter

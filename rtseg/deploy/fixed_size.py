@@ -1,0 +1,50 @@
+"""An exported graph at work on images of any size: it takes one size alone, so that images are brought to it.
+
+B batch, H, W size of the graph's images, K classes, h, w the size of its logits.
+"""
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rtseg.deploy.class_map import class_map
+from rtseg.deploy.engines import create_engine, reference_for
+from rtseg.deploy.export import OnnxGraph
+
+
+class FixedSize:
+    """A graph in ONNX Runtime.
+
+    Args:
+        graph: of whatever batch; one image fills it.
+        device: where it runs; None takes the CPU.
+
+    Attributes:
+        size: (H, W) of its images.
+        device: where it runs.
+
+    Raises:
+        UserError: ONNX Runtime is missing, or cannot run the graph on this device.
+    """
+
+    def __init__(self, graph: OnnxGraph, device: torch.device | str | None = None) -> None:
+        self._engine = create_engine(reference_for(graph), graph, graph.shape, device=device)
+        self.size = graph.shape[1:]
+        self.device = self._engine.device
+
+    def resize(self, image: np.ndarray) -> np.ndarray:
+        """(height, width, 3) uint8 -> (H, W, 3), not in proportion."""
+        if image.shape[:2] == self.size:
+            return image
+        return cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_LINEAR)
+
+    def __call__(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """(H, W, 3) uint8 -> class map of `size`: of logits the exact one, of a graph's class map the nearest."""
+        images = image.expand(self._engine.shape[0], *image.shape).contiguous()
+        if self._engine.has_logits:
+            return class_map(self._engine.logits(images)[:1], size)[0]
+        classes = self._engine.run(images)[:1, None]
+        dtype = torch.uint8 if classes.max() < 256 else torch.int16
+        return F.interpolate(classes.double(), size, mode="nearest-exact")[0, 0].to(dtype)

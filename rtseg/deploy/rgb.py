@@ -1,0 +1,47 @@
+"""Whatever holds an image -> (H, W, 3) uint8 RGB, upright."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from rtseg.data.files import read_image
+from rtseg.errors import UserError
+
+
+def to_rgb(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of whatever a predictor takes.
+
+    Raises:
+        UserError: a file that cannot be read, or an array of another type or shape.
+    """
+    if isinstance(image, str | Path):
+        path = Path(image).expanduser()
+        if path.is_dir():
+            raise UserError(f"'{path}' is a folder; one image is expected here, `rtseg predict` takes folders")
+        return read_image(path)
+    if isinstance(image, Image.Image):
+        return _pil_to_rgb(image)
+    if not isinstance(image, np.ndarray):
+        raise UserError(f"an image is a path, a PIL image or a numpy array, not {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise UserError(
+            f"an image as array is (height, width, 3) uint8 RGB, not {image.dtype} {image.shape}. "
+            "Scale grey levels to 0..255, put channels last, repeat a grey channel three times, drop alpha"
+        )
+    return image
+
+
+def _pil_to_rgb(image: Image.Image) -> np.ndarray:
+    try:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I") or upright.mode == "F":  # PIL's own conversion would clip at 255
+            levels = np.asarray(upright)
+            if levels.dtype.kind == "f" or levels.min() < 0 or levels.max() > 65535:
+                raise UserError(
+                    f"grey levels of a PIL image of mode {upright.mode} have no known range; convert it to L"
+                )
+            return np.repeat((levels >> 8).astype(np.uint8)[..., None], 3, -1)
+        return np.asarray(upright.convert("RGB"))
+    except OSError as error:
+        raise UserError(f"the PIL image cannot be decoded: {error}") from None
