@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +74,15 @@ def damaged(content: bytes, draw: np.random.Generator, *, hole: bool) -> tuple[b
     return bytes(changed), f"{'hole' if hole else 'flip'} at {at} of {len(content)}"
 
 
-class instead:
-    """Another content of a file, for a `with` block."""
-
-    def __init__(self, file: Path, content: bytes) -> None:
-        self._file, self._content, self._whole = file, content, file.read_bytes()
-
-    def __enter__(self) -> None:
-        self._file.write_bytes(self._content)
-
-    def __exit__(self, *_: object) -> None:
-        self._file.write_bytes(self._whole)
+@contextmanager
+def instead(file: Path, content: bytes) -> Iterator[None]:
+    """Another content of a file, for a while."""
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    try:
+        yield
+    finally:
+        file.write_bytes(whole)
 
 
 def imports() -> None:
@@ -174,8 +173,8 @@ def _resumed(worker: Worker, run: Path, draw: np.random.Generator, number: int) 
     """A training whose last checkpoint is damaged is not resumed, and the message names the whole one beside it."""
     last = run / "last.ckpt"
     whole = worker.run(digest_content, last).said
-    arguments = [*materials.fit_flags(run.parent / "data", run), f"--ckpt_path={last}", "--trainer.max_epochs=3"]
     for k in range(number):
+        arguments = [*materials.fit_flags(run.parent / "data", run.parent / f"resumed{k}"), f"--ckpt_path={last}"]
         content, where = damaged(last.read_bytes(), draw, hole=k % 2 == 1)
         with instead(last, content):
             content_now = worker.run(digest_content, last)

@@ -69,11 +69,21 @@ def export(checkpoint: Path, file: Path) -> Path:
     return file
 
 
+def time_network(run: Path) -> Path:
+    """The `benchmark.json` of a run, of one engine."""
+    file = run / "benchmark.json"
+    size = map(str, SIZE)
+    quietly(
+        main, "benchmark", str(run / "best.ckpt"), "--backend", "eager", "--input-size", *size, "--seconds", "0.05",
+        "-o", str(file),
+    )  # fmt: skip
+    return file
+
+
 def write_pdparams(file: Path) -> Path:
-    """A file as Paddle writes them, of some arrays."""
+    """A file as Paddle writes them, of arrays so small that most of it is structure."""
     draw = np.random.default_rng(0)
-    shapes = {"conv1.0.weight": (32, 3, 3, 3), "conv1.0.bias": (32,), "layer1.0.conv1.weight": (32, 32, 3, 3)}
-    arrays = {name: draw.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    arrays = {f"layer1.{k}.conv1.weight": draw.standard_normal((2, 1, 3, 3)).astype(np.float32) for k in range(40)}
     names = {name: f"conv2d_{k}.w_0" for k, name in enumerate(arrays)}
     file.write_bytes(pickle.dumps({**arrays, "StructuredToParameterName@@": names}, protocol=4))
     return file

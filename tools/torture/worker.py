@@ -98,7 +98,7 @@ class Worker:
         begin = time.perf_counter()
         before = _memory(self._process.pid, "VmRSS")
         self._connection.send((function, arguments))
-        stopped = self._wait(begin + clock, before)
+        stopped = self._wait(clock, before)
         seconds = time.perf_counter() - begin
         if not stopped:
             try:
@@ -113,11 +113,12 @@ class Worker:
         self._stop()
         return Answer("hung", stopped, seconds=seconds)
 
-    def _wait(self, end: float, before: float) -> str:
+    def _wait(self, clock: float, before: float) -> str:
         """Empty once there is an answer, or the process is dead; else why the case must be stopped."""
+        end = time.perf_counter() + clock
         while not self._connection.poll(0.05):
             if time.perf_counter() > end:
-                return f"stopped at {time.perf_counter() - end:+.0f} s of its limit"
+                return f"stopped after {clock:.0f} s"
             if (more := _memory(self._process.pid, "VmRSS") - before) > _CEILING:
                 return f"stopped at {more:.0f} MB"
         return ""
