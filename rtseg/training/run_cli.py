@@ -30,6 +30,7 @@ from rtseg.output.folders import make_folder
 from rtseg.output.lock import locked_folder
 from rtseg.registry import trained_with
 from rtseg.training.callbacks.decoration import Decoration, HarmlessLog
+from rtseg.training.callbacks.failed_validation import SaveFailedValidation
 from rtseg.training.callbacks.periodic_checkpoint import PeriodicCheckpoint
 from rtseg.training.callbacks.stop import StopGracefully
 from rtseg.training.callbacks.throughput import ThroughputMonitor
@@ -206,6 +207,7 @@ class RunCLI(LightningCLI):
             callbacks += [
                 StopGracefully(output),
                 PeriodicCheckpoint(Path(output) / "last.ckpt", config.save_every),
+                SaveFailedValidation(output),
                 ThroughputMonitor(),
                 *self.more_callbacks(config),
                 # The best first, so that the last knows its score. ModelCheckpoint's own save_last writes only where

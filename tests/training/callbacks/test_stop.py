@@ -2,13 +2,16 @@
 
 import csv
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import lightning as L
+import numpy as np
 import pytest
 import torch
 
@@ -129,6 +132,26 @@ def test_it_is_saved_by_the_clock_without_a_trace(
     monkeypatch.setattr(RTSegCLI, "more_callbacks", more)
     assert run(*flags, f"--ckpt_path={tmp_path / 'last.ckpt'}") == 0
     check_equal(tmp_path, whole)
+
+
+def test_a_validation_that_fails_costs_no_epoch(
+    tmp_path: Path, fit: list[str], whole: Path, tiny_camvid: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its last mask has an unknown class, which no look at files finds. Mended, the training is as it was."""
+    data, output = shutil.copytree(tiny_camvid, tmp_path / "data"), tmp_path / "run"
+    mask = data / "valannot" / "002.png"
+    good = mask.read_bytes()
+    cv2.imwrite(str(mask), np.full((40, 56), 77, np.uint8))
+    flags = [*fit, f"--data.root={data}", f"--output={output}"]
+    assert run(*flags) == 2
+    said = capfd.readouterr()
+    assert f"{mask}: label 77" in said.err
+    assert f"the weights of step 5 are saved. When its cause is mended, the same command with --ckpt_path {output}" in (
+        said.out + said.err
+    )
+    mask.write_bytes(good)
+    assert run(*flags, f"--ckpt_path={output / 'last.ckpt'}") == 0
+    check_equal(output, whole)
 
 
 def test_a_log_with_a_score_is_a_result(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
