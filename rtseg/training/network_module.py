@@ -198,9 +198,12 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         terms = self.losses(batch, seed)
         values = list(terms.values())
         loss = sum(values[1:], values[0])
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
+        logged = torch.stack([loss, *values]).detach()
+        if self.trainer.world_size > 1:  # a logger would write what the first process saw
+            logged = cast(Tensor, self.trainer.strategy.reduce(logged, reduce_op="mean"))
+        self.log("train/loss", logged[0], prog_bar=True, batch_size=len(batch.image))
         if len(terms) > 1:
-            by_name = {f"train/loss_{name}": value.detach() for name, value in terms.items()}
+            by_name = {f"train/loss_{name}": value for name, value in zip(terms, logged[1:], strict=True)}
             self.log_dict(by_name, batch_size=len(batch.image))
         self.guard.lost(Part(batch, seed, {name: value.detach() for name, value in terms.items()}))
         return loss

@@ -12,6 +12,7 @@ from rtseg.metrics import confusion_matrix, iou
 from rtseg.models.backbone import Auxiliary
 from rtseg.registry import UnknownNameError
 from rtseg.training.losses import LossConfig, LossContext, TotalLoss, list_losses, register_loss
+from rtseg.training.losses.base import get_loss
 from rtseg.training.losses.cross_entropy import pixel_loss
 from rtseg.training.losses.jaccard import jaccard_loss
 
@@ -42,6 +43,16 @@ def test_is_torchs_mean_over_labelled_pixels() -> None:
     assert pixel_loss(logits, mask, LossConfig()).item() == pytest.approx(
         F.cross_entropy(logits, mask, ignore_index=255).item()
     )
+
+
+@pytest.mark.parametrize("loss", list_losses())
+def test_is_as_accurate_as_its_logits_and_float32_at_least(loss: str) -> None:
+    channels = 1 if loss == "boundary" else 4
+    mask = torch.arange(4).view(1, 4, 1).expand(1, 4, 4)
+    for given, wanted in ((torch.float64, torch.float64), (torch.bfloat16, torch.float32)):
+        outputs = {"main": torch.randn(1, 4, 4, 4, dtype=given), "boundary": torch.full((1, 1, 4, 4), 9, dtype=given)}
+        logits = torch.randn(1, channels, 4, 4, dtype=given)
+        assert get_loss(loss)(logits, mask, LossContext(outputs, LossConfig(), 255)).dtype == wanted
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from rtseg.scenes import make_data
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 180.0  # seconds that a training of seconds may take on a busy machine
-RESUMABLE = 75
+STOPPED = 75  # exit status, as documented
 
 _COMMON = [
     "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.log_every_n_steps=1",

@@ -6,6 +6,8 @@ B batch, K classes, H, W height and width.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from rtseg.errors import UserError
@@ -28,6 +30,18 @@ class LossContext:
     config: LossConfig
     ignore_index: int
 
+    def mean(self, total: Tensor, count: Tensor) -> Tensor:
+        """The mean over the pixels of all processes, of which this one brings `total` of a sum and `count`.
+
+        DistributedDataParallel takes the mean of the processes' gradients, and theirs have unequal numbers of labelled
+        pixels: each divides by the mean number, so that the loss of a global batch is the same on any number of them.
+        """
+        if dist.is_available() and dist.is_initialized():
+            count = count.detach().clone()
+            dist.all_reduce(count)
+            count = count / dist.get_world_size()
+        return total / count.clamp(min=SMALLEST)
+
     def check_classes(self, loss: str, logits: Tensor) -> None:
         """Raises: UserError unless there is a channel for each class."""
         found, classes = logits.shape[1], self.outputs[MAIN].shape[1]
@@ -36,6 +50,14 @@ class LossContext:
                 f"loss '{loss}' wants a channel for each of {classes} classes, and its output has {found}: leave "
                 "`channels` of that output out, or give it another loss"
             )
+
+
+SMALLEST = 1e-8  # count: where all pixels are ignored the loss is 0
+
+
+def accurate(logits: Tensor) -> Tensor:
+    """In float32 at least, whatever the precision of the network."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 Loss = Callable[[Tensor, Tensor, LossContext], Tensor]

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rtseg.errors import UserError
-from rtseg.training.losses.base import LossContext, register_loss
-from rtseg.training.losses.cross_entropy import pixel_loss
+from rtseg.training.losses.base import LossContext, accurate, register_loss
+from rtseg.training.losses.cross_entropy import pixel_sums
 
 WIDTH = 4  # pixels of a boundary, half of them on each side, as the authors dilate it
 CERTAIN = 0.8  # probability from which a pixel is at a boundary
@@ -29,13 +29,14 @@ def boundary(logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
     positive, negative = valid & there, valid & ~there
     count = valid.sum().clamp(min=1)
     weight = (positive * negative.sum() + negative * positive.sum()) / count
-    losses = F.binary_cross_entropy_with_logits(logits[:, 0].float(), there.float(), weight, reduction="sum")
+    score = accurate(logits[:, 0])
+    losses = F.binary_cross_entropy_with_logits(score, there.to(score), weight.to(score), reduction="sum")
     return losses / count
 
 
 @register_loss("cross_entropy_at_boundary")
 def cross_entropy_at_boundary(logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
-    """`pixel_loss` over the pixels that output "boundary" is certain of.
+    """`cross_entropy` over the pixels that output "boundary" is certain of.
 
     Args:
         logits: (B, K, H, W).
@@ -51,7 +52,7 @@ def cross_entropy_at_boundary(logits: Tensor, mask: Tensor, context: LossContext
         )
     there = context.outputs["boundary"][:, 0].detach().sigmoid() > CERTAIN
     mask = mask.where(there, context.ignore_index)
-    return pixel_loss(logits, mask, context.config, ignore_index=context.ignore_index)
+    return context.mean(*pixel_sums(logits, mask, context.config, ignore_index=context.ignore_index))
 
 
 def boundaries(mask: Tensor, *, ignore_index: int = 255) -> Tensor:

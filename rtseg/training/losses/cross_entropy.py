@@ -7,15 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rtseg.errors import UserError
-from rtseg.training.losses.base import LossContext, register_loss
+from rtseg.training.losses.base import SMALLEST, LossContext, accurate, register_loss
 from rtseg.training.losses.config import LossConfig
 
 
 @register_loss("cross_entropy")
 def cross_entropy(logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
-    """See `pixel_loss`."""
+    """See `pixel_loss`; over the pixels of all processes."""
     context.check_classes("cross_entropy", logits)
-    return pixel_loss(logits, mask, context.config, ignore_index=context.ignore_index)
+    return context.mean(*pixel_sums(logits, mask, context.config, ignore_index=context.ignore_index))
 
 
 def pixel_loss(logits: Tensor, mask: Tensor, config: LossConfig, *, ignore_index: int = 255) -> Tensor:
@@ -31,7 +31,13 @@ def pixel_loss(logits: Tensor, mask: Tensor, config: LossConfig, *, ignore_index
     Raises:
         UserError: `class_weights` of another number than the classes.
     """
-    logits = logits.float()
+    total, count = pixel_sums(logits, mask, config, ignore_index=ignore_index)
+    return total / count.clamp(min=SMALLEST)
+
+
+def pixel_sums(logits: Tensor, mask: Tensor, config: LossConfig, *, ignore_index: int = 255) -> tuple[Tensor, Tensor]:
+    """Numerator and denominator of `pixel_loss`: losses, and how many pixels, or how much class weight, they are of."""
+    logits = accurate(logits)
     weight = None
     if config.class_weights is not None:
         if len(config.class_weights) != logits.shape[1]:
@@ -51,7 +57,7 @@ def pixel_loss(logits: Tensor, mask: Tensor, config: LossConfig, *, ignore_index
     elif config.top_fraction < 1:
         losses, hardest = losses.topk(int(config.top_fraction * len(losses)))
         counted = counted[hardest]
-    return losses.sum() / counted.sum().clamp(min=1e-8)
+    return losses.sum(), counted.sum()
 
 
 def _hard_pixels(logits: Tensor, mask: Tensor, valid: Tensor, config: LossConfig) -> Tensor:

@@ -6,7 +6,7 @@ B batch, K classes, H, W height and width.
 import torch
 from torch import Tensor
 
-from rtseg.training.losses.base import LossContext, register_loss
+from rtseg.training.losses.base import LossContext, accurate, register_loss
 
 
 @register_loss("jaccard")
@@ -28,7 +28,7 @@ def jaccard_loss(logits: Tensor, mask: Tensor, *, ignore_index: int = 255) -> Te
     Returns:
         A scalar from 0 to 1; 0, with zero gradients, where every pixel is ignored.
     """
-    probability = logits.float().softmax(1)
+    probability = accurate(logits).softmax(1)
     valid = mask != ignore_index
     true = mask.where(valid, 0)
     of_true = probability.gather(1, true.unsqueeze(1)).squeeze(1) * valid
