@@ -71,6 +71,27 @@ def check_one_of(name: str, value: Any, choices: Iterable[str]) -> None:
         raise UserError(f"{_given(name, value)} is unknown.{suggest(value, known)}")
 
 
+def is_bounded(value: Any, *, depth: int, entries: int) -> bool:
+    """Whether nested dictionaries, lists and tuples have at most so many levels and so many entries.
+
+    An entry counts wherever it is reached: a few hundred bytes of lists that name each other twice hold billions, and a
+    list may hold itself.
+    """
+    level = [value]
+    for _ in range(depth + 1):
+        below: list[Any] = []
+        for outer in level:
+            inner = outer.values() if isinstance(outer, dict) else outer if isinstance(outer, (list, tuple)) else ()
+            entries -= len(inner)
+            if entries < 0:
+                return False
+            below.extend(inner)
+        if not below:
+            return True
+        level = below
+    return False
+
+
 def _check(fits: bool, name: str, value: Any, good: str, repair: str) -> None:
     if not fits:
         raise UserError(f"{_given(name, value, quote=True)} must be {good}{f'; {repair}' * bool(repair)}")

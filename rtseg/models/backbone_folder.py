@@ -11,6 +11,7 @@ from torch import Tensor
 from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, Backbone, backbone_options, create_backbone
 from rtseg.models.model_card import ModelCard
+from rtseg.models.state_check import check_state
 from rtseg.models.weights import misfits
 from rtseg.models.weights_folder import whole_folder, write_weights
 from rtseg.registry import trained_with
@@ -40,14 +41,16 @@ def described_backbone(card: ModelCard, state: Mapping[str, Tensor], source: str
         source: where they come from, for the error.
 
     Raises:
-        UserError: the card names what does not exist, or the weights are not those that it describes.
+        UserError: the card names what does not exist, or the weights are not those that it describes or cannot be used.
     """
     try:
         with torch.device("meta"), trained_with(card.plugins):
             backbone = create_backbone(card.model, attention=card.attention, **card.options)
     except UserError as error:
         raise UserError(f"'{source}': {error}") from None
-    if wrong := misfits({f"backbone.{key}": value for key, value in backbone.state_dict().items()}, state):
+    own = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
+    check_state(own, state, f"'{source}'")
+    if wrong := misfits(own, state):
         raise UserError(
             f"the weights in '{source}' are not those that its card describes: {wrong}. Copy or export them again"
         )

@@ -14,6 +14,7 @@ from rtseg.models.model_card import ModelCard
 from rtseg.models.paddle_names import to_state_dict
 from rtseg.models.pdparams import read_pdparams
 from rtseg.models.segmenter import Segmenter, create_model, describe
+from rtseg.models.state_check import check_state
 from rtseg.models.weights import misfits
 from rtseg.registry import suggest
 
@@ -110,6 +111,7 @@ def convert_trunk(path: str | Path, model: str) -> tuple[ModelCard, dict[str, Te
     own = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
     state = to_state_dict(params)
     trunk = {key: value for key, value in state.items() if key in own}
+    check_state(own, trunk, f"'{path}'")
     if wrong := misfits(own, trunk):
         raise UserError(f"the trunk in '{path}' does not fit {model}: {wrong}. Give PaddleSeg's published file")
     foreign = [name for name in params if not to_state_dict({name: params[name]}).keys() <= own.keys()]

@@ -34,6 +34,8 @@ from rtseg.models.backbone import (
 from rtseg.models.heads import Head, create_head, fitting_options, head_options
 from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
+from rtseg.models.state_check import check_state
+from rtseg.models.unfilled import Unfilled
 from rtseg.models.weights import misfits, read_weights
 from rtseg.models.weights_folder import whole_folder, write_weights
 from rtseg.plugins import noting
@@ -249,7 +251,7 @@ class Segmenter(
             UserError: the card names what does not exist, or does not describe the weights.
         """
         try:
-            with trained_with(card.plugins):
+            with trained_with(card.plugins), Unfilled():
                 segmenter = cls(card)
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
@@ -263,10 +265,12 @@ class Segmenter(
             source: where it comes from, for the error.
 
         Raises:
-            UserError: entries are missing, unknown or of another shape; the message says which, and what that usually
-                means.
+            UserError: entries are missing, unknown or of another shape, or cannot be used, see `check_state`; the
+                message says which, and what that usually means.
         """
-        if wrong := misfits(self.state_dict(), state):
+        own = self.state_dict()
+        check_state(own, state, source)
+        if wrong := misfits(own, state):
             raise UserError(
                 f"the weights in {source} do not fit {self.card.model} with attention '{self.card.attention}' and "
                 f"{self.card.num_classes} classes: {wrong}. "

@@ -14,6 +14,7 @@ from huggingface_hub import hf_hub_download
 from torch import Tensor
 
 from rtseg.errors import UserError
+from rtseg.models.checkpoint_file import load_checkpoint
 from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
 from rtseg.models.weights_folder import CARD_FILE, WEIGHTS_FILE, read_card, read_folder
@@ -115,7 +116,7 @@ def _is_hub_id(source: str) -> bool:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """All that a checkpoint holds, on the CPU: its model card and state dict at least.
+    """All that a checkpoint holds, see `load_checkpoint`; its tensors lie in the file until they are used.
 
     Raises:
         UserError: it is damaged, or was not written by a training of rtseg.
@@ -124,18 +125,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"'{path}' does not say which network it is of: give its folder, which holds {CARD_FILE} too")
     if path.suffix == ".pdparams":
         raise UserError(f"'{path}' holds PaddleSeg's weights: `rtseg convert` makes a folder of them that can be given")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file of another kind raises anything, as its bytes decide
-        size = path.stat().st_size
-        what = "damaged or no rtseg checkpoint" if size else "empty"
-        raise UserError(
-            f"'{path}' is {what} ({size} bytes): copy it again, or give another checkpoint of that training"
-        ) from error
-    if not isinstance(checkpoint, dict) or "model_card" not in checkpoint or "state_dict" not in checkpoint:
-        keys = ", ".join(map(str, list(checkpoint)[:6])) if isinstance(checkpoint, dict) else type(checkpoint).__name__
-        raise UserError(f"'{path}' was not written by an rtseg training: it holds no model card (found: {keys})")
-    return checkpoint
+    return load_checkpoint(path, mmap=True)
 
 
 def checkpoint_weights(checkpoint: Mapping[str, Any], path: Path) -> tuple[ModelCard, dict[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,10 @@ from rtseg.disk import refusals_told
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.output.folders import make_folder
+from rtseg.output.json_file import read_json
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
+_CRC = "crc32"  # in the card's file: of both files by name
 
 
 @contextmanager
@@ -48,26 +51,63 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 def write_weights(folder: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
-    """Writes weights and card into a folder that is there."""
+    """Writes weights and card into a folder that is there; the card's file holds the CRC-32 of both."""
     # Not save_file: it makes a file that its owner alone may read.
     content = save({key: value.contiguous() for key, value in state.items()}, metadata={"format": "pt"})
     (folder / WEIGHTS_FILE).write_bytes(content)
-    (folder / CARD_FILE).write_text(json.dumps(card.to_dict(), indent=2) + "\n")
+    entries = card.to_dict()
+    crc = {WEIGHTS_FILE: _hex(zlib.crc32(content)), CARD_FILE: _card_crc(entries)}
+    (folder / CARD_FILE).write_text(json.dumps({**entries, _CRC: crc}, indent=2) + "\n")
 
 
 def read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
-    """Card and state dict of a folder. Raises: UserError where one is missing or damaged."""
+    """Card and state dict of a folder.
+
+    Raises:
+        UserError: one is missing or damaged, or they are not as they were written together. Folders of others, and of
+            rtseg before it wrote their CRC-32, load without that check.
+    """
     for name in (CARD_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             found = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
             raise UserError(f"'{folder}' holds no {name}, which save_pretrained writes; found: {found}")
+    entries = read_json(folder / CARD_FILE)
+    crc = entries.pop(_CRC, {}) if isinstance(entries, dict) else {}
+    card = read_card(entries, folder / CARD_FILE)
+    if not isinstance(crc, dict):
+        raise UserError(f"'{folder / CARD_FILE}': {_CRC}={crc!r} must hold the CRC-32 of files: copy the folder again")
+    if crc.get(CARD_FILE, _card_crc(entries)) != _card_crc(entries):
+        raise UserError(
+            f"'{folder / CARD_FILE}' has changed since it was written: copy the folder again; if you changed it "
+            f"yourself, remove '{CARD_FILE}' from its '{_CRC}'"
+        )
     try:
-        card = json.loads((folder / CARD_FILE).read_text())
-        return read_card(card, folder / CARD_FILE), load_file(folder / WEIGHTS_FILE)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"'{folder / CARD_FILE}' is not JSON: {error}") from None
+        if crc.get(WEIGHTS_FILE, found := _file_crc(folder / WEIGHTS_FILE)) != found:
+            raise UserError(
+                f"'{folder / WEIGHTS_FILE}' is damaged, or of another network than the {CARD_FILE} beside it (CRC-32 "
+                f"{found}, not {crc[WEIGHTS_FILE]}): copy the folder again"
+            )
+        return card, load_file(folder / WEIGHTS_FILE)
+    except OSError as error:
+        raise UserError(f"'{folder / WEIGHTS_FILE}' cannot be read: {error.strerror}") from None
     except SafetensorError as error:
         raise UserError(f"'{folder / WEIGHTS_FILE}' is damaged or no safetensors file: {error}") from None
+
+
+def _hex(crc: int) -> str:
+    return f"{crc:08x}"
+
+
+def _card_crc(entries: Mapping[str, Any]) -> str:
+    return _hex(zlib.crc32(json.dumps(entries, sort_keys=True).encode()))
+
+
+def _file_crc(file: Path) -> str:
+    crc, buffer = 0, memoryview(bytearray(2**20))
+    with file.open("rb", buffering=0) as content:
+        while read := content.readinto(buffer):
+            crc = zlib.crc32(buffer[:read], crc)
+    return _hex(crc)
 
 
 def read_card(card: Any, path: Path) -> ModelCard:

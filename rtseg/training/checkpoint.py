@@ -12,14 +12,18 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from rtseg.errors import UserError
+from rtseg.models.checkpoint_file import RESUMED, SCORED, load_checkpoint
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import differences
+from rtseg.models.weights_folder import read_card
 from rtseg.output.folders import make_folder, written_whole
 from rtseg.training.finite import few, named_tensors, not_finite
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target and renames, so that a cut training or a full disk leaves the older file as it was.
+
+    A file that is damaged is refused when it is read.
 
     Lightning's own writes to the system's temporary folder, and from another file system a move is a copy.
     """
@@ -38,6 +42,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Checked for damage, on the CPU. Not mapped: a resumed training keeps its tensors for days.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        return load_checkpoint(path, SCORED, flag="--ckpt_path")
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -59,11 +71,14 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict)
 
 
-def read_header(path: str | None) -> dict[str, Any] | None:
+def read_header(path: str | None, *, resumes: bool = False) -> dict[str, Any] | None:
     """What a checkpoint says of its model and its step, or None where no file is named.
 
+    Args:
+        resumes: a training is to be resumed from it, which needs more than its weights.
+
     Raises:
-        UserError: there is no such file, or it is no checkpoint of rtseg.
+        UserError: there is no such file, or it is damaged or no checkpoint of rtseg.
     """
     if path is None:
         return None
@@ -71,15 +86,10 @@ def read_header(path: str | None) -> dict[str, Any] | None:
         folder = Path(path).parent
         found = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) if folder.is_dir() else f"no folder '{folder}'"
         raise UserError(f"--ckpt_path={path} does not exist; found: {found or 'nothing'}")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        optional = {key: checkpoint.get(key, {}) for key in ("hyper_parameters", "settings")}
-        return {key: checkpoint[key] for key in ("global_step", "model_card")} | optional
-    except Exception as error:  # torch raises half a dozen kinds for a damaged file
-        raise UserError(
-            f"--ckpt_path={path} ({Path(path).stat().st_size} bytes) is damaged or was not written by an rtseg "
-            "training: give another checkpoint of that training; weights alone go in as --model.weights"
-        ) from error
+    checkpoint = load_checkpoint(path, RESUMED if resumes else SCORED, mmap=True, flag="--ckpt_path")
+    read_card(checkpoint["model_card"], Path(path))  # for the error, which names the file
+    optional = {key: checkpoint.get(key, {}) for key in ("hyper_parameters", "settings")}
+    return {key: checkpoint[key] for key in ("global_step", "model_card")} | optional
 
 
 def recorded_settings(checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from rtseg.checks import check_at_least, check_below
 from rtseg.errors import UserError
 from rtseg.layers.normalize import Normalize
 from rtseg.models.model_card import ModelCard
+from rtseg.models.state_check import check_state
 from rtseg.training.between_steps import end_step
 from rtseg.training.nonfinite import Part, StepGuard
 from rtseg.training.resumable_data import ResumableData
@@ -274,6 +275,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         if self._trainer is not None and not training:
             self._say_scored_otherwise(checkpoint)
         checkpoint["state_dict"] |= {f"ema.module.{key}": value for key, value in average.items()}
+        check_state(self.state_dict(), checkpoint["state_dict"], "the checkpoint")
 
     def check_resumed(self, checkpoint: dict[str, Any]) -> None:
         """Compares the settings of a resumed training with those that it was begun with: the optimizer's state brings

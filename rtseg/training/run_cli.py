@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -163,7 +163,7 @@ class RunCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         command = self.config.get("subcommand")
         config: Namespace = self.config[command] if command else self.config
-        checkpoint = read_header(config.get("ckpt_path"))
+        checkpoint = read_header(config.get("ckpt_path"), resumes=command == "fit")
         self._plugins = ModelCard.from_dict(checkpoint["model_card"]).plugins if checkpoint else ()
         with trained_with(self._plugins):
             self.prepare(config, command)
@@ -217,10 +217,10 @@ class RunCLI(LightningCLI):
             ]
             if config.trainer.logger is not False:
                 callbacks.append(LearningRates("step"))
-            if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-                kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         elif self._command in SCORING:
             kwargs["logger"] = False
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         return super().instantiate_trainer(**kwargs, callbacks=callbacks)
 
 
@@ -288,7 +288,10 @@ def _check_output(output: Path, ckpt_path: str | None) -> None:
         return
     if ckpt_path is not None and Path(ckpt_path).resolve().parent == output.resolve():
         asked, last = read_header(ckpt_path), output / "last.ckpt"
-        newest = read_header(str(last)) if last.is_file() else asked
+        newest = asked
+        if last.is_file():
+            with suppress(UserError):  # it is damaged: no later steps are lost
+                newest = read_header(str(last))
         if asked and newest and newest["global_step"] > asked["global_step"]:
             raise UserError(
                 f"going on from {ckpt_path} in its own folder would overwrite the later steps in {last}: "

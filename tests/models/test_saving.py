@@ -126,8 +126,12 @@ def test_saving_onto_a_file_is_refused(tmp_path: Path) -> None:
         (lambda folder: edit_card(folder, attention="sa"), "do not fit rtformer_slim with attention 'sa'"),
         (lambda folder: edit_card(folder, model="resnet"), "unknown model 'resnet'"),
         (lambda folder: edit_card(folder, options={"depth": 3}), "no option 'depth'"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"text"), "damaged or no safetensors file"),
-        (lambda folder: cut(folder / "model.safetensors"), "damaged or no safetensors file"),
+        (lambda folder: edit_card(folder, crc32={}, input_size=[64, "w"]), r"must be \[height, width\]"),
+        (lambda folder: edit_card(folder, crc32=[]), "must hold the CRC-32 of files"),
+        (lambda folder: edit_card(folder, ids=[7, 9], crc32=card(folder)["crc32"]), "has changed since it was written"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"text"), "is damaged, or of another network than"),
+        (lambda folder: cut(folder / "model.safetensors"), "is damaged, or of another network than"),
+        (lambda folder: write_text_and_forget(folder), "damaged or no safetensors file"),
         (lambda folder: shutil.rmtree(folder), "saved' does not exist"),
     ],
 )
@@ -138,9 +142,18 @@ def test_damaged_folders_are_refused(damage: Any, message: str, saved: Path) -> 
     assert str(saved) in str(error.value)
 
 
+def card(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text())
+
+
 def edit_card(folder: Path, **changes: object) -> None:
-    file = folder / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    """By hand, with the CRCs removed unless they are given: a folder as older versions wrote it."""
+    (folder / "config.json").write_text(json.dumps({**card(folder), "crc32": {}, **changes}))
+
+
+def write_text_and_forget(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"text")
+    edit_card(folder)
 
 
 def cut(file: Path) -> None:

@@ -1,0 +1,132 @@
+"""Reading `.ckpt` files: the one place, which looks for damage before anything of the file is used.
+
+A checkpoint is a zip archive with a CRC of each record. PyTorch writes these and never compares them.
+"""
+
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rtseg.checks import is_bounded
+from rtseg.errors import UserError
+
+# What trainings of rtseg write, as far as anything here reads it.
+_KINDS: dict[str, type] = {
+    "model_card": dict, "state_dict": dict, "ema_state_dict": dict, "global_step": int, "epoch": int,
+    "hyper_parameters": dict, "optimizer_states": list, "lr_schedulers": list, "loops": dict, "callbacks": dict,
+    "total_steps": int, "scores": dict, "settings": dict,
+}  # fmt: skip
+WEIGHTS = ("model_card", "state_dict")
+SCORED = (*WEIGHTS, "global_step")
+RESUMED = (*SCORED, "epoch", "hyper_parameters", "optimizer_states", "lr_schedulers", "loops", "callbacks")
+_BLOCK = 2**20
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip's record: signature, length of its name, length of extra data
+
+
+def load_checkpoint(
+    path: str | Path, needs: Sequence[str] = WEIGHTS, *, mmap: bool = False, flag: str | None = None
+) -> dict[str, Any]:
+    """All that a checkpoint holds, on the CPU.
+
+    Args:
+        needs: the entries that it must have: `WEIGHTS`, `SCORED` or `RESUMED`.
+        mmap: leave the tensors in the file until they are used, for what is used at once or not at all.
+        flag: of the command line, by which the file was given, for errors.
+
+    Raises:
+        UserError: it is damaged, or was not written by a training of rtseg. Where a whole one stands beside it, the
+            message names the newest.
+    """
+    path = Path(path)
+    name = f"{flag}={path}" if flag else f"'{path}'"
+    try:
+        content = _load(path, mmap=mmap)
+    except Exception as error:  # a file of another kind raises anything, as its bytes decide
+        size = path.stat().st_size
+        what = "damaged or no rtseg checkpoint" if size else "empty"
+        detail = f", {error}" if isinstance(error, _ChangedError) else ""
+        raise UserError(
+            f"{name} is {what} ({size} bytes{detail}): copy it again, or {_instead(path, needs, flag)}"
+        ) from error
+    if wrong := _wrong(content, needs):
+        raise UserError(f"{name} was not written by an rtseg training: {wrong}")
+    return content
+
+
+class _ChangedError(Exception):
+    """A record is not as it was written."""
+
+
+def _load(path: Path, *, mmap: bool) -> Any:
+    _check_records(path)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+def _check_records(path: Path) -> None:
+    """Compares each record with its CRC.
+
+    Read record by record with `pread`, since `ZipFile.open` takes longer for a small record than its CRC does.
+
+    Raises:
+        OSError, zipfile.BadZipFile, _ChangedError: it cannot be read, is no such archive, or has changed. A compressed
+            record, or more bytes in the records than in the file, would be a bomb, and no training writes it.
+    """
+    buffer = memoryview(bytearray(_BLOCK))
+    with path.open("rb", buffering=0) as file, zipfile.ZipFile(file) as archive:
+        records, number = archive.infolist(), file.fileno()
+        if sum(record.file_size for record in records) > os.fstat(number).st_size:
+            raise _ChangedError("its records claim more bytes than it has")
+        for record in records:
+            encoded = record.orig_filename.encode("utf-8" if record.flag_bits & 0x800 else "cp437")
+            header = os.pread(number, _LOCAL_HEADER.size + len(encoded), record.header_offset)
+            signature, length, extra = _LOCAL_HEADER.unpack(header[: _LOCAL_HEADER.size])
+            stored = record.compress_type == zipfile.ZIP_STORED and record.compress_size == record.file_size
+            if not stored or signature != b"PK\3\4" or length != len(encoded) or header[-length:] != encoded:
+                raise _ChangedError(f"its record {record.filename!r} has changed")
+            at, left, crc = record.header_offset + _LOCAL_HEADER.size + length + extra, record.file_size, 0
+            while left > 0 and (read := os.preadv(number, [buffer[: min(left, _BLOCK)]], at)):
+                crc, at, left = zlib.crc32(buffer[:read], crc), at + read, left - read
+            if left or crc != record.CRC:
+                raise _ChangedError(f"its record {record.filename!r} has changed")
+
+
+def _wrong(content: Any, needs: Sequence[str]) -> str | None:
+    """What keeps the content from being a checkpoint, for an error."""
+    if not isinstance(content, dict):
+        return f"it holds no model card (found: {type(content).__name__})"
+    if missing := [key for key in needs if key not in content]:
+        found = ", ".join(map(str, list(content)[:6]))
+        what = "model card" if missing[0] == "model_card" else missing[0]
+        return f"it holds no {what} (found: {found})"
+    for key, kind in _KINDS.items():
+        value = content.get(key)
+        if key in content and (not isinstance(value, kind) or isinstance(value, bool)):
+            return f"its {key} is of type {type(value).__name__}, not {kind.__name__}"
+    if not is_bounded(content, depth=32, entries=1_000_000):
+        return "it is nested too deeply, or holds more than a million entries"
+    return None
+
+
+def _instead(path: Path, needs: Sequence[str], flag: str | None) -> str:
+    """The newest whole checkpoint beside a damaged one, as a repair."""
+    steps = {}
+    for other in path.parent.glob("*.ckpt"):
+        if other.resolve() != path.resolve():
+            try:
+                content = _load(other, mmap=True)
+            except Exception:  # damaged too
+                continue
+            # One that a training keeps to look at a step that was not finite is none to resume from.
+            if _wrong(content, (*needs, "global_step")) is None and "nonfinite" not in content:
+                steps[other] = content["global_step"]
+    if not steps:
+        return "give another checkpoint of that training"
+    newest = max(steps, key=lambda other: steps[other])
+    given = f"{flag} {newest}" if flag else f"'{newest}'"
+    return f"give {given}, the newest whole one beside it (step {steps[newest]})"
