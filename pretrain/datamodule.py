@@ -18,6 +18,7 @@ from pretrain.data.shard_loader import ShardBatches, ShardLoader
 from pretrain.data.shards import EvalShards, TrainShards
 from rtseg.checks import check_at_least, check_multiple, check_one_of
 from rtseg.errors import UserError
+from rtseg.training.loading import WatchedLoader
 from rtseg.training.resumable_data import ResumableBatches, ResumableData
 from rtseg.training.sampling import GlobalBatchSampler, ResumableLoader
 
@@ -58,6 +59,7 @@ class ImageNetData(ResumableData):
         augment: see `AugmentConfig`.
         eval_batch_size: images that a device scores at a time.
         seed: of the order and of every random number.
+        timeout: seconds that the training waits for a batch of the loader processes; 0: for ever.
         expected_classes: number of classes that the data must have; null: any.
     """
 
@@ -76,8 +78,9 @@ class ImageNetData(ResumableData):
         eval_batch_size: int = 128,
         seed: int = 0,
         expected_classes: int | None = None,
+        timeout: float = 300,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, timeout=timeout)
         sizes = {"batch_size": batch_size, "device_batch_size": device_batch_size, "eval_batch_size": eval_batch_size}
         for key, size in sizes.items():
             check_at_least(f"data.{key}", size, 1)
@@ -177,7 +180,7 @@ class ImageNetData(ResumableData):
         if isinstance(source, ShardIndex):
             shards = EvalShards(source, transform, self.eval_batch_size, broken=self.broken, **self.ranks())
             return ShardBatches(shards, **options)
-        return DataLoader(
+        return WatchedLoader(
             EvalImages(source, transform),
             batch_size=self.eval_batch_size,
             sampler=share,

@@ -12,6 +12,7 @@ from pretrain.data.class_folders import SUFFIXES, class_names, image_names, some
 from pretrain.data.image_files import LEFT_OUT, REPLACED, Broken, BrokenImage, decode, name_skipped, repair
 from pretrain.data.samples import Sample, ignored
 from rtseg.errors import UserError
+from rtseg.training.loading import reading
 from rtseg.training.sampling import SampleKey, sample_seed
 
 
@@ -103,7 +104,8 @@ class TrainImages(Dataset[Sample]):
         return len(self.images)
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        image, label, skipped = self.images.read(key.sample)
+        with reading(self.images.path(key.sample)):
+            image, label, skipped = self.images.read(key.sample)
         with seeded(sample_seed(self.seed, key.epoch, key.sample)):
             return Sample(self.transform(image), label, skipped)
 
@@ -118,7 +120,8 @@ class EvalImages(Dataset[Sample]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        image = self.images.read_or_skip(index, LEFT_OUT)
+        with reading(self.images.path(index)):
+            image = self.images.read_or_skip(index, LEFT_OUT)
         if image is None:
             return ignored(self.transform)
         return Sample(self.transform(image), int(self.images.labels[index]))

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from torch.utils.data import DataLoader
-
 from pretrain.data.samples import Batch, collate
 from pretrain.data.shards import EvalShards, TrainShards
 from rtseg.errors import UserError
+from rtseg.training.loading import WatchedLoader
 from rtseg.training.sampling import EpochStart
 
 
@@ -18,7 +17,7 @@ class ShardBatches:
 
     def __init__(self, data: TrainShards | EvalShards, **options: Any) -> None:
         self._length = data.batches
-        self._loader = DataLoader(data, batch_size=data.share, collate_fn=collate, **options)
+        self._loader = WatchedLoader(data, batch_size=data.share, collate_fn=collate, **options)
 
     def __len__(self) -> int:
         return self._length

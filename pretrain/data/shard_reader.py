@@ -10,6 +10,7 @@ from pretrain.data.shard_index import ShardIndex
 from pretrain.data.shard_tar import Raw, tar_images
 from pretrain.data.store import CutShard, join
 from rtseg.errors import UserError
+from rtseg.training.loading import reading_each
 
 
 class ShardReader:
@@ -62,7 +63,7 @@ class ShardReader:
         found = 0
         problem = "it is shorter"
         try:
-            for within, raw in enumerate(tar_images(url, mask)):
+            for within, raw in enumerate(reading_each(tar_images(url, mask), url)):
                 found = within + 1
                 if raw is not None:
                     yield within, self._checked(raw)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from rtseg.data.augment import EvalTransform, TrainAugment
 from rtseg.data.dataset import LabelSpace, Sample, SegmentationDataset, create_dataset, label_space
 from rtseg.data.intact import check_readable
+from rtseg.training.loading import WatchedLoader, reading
 from rtseg.training.resumable_data import ResumableData
 from rtseg.training.sampling import AugmentedDataset, GlobalBatchSampler, ResumableLoader
 from rtseg.training.settings import flat
@@ -25,7 +26,8 @@ class _EvalDataset(Dataset[Sample]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        return self.transform(self.dataset[index])
+        with reading(*self.dataset.pairs[index]):
+            return self.transform(self.dataset[index])
 
 
 def _collate_train(samples: Sequence[Sample]) -> Sample:
@@ -55,6 +57,7 @@ class SegmentationData(ResumableData):
         eval_resize: (short side, long side) that evaluation images are resized to before the network, ADE20K's rule;
             null feeds them as they are. Scores are always counted at the original size.
         seed: of the order and of every random number.
+        timeout: seconds that the training waits for a batch of the loader processes; 0: for ever.
     """
 
     def __init__(
@@ -69,8 +72,9 @@ class SegmentationData(ResumableData):
         distort: bool = True,
         eval_resize: tuple[int, int] | None = None,
         seed: int = 0,
+        timeout: float = 300,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, timeout=timeout)
         self.dataset, self.root, self.crop_size = dataset, Path(root), crop_size
         self.scales, self.flip, self.distort, self.eval_resize = scales, flip, distort, eval_resize
         self._splits: dict[str, SegmentationDataset] = {}
@@ -128,7 +132,7 @@ class SegmentationData(ResumableData):
     def _eval_dataloader(self, split: str) -> DataLoader[Sample]:
         data = _EvalDataset(self.split(split), self.eval_transform)
         share = self.eval_share(len(data), split)
-        return DataLoader(data, batch_size=1, sampler=share, collate_fn=_only, **self.loader_options())
+        return WatchedLoader(data, batch_size=1, sampler=share, collate_fn=_only, **self.loader_options())
 
     def val_dataloader(self) -> DataLoader[Sample]:
         return self._eval_dataloader("val")

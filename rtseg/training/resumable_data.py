@@ -1,7 +1,6 @@
 """What the data of all trainings have in common: loader processes, ranks, a position that a checkpoint keeps."""
 
 import inspect
-import signal
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from typing import Any, Protocol
@@ -10,8 +9,8 @@ import lightning as L
 import torch
 
 from rtseg.checks import check_at_least
-from rtseg.data.augment import single_thread_opencv
 from rtseg.errors import UserError
+from rtseg.training.loading import StartWorker
 from rtseg.training.sampling import ShardSampler
 from rtseg.training.settings import flat
 
@@ -28,31 +27,24 @@ class ResumableBatches(Protocol):
     def load_state_dict(self, state: dict[str, int]) -> None: ...
 
 
-def _start_worker(worker: int) -> None:
-    """The terminal sends Ctrl-C to the loader's processes too, but the training decides when they end.
-
-    And a worker is one thread: PyTorch sees to its own.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    single_thread_opencv()
-
-
 class ResumableData(L.LightningDataModule):
     """Base of the data of a training. Subclasses make the loaders.
 
     Args:
         batch_size: global, of all devices together.
         num_workers: loader processes of each device process.
+        timeout: seconds that the training waits for a batch of these; 0: for ever.
         seed: of the order and of every random number.
     """
 
     # Arguments that a resumed training may change: they change nothing in what is trained.
     free_settings: tuple[str, ...] = ("root", "num_workers", "timeout")
 
-    def __init__(self, *, batch_size: int, num_workers: int, seed: int) -> None:
+    def __init__(self, *, batch_size: int, num_workers: int, seed: int, timeout: float = 300) -> None:
         super().__init__()
         check_at_least("data.num_workers", num_workers, 0, "0 loads in the training process")
-        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        check_at_least("data.timeout", timeout, 0, "it is in seconds; 0 waits for ever")
+        self.batch_size, self.num_workers, self.seed, self.timeout = batch_size, num_workers, seed, timeout
         self._train_loader: ResumableBatches | None = None
         self._position: dict[str, Any] | None = None
 
@@ -93,7 +85,8 @@ class ResumableData(L.LightningDataModule):
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
-            "worker_init_fn": _start_worker,
+            "worker_init_fn": StartWorker(self.num_workers),
+            "timeout": self.timeout if self.num_workers else 0,
             # Its own generator, so that making a loader draws nothing from the generator of the training.
             "generator": torch.Generator().manual_seed(self.seed),
         }

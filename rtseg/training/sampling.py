@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from rtseg.checks import check_at_least, check_multiple
 from rtseg.data.augment import TrainAugment
 from rtseg.data.dataset import Sample, SegmentationDataset
 from rtseg.errors import UserError
+from rtseg.training.loading import WatchedLoader, reading
 
 
 class SampleKey(NamedTuple):
@@ -38,7 +39,9 @@ class AugmentedDataset(Dataset[Sample]):
         return len(self.dataset)
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        return self.augment(self.dataset[key.sample], sample_seed(self.seed, key.epoch, key.sample))
+        with reading(*self.dataset.pairs[key.sample]):
+            sample = self.dataset[key.sample]
+        return self.augment(sample, sample_seed(self.seed, key.epoch, key.sample))
 
 
 class EpochStart:
@@ -110,8 +113,8 @@ class GlobalBatchSampler(EpochStart, Sampler[list[SampleKey]]):
             yield [SampleKey(epoch, int(index)) for index in order[first : first + share]]
 
 
-class ResumableLoader(DataLoader[Any]):
-    """A DataLoader over a GlobalBatchSampler that can say, and be told, how far into an epoch it is.
+class ResumableLoader(WatchedLoader):
+    """A loader over a GlobalBatchSampler that can say, and be told, how far into an epoch it is.
 
     Lightning saves this in checkpoints.
     """
