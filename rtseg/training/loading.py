@@ -107,7 +107,10 @@ class WatchedLoader(DataLoader[Any]):
             except RuntimeError as error:
                 if "timed out after" not in str(error):
                     raise
-                raise UserError(self._stands_still()) from None
+                message = self._stands_still()
+                for worker in getattr(batches, "_workers", ()):
+                    worker.terminate()  # each would be waited for
+                raise UserError(message) from None
             yield batch
 
     def _stands_still(self) -> str:

@@ -13,6 +13,9 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from rtseg.errors import UserError, first_line
+from rtseg.output.folders import make_folder, write_whole
+
 Row = Mapping[str, Any]
 
 
@@ -78,9 +81,9 @@ class _MetricsFile(ExperimentWriter):
             else:
                 self._rewrite([*self._rows(), *self.metrics])
             self.metrics, self._told = [], False
-        except OSError as error:
+        except (OSError, UserError) as error:
             if not self._told:
-                rank_zero_warn(f"'{self.file}' cannot be written ({error.strerror}): its rows are kept and tried again")
+                rank_zero_warn(f"{first_line(error)} (the rows of {self.file.name} are kept and tried again)")
             self._told = True
 
     def _append(self) -> None:
@@ -101,13 +104,8 @@ class _MetricsFile(ExperimentWriter):
     def _rewrite(self, rows: Iterable[Row]) -> None:
         rows = [{key: value for key, value in row.items() if value != ""} for row in rows]
         keys = sorted(set(self.metrics_keys).union(*rows))
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.file.with_name(f".{self.file.name}-unfinished")
-        try:
-            aside.write_text(_text(keys, rows, header=True), newline="")
-            aside.replace(self.file)
-        finally:
-            aside.unlink(missing_ok=True)
+        make_folder(self.file.parent)
+        write_whole(self.file, _text(keys, rows, header=True))
         if self._written is not None:
             self._written.close()
         self._written = self.file.open(newline="")

@@ -29,12 +29,14 @@ from rtseg.models.model_card import ModelCard
 from rtseg.output.folders import make_folder
 from rtseg.output.lock import locked_folder
 from rtseg.registry import trained_with
+from rtseg.training import nonfinite
 from rtseg.training.callbacks.decoration import Decoration, HarmlessLog
 from rtseg.training.callbacks.failed_validation import SaveFailedValidation
 from rtseg.training.callbacks.periodic_checkpoint import PeriodicCheckpoint
 from rtseg.training.callbacks.stop import StopGracefully
 from rtseg.training.callbacks.throughput import ThroughputMonitor
 from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, read_header, recorded_settings
+from rtseg.training.failures import check_trainer, in_a_sentence
 from rtseg.training.loggers import ResumableCSVLogger
 from rtseg.training.network_module import NetworkModule
 from rtseg.yaml_file import check_yaml
@@ -167,6 +169,7 @@ class RunCLI(LightningCLI):
         self._plugins = ModelCard.from_dict(checkpoint["model_card"]).plugins if checkpoint else ()
         with trained_with(self._plugins):
             self.prepare(config, command)
+            check_trainer(config.trainer)
             if checkpoint is not None:
                 self.check_model(config.model, checkpoint)
                 config.weights_only = True
@@ -234,15 +237,16 @@ def run(
     torch.set_float32_matmul_precision("high")
     _check_configs()
     sys.argv[1:] = args  # LightningCLI warns when it is given arguments beside those of the command line
-    return cli(
-        module,
-        data,
-        parser_class=_Parser,
-        seed_everything_default=0,
-        trainer_defaults={"use_distributed_sampler": False},
-        parser_kwargs={"prog": cli.program, "description": description},
-        save_config_kwargs={"overwrite": True},  # the run folder was checked; a resumed run writes the same config
-    )
+    with in_a_sentence():
+        return cli(
+            module,
+            data,
+            parser_class=_Parser,
+            seed_everything_default=0,
+            trainer_defaults={"use_distributed_sampler": False},
+            parser_kwargs={"prog": cli.program, "description": description},
+            save_config_kwargs={"overwrite": True},  # the run folder was checked; a resumed run writes the same config
+        )
 
 
 def _last_of(flag: str, words: list[str]) -> str | None:
@@ -298,7 +302,8 @@ def _check_output(output: Path, ckpt_path: str | None) -> None:
                 "go on from that one, or choose another --output"
             )
         return
-    results = sorted(path.name for path in output.glob("*.ckpt") if not path.name.startswith("."))
+    checkpoints = {path.name for path in output.glob("*.ckpt") if not path.name.startswith(".")}
+    results = sorted(checkpoints - {nonfinite.FILE})  # that file is written again by the training that it is of
     if _has_scores(output / "metrics.csv") and not list(output.glob(".*.ckpt-unfinished")):
         results.append("metrics.csv")
     if _is_users(output / "config.yaml"):

@@ -1,5 +1,6 @@
 import logging
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -234,3 +235,13 @@ def test_refuses_more_devices_than_images(root: str) -> None:
         on_rank(ImageNetData(root), 0, 7).val_dataloader()
     with pytest.raises(UserError, match="batch_size=1024 is more than the 15 training images"):
         ImageNetData(root).train_dataloader()
+
+
+def test_a_stalled_read_is_named(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("read", "read_or_skip"):
+        monkeypatch.setattr(f"pretrain.data.imagenet.ImageFolder.{name}", lambda *_: time.sleep(60))
+    monkeypatch.setattr("pretrain.data.shard_reader.tar_images", lambda *_: iter(lambda: time.sleep(60), 0))
+    data = ImageNetData(root, batch_size=2, num_workers=1, augment=SMALL, timeout=0.3)
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        with pytest.raises(UserError, match=rf"They are reading: {root}/"):
+            list(loader)

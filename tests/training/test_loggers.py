@@ -49,7 +49,7 @@ def test_rows_survive_the_folder(tmp_path: Path) -> None:
     assert steps(folder) == [0, 1]
     shutil.rmtree(folder)
     folder.touch()
-    with pytest.warns(UserWarning, match="cannot be written .*: its rows are kept and tried again"):
+    with pytest.warns(UserWarning, match="is a file; .*the rows of metrics.csv are kept and tried again"):
         log(logger, 2, loss=1.0)
     log(logger, 3, loss=0.5)
     folder.unlink()
@@ -63,7 +63,7 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "metrics.csv").stat().st_size + 3, hard))
     try:
-        with pytest.warns(UserWarning, match="cannot be written"):
+        with pytest.warns(UserWarning, match="are kept and tried again"):
             log(logger, 1, loss=2.0)
         assert steps(tmp_path) == [0]
     finally:

@@ -1,13 +1,17 @@
 """What the data of all trainings have in common, here with numbers in place of images."""
 
 import signal
+import time
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from rtseg.data.dataset import SegmentationDataset
 from rtseg.errors import UserError
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.resumable_data import ResumableData
@@ -98,3 +102,16 @@ class Facts(Dataset[tuple[int, int, bool]]):
 def test_a_worker_is_one_thread_and_leaves_ctrl_c_to_the_training() -> None:
     (facts,) = DataLoader(Facts(), batch_size=None, **NumberData(num_workers=1).loader_options())
     assert tuple(facts) == (1, 1, True)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_segmentation_names_the_files_that_it_stands_still_at(
+    split: str, tiny_camvid: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SegmentationDataset, "__getitem__", lambda *_: time.sleep(60))
+    data = SegmentationData("camvid", str(tiny_camvid), batch_size=2, num_workers=1, timeout=0.3)
+    loader: Any = data.train_dataloader() if split == "train" else data.val_dataloader()
+    with pytest.raises(
+        UserError, match=rf"They are reading: {tiny_camvid}/{split}/\d+.png and {tiny_camvid}/{split}annot"
+    ):
+        list(loader)

@@ -154,6 +154,23 @@ def test_a_validation_that_fails_costs_no_epoch(
     check_equal(output, whole)
 
 
+class Thief(L.Callback):
+    """Takes the run folder away."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        if trainer.global_step in (3, 8):
+            shutil.rmtree(trainer.default_root_dir)
+
+
+def test_a_run_folder_that_vanished_is_made_anew(
+    tmp_path: Path, fit: list[str], whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = RTSegCLI.more_callbacks
+    monkeypatch.setattr(RTSegCLI, "more_callbacks", lambda self, config: [*more(self, config), Thief()])
+    assert run(*fit, f"--output={tmp_path / 'run'}") == 0
+    check_equal(tmp_path / "run", whole)
+
+
 def test_a_log_with_a_score_is_a_result(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "metrics.csv").write_text("step,val/miou\n9,0.5\n")
     check_refused(run(*fit, f"--output={tmp_path}"), "holds results (metrics.csv)", capsys)

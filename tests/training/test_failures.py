@@ -1,0 +1,58 @@
+"""What Lightning refuses is a sentence; what it does not raise itself stays what it is."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+
+from rtseg.cli import main
+from rtseg.errors import UserError
+from rtseg.training.failures import in_a_sentence
+from tests.helpers.command import check_refused, exit_status
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"max_epochs": -5}, "`max_epochs` must be a non-negative integer"),
+        ({"limit_val_batches": 1.5}, "invalid value 1.5 for limit_val_batches"),
+        ({"strategy": "no"}, "invalid strategy name"),
+        ({"accelerator": "no"}, "invalid accelerator name"),
+        ({"devices": 0}, "not a valid input"),
+        ({"precision": "33"}, "Precision '33' is invalid"),
+    ],
+)
+def test_settings_of_the_trainer(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says), in_a_sentence():
+        L.Trainer(**{"accelerator": "cpu", "logger": False, **options})
+
+
+@pytest.mark.parametrize("error", [RuntimeError("power cut"), ValueError("a fault of ours"), OSError(5, "disk")])
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error), match=re.escape(str(error))), in_a_sentence():
+        raise error
+
+
+def test_a_killed_loader_process_is_a_sentence() -> None:
+    with pytest.raises(UserError, match="usually for want of memory"), in_a_sentence():
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("--trainer.val_check_interval=100", "val_check_interval=100 is more than the 5 batches of an epoch: give at"),
+        ("--trainer.val_check_interval=0", "trainer.val_check_interval=0 must be above 0"),
+        ("--trainer.devices=99", "a device is a process, and this machine has no more cores"),
+    ],
+)
+def test_a_command(tmp_path: Path, tiny_camvid: Path, flag: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2}
+    flags = [
+        *(f"--model.options.{key}={value}" for key, value in options.items()), "--model.optim.warmup_steps=1",
+        "--data.dataset=camvid", f"--data.root={tiny_camvid}", "--data.batch_size=2", "--data.crop_size=[32,32]",
+        "--data.num_workers=0", "--fps.enabled=false", "--trainer.max_epochs=1", "--trainer.accelerator=cpu",
+    ]  # fmt: skip
+    check_refused(exit_status(main, "fit", *flags, f"--output={tmp_path / 'run'}", flag), says, capsys)
