@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from rtseg.disk import is_refusal, refusal
+from rtseg.disk import refusal, refused
 from rtseg.errors import STOPPED, UserError
 from rtseg.terminal import Console, say
 
@@ -166,11 +166,9 @@ def run_app(app: typer.Typer, args: list[str] | None = None) -> None:
     except UserError as error:
         # From a loader's process it comes wrapped in that process's traceback.
         _refuse(str(error).rsplit(f"{UserError.__module__}.{UserError.__qualname__}: ", 1)[-1].strip())
-    except OSError as error:
-        if not is_refusal(error):
-            raise
-        _refuse(str(refusal(error, Path(error.filename or "."))))
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
+        if reason := refused(error):
+            _refuse(str(refusal(reason, Path(reason.filename or "."))))
         if "closed by peer" not in str(error):  # gloo's word in the other processes of a training when one has ended
             raise
         say("error: another process of this training ended; its own message says why", stderr=True)

@@ -18,9 +18,13 @@ _REPAIRS = {
 }
 
 
-def is_refusal(error: BaseException) -> bool:
-    """Whether it says that a disk takes no more, whatever was written."""
-    return isinstance(error, OSError) and error.errno in _REPAIRS
+def refused(error: BaseException | None) -> OSError | None:
+    """A disk's refusal, where the error is one, or was raised on account of one: torch.save makes it a RuntimeError."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _REPAIRS:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def refusal(error: OSError, place: Path) -> UserError:
@@ -43,7 +47,9 @@ def refusals_told(place: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if not is_refusal(error):
+    except UserError:
+        raise
+    except Exception as error:
+        if (reason := refused(error)) is None:
             raise
-        raise refusal(error, place) from None
+        raise refusal(reason, place) from None

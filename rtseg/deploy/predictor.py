@@ -24,6 +24,7 @@ from rtseg.deploy.fuse import deploy
 from rtseg.deploy.overlay import overlay
 from rtseg.deploy.result_names import result_names
 from rtseg.deploy.rgb import to_rgb
+from rtseg.disk import refused
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.output.folders import check_empty, make_folder, write_whole
@@ -191,13 +192,10 @@ def _predict_files(
     return failed
 
 
-def _disk_is_full(error: BaseException | None) -> bool:
-    """Or read-only: no other image would be written either. Also where another error was made of that one."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _disk_is_full(error: Exception) -> bool:
+    """Or read-only: no other image would be written either. A disk's broken place may be that of one image."""
+    reason = refused(error)
+    return reason is not None and reason.errno != errno.EIO
 
 
 def _expand(source: str, out_dir: Path) -> list[tuple[Path, Path]]:

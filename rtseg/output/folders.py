@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rtseg.disk import refusal
+from rtseg.disk import refusal, refused
 from rtseg.errors import UserError
 
 LOCK = ".lock"  # ending of the files of `rtseg.output.lock`, which count as no content
@@ -80,8 +80,13 @@ def written_whole(file: Path) -> Iterator[Path]:
         if mode is not None:
             aside.chmod(mode)
         aside.replace(target)
-    except OSError as error:
-        raise refusal(error, file) from None
+    except UserError:
+        raise
+    except Exception as error:
+        reason = refused(error) or error
+        if not isinstance(reason, OSError):
+            raise
+        raise refusal(reason, file) from None
     finally:
         with suppress(OSError):
             aside.unlink()
