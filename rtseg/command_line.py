@@ -167,8 +167,9 @@ def run_app(app: typer.Typer, args: list[str] | None = None) -> None:
         # From a loader's process it comes wrapped in that process's traceback.
         _refuse(str(error).rsplit(f"{UserError.__module__}.{UserError.__qualname__}: ", 1)[-1].strip())
     except (OSError, RuntimeError) as error:
-        if reason := refused(error):
-            _refuse(str(refusal(reason, Path(reason.filename or "."))))
+        if reason := refused(error):  # without a name it is of what is printed: files are written by name
+            place = Path(reason.filename) if reason.filename else None
+            _refuse(str(refusal(reason, place)) if place else f"what is printed cannot be written: {reason.strerror}")
         if "closed by peer" not in str(error):  # gloo's word in the other processes of a training when one has ended
             raise
         say("error: another process of this training ended; its own message says why", stderr=True)
