@@ -5,18 +5,16 @@ What it trains, the subclasses say.
 
 import csv
 import os
-import re
 import sys
 import warnings
 from contextlib import ExitStack, suppress
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
+from jsonargparse import Namespace, get_loader, set_loader
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -37,6 +35,7 @@ from rtseg.training.callbacks.stop import StopGracefully
 from rtseg.training.callbacks.throughput import ThroughputMonitor
 from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, read_header, recorded_settings
 from rtseg.training.failures import check_trainer, in_a_sentence
+from rtseg.training.flag_errors import explain, settings
 from rtseg.training.loggers import ResumableCSVLogger
 from rtseg.training.network_module import NetworkModule
 from rtseg.yaml_file import check_yaml
@@ -52,28 +51,12 @@ SCORING = ("validate", "test")  # the commands that train nothing
 _VOID_WHERE_NOTHING_IS_TRAINED = ("The dirpath has changed", ".*callbacks used to create the checkpoint need to be")
 
 
-class _Parser(LightningArgumentParser):
-    """Names the nearest key where one is unknown, and keeps the long usage text out of the way."""
+class Parser(LightningArgumentParser):
+    """Says what to type where a setting is unknown or wrong, and keeps the long usage text out of the way."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        unknown = re.search(r"does not accept option '([\w.]+)'|unrecognized arguments: --([\w.]+)", message)
-        if unknown:
-            key, known = unknown[1] or unknown[2], _keys(self)
-            near = get_close_matches(key, known, n=1, cutoff=0.5)
-            siblings = sorted(k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0])
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            message = f"unknown key '{key}'.{hint} Beside it stand: {', '.join(siblings) or 'no keys'}."
-        raise UserError(f"{message} (all keys: {self.prog.partition(' [')[0]} fit --help)") from ex
-
-
-def _keys(parser: ArgumentParser) -> set[str]:
-    """Every key that configs and flags may name, subcommands' included."""
-    keys = set()
-    for action in parser._actions:
-        keys.add(action.dest)
-        for subparser in (action.choices or {}).values() if isinstance(action.choices, dict) else ():
-            keys |= _keys(subparser)
-    return keys
+        program = self.prog.partition(" [")[0]
+        raise UserError(f"{explain(message, settings(self))} (all keys: {program} fit --help)") from ex
 
 
 class LearningRates(Decoration, LearningRateMonitor):
@@ -152,7 +135,7 @@ class RunCLI(LightningCLI):
         command, *words = sys.argv[1:] or [""]
         if command in SCORING and (checkpoint := read_header(_last_of("--ckpt_path", words))):
             scored, recorded = self._subcommand_parsers[command], recorded_settings(checkpoint)
-            known = _keys(scored)
+            known = settings(scored)
             scored.set_defaults({key: value for key, value in recorded.items() if key in known})
         try:
             super().parse_arguments(parser, args)
@@ -241,7 +224,7 @@ def run(
         return cli(
             module,
             data,
-            parser_class=_Parser,
+            parser_class=Parser,
             seed_everything_default=0,
             trainer_defaults={"use_distributed_sampler": False},
             parser_kwargs={"prog": cli.program, "description": description},

@@ -1,0 +1,77 @@
+"""A flag of a wrong kind: key, value, what is wanted, and an example to type."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from lightning.pytorch import Trainer
+
+from rtseg.cli import main
+from rtseg.errors import UserError
+from rtseg.training.datamodule import SegmentationData
+from rtseg.training.flag_errors import kind
+from rtseg.training.module import SegmentationModule
+from rtseg.training.run_cli import Parser
+from tests.helpers.command import check_refused, exit_status
+
+LIST = "must be a list of 2 whole numbers, as --data.crop_size="
+CASES = {
+    "--data.crop_size 64 96": f"data.crop_size=64 {LIST}'[64,96]'",
+    "--data.crop_size=64,96": f"data.crop_size=64,96 {LIST}'[64,96]'",
+    "--data.crop_size=64": f"data.crop_size=64 {LIST}'[512,1024]'",
+    "--data.crop_size": "--data.crop_size needs a value: a list of 2 whole numbers, as --data.crop_size='[512,1024]'",
+    "--data.eval_resize=512": "must be a list of 2 whole numbers or null, as --data.eval_resize='[512,1024]'",
+    "--model.loss.class_weights 1,2,3": "null, as --model.loss.class_weights='[1,2,3]'",
+    "--model.loss.weights=0.4": "must be names with a number each or null, as --model.loss.weights='{\"name\":0.5}'",
+    "--model.optim.lr=1e-3x": "model.optim.lr=1e-3x must be a number, as --model.optim.lr=0.0004",
+    "--data.batch_size=1.5": "data.batch_size=1.5 must be a whole number, as --data.batch_size=12",
+    "--data.distort=maybe": "must be true or false, as --data.distort=true",
+    "--trainer.precision=fp8": "bf16-mixed, 32-true",
+    "--model.optim=fast": "its keys are given one by one, as --model.optim.lr=0.0004",
+    "stray": "'stray' belongs to no flag",
+}
+
+
+@pytest.fixture(scope="module")
+def parser() -> Parser:
+    """Of the settings of a training."""
+    parser = Parser(prog="rtseg [options]")
+    parser.add_lightning_class_args(Trainer, "trainer")
+    parser.add_lightning_class_args(SegmentationModule, "model")
+    parser.add_lightning_class_args(SegmentationData, "data")
+    return parser
+
+
+@pytest.mark.parametrize(("flags", "says"), CASES.items())
+def test_a_flag_of_a_wrong_kind(flags: str, says: str, parser: Parser, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--data.dataset=camvid", "--data.root=nowhere", *flags.split()]
+    monkeypatch.setattr(sys, "argv", ["rtseg", "fit", *words])
+    with pytest.raises(UserError) as error:
+        parser.parse_args(words)
+    assert says in str(error.value)
+    assert "class '" not in str(error.value)
+
+
+def test_a_setting_that_lightning_refuses(
+    tmp_path: Path, tiny_camvid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--data.dataset=camvid", f"--data.root={tiny_camvid}", f"--output={tmp_path}", "--trainer.devices=0"]
+    status = exit_status(main, "fit", *flags, "--trainer.accelerator=cpu", "--trainer.max_epochs=1")
+    check_refused(status, "the trainer refuses its settings (--trainer...)", capsys)
+
+
+@pytest.mark.parametrize(
+    ("hint", "says"),
+    [
+        (tuple[float, ...], "a list of numbers"),
+        (Sequence[str] | None, "a list of texts or null"),
+        (dict[str, Any], "names with a value each"),
+        (Literal["a", "b"], "one of a, b"),
+        (float | Literal["auto"], "one of auto or a number"),
+        (Any, "a text"),
+    ],
+)
+def test_kinds_in_plain_words(hint: Any, says: str) -> None:
+    assert kind(hint) == says
