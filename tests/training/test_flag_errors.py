@@ -2,19 +2,16 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from lightning.pytorch import Trainer
 
-from rtseg.cli import main
 from rtseg.errors import UserError
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.flag_errors import kind
 from rtseg.training.module import SegmentationModule
 from rtseg.training.run_cli import Parser
-from tests.helpers.command import check_refused, exit_status
 
 LIST = "must be a list of 2 whole numbers, as --data.crop_size="
 CASES = {
@@ -52,14 +49,6 @@ def test_a_flag_of_a_wrong_kind(flags: str, says: str, parser: Parser, monkeypat
         parser.parse_args(words)
     assert says in str(error.value)
     assert "class '" not in str(error.value)
-
-
-def test_a_setting_that_lightning_refuses(
-    tmp_path: Path, tiny_camvid: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    flags = ["--data.dataset=camvid", f"--data.root={tiny_camvid}", f"--output={tmp_path}", "--trainer.devices=0"]
-    status = exit_status(main, "fit", *flags, "--trainer.accelerator=cpu", "--trainer.max_epochs=1")
-    check_refused(status, "the trainer refuses its settings (--trainer...)", capsys)
 
 
 @pytest.mark.parametrize(
