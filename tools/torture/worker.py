@@ -155,6 +155,11 @@ def command(*arguments: str) -> None:
     main(list(arguments))
 
 
+def resident() -> float:
+    """Megabytes of this process."""
+    return _memory(os.getpid(), "VmRSS")
+
+
 def last_line(text: str) -> str:
     """The last line that is not empty."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
