@@ -1,7 +1,8 @@
 """A full disk: every command that writes, with room for nothing, for a little, and for nearly all.
 
-The disk is a small tmpfs where mounting is allowed (as root); else no file may grow beyond the room. Good is exit status
-2 with one line that names the place, no unfinished file, and older files whole; or success, where the room is enough.
+The disk is a small tmpfs where mounting is allowed (as root); else no file may grow beyond the room. Good is exit
+status 2 with one line that names the place, no unfinished file, and older files whole; or success where the room is
+enough.
 """
 
 import hashlib
@@ -34,9 +35,8 @@ def outcomes(folder: Path, quick: bool) -> Iterator[Outcome]:
                     older = _older(run, disk)
                     if mounted:
                         _fill(disk, room)
-                    answer = worker.run(
-                        command if mounted else limited, *([] if mounted else [room]), *words, clock=120
-                    )
+                    call = (command, *words) if mounted else (limited, room, *words)
+                    answer = worker.run(*call, clock=120)
                     yield answer.outcome(f"{name}, {room >> 10} KiB free", _fault(answer, disk, older))
 
 
@@ -68,7 +68,7 @@ def _commands(run: Path, disk: Path) -> dict[str, list[str]]:
         "make-data": ["make-data", "-n", "8", "--number-val", "2", "--size", "64", "64", "-o", str(disk / "drawn")],
         "report": ["report", str(run), "-o", str(disk / "older" / "report.html")],
         "benchmark": ["benchmark", best, "--backend", "eager", *size, "--seconds", "0.05",
-                      "-o", str(disk / "older" / "benchmark.json")],
+                      "-o", str(disk / "benchmark.json")],
         "visualize": ["visualize", best, f"{images}/{_image(images)}", "-o", str(disk / "sheets")],
         "compare": ["compare", "--attention", "gfa+ca", *size, "--seconds", "0.05", "-o", str(disk / "compared")],
     }  # fmt: skip
@@ -83,8 +83,8 @@ def _small(disk: Path, room: int) -> Iterator[bool]:
     """A disk of its own, where that is allowed; empty again afterwards."""
     size = f"size={room + (8 << 20)}"
     mount = shutil.which("mount")
-    done = mount and subprocess.run([mount, "-t", "tmpfs", "-o", size, "none", disk], capture_output=True, check=False)
-    mounted = bool(done) and done.returncode == 0
+    words = ["-t", "tmpfs", "-o", size, "none", str(disk)]
+    mounted = mount is not None and subprocess.run([mount, *words], capture_output=True, check=False).returncode == 0
     try:
         yield mounted
     finally:

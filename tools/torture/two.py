@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,21 +28,16 @@ def outcomes(folder: Path, quick: bool) -> Iterator[Outcome]:
     for k, stagger in enumerate(_STAGGERS[:1] if quick else _STAGGERS):
         target = folder / f"fit{k}"
         fit = materials.fit_flags(data, target)
-        yield _pair("fit", fit, fit, stagger, lambda at=target: _loads(at))
+        yield _pair("fit", fit, fit, stagger, partial(_loads, target))
         target = folder / f"drawn{k}"
-        seeds = [[*drawn, "--seed", str(seed), "-o", str(target)] for seed in (1, 2)]
-        yield _pair(
-            "make-data",
-            *seeds,
-            stagger,
-            lambda at=target: None if _tree(at) in alone else "images of one, masks of another",
-        )
+        first, second = ([*drawn, "--seed", str(seed), "-o", str(target)] for seed in (1, 2))
+        yield _pair("make-data", first, second, stagger, partial(_of_one, target, alone))
         target = folder / f"net{k}.onnx"
         export = ["export", best, "-o", str(target), "--input-size", *map(str, materials.SIZE)]
-        yield _pair("export", export, export, stagger, lambda at=target: digest_onnx(at) and None)
+        yield _pair("export", export, export, stagger, partial(_reads, target))
         target = folder / f"shown{k}"
         predict = ["predict", best, str(data / "train"), "-o", str(target)]
-        yield _pair("predict", predict, predict, stagger, lambda at=target: _counted(at, 12))
+        yield _pair("predict", predict, predict, stagger, partial(_counted, target, 12))
 
 
 def _pair(name: str, first: list[str], second: list[str], stagger: float, whole: Callable[[], str | None]) -> Outcome:
@@ -91,6 +87,15 @@ def _loads(run: Path) -> str | None:
     torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)
     rows = (run / "metrics.csv").read_text().splitlines()
     return None if len({row.count(",") for row in rows}) == 1 else "metrics.csv has rows of two lengths"
+
+
+def _of_one(folder: Path, alone: list[str]) -> str | None:
+    return None if _tree(folder) in alone else "files of both"
+
+
+def _reads(file: Path) -> str | None:
+    digest_onnx(file)
+    return None
 
 
 def _counted(folder: Path, number: int) -> str | None:

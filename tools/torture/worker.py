@@ -60,7 +60,7 @@ class Answer:
             return f"exit status {self.status}: {self.said}"
         if "\x1b" in self.printed or (self.kind == "refused" and "\x1b" in self.said):
             return f"sends an escape code to the terminal: {self.said}"
-        if len(self.said) > MOST_CHARACTERS:
+        if len(self.said) > MOST_CHARACTERS and self.kind != "returned" and self.status != 0:
             return f"a message of {len(self.said)} characters: {self.said}"
         return None
 
