@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tools.torture import materials
@@ -35,8 +36,8 @@ def outcomes(folder: Path, quick: bool) -> Iterator[Outcome]:
                     older = _older(run, disk)
                     if mounted:
                         _fill(disk, room)
-                    call = (command, *words) if mounted else (limited, room, *words)
-                    answer = worker.run(*call, clock=120)
+                    function = command if mounted else partial(limited, room)
+                    answer = worker.run(function, *words, clock=120)
                     yield answer.outcome(f"{name}, {room >> 10} KiB free", _fault(answer, disk, older))
 
 
