@@ -5,6 +5,7 @@ Each command imports what it needs when it runs.
 
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -170,7 +171,8 @@ def run_app(app: typer.Typer, args: list[str] | None = None) -> None:
         if reason := refused(error):  # without a name it is of what is printed: files are written by name
             place = Path(reason.filename) if reason.filename else None
             _refuse(str(refusal(reason, place)) if place else f"what is printed cannot be written: {reason.strerror}")
-        if "closed by peer" not in str(error):  # gloo's word in the other processes of a training when one has ended
+        # gloo's words in the other processes of a training when one has ended
+        if not re.search("closed by peer|reset by peer", str(error)):
             raise
         say("error: another process of this training ended; its own message says why", stderr=True)
         sys.exit(2)

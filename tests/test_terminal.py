@@ -53,3 +53,16 @@ def test_errors_are_shown_and_cut(capsys: pytest.CaptureFixture[str], monkeypatc
 def test_any_text_can_be_written(text: str) -> None:
     visible(text).encode()
     assert visible(visible(text)) == visible(text)
+
+
+@pytest.mark.parametrize("how", ["Connection closed by peer", "Read error: Connection reset by peer"])
+def test_another_process_that_ended_is_a_sentence(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    app = create_app("test", "")
+
+    @app.command()
+    def fail() -> None:
+        raise RuntimeError(f"[pair.cc:545] {how} [127.0.0.1]:17845")
+
+    with pytest.raises(SystemExit, match="2"):
+        run_app(app, [])
+    assert capsys.readouterr().err.startswith("error: another process of this training ended")

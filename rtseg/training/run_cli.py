@@ -171,6 +171,8 @@ class RunCLI(LightningCLI):
                 self._held.enter_context(refusals_told(output))
                 _check_output(output, config.get("ckpt_path"))
                 make_folder(output)
+                if checkpoint is not None and is_first_process():
+                    _remove_torn(output)
             config.output = str(output)
             config.trainer.default_root_dir = str(output)
         self._command, self._resumed_step = command, checkpoint["global_step"] if checkpoint else None
@@ -292,12 +294,19 @@ def _check_output(output: Path, ckpt_path: str | None) -> None:
     if _is_users(output / "config.yaml"):
         results.append("config.yaml")
     if results:
-        last = output / "last.ckpt"
-        go_on = f"go on with it by --ckpt_path {last}, " if last.exists() else ""
+        # best.ckpt is alone where a training was killed before its first last.ckpt was whole.
+        resumable = [name for name in ("last.ckpt", "best.ckpt") if name in checkpoints]
+        go_on = f"go on with it by --ckpt_path {output / resumable[0]}, " if resumable else ""
         raise UserError(
             f"the run folder '{output}' holds results ({', '.join(results)}), which would be overwritten: {go_on}"
             "choose another --output, or move it away"
         )
+
+
+def _remove_torn(output: Path) -> None:
+    """What a training that was killed had not written whole: one that has nothing left to do would leave it there."""
+    for torn in output.glob(".*-unfinished"):
+        torn.unlink(missing_ok=True)
 
 
 def _has_scores(log: Path) -> bool:

@@ -78,8 +78,12 @@ def test_fit_validate_resume(tmp_path: Path, fit: list[str], capsys: pytest.Capt
     best = max(float(row["val/miou"]) for row in log if row["val/miou"])
     capsys.readouterr()
 
+    last = (output / "last.ckpt").rename(tmp_path / "last.ckpt")  # as where it was never written whole
     assert run("fit", *fit, f"--output={output}") == 2
-    assert "holds results" in capsys.readouterr().err
+    refused = capsys.readouterr().err
+    assert "holds results" in refused
+    assert f"go on with it by --ckpt_path {output / 'best.ckpt'}" in refused
+    last.rename(output / "last.ckpt")
 
     assert run("validate", *fit, f"--ckpt_path={output / 'best.ckpt'}") == 0
     assert f"mIoU {best:.4f}" in capsys.readouterr().out
@@ -88,7 +92,9 @@ def test_fit_validate_resume(tmp_path: Path, fit: list[str], capsys: pytest.Capt
         "--trainer.max_epochs=3",
         f"--ckpt_path={output / 'last.ckpt'}",
     ]
+    (output / ".torn.ckpt-unfinished").touch()
     assert run("fit", *more, f"--output={output}") == 0
+    assert list(output.glob(".*-unfinished")) == []
     resumed = rows(output / "metrics.csv")
     steps = [int(row["step"]) for row in resumed if row["train/loss"]]
     assert steps == list(range(9))

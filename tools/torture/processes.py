@@ -61,7 +61,7 @@ def two_against_one(data: Path, folder: Path, steps: int) -> Outcome:
     found = []
     for name, more in (("one", ""), ("two", _TWO)):
         training = Training(name, f"{CURVE} --trainer.max_steps={steps}{more}")
-        status, output = _run(training, data, folder / name)
+        status, output = run_apart(training, data, folder / name)
         if status != 0:
             said = f"exit {status} of {name}: {last_line(output.with_suffix('.log'))}"
             return Outcome("two processes against one", False, said, time.monotonic() - begun)
@@ -78,7 +78,7 @@ def two_against_one(data: Path, folder: Path, steps: int) -> Outcome:
 
 def whole(data: Path, folder: Path) -> str:
     """The training of two processes that `one_killed` is held against. What went wrong, "" where nothing did."""
-    status, output = _run(KILLED, data, folder / "whole")
+    status, output = run_apart(KILLED, data, folder / "whole")
     return "" if status == 0 else f"exit {status}: {last_line(output.with_suffix('.log'))}"
 
 
@@ -100,7 +100,7 @@ def one_killed(rank: int, data: Path, folder: Path) -> Outcome:
         os.kill(process, signal.SIGKILL)
     status, said = started.wait(), last_line(log)
     if not left:
-        resumed, _ = _run(KILLED, data, output)
+        resumed, _ = run_apart(KILLED, data, output)
         said = f"all gone after {seconds:.0f} s (exit {status}: {said})"
         wrong = difference(folder / "whole", output) if resumed == 0 else f"exit {resumed}: {last_line(log)}"
     else:
@@ -108,7 +108,7 @@ def one_killed(rank: int, data: Path, folder: Path) -> Outcome:
     return Outcome(f"process {rank} of 2 killed", not wrong, wrong or said, time.monotonic() - begun)
 
 
-def _run(training: Training, data: Path, output: Path) -> tuple[int | None, Path]:
+def run_apart(training: Training, data: Path, output: Path) -> tuple[int | None, Path]:
     """Exit status of a training that is left alone."""
     process = _start(training.command(data, output), output.with_suffix(".log"))
     try:

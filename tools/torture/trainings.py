@@ -6,6 +6,7 @@ They are forked off one process that has imported everything, since an import co
 import csv
 import multiprocessing
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,14 +47,16 @@ class Training:
     program: str = "rtseg"
 
     def command(self, data: Path, output: Path) -> list[str]:
-        """`fit` with all flags, from last.ckpt where there is one, as the documentation has it."""
+        """`fit` with all flags, from last.ckpt where there is one, as the documentation has it. best.ckpt is alone
+        where the first last.ckpt was never written whole.
+        """
         own = [*_TINY, "--fps.enabled=false", "--data.dataset=camvid", f"--data.root={data / 'camvid'}"]
         own += ["--data.batch_size=4", "--data.crop_size=[64,64]", "--model.optim.warmup_steps=2"]
         if self.program == "pretrain":
             own = [_TINY[0], f"--data.root={data / 'imagenet'}", "--data.batch_size=8", "--data.augment.image_size=32"]
             own += ["--model.optim.warmup_epochs=1"]
-        last = output / "last.ckpt"
-        more = [f"--ckpt_path={last}"] if last.is_file() else []
+        found = [file for file in (output / "last.ckpt", output / "best.ckpt") if file.is_file()]
+        more = [f"--ckpt_path={file}" for file in found[:1]]
         return ["fit", *_COMMON, *own, *self.flags.split(), f"--output={output}", *more]
 
 
@@ -106,9 +109,10 @@ def finish(program: str, command: Sequence[str], log: Path) -> tuple[int | None,
 
 
 def last_line(log: Path) -> str:
-    """What was said last."""
+    """What was said last; of a traceback the line with the error."""
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-    return lines[-1] if lines else "nothing said"
+    errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
+    return errors[-1] if errors else lines[-1] if lines else "nothing said"
 
 
 def difference(whole: Path, other: Path) -> str:
