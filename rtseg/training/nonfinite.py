@@ -164,8 +164,9 @@ class StepGuard:
         if not any(flags):
             return True
         causes = [cause for cause, flag in zip(found, flags, strict=True) if flag]
-        told = strategy.all_gather(own).reshape(-1, len(own)).any(1).nonzero()[0].item()
-        here = self.module.global_rank == told  # one process speaks: that which saw it
+        # One process speaks: the first that saw it. A bad loss of one makes the gradient of all bad.
+        saw = strategy.all_gather(own).reshape(-1, len(own))[:, list(found).index(causes[0])]
+        here = self.module.global_rank == saw.nonzero()[0].item()
         said = self._describe(causes[0]) if here else ""
         self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
         too_many = self.in_a_row > MOST_IN_A_ROW or self.skipped > MOST_IN_ALL
@@ -204,13 +205,13 @@ class StepGuard:
             assert part is not None
             if too_many:
                 said += f" {self.in_a_row} such steps in a row, {self.skipped} in all, are too many to leave out."
-            said += f" {self._write(file, part, cause)} Try {self._advice(cause)}."
+            said += f" {self._write(file, part, cause, said)} Try {self._advice(cause)}."
         trainer.strategy.barrier("nonfinite")
         if not here:
             raise SystemExit(2)
         raise UserError(said)
 
-    def _write(self, file: Path, part: Part, cause: str) -> str:
+    def _write(self, file: Path, part: Part, cause: str, said: str) -> str:
         """The replay's file. A sentence about it."""
         module, trainer = self.module, self.module.trainer
         if getattr(trainer, "fast_dev_run", False):
@@ -226,6 +227,7 @@ class StepGuard:
         module.on_save_checkpoint(checkpoint)
         checkpoint["nonfinite"] = {
             "cause": cause,
+            "said": said,
             "batch": {key: value.cpu() if isinstance(value, Tensor) else value for key, value in batch.items()},
             "seed": part.seed,
             "terms": {key: float(value) for key, value in part.terms.items()},

@@ -75,7 +75,7 @@ def replay(source: Path, kind: type[NetworkModule[Any]], *, device: str | None =
             module = kind(**{**checkpoint["hyper_parameters"], "ema_decay": 0.0, "compile": False})
             module.load_state_dict(checkpoint["state_dict"])
             runs[precision] = look(module, kept, precision, choose_device(device))
-    print(f"Step {checkpoint['global_step'] + 1}, epoch {checkpoint['epoch'] + 1}: the {kept['cause']} was not finite.")
+    print(kept["said"])
     for table in _tables(kept["terms"], runs):
         show(table)
     print("\n".join(facts(kept["batch"], card.ignore_index)))
@@ -184,8 +184,14 @@ def meaning(kept: Mapping[str, Any], runs: Mapping[str, Seen]) -> str:
             why = f"first in {gradient}, as a root, logarithm or division at 0 makes it: look for one in the loss"
         return f"{_where(plain)}, in float32 too: {why}."
     if kept["cause"] == "update":
-        rate = max(kept["rates"].values())
-        return f"Loss and gradient are finite, so it was the update: a learning rate of {rate:.3g} is too large here."
+        rate, update = max(kept["rates"].values()), "Loss and gradient are finite, so it was the update"
+        if precision in ("16-true", "bf16-true"):
+            return (
+                f"{update}: AdamW's moments do not fit {precision}. Train with trainer.precision=bf16-mixed or 32-true."
+            )
+        if rate >= 1:
+            return f"{update}: a learning rate of {rate:.3g} is too large."
+        return f"{update}, of what stands in the first line. The learning rate is {rate:.3g}."
     return (
         "Loss and gradient are finite here. It came from outside of network and loss (a callback, a loss of a --plugin "
         "that was not given again), or from another device or number of threads than this one."

@@ -1,7 +1,10 @@
 """Trainings with poison in them: none goes on with NaN, and what is on disk is finite."""
 
 import copy
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,3 +226,43 @@ def test_no_checkpoint_that_is_not_finite_is_written(tmp_path: Path, key: str) -
         AtomicCheckpointIO().save_checkpoint({"state_dict": {}, key: entry}, target)
     assert target.read_bytes() == whole
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["stop", "skip"])
+def test_two_processes_agree_and_the_one_that_saw_it_speaks(tmp_path: Path, mode: str) -> None:
+    """The loss of the second process alone is NaN, which makes the gradient of both NaN."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        f"""
+from pathlib import Path
+import lightning as L
+from tests.training.test_nonfinite import Poisoned, batches, loss, trainer
+
+class Only(Poisoned):
+    def losses(self, batch, seed):
+        self.at = {{2}} if self.global_rank == 1 else set()
+        return super().losses(batch, seed)
+
+class End(L.Callback):
+    def on_train_end(self, trainer, module):
+        print("the weights add up to", sum(p.sum().item() for p in module.segmenter.parameters()), flush=True)
+
+options = {{"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2}}
+module = Only(loss, set(), nonfinite="{mode}", options=options)
+fitting = trainer(Path("{tmp_path}"), devices=2, strategy="ddp", use_distributed_sampler=False, callbacks=[End()])
+fitting.fit(module, batches(4))
+"""
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    said = done.stdout + done.stderr
+    assert re.search(r"Step 3, epoch 1: the loss is not finite: main [\d.]+, aux nan; .*image2a", said), said
+    if mode == "stop":
+        assert done.returncode != 0
+        assert (tmp_path / FILE).is_file()
+    else:
+        first, second = re.findall(r"the weights add up to (\S+)", said)
+        assert first == second
