@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MODES = ("stop", "skip")
 MOST_IN_A_ROW, MOST_IN_ALL = 10, 100  # steps that "skip" leaves out; one more stops the training
 FILE = "nonfinite.ckpt"
+_LEAST_SCALE = 2**-20  # a GradScaler begins with 2 ** 16, and halves that with each gradient that is not finite
 _HIGHEST = 1e36  # AdamW's first steps are up to ten times the rate, and float32 ends at 3e38
 
 
@@ -79,6 +80,7 @@ class StepGuard:
         self.skipped = self.in_a_row = 0
         self._part: Part | None = None
         self._gradients: dict[str, Tensor] = {}  # norm by parameter
+        self._scale: float | None = None  # of a GradScaler
         self._bad = False  # a part of this step
         self._copy: _Copy | None = None
         self._state: _Copy | None = None  # the optimizer's
@@ -126,9 +128,10 @@ class StepGuard:
         """After the backward pass of a part; the last part's waits for the update."""
         if self._part is None or self._copy is None:
             return  # some other loop than a training's
-        # Under a GradScaler infinite gradients are normal: it leaves the step out and lowers its scale.
-        scaled = getattr(self.module.trainer.precision_plugin, "scaler", None) is not None
-        learnt = {} if scaled else {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
+        # Under a GradScaler infinite gradients are normal, as long as its scale is not exhausted: it leaves the step out.
+        scaler = getattr(self.module.trainer.precision_plugin, "scaler", None)
+        self._scale = None if scaler is None else scaler.get_scale()
+        learnt = {name: p.grad for name, p in self._parameters.items() if p.grad is not None and scaler is None}
         self._gradients = dict(zip(learnt, norms(learnt.values()), strict=True))
         if not last and not self._bad:
             self._bad = not self._looks_good()
@@ -155,6 +158,8 @@ class StepGuard:
         found = {"loss": torch.stack(list(self._part.terms.values())).sum()}
         if self._gradients:
             found["gradient"] = norm(list(self._gradients.values()))
+        if self._scale is not None and self._scale < _LEAST_SCALE:
+            found["gradient"] = torch.full_like(found["loss"], torch.nan)
         if weights is not None:
             found["update"] = weights
         own = torch.stack(list(found.values())).isfinite().logical_not().float()
@@ -183,6 +188,8 @@ class StepGuard:
         where = f"Step {trainer.global_step + 1}, epoch {trainer.current_epoch + 1}"
         if cause == "loss":
             what = "the loss is not finite: " + ", ".join(f"{k} {float(v):.4g}" for k, v in self._part.terms.items())
+        elif cause == "gradient" and self._scale is not None:
+            what = f"the gradient is not finite at any scale, down to {self._scale:.2g}"
         elif cause == "gradient":
             bad = [name for name, value in self._gradients.items() if not value.isfinite()]
             place = f"nearest to the loss in {bad[-1]} " if bad else ""

@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -150,6 +151,13 @@ def test_skip_undoes_the_whole_step_and_counts_it(tmp_path: Path, network: dict[
     assert run.logged_metrics["train/skipped"] == 2
     run.save_checkpoint(tmp_path / "x.ckpt")
     assert torch.load(tmp_path / "x.ckpt", weights_only=True)["skipped_steps"] == [2, 0]
+
+
+def test_a_gradient_scaler_may_lower_its_scale_but_not_forever(tmp_path: Path, network: dict[str, Any]) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**-19)
+    module = Poisoned(gradient, set(range(9)), **network)
+    with pytest.raises(UserError, match=r"Step 3, epoch 1: the gradient is not finite at any scale, down to 4.8e-07"):
+        trainer(tmp_path, plugins=[MixedPrecision("16-mixed", "cpu", scaler)]).fit(module, batches(4))
 
 
 def test_skip_has_a_limit(tmp_path: Path, network: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
