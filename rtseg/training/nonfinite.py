@@ -128,7 +128,7 @@ class StepGuard:
         """After the backward pass of a part; the last part's waits for the update."""
         if self._part is None or self._copy is None:
             return  # some other loop than a training's
-        # Under a GradScaler infinite gradients are normal, as long as its scale is not exhausted: it leaves the step out.
+        # Under a GradScaler infinite gradients are normal: it leaves the step out, until its scale is exhausted.
         scaler = getattr(self.module.trainer.precision_plugin, "scaler", None)
         self._scale = None if scaler is None else scaler.get_scale()
         learnt = {name: p.grad for name, p in self._parameters.items() if p.grad is not None and scaler is None}

@@ -136,7 +136,7 @@ def test_a_poisoned_step_stops_the_training(tmp_path: Path, network: dict[str, A
     assert same(segmenter.state_dict(), module.evaluated.state_dict())
 
 
-@pytest.mark.parametrize("poison", [loss, gradient])
+@pytest.mark.parametrize("poison", [pytest.param(loss, marks=pytest.mark.slow), gradient])
 def test_skip_undoes_the_whole_step_and_counts_it(tmp_path: Path, network: dict[str, Any], poison: Any) -> None:
     """Weights, statistics, moving average and the optimizer's state are those of the step before."""
     watch, module = Watch(), Poisoned(poison, {0, 2}, nonfinite="skip", **network)
