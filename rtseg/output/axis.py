@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+_LARGEST, _LEAST = 1e100, 1e-100  # beyond them the arithmetic of ticks overflows
 _MARGIN = 0.06  # of the range, between the outermost values and the ends of a linear axis
 
 
@@ -51,7 +52,7 @@ class Axis:
 
     def shows(self, value: float) -> bool:
         """Whether a value can be drawn."""
-        return math.isfinite(value) and (value > 0 or not self.log)
+        return abs(value) <= _LARGEST and (value > _LEAST or not self.log)
 
     def scale(self, values: Iterable[float]) -> Scale:
         """For values that it shows, at least one."""
@@ -63,7 +64,7 @@ class Axis:
             low, high = low / 1.1, high * 1.1
         else:
             low = min(0.0, low) if self.zero else low
-            if low == high:
+            if high - low < _LEAST:
                 low, high = (low, low + 1) if self.zero else (low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10)
             margin = _MARGIN * (high - low)
             low -= 0 if self.zero and low == 0 else margin

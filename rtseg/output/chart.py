@@ -4,12 +4,12 @@ They need no library, no script and no request, and follow light and dark by the
 """
 
 import itertools
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from rtseg.output.axis import Axis, Scale
+from rtseg.terminal import visible
 
 GREY = 8  # the last colour
 _LIGHT = ("#0b6fb8", "#c2410c", "#4d7c0f", "#7e22ce", "#5aa9e6", "#e07b39", "#0f766e", "#be185d", "#6b7280")
@@ -256,5 +256,5 @@ def _width(text: str) -> float:
 
 
 def _text(text: str) -> str:
-    """Escaped; without the control characters that XML knows no way to write."""
-    return escape(re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text))
+    """Escaped, control characters shown: XML knows no way to write them."""
+    return escape(visible(text))

@@ -7,10 +7,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from rtseg.output.chart import Chart, inline
+from rtseg.terminal import visible
 
 
 def render(template: Path, **values: Any) -> str:
-    """A page.
+    """A page, in which characters that no page may hold are written as escapes.
 
     Args:
         template: the file; those that it includes lie beside it.
@@ -23,7 +24,7 @@ def render(template: Path, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return pages.get_template(template.name).render(**values)
+    return visible(pages.get_template(template.name).render(**values))
 
 
 def drawing(chart: Chart) -> Markup:

@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from rtseg.models.backbone import NO_ATTENTION
 from rtseg.speed.parity import Parity
 from rtseg.speed.timing import Timing
 
 _FEW = 20
+_LARGEST = 1e300  # sums and percentages of it are still numbers
 UNTRAINED = "random (untrained)"
 PROTOCOL = {
     "class_map": "uint8 image on the device -> normalise, network, bilinear to input size, argmax -> class map on it",
@@ -98,16 +100,22 @@ class Report:
         """The inverse of `to_json`.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError: the text is none, or of another version.
+            ValueError, KeyError, TypeError, AttributeError: the text is none, or of another version, or somebody has
+                put something else in the place of a number or a text.
         """
         found = json.loads(text)
+        _check_numbers(found)
         rows = []
         for row in found["networks"]:
             timings = {key: row[key] and Timing(**row[key]) for key in ("class_map", "network", "overlay")}
             stages = {name: Timing(**timing) for name, timing in row["stages"].items()}
             parity = row["parity"] and Parity(**row["parity"])
-            size = (row["input_size"][0], row["input_size"][1])
-            rows.append(NetworkReport(**row | timings | {"stages": stages, "parity": parity, "input_size": size}))
+            height, width = row["input_size"]
+            rows.append(
+                NetworkReport(**row | timings | {"stages": stages, "parity": parity, "input_size": (height, width)})
+            )
+            for figures in (rows[-1], parity, *timings.values(), *stages.values()):
+                _check_types(figures)
         return cls(found["conditions"], tuple(rows), tuple(found["ddrnet_protocol"]))
 
     def doubts(self) -> list[str]:
@@ -149,6 +157,27 @@ class Report:
             if engine == "eager" and graph and eager > 1.5 * graph:
                 found.append(f"{of[0]} {of[1]}, {backend}: {eager:.2f} ms, {graph:.2f} ms as a CUDA graph")
         return found
+
+
+def _check_numbers(content: Any) -> None:
+    """Raises: ValueError where a number is not finite, as JSON cannot say but Python reads."""
+    if isinstance(content, (dict, list)):
+        for part in content.values() if isinstance(content, dict) else content:
+            _check_numbers(part)
+    elif isinstance(content, (int, float)) and not abs(content) <= _LARGEST:
+        raise ValueError("a number is not finite, or beyond all that is measured")
+
+
+def _check_types(figures: NetworkReport | Parity | Timing | None) -> None:
+    """Raises: TypeError where a field does not hold what its annotation says."""
+    for name, kind in get_type_hints(type(figures)).items() if figures else ():
+        value = getattr(figures, name)
+        kinds = [get_origin(k) or k for k in (get_args(kind) if isinstance(kind, UnionType) else [kind])]
+        if type(value) is int and float in kinds:
+            continue
+        parts = value if isinstance(value, tuple) else ()
+        if type(value) not in kinds or not all(type(part) is int and part > 0 for part in parts):
+            raise TypeError(f"{name}={value!r}")
 
 
 def few_runs(runs: Mapping[str, int]) -> list[str]:

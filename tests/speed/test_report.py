@@ -1,6 +1,8 @@
 """What the figures of a report say, and what is doubted."""
 
 import dataclasses
+import json
+import math
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from rtseg.speed.benchmark import (
     Report,
     Timing,
 )
+from rtseg.speed.parity import Parity
 from tests.helpers.speed import STEADY, row, took
 
 # --- what the figures say
@@ -63,3 +66,28 @@ def test_doubts_are_said() -> None:
         assert len(found) == len(said)
         assert all(part in doubt for part, doubt in zip(said, found, strict=True))
     assert Report({"device": {"name": "a GPU"}}, (row(class_map=steady),)).doubts() == []
+
+
+# --- a file of somebody else's
+
+
+@pytest.mark.parametrize("value", ["<script>", None, True, math.nan, math.inf, 10**400, 1e308, [], {}, -(10**301)])
+@pytest.mark.parametrize(
+    "path",
+    ["class_map fps", "class_map drift", "macs", "input_size 0", "parity equal_percent", "backend", "num_classes"],
+)
+def test_other_values_than_a_report_has_are_refused(path: str, value: Any) -> None:
+    parity = Parity(99.9, None, "equal_percent", 99.0, True, 1)
+    text = Report(STEADY, (row(class_map=took(9), parity=parity),)).to_json()
+    content = json.loads(text)
+    *parents, last = [int(key) if key.isdigit() else key for key in ("networks 0 " + path).split()]
+    place = content
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    if (path, value) in (("backend", "<script>"), ("macs", None)):  # these may be
+        assert Report.from_json(json.dumps(content))
+        return
+    with pytest.raises((ValueError, TypeError, KeyError, AttributeError)):
+        Report.from_json(json.dumps(content))
+    assert Report.from_json(text)

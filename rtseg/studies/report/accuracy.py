@@ -131,7 +131,11 @@ def curve_notes(run: Run) -> list[str]:
 
 def throughput(run: Run) -> Throughput | None:
     """Over the whole log; each row stands for the same number of images, so times add up, not rates."""
-    rows = [row for row in run.log.rows if row.get("speed/train_images_per_s", 0) > 0 and "speed/data_wait" in row]
+    rows = [
+        row
+        for row in run.log.rows
+        if 0 < row.get("speed/train_images_per_s", 0) < math.inf and "speed/data_wait" in row
+    ]
     if not rows:
         return None
     seconds = [1 / row["speed/train_images_per_s"] for row in rows]
@@ -139,7 +143,7 @@ def throughput(run: Run) -> Throughput | None:
     how = ["over the whole training"]
     if batch := run.setting("data", "batch_size"):
         how.append(f"batch {batch}")
-    if size := run.setting("data", "crop_size"):
+    if size := run.size("data", "crop_size"):
         how.append(f"crops of {size[0]}×{size[1]}")
     if precision := run.setting("trainer", "precision"):
         how.append(f"precision {precision}")

@@ -17,6 +17,7 @@ from rtseg.speed.tables import notes
 from rtseg.studies.runs.metrics_log import MetricsLog, read_log
 from rtseg.yaml_file import read_yaml
 
+_MOST_SIDE = 2**20
 _MASKS = 200  # label files that are counted, spread over the validation set
 _IOU = "val/iou_"
 
@@ -85,9 +86,15 @@ class Run:
     @property
     def input_size(self) -> tuple[int, int] | None:
         """(height, width) at which FPSMonitor times the network."""
-        size = self.setting("fps", "input_size") or (self.card and self.card.input_size)
-        size = size or self.setting("data", "crop_size")
-        return (size[0], size[1]) if size else None
+        card = self.card.input_size if self.card else None
+        return self.size("fps", "input_size") or card or self.size("data", "crop_size")
+
+    def size(self, *keys: str) -> tuple[int, int] | None:
+        """A (height, width) of config.yaml, None where there is none."""
+        match self.setting(*keys):
+            case [int(height), int(width)] if 0 < height <= _MOST_SIDE and 0 < width <= _MOST_SIDE:
+                return height, width
+        return None
 
     def setting(self, *keys: str) -> Any:
         """A value of config.yaml, None where the key or the file is absent."""
@@ -118,8 +125,10 @@ def read_run(folder: Path) -> Run:
             f"'{folder}' holds metrics.csv but neither config.yaml nor best.ckpt nor last.ckpt, so nothing says which "
             f"network was trained; found: {_listing(folder)}. Put config.yaml back beside it"
         )
-    model = config.get("model") or {}
-    own: tuple[Any, Any, int | None] = (model.get("name"), model.get("attention"), None)
+    model = config.get("model")
+    own: tuple[Any, Any, int | None] = (None, None, None)
+    if isinstance(model, dict):
+        own = (model.get("name"), model.get("attention"), None)
     if card is not None:
         own = (card.model, card.attention, card.num_classes)
     shares, shares_note = _label_shares(config)
@@ -186,8 +195,8 @@ def _label_shares(config: dict[str, Any]) -> tuple[dict[str, float], str]:
 
     Data that are moved, removed or on another machine are no error: a report must not need them.
     """
-    data = config.get("data") or {}
-    if not data.get("dataset") or not data.get("root"):
+    data = config.get("data")
+    if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("dataset", "root")):
         return {}, "config.yaml names no data set"
     try:
         dataset = create_dataset(data["dataset"], data["root"], "val")

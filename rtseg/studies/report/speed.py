@@ -54,7 +54,7 @@ def _facts(row: NetworkReport, conditions: dict[str, Any]) -> dict[str, Any]:
         "threads": f"{row.engine['threads']} on {device['cores']} cores" if "threads" in row.engine else None,
         "size": f"{_size(row)} (height × width)",
         "engine": row.backend,
-        **{key: ", ".join(value) if isinstance(value, list) else value for key, value in engine.items()},
+        **{key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in engine.items()},
         "date": str(conditions["date"]).replace("T", " "),
         "commit": conditions["git_commit"] or "unknown",
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rtseg.errors import UserError
 
+_MOST_STEPS = 2**53  # whole numbers end here
 Points = list[tuple[float, float]]
 
 
@@ -49,17 +50,19 @@ def read_log(file: Path) -> MetricsLog:
     Raises:
         UserError: no row in it, or one that is damaged.
     """
-    text = file.read_text()
+    text = file.read_text(errors="backslashreplace")
     complete = text[: text.rfind("\n") + 1]  # a training that is writing may have got half way through its last line
     rows = []
-    for row in (reader := csv.DictReader(io.StringIO(complete))):
-        try:
-            rows.append({"step": float(row["step"])} | {name: float(value) for name, value in row.items() if value})
-        except (ValueError, TypeError, KeyError):
-            raise UserError(
-                f"'{file}', line {reader.line_num} is no row of numbers with a step; "
-                "put the file back as training wrote it"
-            ) from None
+    reader = csv.DictReader(io.StringIO(complete))
+    try:
+        for row in reader:
+            rows.append({name: float(value) for name, value in row.items() if value})
+            if not 0 <= rows[-1]["step"] <= _MOST_STEPS:
+                raise ValueError
+    except (csv.Error, ValueError, TypeError, KeyError):
+        raise UserError(
+            f"'{file}', line {reader.line_num} is no row of numbers with a step; put the file back as training wrote it"
+        ) from None
     if not rows:
         raise UserError(
             f"'{file}' holds no row: the training ended before its first log (trainer.log_every_n_steps). Train again"
