@@ -55,6 +55,14 @@ def missing_parents(folder: Path) -> list[Path]:
     return [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
 
 
+def beside(target: Path, ending: str) -> Path:
+    """A hidden neighbour of a file or folder: `.name` and the ending, with a digest for a name that leaves no room."""
+    name = f".{target.name}{ending}"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}{ending}"
+    return target.with_name(name)
+
+
 def is_lock(path: Path) -> bool:
     """Whether a file only says that a command works here."""
     return path.name.startswith(".") and path.name.endswith(LOCK)
@@ -71,10 +79,7 @@ def written_whole(file: Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(file))
     mode = _mode_of_file(target, file)
-    name = f".{target.name}-unfinished"
-    if len(os.fsencode(name)) > _LONGEST_NAME:
-        name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-unfinished"
-    aside = target.with_name(name)
+    aside = beside(target, "-unfinished")
     try:
         yield aside
         if mode is not None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rtseg.errors import UserError
-from rtseg.output.folders import LOCK, make_folder, missing_parents
+from rtseg.output.folders import LOCK, beside, make_folder, missing_parents
 from rtseg.terminal import say
 
 try:
@@ -56,11 +56,12 @@ def locked_target(target: Path) -> Iterator[None]:
     Raises:
         UserError: another command writes it; or the folder that it lies in cannot be written to.
     """
-    parent = target.absolute().parent
+    target = Path(os.path.realpath(target))
+    parent = target.parent
     new = missing_parents(parent)
     make_folder(parent)
     try:
-        with _locked(parent / f".{target.name}{LOCK}", target):
+        with _locked(beside(target, LOCK), target):
             yield
     finally:
         with suppress(OSError):

@@ -17,8 +17,8 @@ from rtseg.data import ade20k, camvid, cityscapes
 from rtseg.data.dataset import LabelSpace
 from rtseg.disk import refusals_told
 from rtseg.errors import UserError
-from rtseg.output.folders import check_empty, make_folder
-from rtseg.output.lock import locked_target
+from rtseg.output.folders import beside, check_empty, make_folder
+from rtseg.output.lock import locked_folder, locked_target
 from rtseg.registry import UnknownNameError, suggest
 from rtseg.scenes.canvas import RNG
 from rtseg.scenes.scene import draw_scene
@@ -28,6 +28,7 @@ from rtseg.terminal import Console
 SMALLEST = 64
 Size = tuple[int, int]
 Counts = dict[str, int]  # pictures of each split
+_REPAIR = "nothing is overwritten: give a new folder, or remove this one"
 _SPLITS = ("train", "val", "test")  # a split's place enters the random numbers, so that no picture occurs in two
 
 
@@ -159,9 +160,9 @@ def make_data(
             f"size={size[0]}x{size[1]} is too small for a street: give at least {SMALLEST}x{SMALLEST} pixels"
         )
     check_at_least("seed", seed, 0)
-    out = Path(out).expanduser().absolute()
+    out = Path(os.path.realpath(Path(out).expanduser()))
     with locked_target(out):
-        check_empty(out, "nothing is overwritten: give a new folder, or remove this one")
+        check_empty(out, _REPAIR)
         pictures = plan.pictures({split: n if split == "train" else n_val for split in plan.splits})
         with _whole_data(out) as unfinished:
 
@@ -180,13 +181,15 @@ def _whole_data(out: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk refuses.
     """
-    unfinished = out.with_name(f".{out.name}.unfinished")
+    unfinished = beside(out, "-unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a command that was killed
     make_folder(unfinished)
     try:
         with refusals_told(out):
             yield unfinished
-            if out.exists():  # empty; Windows renames onto no folder at all
+            if out.exists():  # Windows renames onto no folder at all
+                with locked_folder(out):  # nobody has come meanwhile; what a killed command left of its lock goes
+                    check_empty(out, _REPAIR)
                 out.rmdir()
             unfinished.replace(out)
     finally:
@@ -215,5 +218,6 @@ def _save(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = ".png" if path.suffix == ".png" else ".jpg"
     encoded, data = cv2.imencode(suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, 92] if suffix == ".jpg" else [])
-    assert encoded
+    if not encoded:
+        raise UserError(f"'{path}' cannot hold {pixels.shape[1]}x{pixels.shape[0]} pixels (width x height)")
     path.write_bytes(data.tobytes())

@@ -59,9 +59,20 @@ def test_the_second_is_told_who_is_there(kind: type, tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir()), "nothing was written, and nothing is left"
 
 
+def test_a_link_to_a_place_is_that_place(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    (tmp_path / "page").symlink_to("there/page")
+    for kind, name, target in ((locked_folder, "link", "there"), (locked_target, "page", "there/page")):
+        with kind(tmp_path / target), pytest.raises(UserError, match="in use by"):
+            kind(tmp_path / name).__enter__()
+
+
 def test_what_was_written_stays_and_the_lock_goes(tmp_path: Path) -> None:
     with locked_folder(tmp_path / "new" / "run"):
         (tmp_path / "new" / "run" / "result").touch()
+    with locked_target(tmp_path / "new" / ("n" * 255)):
+        pass
     with locked_target(tmp_path / "new" / "net.onnx"):
         (tmp_path / "new" / "net.onnx").touch()
     assert sorted(path.name for path in (tmp_path / "new").rglob("*")) == ["net.onnx", "result", "run"]

@@ -231,6 +231,17 @@ def test_an_interrupted_drawing_leaves_no_folder_that_looks_whole(
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+def test_a_link_to_an_empty_folder_and_what_killed_commands_left(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / ".lock").touch()
+    (tmp_path / ".there-unfinished" / "train").mkdir(parents=True)
+    (tmp_path / ".there-unfinished" / "train" / "other.png").touch()
+    (tmp_path / "link").symlink_to("there")
+    make_data("camvid", 1, tmp_path / "link", n_val=1, size=(64, 64))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "there"]
+    assert [path.name for path in (tmp_path / "there" / "train").iterdir()] == ["scene_00000.png"]
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"'.*/file' cannot be written to: '.*/file' is a file"):
