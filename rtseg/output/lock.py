@@ -57,6 +57,8 @@ def locked_target(target: Path) -> Iterator[None]:
         UserError: another command writes it; or the folder that it lies in cannot be written to.
     """
     target = Path(os.path.realpath(target))
+    if not target.name:
+        raise UserError(f"'{target}' is the whole file system: give a folder or a file in it")
     parent = target.parent
     new = missing_parents(parent)
     make_folder(parent)

@@ -68,6 +68,11 @@ def test_a_link_to_a_place_is_that_place(tmp_path: Path) -> None:
             kind(tmp_path / name).__enter__()
 
 
+def test_the_root_is_no_place() -> None:
+    with pytest.raises(UserError, match="'/' is the whole file system: give a folder"):
+        locked_target(Path("/")).__enter__()
+
+
 def test_what_was_written_stays_and_the_lock_goes(tmp_path: Path) -> None:
     with locked_folder(tmp_path / "new" / "run"):
         (tmp_path / "new" / "run" / "result").touch()
