@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,12 +25,14 @@ from rtseg.models.network import Network
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
 from rtseg.output.folders import write_whole
+from rtseg.output.json_file import parse_json
 from rtseg.output.lock import locked_target
 from rtseg.terminal import say
 
 Output = Literal["logits", "class_map"]
 _OUTPUTS: dict[str, Output] = {"logits": "logits", "class_map": "class_map"}
 _KEY = "rtseg"  # of the metadata
+_LARGEST = 2**31  # bytes, of a protobuf message
 _INPUT = "pictures"  # its name in every file that was ever written
 
 
@@ -116,6 +119,7 @@ def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "lo
     description = {
         "card": segmenter.card.to_dict(), "weights": weights, "output": output, "shape": shape, "graph": _digest(proto)
     }  # fmt: skip
+    description["rest"] = _rest_digest(proto, description)
     proto.metadata_props.add(key=_KEY, value=json.dumps(description))
     return OnnxGraph(proto.SerializeToString(), segmenter.card, weights, output, shape)
 
@@ -123,6 +127,16 @@ def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "lo
 def _digest(proto: Any) -> str:
     """Of nodes and weights: no checker sees that a weight has changed."""
     return hashlib.sha256(proto.graph.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _rest_digest(proto: Any, description: dict[str, Any]) -> str:
+    """Of what is beside the graph: the versions that its nodes belong to, and what is said of the network."""
+    fields = [
+        (field.name, str(value)) for field, value in proto.ListFields() if field.name not in ("graph", "metadata_props")
+    ]
+    others = [(entry.key, entry.value) for entry in proto.metadata_props if entry.key != _KEY]
+    text = json.dumps([fields, others, {key: value for key, value in description.items() if key != "rest"}])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def export_file(checkpoint: str, file: Path, shape: tuple[int, int, int], output: Output = "logits") -> None:
@@ -156,10 +170,15 @@ def read_onnx(file: str | Path) -> OnnxGraph:
     if not file.is_file():
         raise UserError(f"no such file: '{file}'")
     onnx = require("onnx", "onnx")
+    if file.stat().st_size > _LARGEST:
+        raise UserError(f"'{file}' has {file.stat().st_size} bytes, more than an ONNX file can: export it again")
     model = file.read_bytes()
     try:
         proto = onnx.load_model_from_string(model)
+        _check_inside(proto, file)
         onnx.checker.check_model(proto)
+    except UserError:
+        raise
     except Exception as error:  # protobuf's and the checker's own, one for every kind of damage
         raise UserError(f"'{file}' is no whole ONNX file ({first_line(error)}): export it again") from None
     found = {entry.key: entry.value for entry in proto.metadata_props}.get(_KEY)
@@ -168,9 +187,11 @@ def read_onnx(file: str | Path) -> OnnxGraph:
             f"'{file}' does not say which network it is: files of `rtseg export` do. Export the checkpoint with it"
         )
     try:
-        description = json.loads(found)
+        description = parse_json(found, "the description")
         batch, height, width = map(int, description["shape"])
-        whole = description["graph"] == _digest(proto)
+        whole = description["graph"] == _digest(proto) and (
+            "rest" not in description or description["rest"] == _rest_digest(proto, description)
+        )
         graph = OnnxGraph(
             model,
             ModelCard.from_dict(description["card"]),
@@ -183,4 +204,38 @@ def read_onnx(file: str | Path) -> OnnxGraph:
         raise UserError(f"'{file}': what it says of its network is damaged ({error!r}): export it again") from None
     if not whole:
         raise UserError(f"'{file}' is not as it was written: nodes or weights have changed. Export it again")
+    _check_said(proto, graph)
     return graph
+
+
+def _check_inside(proto: Any, file: Path) -> None:
+    """Raises: UserError where the weights are in another file, or not finite."""
+    onnx = require("onnx", "onnx")
+    tensors = [*proto.graph.initializer, *(a.t for node in proto.graph.node for a in node.attribute if a.HasField("t"))]
+    for tensor in tensors:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise UserError(f"'{file}' keeps weights in another file, which `rtseg export` never does: export it again")
+        if tensor.data_type == onnx.TensorProto.FLOAT and not np.isfinite(onnx.numpy_helper.to_array(tensor)).all():
+            raise UserError(
+                f"'{file}': its weights hold NaN or infinity ({tensor.name}): export it from another checkpoint"
+            )
+
+
+def _check_said(proto: Any, graph: OnnxGraph) -> None:
+    """Raises: UserError where what goes in and comes out is not what the file says of itself."""
+
+    def sizes(values: Any) -> list[list[int]]:
+        return [[side.dim_value for side in value.type.tensor_type.shape.dim] for value in values]
+
+    put_in, put_out = sizes(proto.graph.input), sizes(proto.graph.output)
+    batch, height, width = graph.shape
+    fits = put_in == [[batch, height, width, 3]] and len(put_out) == 1
+    if fits and graph.output == "class_map":
+        fits = put_out == [[batch, height, width]]
+    elif fits:
+        fits = len(put_out[0]) == 4 and (put_out[0][0], put_out[0][3]) == (batch, graph.card.num_classes)
+    if not fits:
+        raise UserError(
+            f"{graph.name} takes {put_in} and puts out {put_out}, but says that it takes {graph.shape} images and puts "
+            f"out {graph.output} of {graph.card.num_classes} classes: export it again"
+        )

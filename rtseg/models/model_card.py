@@ -1,16 +1,23 @@
 """What a weight file says of itself: enough to rebuild the network, feed it right and name its classes."""
 
 import dataclasses
-import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from rtseg.checks import is_bounded
 from rtseg.errors import UserError
 from rtseg.layers.normalize import IMAGENET_MEAN, IMAGENET_STD
 from rtseg.registry import suggest
 
 PARTS = ("segmenter", "backbone", "classifier")
+MOST_CLASSES = 65535  # what a label file of 16 bits can tell apart; also the longest side of an image
+LONGEST_RESIZE = 8192  # a small image would be enlarged to it
+LONGEST_TEXT = 500
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_TEXT = f"of at most {LONGEST_TEXT} characters, without control characters"
+_AT_MOST = f"at most {MOST_CLASSES}"
 
 
 @dataclass(frozen=True)
@@ -55,29 +62,35 @@ class ModelCard:
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):  # JSON's lists become tuples, so that a card equals the one that was saved
             object.__setattr__(self, f.name, _frozen(getattr(self, f.name)))
+        side = f"of whole numbers from 1 to {MOST_CLASSES}"
         rules = {
-            "model": (isinstance(self.model, str), "a name"),
-            "attention": (isinstance(self.attention, str), "a text such as 'gfa+ca'"),
-            "num_classes": (_is_length(self.num_classes), "a whole number of at least 1"),
-            "options": (isinstance(self.options, Mapping), "options by name"),
-            "class_names": (_each(self.class_names, lambda name: isinstance(name, str)), "a list of names"),
+            "model": (_is_text(self.model), "a name"),
+            "attention": (_is_text(self.attention), "a text such as 'gfa+ca'"),
+            "num_classes": (_whole(self.num_classes, 1, MOST_CLASSES), f"a whole number of at least 1, {_AT_MOST}"),
+            "options": (isinstance(self.options, Mapping) and _is_option(self.options), "options by name"),
+            "class_names": (_each(self.class_names, _is_text), f"a list of names, {_TEXT}"),
             "palette": (_each(self.palette, _is_colour), "a list of [red, green, blue], each 0..255"),
-            "ids": (_each(self.ids, _whole), "a list of whole numbers"),
-            "ignore_index": (_whole(self.ignore_index), "a whole number"),
-            "mean": (_each(self.mean, _is_number, 3), "three numbers"),
-            "std": (_each(self.std, lambda v: _is_number(v) and v > 0, 3), "three numbers above 0"),
-            "input_size": (self.input_size is None or _each(self.input_size, _is_length, 2), "[height, width]"),
-            "eval_resize": (
-                self.eval_resize is None or _each(self.eval_resize, _is_length, 2),
-                "[short side, long side]",
+            "ids": (
+                _each(self.ids, lambda v: _whole(v, 0, MOST_CLASSES)) and len(set(self.ids)) == len(self.ids),
+                f"a list of whole numbers from 0 to {MOST_CLASSES}, each one once: label files hold 16 bits",
             ),
+            "ignore_index": (_whole(self.ignore_index, -MOST_CLASSES, MOST_CLASSES), f"a whole number, {_AT_MOST}"),
+            "mean": (_each(self.mean, lambda v: _is_number(v, -1e3, 1e3), 3), "three numbers from -1000 to 1000"),
+            "std": (_each(self.std, lambda v: _is_number(v, 1e-6, 1e3), 3), "three numbers above 0, from 1e-6 to 1000"),
+            "input_size": (_is_size(self.input_size, MOST_CLASSES), f"[height, width] {side}"),
+            "eval_resize": (
+                _is_size(self.eval_resize, LONGEST_RESIZE),
+                f"[short side, long side] of whole numbers from 1 to {LONGEST_RESIZE}",
+            ),
+            "dataset": (self.dataset is None or _is_text(self.dataset), f"a name, {_TEXT}"),
+            "source": (self.source is None or _is_text(self.source, 2000), "a text without control characters"),
             "part": (self.part in PARTS, f"one of {', '.join(PARTS)}"),
-            "head": (self.head is None or isinstance(self.head, str), "a name, or null for the model's own"),
-            "plugins": (_each(self.plugins, lambda name: isinstance(name, str)), "a list of files and modules"),
+            "head": (self.head is None or _is_text(self.head), "a name, or null for the model's own"),
+            "plugins": (_each(self.plugins, _is_text), "a list of files and modules"),
         }
         for name, (fits, kind) in rules.items():
             if not fits:
-                raise UserError(f"model card: {name}={getattr(self, name)!r} must be {kind}")
+                raise UserError(f"model card: {name}={_short(getattr(self, name))} must be {kind}")
         for name in ("class_names", "palette", "ids"):
             have = len(getattr(self, name))
             if have not in (0, self.num_classes):
@@ -97,12 +110,14 @@ class ModelCard:
             UserError: a key is unknown, one of model, attention, num_classes is missing, or a value is of the wrong
                 kind.
         """
-        if not isinstance(card, Mapping):
+        if not isinstance(card, dict):
             raise UserError(f"model card: a {type(card).__name__} is no card; is this file written by rtseg?")
+        if not is_bounded(card, depth=8, entries=1_000_000):
+            raise UserError("model card: it is nested too deeply, or holds more than a million entries")
         known = {f.name for f in dataclasses.fields(cls)}
         for key in card:
             if key not in known:
-                raise UserError(f"model card: unknown key '{key}'.{suggest(key, known)}")
+                raise UserError(f"model card: unknown key {_short(key)}.{suggest(key, known)}")
         missing = [key for key in ("model", "attention", "num_classes") if key not in card]
         if missing:
             raise UserError(f"model card: {', '.join(missing)} missing; is this file written by rtseg?")
@@ -125,17 +140,39 @@ def _each(values: Any, fits: Callable[[Any], bool], count: int | None = None) ->
     return isinstance(values, tuple) and len(values) == (count or len(values)) and all(map(fits, values))
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _whole(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _is_length(value: Any) -> bool:
-    return _whole(value) and value >= 1
+def _is_size(value: Any, most: int) -> bool:
+    return value is None or _each(value, lambda side: _whole(side, 1, most), 2)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+def _is_number(value: Any, least: float, most: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
 
 
 def _is_colour(value: Any) -> bool:
-    return _each(value, lambda level: _whole(level) and 0 <= level <= 255, 3)
+    return _each(value, lambda level: _whole(level, 0, 255), 3)
+
+
+def _is_text(value: Any, longest: int = LONGEST_TEXT) -> bool:
+    return isinstance(value, str) and len(value) <= longest and not _CONTROL.search(value)
+
+
+def _is_option(value: Any) -> bool:
+    """Plain JSON of moderate size; its depth is known to be bounded."""
+    if isinstance(value, Mapping):
+        return all(_is_text(key) and _is_option(inner) for key, inner in value.items())
+    if isinstance(value, tuple):
+        return all(map(_is_option, value))
+    return value is None or isinstance(value, bool) or _is_text(value) or _is_number(value, -1e18, 1e18)
+
+
+def _short(value: Any) -> str:
+    """A value of a message, on one line; it may be of any kind and size."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # a number of more digits than Python writes
+        text = "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -5,16 +5,17 @@ a pickled array consists of stand for classes of this file, and every other name
 out too: a forged dtype makes numpy follow pointers that the file chose.
 """
 
+import io
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rtseg.errors import UserError
+from rtseg.errors import UserError, first_line
 
 
 def read_pdparams(path: str | Path) -> dict[str, np.ndarray]:
@@ -31,12 +32,11 @@ def read_pdparams(path: str | Path) -> dict[str, np.ndarray]:
     if zipfile.is_zipfile(path):
         raise UserError(f"'{path}' is a zip archive: unpack it and give the .pdparams in it")
     try:
-        with path.open("rb") as file:
-            values = _ArrayUnpickler(file).load()
+        values = _ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
     except UserError as error:
         raise UserError(f"'{path}': {error}") from None
     except Exception as error:  # a damaged pickle raises anything, as its bytes decide
-        raise UserError(f"'{path}' is damaged or no .pdparams file: {error or type(error).__name__}") from None
+        raise UserError(f"'{path}' is damaged or no .pdparams file: {first_line(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"'{path}' holds a {type(values).__name__}, not parameters by name")
     values.pop("StructuredToParameterName@@", None)  # Paddle's internal names
@@ -47,11 +47,17 @@ def read_pdparams(path: str | Path) -> dict[str, np.ndarray]:
     for name, value in values.items():
         array = value.array if isinstance(value, _Array) else None
         if not isinstance(name, str) or array is None or array.dtype.kind != "f":
-            what = type(value).__name__ if array is None else f"array of {array.dtype}"
+            kind = "dict" if isinstance(value, dict) else type(value).__name__
+            what = kind if array is None else f"array of {array.dtype}"
             raise UserError(f"'{path}': {name!r} is no array of floats but a {what}; weights are in a model.pdparams")
-        arrays[name] = array.astype(np.float32)
+        with np.errstate(over="ignore"):
+            arrays[name] = array.astype(np.float32)
+        if not np.isfinite(arrays[name]).all():
+            raise UserError(f"'{path}': {name!r} holds NaN or infinity: copy the file again, or give an earlier one")
     try:
         for name, info in split.items():  # pickle protocols 2 and 3 cut arrays of more than 4 GB into slices
+            if not all(isinstance(part, str) for part in info["slices"]):  # the hash of a tuple may take for ever
+                raise TypeError("a slice without a name")
             whole = np.concatenate([arrays.pop(part) for part in info["slices"]])
             arrays[str(name)] = whole.reshape(info["OriginShape"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -88,19 +94,75 @@ class _Dtype:
 def _encode(text: str, encoding: str) -> bytes:
     """How pickle protocol 2 writes bytes."""
     if encoding != "latin1":
-        raise UserError(f"it holds bytes encoded as {encoding!r}, which is refused")
+        raise UserError("it holds bytes that are not encoded as 'latin1', which is refused")
     return text.encode("latin1")
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class _Named(dict):
+    """What pickle gets for a dictionary.
+
+    Its keys are text or numbers: the hash of a tuple that holds another one twice, and so on, takes for ever.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[Any, Any]] = ()) -> None:
+        super().__init__()
+        for key, value in pairs:
+            self[key] = value
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not isinstance(key, str | int | float):
+            raise UserError(f"it holds an entry under a {type(key).__name__} in place of a name, which is refused")
+        super().__setitem__(key, value)
+
+
+def _build(unpickler: Any) -> None:
+    """Only arrays and their dtypes have a state; pickle would also set attributes of functions and classes."""
+    state = unpickler.stack.pop()
+    if not isinstance(unpickler.stack[-1], _Array | _Dtype):
+        raise pickle.UnpicklingError("it sets the state of what is no array")
+    unpickler.stack[-1].__setstate__(state)
+
+
+class _Operations(dict):
+    """pickle's functions by operation, of which so many run at most: a file of operations that lead nowhere could take
+    hours.
+    """
+
+    left = 300_000  # PaddleSeg's files need some ten thousand
+
+    def __getitem__(self, operation: int) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise UserError("it takes more than 300,000 steps to read, which no file of parameters does")
+        return super().__getitem__(operation)
+
+    def __missing__(self, operation: int) -> None:
+        raise pickle.UnpicklingError(f"unknown operation {operation}")
+
+
+class _ArrayUnpickler(pickle._Unpickler):
+    """The standard library's unpickler in Python: of that in C, no operation can be restricted, and its memory grows
+    with any number that a file names.
+    """
+
     _ADMITTED: Mapping[tuple[str, str], Any] = {
         ("numpy.core.multiarray", "_reconstruct"): _Array,
         ("numpy._core.multiarray", "_reconstruct"): _Array,
         ("numpy", "ndarray"): None,  # an argument of _reconstruct, never called
         ("numpy", "dtype"): _Dtype,
         ("_codecs", "encode"): _encode,
-        ("collections", "OrderedDict"): dict,
+        ("collections", "OrderedDict"): _Named,
     }
+    _REFUSED = (*pickle.DICT, *pickle.EMPTY_SET, *pickle.ADDITEMS, *pickle.FROZENSET)  # the others that take hashes
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        ours = {
+            pickle.EMPTY_DICT[0]: lambda unpickler: unpickler.append(_Named()),
+            pickle.BUILD[0]: _build,
+        }
+        left = {code: function for code, function in pickle._Unpickler.dispatch.items() if code not in self._REFUSED}
+        self.dispatch = _Operations(left | ours)  # type: ignore[misc]
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._ADMITTED:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rtseg.attention.base import Attention
 from rtseg.attention.build import resolve_attention
 from rtseg.attention.registry import network_options
-from rtseg.errors import UserError
+from rtseg.errors import UserError, first_line
 from rtseg.layers.conv import init_convolutions, spatial_size, upsample_to
 from rtseg.models.backbone import (
     MAIN,
@@ -255,6 +255,10 @@ class Segmenter(
                 segmenter = cls(card)
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
+        except (RuntimeError, MemoryError, OverflowError) as error:  # sizes that no memory holds
+            raise UserError(
+                f"{source}: no network can be built from its card (options {dict(card.options)}): {first_line(error)}"
+            ) from None
         segmenter.load_weights(state, source=source)
         return segmenter.eval()
 

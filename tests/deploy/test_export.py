@@ -1,5 +1,6 @@
 """A file that is written is read back as it was; a file that is damaged, or of others, is refused in words."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -201,8 +202,58 @@ def test_a_changed_weight_is_seen(logits_graph: OnnxGraph, tmp_path: Path) -> No
         read_onnx(tmp_path / "x.onnx")
 
 
-def with_metadata(graph: OnnxGraph, value: str | None, key: str = "rtseg") -> bytes:
-    proto = onnx.load_model_from_string(graph.model)
+def test_what_it_says_of_itself_cannot_change(logits_graph: OnnxGraph, tmp_path: Path) -> None:
+    for old, new in ((b'"ids": [7, 8,', b'"ids": [9, 8,'), (b"pytorch", b"pYtorch")):
+        assert logits_graph.model.count(old) == 1
+        refuse(tmp_path / "x.onnx", logits_graph.model.replace(old, new), "is not as it was written")
+
+
+def other_size(proto: Any, said: dict[str, Any]) -> None:
+    said["shape"] = [1, 10**9, 96]
+
+
+def other_classes(proto: Any, said: dict[str, Any]) -> None:
+    said["card"] |= {"num_classes": 7, "class_names": [], "palette": [], "ids": []}
+
+
+def other_output(proto: Any, said: dict[str, Any]) -> None:
+    said["output"] = "class_map"
+
+
+def other_file(proto: Any, said: dict[str, Any]) -> None:
+    onnx.external_data_helper.set_external_data(proto.graph.initializer[0], "../../etc/passwd")
+
+
+def not_finite(proto: Any, said: dict[str, Any]) -> None:
+    weight = max(proto.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weight.raw_data = b"\xff" * len(weight.raw_data)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (other_size, r"takes \[\[1, 64, 96, 3\]\] and puts out .* but says that it takes \(1, 1000000000, 96\) images"),
+        (other_classes, "puts out logits of 7 classes: export it again"),
+        (other_output, "puts out class_map of 5 classes: export it again"),
+        (other_file, "keeps weights in another file, which `rtseg export` never does"),
+        (not_finite, "its weights hold NaN or infinity"),
+    ],
+)
+def test_a_graph_of_another_s_data_or_shape_is_refused(
+    change: Any, message: str, logits_graph: OnnxGraph, tmp_path: Path
+) -> None:
+    """With right digests: as another program could write it."""
+    proto = onnx.load_model_from_string(logits_graph.model)
+    (entry,) = [entry for entry in proto.metadata_props if entry.key == "rtseg"]
+    said = json.loads(entry.value)
+    del said["rest"]
+    change(proto, said)
+    said["graph"] = hashlib.sha256(proto.graph.SerializeToString(deterministic=True)).hexdigest()
+    refuse(tmp_path / "x.onnx", with_metadata(proto, json.dumps(said)), message)
+
+
+def with_metadata(graph: Any, value: str | None, key: str = "rtseg") -> bytes:
+    proto = onnx.load_model_from_string(graph.model) if isinstance(graph, OnnxGraph) else graph
     del proto.metadata_props[:]
     if value is not None:
         proto.metadata_props.add(key=key, value=value)
@@ -219,7 +270,7 @@ def test_damaged_descriptions_are_refused(logits_graph: OnnxGraph, tmp_path: Pat
     (text,) = [entry.value for entry in proto.metadata_props if entry.key == "rtseg"]
     good = json.loads(text)
     bad: list[Any] = [
-        *[{key: value for key, value in good.items() if key != left_out} for left_out in good],
+        *[{key: value for key, value in good.items() if key != left_out} for left_out in good if left_out != "rest"],
         {**good, "output": "boxes"},
         {**good, "output": ["logits"]},
         {**good, "shape": [64, 96]},

@@ -69,11 +69,32 @@ def test_a_card_does_not_change_with_the_dictionary_it_was_made_from() -> None:
         ({"input_size": [512, 0]}, r"must be \[height, width\]"),
         ({"part": "head"}, "part='head' must be one of segmenter, backbone, classifier"),
         ({"part": ["backbone"]}, "must be one of segmenter"),
+        ({"num_classes": 10**9}, "num_classes=1000000000 must be a whole number of at least 1, at most 65535"),
+        ({"num_classes": 10**5000}, "num_classes=a number of thousands of digits must be"),
+        ({"ids": [7, -1]}, r"ids=\(7, -1\) must be a list of whole numbers from 0 to 65535"),
+        ({"ids": [7, 70000]}, "from 0 to 65535, each one once: label files hold 16 bits"),
+        ({"ids": [7, 7]}, "each one once"),
+        ({"std": [1e-320, 1, 1]}, "must be three numbers above 0, from 1e-6 to 1000"),
+        ({"std": [float("nan"), 1, 1]}, "must be three numbers above 0"),
+        ({"std": [True, 1, 1]}, "must be three numbers above 0"),
+        ({"mean": [1e308, 0, 0]}, "must be three numbers from -1000 to 1000"),
+        ({"eval_resize": [512, 10**9]}, r"must be \[short side, long side\] of whole numbers from 1 to 8192"),
+        ({"class_names": ["road", "\x1b[31m"]}, "without control characters"),
+        ({"class_names": ["road", "\ud800"]}, "without control characters"),
+        ({"class_names": ["road", "a" * 10**6]}, "a list of names, of at most 500 characters.*"),
+        ({"attention": "(" * 10000}, "must be a text such as"),
+        ({"head": "a\nb"}, r"head='a\\nb' must be a name"),
+        ({"dataset": 3}, "dataset=3 must be a name"),
+        ({"options": {"cross_size": float("inf")}}, "must be options by name"),
+        ({"options": {"cross_size": object()}}, "must be options by name"),
+        ({"options": {"a": [[[[[[[[[1]]]]]]]]]}}, "nested too deeply, or holds more than a million entries"),
+        ({"\x1b[31m": 1}, r"unknown key '\\x1b\[31m'"),
     ],
 )
 def test_a_wrong_entry_is_named(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as error:
         ModelCard.from_dict({**FULL.to_dict(), **changes})
+    assert len(str(error.value)) < 500
 
 
 @pytest.mark.parametrize("content", [[], "text", None, 3])
