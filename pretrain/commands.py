@@ -49,7 +49,7 @@ def replay(
     from pretrain.module import ClassificationModule
     from rtseg.training.replay import replay as run_again
 
-    print(run_again(run, ClassificationModule, device=device))
+    say(run_again(run, ClassificationModule, device=device))
 
 
 @app.command("list")

@@ -139,7 +139,7 @@ def replay(
     from rtseg.training.module import SegmentationModule
     from rtseg.training.replay import replay as run_again
 
-    print(run_again(run, SegmentationModule, device=device))
+    say(run_again(run, SegmentationModule, device=device))
 
 
 @app.command()

@@ -1,6 +1,8 @@
 """What foreign files hold is shown and never obeyed, on the terminal and on pages."""
 
+import ast
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from rtseg.errors import UserError
 from rtseg.output.table import Column, Table, show
 from rtseg.terminal import Console, say, visible
 
+ROOT = Path(__file__).parents[1]
 EVIL = "a\x1b[31m\x07\r\x9b1m\u202ered\udcff[bold]:smile:é"
 SHOWN = r"a\x1b[31m\x07\r\x9b1m\u202ered\udcff[bold]:smile:é"
 
@@ -66,3 +69,14 @@ def test_another_process_that_ended_is_a_sentence(how: str, capsys: pytest.Captu
     with pytest.raises(SystemExit, match="2"):
         run_app(app, [])
     assert capsys.readouterr().err.startswith("error: another process of this training ended")
+
+
+def test_there_is_no_other_way_to_the_terminal() -> None:
+    """In rtseg and pretrain `say` stands for print, and rich's console is `rtseg.terminal`'s."""
+    found = []
+    for file in (file for folder in ("rtseg", "pretrain") for file in ROOT.joinpath(folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            prints = isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+            if prints or (isinstance(node, ast.ImportFrom) and "rich.console import Console" in ast.unparse(node)):
+                found.append(f"{file.relative_to(ROOT)}: {ast.unparse(node)[:60]}")
+    assert [line for line in found if not line.startswith("rtseg/terminal.py")] == [], "import it from rtseg.terminal"

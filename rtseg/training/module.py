@@ -20,6 +20,7 @@ from rtseg.models.backbone import choose_attention, choose_head
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter, describe
 from rtseg.options import check_reserved
+from rtseg.terminal import say
 from rtseg.training.losses import LossConfig, TotalLoss
 from rtseg.training.losses.cross_entropy import pixel_loss
 from rtseg.training.network_module import NetworkModule
@@ -178,7 +179,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
             logits = self.evaluated.logits(self.prepare(batch.image[None])).float()
         finite = bool(logits.isfinite().all())
         if not finite and not self.evaluation.not_finite:
-            print(f"The logits of image '{batch.name}' are not finite, the first of this validation.", flush=True)
+            say(f"The logits of image '{batch.name}' are not finite, the first of this validation.")
         # The head's stride -> network input -> original size, the reference's two steps where evaluation resizes.
         logits = upsample_to(logits, (batch.image.shape[1], batch.image.shape[2]))
         if logits.shape[-2:] != batch.mask.shape:

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from rtseg.checks import check_one_of
 from rtseg.errors import UserError, first_line
+from rtseg.terminal import say
 from rtseg.training.checkpoint import AtomicCheckpointIO
 from rtseg.training.finite import by_kind, few, norm, norms, not_finite
 
@@ -178,7 +179,7 @@ class StepGuard:
         if self.mode == "stop" or causes[0] == "update" or too_many:
             self._stop(causes[0], said, here=here, too_many=self.mode == "skip" and causes[0] != "update")
         if here:
-            print(f"{said} The step is left out, {self.in_a_row} in a row, {self.skipped} in all.", flush=True)
+            say(f"{said} The step is left out, {self.in_a_row} in a row, {self.skipped} in all.")
         return False
 
     def _describe(self, cause: str) -> str:

@@ -14,6 +14,7 @@ from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import read_checkpoint
 from rtseg.output.table import Column, Table, show
 from rtseg.registry import trained_with
+from rtseg.terminal import say
 from rtseg.training.finite import few, named_tensors, norms
 from rtseg.training.network_module import NetworkModule
 from rtseg.training.nonfinite import FILE
@@ -75,12 +76,12 @@ def replay(source: Path, kind: type[NetworkModule[Any]], *, device: str | None =
             module = kind(**{**checkpoint["hyper_parameters"], "ema_decay": 0.0, "compile": False})
             module.load_state_dict(checkpoint["state_dict"])
             runs[precision] = look(module, kept, precision, choose_device(device))
-    print(kept["said"])
+    say(kept["said"])
     for table in _tables(kept["terms"], runs):
         show(table)
-    print("\n".join(facts(kept["batch"], card.ignore_index)))
+    say("\n".join(facts(kept["batch"], card.ignore_index)))
     weights = {name: _largest(value) for name, value in checkpoint["state_dict"].items() if value.is_floating_point()}
-    print("Largest weights: " + few([f"{name} {weights[name]:.3g}" for name in _top(weights)]))
+    say("Largest weights: " + few([f"{name} {weights[name]:.3g}" for name in _top(weights)]))
     return meaning(kept, runs)
 
 

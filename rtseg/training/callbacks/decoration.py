@@ -5,13 +5,13 @@ Only training, validation and checkpoints may end a training.
 
 import contextlib
 import functools
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
 from rtseg.errors import first_line
+from rtseg.terminal import say
 
 _told: set[tuple[str, str]] = set()  # (class, kind of error)
 
@@ -74,9 +74,8 @@ def _tell(name: str, error: Exception) -> None:
     if kind not in _told:
         _told.add(kind)
         with contextlib.suppress(OSError):  # a terminal that has gone
-            print(
+            say(
                 f"Warning: {name} failed and is left out where it does ({kind[1]}: {first_line(error)}). "
                 "The training goes on.",
-                file=sys.stderr,
-                flush=True,
+                stderr=True,
             )

@@ -13,6 +13,7 @@ from rtseg.checks import check_above
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import Candidate, Conditions, benchmark, cases
+from rtseg.terminal import say
 from rtseg.training.callbacks.decoration import Decoration
 
 
@@ -89,7 +90,7 @@ class FPSMonitor(Decoration):
         (row,) = report.networks
         headline, network = row.class_map, row.network
         if headline is None or network is None:
-            print(f"FPSMonitor: no FPS, {row.refused}")
+            say(f"FPSMonitor: no FPS, {row.refused}")
             return
         for logger in trainer.loggers:
             if isinstance(logger, CSVLogger):
@@ -99,7 +100,7 @@ class FPSMonitor(Decoration):
                 {"speed/fps": headline.fps, "speed/latency_ms": headline.median_ms, "speed/network_fps": network.fps},
                 trainer.global_step,
             )
-        print(
+        say(
             f"FPSMonitor: {headline.fps:.1f} FPS ({headline.median_ms:.1f} ms) from image on the device to class map, "
             f"{network.fps:.1f} FPS network alone; {height}x{width}, batch {row.batch_size}, {row.backend}, "
             f"BatchNorm {row.engine['batchnorm']}, {report.conditions['device']['name']} ({device}"
