@@ -63,11 +63,14 @@ class BestCheckpoint(ModelCheckpoint):
         return current is not None and bool(current.isfinite()) and super().check_monitor_top_k(trainer, current)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Lightning forgets the best score where the folder has another name than when it was written."""
-        best = Path(str(self.dirpath), "best.ckpt")
-        if best.is_file():
+        """Lightning forgets the best score where the folder has another name than when it was written.
+
+        There is none yet where the file is of a later validation than this state: it will be written again.
+        """
+        best, score = Path(str(self.dirpath), "best.ckpt"), state_dict["best_model_score"]
+        if best.is_file() and score is not None:
             own = {"dirpath": self.dirpath, "best_model_path": str(best), "kth_best_model_path": str(best)}
-            state_dict = {**state_dict, **own, "best_k_models": {str(best): state_dict["best_model_score"]}}
+            state_dict = {**state_dict, **own, "best_k_models": {str(best): score}}
         super().load_state_dict(state_dict)
 
 

@@ -345,6 +345,14 @@ def test_a_moved_run_keeps_its_best(tmp_path: Path) -> None:
     assert not after.check_monitor_top_k(L.Trainer(accelerator="cpu", logger=False), torch.tensor(0.4))
 
 
+def test_a_state_from_before_the_first_score_takes_the_next(tmp_path: Path) -> None:
+    """best.ckpt is then of a validation that a killed training saw, and the resumed one repeats."""
+    (tmp_path / "best.ckpt").touch()
+    best = BestCheckpoint(tmp_path, "val/miou")
+    best.load_state_dict(best.state_dict())
+    assert best.check_monitor_top_k(L.Trainer(accelerator="cpu", logger=False), torch.tensor(0.4))
+
+
 def test_a_users_config_is_not_replaced(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.yaml").write_text("seed_everything: 3  # mine\n")
     assert run("fit", *fit, f"--config={tmp_path / 'config.yaml'}", f"--output={tmp_path}") == 2

@@ -94,7 +94,7 @@ class _Lives(NamedTuple):
         done: list[_Done] = []
         for interruption in interruptions:
             for _ in range(20):  # a file may be whole by the time its writer dies: once more then
-                begun = time.monotonic()
+                begun, since = time.monotonic(), time.time_ns()
                 process = start(self.training.program, self.training.command(self.data, self.output), self.log)
                 if not self._wait(process, interruption):
                     status = process.exitcode
@@ -103,7 +103,7 @@ class _Lives(NamedTuple):
                 if status == 0:  # it came into the last step
                     return done, ""
                 wanted = -signal.SIGKILL if interruption.signal == signal.SIGKILL else STOPPED
-                torn = sorted(path.name for path in self.output.glob(".*ckpt-unfinished"))
+                torn = self._being_written(since)
                 if status != wanted:
                     case = _Done(f"{interruption.signal.name} in its {interruption.moment}", seconds)
                     return [*done, case], f"exit {status}, not {wanted}: {last_line(self.log)}"
@@ -116,14 +116,14 @@ class _Lives(NamedTuple):
 
     def _wait(self, process: ForkServerProcess, interruption: Interruption) -> bool:
         """For the moment. Whether it came before the training's end."""
-        moment, begun = interruption.moment, time.monotonic()
+        moment, begun, since = interruption.moment, time.monotonic(), time.time_ns()
         at = begun + 0.5 + self.chance.uniform(0, 0.5) * self.took if moment == "start" else begun + LIMIT
         rows, fast = self._rows(self.output), 0.0002 if moment == "writing" else 0.002
         left = 2 if moment == "writing" else max(2, (self._rows(self.whole) - rows) // 2)
         nth, there, last, gap = self.chance.randint(1, left), False, begun, 0.0
         while process.exitcode is None and time.monotonic() < at:
             if moment == "writing":
-                before, there = there, any((self.output / f".{x}.ckpt-unfinished").exists() for x in ("last", "best"))
+                before, there = there, bool(self._being_written(since))
                 nth -= there and not before
                 if not nth:
                     break
@@ -133,6 +133,16 @@ class _Lives(NamedTuple):
                     at = last + self.chance.uniform(0, min(gap, 1.0))
             time.sleep(fast)
         return process.exitcode is None
+
+    def _being_written(self, since: int) -> list[str]:
+        """Checkpoints that are not whole, but for those of earlier lives. `since` is in nanoseconds."""
+        found = []
+        for name in ("last", "best"):
+            with suppress(FileNotFoundError):
+                file = self.output / f".{name}.ckpt-unfinished"
+                if file.stat().st_mtime_ns >= since:
+                    found.append(file.name)
+        return found
 
     def _rows(self, folder: Path) -> int:
         """How many are in the log."""
