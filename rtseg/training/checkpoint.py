@@ -113,10 +113,13 @@ def check_model(asked: Namespace, checkpoint: dict[str, Any]) -> None:
     """
     card = ModelCard.from_dict(checkpoint["model_card"])
     wanted = ModelCard(asked.name, asked.attention, card.num_classes, asked.options or {}, head=asked.head)
+    unlike, repairs = [], []
     for key, (theirs, ours) in differences(card, wanted).items():
         flag = "name" if key == "model" else key
-        repair = "give the same options" if key == "options" else f"set --model.{flag}={theirs}"
+        unlike.append(f"model.{flag}={ours} differs from the checkpoint's {theirs}")
+        repairs.append("give the same options" if key == "options" else f"set --model.{flag}={theirs}")
+    if unlike:
         raise UserError(
-            f"model.{flag}={ours} differs from the checkpoint's {theirs}; a checkpoint keeps its own model: {repair}, "
-            "or start a new training from its weights with --model.weights"
+            f"{'; '.join(unlike)}; a checkpoint keeps its own model: {', '.join(repairs)}, or start a new training "
+            "from its weights with --model.weights"
         )
