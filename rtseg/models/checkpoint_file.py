@@ -108,6 +108,16 @@ def _wrong(content: Any, needs: Sequence[str]) -> str | None:
         value = content.get(key)
         if key in content and (not isinstance(value, kind) or isinstance(value, bool)):
             return f"its {key} is of type {type(value).__name__}, not {kind.__name__}"
+    for key in ("state_dict", "ema_state_dict"):
+        if not all(isinstance(name, str) for name in content.get(key, ())):
+            return f"an entry of its {key} has no text as its name"
+    for key in ("global_step", "epoch"):
+        if content.get(key, 0) < 0:
+            return f"its {key} is {content[key]}"
+    for key in ("optimizer_states", "lr_schedulers"):
+        states = content.get(key, [])
+        if key in needs and not (states and all(isinstance(state, dict) for state in states)):
+            return f"its {key} hold no state to resume from"
     if not is_bounded(content, depth=32, entries=1_000_000):
         return "it is nested too deeply, or holds more than a million entries"
     return None

@@ -19,7 +19,7 @@ CONTENT: dict[str, Any] = {
     "model_card": {"model": "rtformer_slim", "attention": "gfa+ca", "num_classes": 2, "ids": [7, 9]},
     "state_dict": {"segmenter.a": torch.arange(5000.0), "segmenter.b": torch.ones(3, 4)},
     "global_step": 5, "epoch": 1, "hyper_parameters": {}, "optimizer_states": [{"state": {0: torch.ones(9)}}],
-    "lr_schedulers": [], "loops": {}, "callbacks": {},
+    "lr_schedulers": [{"last_epoch": 5}], "loops": {}, "callbacks": {},
 }  # fmt: skip
 
 
@@ -125,13 +125,17 @@ def twice(levels: int) -> Any:
         ({"global_step": True}, "its global_step is of type bool, not int"),
         ({"hyper_parameters": None}, "its hyper_parameters is of type NoneType, not dict"),
         ({"model_card": torch.ones(3)}, "its model_card is of type Tensor, not dict"),
+        ({"global_step": -1}, "its global_step is -1"),
+        ({"state_dict": {5: torch.ones(1)}}, "an entry of its state_dict has no text as its name"),
+        ({"optimizer_states": []}, "its optimizer_states hold no state to resume from"),
+        ({"lr_schedulers": [7]}, "its lr_schedulers hold no state to resume from"),
         ({"callbacks": {"a": twice(40)}}, "it is nested too deeply, or holds more than a million entries"),
     ],
 )
 def test_what_no_training_writes_is_said_in_a_sentence(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
     file = write(tmp_path / "last.ckpt", **changes)
     with pytest.raises(UserError) as error:
-        load_checkpoint(file)
+        load_checkpoint(file, RESUMED)
     assert str(error.value) == f"'{file}' was not written by an rtseg training: {told}"
 
 
