@@ -55,4 +55,5 @@ def test_a_command(tmp_path: Path, tiny_camvid: Path, flag: str, says: str, caps
         "--data.dataset=camvid", f"--data.root={tiny_camvid}", "--data.batch_size=2", "--data.crop_size=[32,32]",
         "--data.num_workers=0", "--fps.enabled=false", "--trainer.max_epochs=1", "--trainer.accelerator=cpu",
     ]  # fmt: skip
-    check_refused(exit_status(main, "fit", *flags, f"--output={tmp_path / 'run'}", flag), says, capsys)
+    status = exit_status(main, "fit", *flags, f"--output={tmp_path}", "--trainer.val_check_interval=100")
+    check_refused(status, "val_check_interval=100 is more than the 5 batches of an epoch: give at most 5", capsys)

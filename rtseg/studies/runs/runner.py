@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rtseg.command_line import resumable
 from rtseg.data.dataset import create_dataset
-from rtseg.errors import UserError
+from rtseg.errors import STOPPED, UserError
 from rtseg.output.folders import make_folder, write_whole
 from rtseg.studies.runs.metrics_log import read_log
 from rtseg.studies.runs.recipe import Recipe
@@ -158,6 +158,8 @@ def _finish(training: Training, process: subprocess.Popen, recipe: Recipe) -> No
     if process.returncode != 0:
         _, _, last = f"\n{log.read_text(errors='replace')}".rpartition("\n$ rtseg ")  # of the last attempt
         end = f"ended with status {process.returncode}"
+        if process.returncode == STOPPED:
+            raise UserError("was stopped by a signal; its checkpoint is kept")
         if process.returncode < 0:
             end = f"was killed by {signal.Signals(-process.returncode).name}"
             if process.returncode == -signal.SIGKILL:
