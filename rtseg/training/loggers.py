@@ -1,4 +1,4 @@
-"""The CSV log of a run, which a resumed training goes on writing instead of starting over."""
+"""The logs of a run: `metrics.csv`, which a resumed training continues, and TensorBoard's events."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -125,3 +125,28 @@ def _rows_before(step: int, text: str) -> Iterable[Row]:
     """Of a file that a killed training may have left with half a line."""
     lines = text[: text.rfind("\n") + 1].splitlines()
     return [row for row in csv.DictReader(lines) if row["step"].isdigit() and int(row["step"]) < step]
+
+
+class RunTensorBoardLogger(TensorBoardLogger):
+    """TensorBoard's events. The thread that writes them would end, with a traceback, where their folder vanished."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        begun = self._experiment is not None
+        writer: Any = super().experiment
+        if not begun and hasattr(file := writer.file_writer.event_writer._general_file_writer, "fs"):
+            file.fs = _Patient()
+        return writer
+
+
+class _Patient:
+    """Stands in for TensorBoard's own file system: makes the folder anew, and leaves out what cannot be written."""
+
+    def append(self, filename: bytes, content: bytes, binary_mode: bool) -> None:
+        with suppress(OSError):
+            os.makedirs(os.path.dirname(filename), exist_ok=True)
+            with open(filename, "ab") as file:
+                file.write(content)
+
+    write = append

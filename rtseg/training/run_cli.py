@@ -18,7 +18,6 @@ from jsonargparse import Namespace, get_loader, set_loader
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
 
 from rtseg.disk import refusals_told
@@ -36,7 +35,7 @@ from rtseg.training.callbacks.throughput import ThroughputMonitor
 from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, read_header, recorded_settings
 from rtseg.training.failures import check_trainer, in_a_sentence
 from rtseg.training.flag_errors import explain, settings
-from rtseg.training.loggers import ResumableCSVLogger
+from rtseg.training.loggers import ResumableCSVLogger, RunTensorBoardLogger
 from rtseg.training.network_module import NetworkModule
 from rtseg.yaml_file import check_yaml
 
@@ -67,7 +66,7 @@ class CSVLog(HarmlessLog, ResumableCSVLogger):
     """`metrics.csv`."""
 
 
-class TensorBoardLog(HarmlessLog, TensorBoardLogger):
+class TensorBoardLog(HarmlessLog, RunTensorBoardLogger):
     """`events.out.*`."""
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import lightning as L
 import pytest
+from jsonargparse import Namespace
 
 from rtseg.cli import main
 from rtseg.errors import UserError
-from rtseg.training.failures import in_a_sentence
+from rtseg.training.failures import check_trainer, in_a_sentence
 from tests.helpers.command import check_refused, exit_status
 
 
@@ -41,14 +42,24 @@ def test_a_killed_loader_process_is_a_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "says"),
+    ("key", "value", "says"),
     [
-        ("--trainer.val_check_interval=100", "val_check_interval=100 is more than the 5 batches of an epoch: give at"),
-        ("--trainer.val_check_interval=0", "trainer.val_check_interval=0 must be above 0"),
-        ("--trainer.devices=99", "a device is a process, and this machine has no more cores"),
+        ("val_check_interval", 0, r"trainer\.val_check_interval=0 must be above 0"),
+        ("check_val_every_n_epoch", 0, "must be at least 1"),
+        ("accumulate_grad_batches", 0, "must be at least 1"),
+        ("devices", "99", "a device is a process, and this machine has no more cores"),
     ],
 )
-def test_a_command(tmp_path: Path, tiny_camvid: Path, flag: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_lightning_does_not_look_at(key: str, value: Any, says: str) -> None:
+    good = {"val_check_interval": 1.0, "check_val_every_n_epoch": None, "accumulate_grad_batches": 1, "devices": "auto"}
+    check_trainer(Namespace(accelerator="cpu", **good))
+    with pytest.raises(UserError, match=says):
+        check_trainer(Namespace(accelerator="cpu", **{**good, key: value}))
+
+
+def test_more_batches_between_validations_than_there_are(
+    tmp_path: Path, tiny_camvid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2}
     flags = [
         *(f"--model.options.{key}={value}" for key, value in options.items()), "--model.optim.warmup_steps=1",

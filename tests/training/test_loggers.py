@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from rtseg.training.loggers import ResumableCSVLogger
+from rtseg.training.loggers import ResumableCSVLogger, RunTensorBoardLogger
 
 
-def log(logger: ResumableCSVLogger, step: int, **values: Any) -> None:
+def log(logger: ResumableCSVLogger | RunTensorBoardLogger, step: int, **values: Any) -> None:
     logger.log_metrics(values, step)
     logger.save()
 
@@ -70,3 +70,19 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     log(logger, 2, loss=1.0)
     assert steps(tmp_path) == [0, 1, 2]
+
+
+def test_events_survive_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    logger = RunTensorBoardLogger(folder, name="", version="")
+    for step in range(3):
+        log(logger, step, loss=3.0)
+        logger.experiment.flush()
+        shutil.rmtree(folder)
+    folder.touch()
+    log(logger, 3, loss=1.0)
+    logger.experiment.flush()
+    folder.unlink()
+    log(logger, 4, loss=0.5)
+    logger.experiment.close()
+    assert list(folder.glob("events.out.*"))

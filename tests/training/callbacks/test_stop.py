@@ -132,7 +132,7 @@ def test_it_is_saved_by_the_clock_without_a_trace(
         run(*flags)
     assert torch.load(output / "last.ckpt", weights_only=True)["global_step"] == 8
     monkeypatch.setattr(RTSegCLI, "more_callbacks", more)
-    assert run(*flags, f"--ckpt_path={tmp_path / 'last.ckpt'}") == 0
+    assert run(*flags, f"--ckpt_path={output / 'last.ckpt'}") == 0
     check_equal(output, whole)
 
 
