@@ -159,7 +159,10 @@ def find_files(folder: Path, suffixes: Iterable[str], pattern: str = "*") -> lis
     """The files of `folder` that match the glob pattern and a suffix (any case), sorted, hidden ones left out."""
     wanted = tuple(suffixes)
     found = (path for path in folder.glob(pattern) if path.suffix.lower() in wanted and not path.name.startswith("."))
-    return sorted(path for path in found if path.is_file())
+    try:
+        return sorted(path for path in found if path.is_file())
+    except OSError as error:  # a name that is too long, or a folder that vanishes meanwhile
+        raise UserError(f"{str(folder)[:200]}: cannot be searched ({error.strerror}); give another folder") from None
 
 
 def require_files(name: str, root: Path, found: Mapping[str, Sequence[Path]]) -> None:

@@ -103,7 +103,10 @@ class Report:
             ValueError, KeyError, TypeError, AttributeError: the text is none, or of another version, or somebody has
                 put something else in the place of a number or a text.
         """
-        found = json.loads(text)
+        try:
+            found = json.loads(text)
+        except RecursionError:
+            raise ValueError("thousands of brackets") from None
         _check_numbers(found)
         rows = []
         for row in found["networks"]:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rtseg.data.files import find_pictures, read_image, read_mask
+from rtseg.data.files import find_files, find_pictures, read_image, read_mask
 from rtseg.data.header import image_size
 from rtseg.errors import UserError
 
@@ -164,3 +164,8 @@ def test_more_bytes_than_an_image_takes_are_not_read(tmp_path: Path) -> None:
         file.truncate(2**40)
     with pytest.raises(UserError, match=r"sparse\.png: 1,099,511,627,776 bytes"):
         read_image(path)
+
+
+def test_a_name_that_the_system_does_not_take(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be searched"):
+        find_files(tmp_path / ("a" * 5000), [".png"])

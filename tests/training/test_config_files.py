@@ -1,5 +1,6 @@
 """Configurations are held to the bounds of `rtseg.yaml_file`, and what they name too."""
 
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,3 +29,10 @@ def test_a_hostile_configuration_is_refused(tmp_path: Path, content: bytes, mess
     (tmp_path / "own.yaml").write_bytes(content)
     with pytest.raises(UserError, match=message):
         main(["fit", f"--config={tmp_path / 'own.yaml'}"])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for arguments in (["--config", str(tmp_path / "pipe.yaml")], [f"--config={tmp_path}"]):
+        with pytest.raises(UserError, match="is a folder, pipe or device"):
+            main(["fit", *arguments])
