@@ -171,8 +171,9 @@ class StepGuard:
             return True
         causes = [cause for cause, flag in zip(found, flags, strict=True) if flag]
         # One process speaks: the first that saw it. A bad loss of one makes the gradient of all bad.
-        saw = strategy.all_gather(own).reshape(-1, len(own))[:, list(found).index(causes[0])]
-        here = self.module.global_rank == saw.nonzero()[0].item()
+        saw = own.new_zeros(self.module.trainer.world_size)
+        saw[self.module.global_rank] = own[list(found).index(causes[0])]
+        here = self.module.global_rank == int(strategy.reduce(saw, reduce_op="sum").nonzero()[0])
         said = self._describe(causes[0]) if here else ""
         self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
         too_many = self.in_a_row > MOST_IN_A_ROW or self.skipped > MOST_IN_ALL
