@@ -38,12 +38,16 @@ def in_a_sentence() -> Iterator[None]:
 
     Raises:
         UserError: with what to do, where that is known.
+        SystemExit: the training was stopped, whatever Lightning's clearing away raised then; it does where a signal
+            comes while the loader's processes are being started.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
+        if isinstance(error.__context__, SystemExit):
+            raise error.__context__ from None
         sentence = why_killed(str(error)) or (_refused(error) if _raised_by_lightning(error) else None)
         if sentence is None:
             raise

@@ -68,3 +68,10 @@ def test_more_batches_between_validations_than_there_are(
     ]  # fmt: skip
     status = exit_status(main, "fit", *flags, f"--output={tmp_path}", "--trainer.val_check_interval=100")
     check_refused(status, "val_check_interval=100 is more than the 5 batches of an epoch: give at most 5", capsys)
+
+
+def test_what_fails_in_clearing_away_a_stopped_training_changes_nothing() -> None:
+    failed = RuntimeError("Please call `iter(combined_loader)` first.")
+    failed.__context__ = SystemExit(75)
+    with pytest.raises(SystemExit, match="75"), in_a_sentence():
+        raise failed
