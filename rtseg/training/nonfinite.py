@@ -173,12 +173,13 @@ class StepGuard:
         # One process speaks: the first that saw it. A bad loss of one makes the gradient of all bad.
         saw = own.new_zeros(self.module.trainer.world_size)
         saw[self.module.global_rank] = own[list(found).index(causes[0])]
-        here = self.module.global_rank == int(strategy.reduce(saw, reduce_op="sum").nonzero()[0])
+        speaker = int(strategy.reduce(saw, reduce_op="sum").nonzero()[0])
+        here = self.module.global_rank == speaker
         said = self._describe(causes[0]) if here else ""
         self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
         too_many = self.in_a_row > MOST_IN_A_ROW or self.skipped > MOST_IN_ALL
         if self.mode == "stop" or causes[0] == "update" or too_many:
-            self._stop(causes[0], said, here=here, too_many=self.mode == "skip" and causes[0] != "update")
+            self._stop(causes[0], said, speaker, too_many=self.mode == "skip" and causes[0] != "update")
         if here:
             say(f"{said} The step is left out, {self.in_a_row} in a row, {self.skipped} in all.")
         return False
@@ -204,19 +205,23 @@ class StepGuard:
         images = f"; images {few(names, 12)}" if names else ""
         return f"{where}: {what}; learning rate {rates}; precision {trainer.precision}{images}."
 
-    def _stop(self, cause: str, said: str, *, here: bool, too_many: bool) -> None:
-        """Raises: UserError, and leaves the replay's file; in the other processes SystemExit."""
+    def _stop(self, cause: str, said: str, speaker: int, *, too_many: bool) -> None:
+        """Raises: UserError in the first process, SystemExit in others; leaves the replay's file.
+
+        Args:
+            speaker: the process that has the sentence and the batch.
+        """
         part = self._part
         self._undo()
         trainer = self.module.trainer
         file = Path(trainer.default_root_dir, FILE)
-        if here:
+        if self.module.global_rank == speaker:
             assert part is not None
             if too_many:
                 said += f" {self.in_a_row} such steps in a row, {self.skipped} in all, are too many to leave out."
             said += f" {self._write(file, part, cause, said)} Try {self._advice(cause)}."
-        trainer.strategy.barrier("nonfinite")
-        if not here:
+        said = trainer.strategy.broadcast(said, src=speaker)
+        if not trainer.is_global_zero:
             raise SystemExit(2)
         raise UserError(said)
 
