@@ -109,9 +109,9 @@ def finish(program: str, command: Sequence[str], log: Path) -> tuple[int | None,
 
 
 def last_line(log: Path) -> str:
-    """What was said last; of a traceback the line with the error."""
+    """The error, a traceback's too; what was said last where there is none."""
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-    errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
+    errors = [line for line in lines if re.match(r"error:|[\w.]+(Error|Exception|Interrupt)\b", line)]
     return errors[-1] if errors else lines[-1] if lines else "nothing said"
 
 
