@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import lightning as L
 import torch
 
-from rtseg.checks import check_at_least
+from rtseg.checks import check_at_least, check_between
 from rtseg.errors import UserError
 from rtseg.training.loading import StartWorker
 from rtseg.training.sampling import ShardSampler
@@ -42,7 +42,7 @@ class ResumableData(L.LightningDataModule):
 
     def __init__(self, *, batch_size: int, num_workers: int, seed: int, timeout: float = 300) -> None:
         super().__init__()
-        check_at_least("data.num_workers", num_workers, 0, "0 loads in the training process")
+        check_between("data.num_workers", num_workers, 0, 1024, "0 loads in the training process")
         check_at_least("data.timeout", timeout, 0, "it is in seconds; 0 waits for ever")
         self.batch_size, self.num_workers, self.seed, self.timeout = batch_size, num_workers, seed, timeout
         self._train_loader: ResumableBatches | None = None

@@ -218,7 +218,7 @@ def test_another_layout_is_refused(animals: Path, packed: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"num_workers": -1}, "num_workers=-1 must be at least 0"),
+        ({"num_workers": -1}, "num_workers=-1 must be from 0 to 1024"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"device_batch_size": 0}, "device_batch_size=0 must be at least 1"),
         ({"eval_batch_size": 0}, "eval_batch_size=0 must be at least 1"),
