@@ -1,8 +1,8 @@
 """Flipped bits and holes in every kind of weight file.
 
 Good is a refusal in a sentence, or the very bits that were written: some bytes of a file mean nothing. PaddleSeg's
-`.pdparams` carries no checksum: there, other values of the same arrays count as good where they are finite, and `said`
-tells them apart.
+`.pdparams` carries no checksum: there, finite arrays of other names or values count as good, and `said` tells them
+apart.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ _HOLE = 512  # bytes, a disk's sector
 
 
 def outcomes(folder: Path, quick: bool) -> Iterator[Outcome]:
-    """50 damaged files of each kind (10 if quick); then trainings resumed and commands run on such files."""
+    """70 damaged files of each kind (10 if quick); then trainings resumed and commands run on such files."""
     run = materials.train(folder)
     weights = materials.save_folder(run / "best.ckpt", folder / "weights")
     kinds: list[tuple[list[Path], Callable[[Path], str]]] = [
@@ -40,7 +40,7 @@ def outcomes(folder: Path, quick: bool) -> Iterator[Outcome]:
             whole = worker.run(digest, files[0])
             if whole.kind != "returned":
                 raise RuntimeError(f"the undamaged {files[0].name}: {whole.said}")
-            for k in range(10 if quick else 50):
+            for k in range(10 if quick else 70):
                 file = files[k % 5 == 4 and len(files) > 1]  # a card is small, and hit seldom
                 content, where = damaged(file.read_bytes(), draw, hole=k % 2 == 1)
                 with instead(file, content):
@@ -163,9 +163,8 @@ def _judged(answer: Answer, case: str, whole: str) -> Outcome:
         return answer.outcome(case)
     if answer.said == whole:
         return Outcome(case, True, "loads to the same bits", answer.seconds)
-    same_shapes = answer.said.split()[0] == whole.split()[0] and "not finite" not in answer.said
-    if case.startswith("model.pdparams") and same_shapes:
-        return Outcome(case, True, "loads with other values: this format carries no checksum", answer.seconds)
+    if case.startswith("model.pdparams") and "not finite" not in answer.said:
+        return Outcome(case, True, "loads with other names or values: this format carries no checksum", answer.seconds)
     return Outcome(case, False, "loads with other contents, without a word", answer.seconds)
 
 
