@@ -85,7 +85,9 @@ def test_the_training_keeps_its_random_numbers() -> None:
 
 
 def test_fewer_than_no_workers_are_refused() -> None:
-    with pytest.raises(UserError, match=r"data\.num_workers=-1 must be from 0 to 1024; 0 loads in the training process"):
+    with pytest.raises(
+        UserError, match=r"data\.num_workers=-1 must be from 0 to 1024; 0 loads in the training process"
+    ):
         SegmentationData("camvid", "nowhere", num_workers=-1)
 
 
