@@ -135,6 +135,7 @@ class ClassificationModule(NetworkModule[nn.Module]):
         self._forward = torch.compile(classifier.forward) if compile else classifier.forward
         self.scores = Scores()
         self._scored: dict[str, float] = {}  # the last validation
+        self._skipped = 0.0  # images of this epoch; Lightning's own sums are in no checkpoint
 
     @property
     def network(self) -> nn.Module:
@@ -191,23 +192,18 @@ class ClassificationModule(NetworkModule[nn.Module]):
         return {"main": self.loss(logits.to(torch.promote_types(logits.dtype, torch.float32)), target)}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = super().training_step(batch, batch_idx)
-        self._count_skipped("train", batch)
-        return loss
+        self._skipped = float(batch.skipped) + (self._skipped if batch_idx else 0)
+        return super().training_step(batch, batch_idx)
+
+    def on_train_epoch_end(self) -> None:
+        self.log("data/skipped_train", self._skipped, reduce_fx="sum", sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         # Without the training's mixed precision: a score must not depend on the flags of the command that asks for it.
         with torch.autocast(self.device.type, enabled=False):
             logits = self.evaluated(self.prepare(batch.image))
         self.scores.update(logits, batch.label)
-        self._count_skipped("val", batch)
-
-    def _count_skipped(self, stage: str, batch: Batch) -> None:
-        """Logs how many images of an epoch could not be read, on all devices."""
-        self.log(
-            f"data/skipped_{stage}", float(batch.skipped), batch_size=len(batch.image),
-            on_step=False, on_epoch=True, reduce_fx="sum", sync_dist=True,
-        )  # fmt: skip
+        self.log("data/skipped_val", float(batch.skipped), batch_size=1, reduce_fx="sum", sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         results = self.scores.compute()
@@ -224,5 +220,10 @@ class ClassificationModule(NetworkModule[nn.Module]):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
+        checkpoint["skipped_images"] = self._skipped
         if self._scored.get("step") == checkpoint["global_step"]:
             checkpoint["scores"] = self._scored
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self._skipped = checkpoint.get("skipped_images", 0.0)
