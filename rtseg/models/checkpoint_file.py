@@ -8,8 +8,9 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -64,36 +65,55 @@ class _ChangedError(Exception):
 
 
 def _load(path: Path, *, mmap: bool) -> Any:
-    _check_records(path)
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    """What is interpreted is compared with its CRC first; tensors, which nobody looks at yet, while they are loaded."""
+    with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as pool:
+        number, records = file.fileno(), _records(file)
+        _check_records(number, [record for record in records if record.filename.endswith(".pkl")])
+        intact = pool.submit(_check_records, number, records)
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        finally:
+            intact.result()  # what has changed says more than how PyTorch fails at it
 
 
-def _check_records(path: Path) -> None:
-    """Compares each record with its CRC.
-
-    Read record by record with `pread`, since `ZipFile.open` takes longer for a small record than its CRC does.
+def _records(file: BinaryIO) -> list[zipfile.ZipInfo]:
+    """What the archive says that it holds.
 
     Raises:
-        OSError, zipfile.BadZipFile, _ChangedError: it cannot be read, is no such archive, or has changed. A compressed
-            record, or more bytes in the records than in the file, would be a bomb, and no training writes it.
+        zipfile.BadZipFile, _ChangedError: it is no such archive. A compressed record, or more bytes in the records than
+            in the file, would be a bomb, and no training writes it.
+    """
+    with zipfile.ZipFile(file) as archive:
+        records = archive.infolist()
+    if sum(record.file_size for record in records) > os.fstat(file.fileno()).st_size:
+        raise _ChangedError("its records claim more bytes than it has")
+    for record in records:
+        if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
+            raise _ChangedError(f"its record {record.filename!r} has changed")
+    return records
+
+
+def _check_records(number: int, records: Sequence[zipfile.ZipInfo]) -> None:
+    """Read record by record with `pread`, since `ZipFile.open` takes longer for a small record than its CRC does.
+
+    Args:
+        number: of the open file.
+
+    Raises:
+        OSError, _ChangedError: a record cannot be read, or has changed.
     """
     buffer = memoryview(bytearray(_BLOCK))
-    with path.open("rb", buffering=0) as file, zipfile.ZipFile(file) as archive:
-        records, number = archive.infolist(), file.fileno()
-        if sum(record.file_size for record in records) > os.fstat(number).st_size:
-            raise _ChangedError("its records claim more bytes than it has")
-        for record in records:
-            encoded = record.orig_filename.encode("utf-8" if record.flag_bits & 0x800 else "cp437")
-            header = os.pread(number, _LOCAL_HEADER.size + len(encoded), record.header_offset)
-            signature, length, extra = _LOCAL_HEADER.unpack(header[: _LOCAL_HEADER.size])
-            stored = record.compress_type == zipfile.ZIP_STORED and record.compress_size == record.file_size
-            if not stored or signature != b"PK\3\4" or length != len(encoded) or header[-length:] != encoded:
-                raise _ChangedError(f"its record {record.filename!r} has changed")
-            at, left, crc = record.header_offset + _LOCAL_HEADER.size + length + extra, record.file_size, 0
-            while left > 0 and (read := os.preadv(number, [buffer[: min(left, _BLOCK)]], at)):
-                crc, at, left = zlib.crc32(buffer[:read], crc), at + read, left - read
-            if left or crc != record.CRC:
-                raise _ChangedError(f"its record {record.filename!r} has changed")
+    for record in records:
+        encoded = record.orig_filename.encode("utf-8" if record.flag_bits & 0x800 else "cp437")
+        header = os.pread(number, _LOCAL_HEADER.size + len(encoded), record.header_offset)
+        signature, length, extra = _LOCAL_HEADER.unpack(header[: _LOCAL_HEADER.size])
+        if signature != b"PK\3\4" or length != len(encoded) or header[-length:] != encoded:
+            raise _ChangedError(f"its record {record.filename!r} has changed")
+        at, left, crc = record.header_offset + _LOCAL_HEADER.size + length + extra, record.file_size, 0
+        while left > 0 and (read := os.preadv(number, [buffer[: min(left, _BLOCK)]], at)):
+            crc, at, left = zlib.crc32(buffer[:read], crc), at + read, left - read
+        if left or crc != record.CRC:
+            raise _ChangedError(f"its record {record.filename!r} has changed")
 
 
 def _wrong(content: Any, needs: Sequence[str]) -> str | None:

@@ -38,7 +38,7 @@ def norm(of_each: Sequence[Tensor]) -> Tensor:
 def not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
     """Names of the floating-point tensors that hold a value that is not finite."""
     floats = [(name, tensor) for name, tensor in named if tensor.is_floating_point()]
-    if not floats or norm(norms(tensor for _, tensor in floats)).isfinite():
+    if all(norm(norms(kind)).isfinite() for kind in by_kind(tensor for _, tensor in floats)):
         return []
     return [name for name, tensor in floats if not tensor.isfinite().all()]
 

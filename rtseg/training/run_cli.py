@@ -169,7 +169,7 @@ class RunCLI(LightningCLI):
                 if is_first_process():
                     self._held.enter_context(locked_folder(output))
                 self._held.enter_context(refusals_told(output))
-                _check_output(output, config.get("ckpt_path"))
+                _check_output(output, config.get("ckpt_path"), checkpoint)
                 make_folder(output)
                 if checkpoint is not None and is_first_process():
                     _remove_torn(output)
@@ -271,21 +271,23 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _check_output(output: Path, ckpt_path: str | None) -> None:
+def _check_output(output: Path, ckpt_path: str | None, asked: dict[str, Any] | None) -> None:
     """Refuses a folder whose results would be overwritten.
 
     What a start leaves that failed or was killed before its first checkpoint is no result: its configuration, and a log
     without a score, from which nothing can be resumed.
+
+    Args:
+        asked: `read_header` of the checkpoint that is to be resumed.
     """
     if not output.is_dir():
         return
-    if ckpt_path is not None and Path(ckpt_path).resolve().parent == output.resolve():
-        asked, last = read_header(ckpt_path), output / "last.ckpt"
-        newest = asked
-        if last.is_file():
+    if ckpt_path is not None and asked is not None and Path(ckpt_path).resolve().parent == output.resolve():
+        newest, last = asked, output / "last.ckpt"
+        if last.is_file() and not last.samefile(ckpt_path):
             with suppress(UserError):  # it is damaged: no later steps are lost
-                newest = read_header(str(last))
-        if asked and newest and newest["global_step"] > asked["global_step"]:
+                newest = read_header(str(last)) or asked
+        if newest["global_step"] > asked["global_step"]:
             raise UserError(
                 f"going on from {ckpt_path} in its own folder would overwrite the later steps in {last}: "
                 "go on from that one, or choose another --output"
