@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rtseg.data.header import image_size
+from rtseg.data.header import image_size, jpeg_ends
 from rtseg.errors import UserError, first_line
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -107,7 +107,7 @@ while (frame := film.read()[1]) is not None:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     except MemoryError:
         raise UserError(f"{path}: {status.st_size:,} bytes do not fit into the memory; replace or remove it") from None
-    jpeg_cut = data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    jpeg_cut = data.startswith(b"\xff\xd8") and not jpeg_ends(data)
     png_cut = data.startswith(b"\x89PNG") and data.rfind(b"IEND") < 0
     if not data or jpeg_cut or png_cut:
         raise UserError(

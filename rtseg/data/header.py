@@ -4,13 +4,16 @@ A decoder allocates what the header claims: 60 bytes can ask for gigabytes. The 
 here in a few microseconds; Pillow, which takes up to 200, is asked for the others.
 """
 
+import re
 import struct
 import warnings
+from collections.abc import Iterator
 from io import BytesIO
 
 from PIL import Image
 
 _MOST_SEGMENTS = 100_000  # of a JPEG before its size; real ones have dozens
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # others are pixels, their restarts, and padding
 _MOST_CHUNKS = 1_000_000  # of a PNG; real ones have one for each 8 KiB or more
 _TIFF_SIDES = {256: "width", 257: "height", 322: "tile width", 323: "tile height"}
 
@@ -43,6 +46,14 @@ def image_size(data: bytes) -> tuple[int, int] | None:
         return None
 
 
+def jpeg_ends(data: bytes) -> bool:
+    """Whether a JPEG's end mark follows its pixels.
+
+    Looking for the mark alone would not do: telephones write a film behind it, and a preview in the header has its own.
+    """
+    return any(kind == 0xD9 for kind, _ in _segments(data))
+
+
 def _png(data: bytes) -> tuple[int, int] | None:
     """None also where a chunk ends behind the file: OpenCV makes room for what the chunk claims, up to 2 GiB."""
     at = 8
@@ -57,25 +68,26 @@ def _png(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg(data: bytes) -> tuple[int, int] | None:
-    """Of the first frame header. Bytes between segments are skipped, as libjpeg does."""
+    """Of the first frame header."""
+    for kind, at in _segments(data):
+        if kind in (0xD9, 0xDA):  # the end, or pixels before any size
+            return None
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", data, at + 3)
+            return width, height
+    return None
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Kind of each segment of a JPEG, and where its length is. Bytes between segments are skipped, as libjpeg does."""
     at = 2
     for _ in range(_MOST_SEGMENTS):
-        at = data.find(b"\xff", at)
-        if at < 0:
-            return None
-        kind = data[at + 1]
-        if kind == 0xFF:  # padding
-            at += 1
-        elif kind in (0x00, 0x01) or 0xD0 <= kind <= 0xD8:  # these have no length
-            at += 2
-        elif kind in (0xD9, 0xDA):  # the end, or pixels before any size
-            return None
-        elif 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            return width, height
-        else:
-            at += 2 + max(2, struct.unpack_from(">H", data, at + 2)[0])
-    return None
+        if not (marker := _MARKER.search(data, at)):
+            return
+        kind, at = data[marker.start() + 1], marker.end()
+        yield kind, at
+        if kind not in (0x01, 0xD8, 0xD9):  # these have no length
+            at += max(2, int.from_bytes(data[at : at + 2], "big"))
 
 
 def _bmp(data: bytes) -> tuple[int, int] | None:

@@ -85,6 +85,21 @@ def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(tmp_path
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+def test_bytes_behind_a_jpeg_are_not_its_own(tmp_path: Path, progressive: bool) -> None:
+    path = tmp_path / "a.jpg"
+    preview = encoded("JPEG", Image.fromarray(PIXELS[:8, :8]))
+    whole = encoded("JPEG", Image.fromarray(PIXELS), progressive=progressive, comment=preview)
+    assert whole.count(b"\xff\xd9") == 2
+    for end in (b"", b"\xff\xd9\xff\xda film", b"\xff\xd8 another \xff\xda"):
+        path.write_bytes(whole + end)
+        assert read_image(path).shape == PIXELS.shape
+    for cut in (3, 40, 1000):
+        path.write_bytes(whole[:-cut])
+        with pytest.raises(UserError, match=r"a\.jpg: truncated"):
+            read_image(path)
+
+
 def test_the_limit_is_an_option(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(PIXELS).save(path)
