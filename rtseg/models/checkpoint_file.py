@@ -9,8 +9,9 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -67,16 +68,16 @@ class _ChangedError(Exception):
 def _load(path: Path, *, mmap: bool) -> Any:
     """What is interpreted is compared with its CRC first; tensors, which nobody looks at yet, while they are loaded."""
     with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as pool:
-        number, records = file.fileno(), _records(file)
-        _check_records(number, [record for record in records if record.filename.endswith(".pkl")])
-        intact = pool.submit(_check_records, number, records)
+        records = _records(file)
+        _check_records(file, [record for record in records if record.filename.endswith(".pkl")])
+        intact = pool.submit(_check_records, file, records)
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         finally:
             intact.result()  # what has changed says more than how PyTorch fails at it
 
 
-def _records(file: BinaryIO) -> list[zipfile.ZipInfo]:
+def _records(file: FileIO) -> list[zipfile.ZipInfo]:
     """What the archive says that it holds.
 
     Raises:
@@ -93,11 +94,8 @@ def _records(file: BinaryIO) -> list[zipfile.ZipInfo]:
     return records
 
 
-def _check_records(number: int, records: Sequence[zipfile.ZipInfo]) -> None:
-    """Read record by record with `pread`, since `ZipFile.open` takes longer for a small record than its CRC does.
-
-    Args:
-        number: of the open file.
+def _check_records(file: FileIO, records: Sequence[zipfile.ZipInfo]) -> None:
+    """Reads record by record, since `ZipFile.open` takes longer for a small record than its CRC does.
 
     Raises:
         OSError, _ChangedError: a record cannot be read, or has changed.
@@ -105,13 +103,15 @@ def _check_records(number: int, records: Sequence[zipfile.ZipInfo]) -> None:
     buffer = memoryview(bytearray(_BLOCK))
     for record in records:
         encoded = record.orig_filename.encode("utf-8" if record.flag_bits & 0x800 else "cp437")
-        header = os.pread(number, _LOCAL_HEADER.size + len(encoded), record.header_offset)
+        file.seek(record.header_offset)
+        header = file.read(_LOCAL_HEADER.size + len(encoded))
         signature, length, extra = _LOCAL_HEADER.unpack(header[: _LOCAL_HEADER.size])
         if signature != b"PK\3\4" or length != len(encoded) or header[-length:] != encoded:
             raise _ChangedError(f"its record {record.filename!r} has changed")
-        at, left, crc = record.header_offset + _LOCAL_HEADER.size + length + extra, record.file_size, 0
-        while left > 0 and (read := os.preadv(number, [buffer[: min(left, _BLOCK)]], at)):
-            crc, at, left = zlib.crc32(buffer[:read], crc), at + read, left - read
+        file.seek(extra, os.SEEK_CUR)
+        left, crc = record.file_size, 0
+        while left > 0 and (read := file.readinto(buffer[: min(left, _BLOCK)])):
+            crc, left = zlib.crc32(buffer[:read], crc), left - read
         if left or crc != record.CRC:
             raise _ChangedError(f"its record {record.filename!r} has changed")
 

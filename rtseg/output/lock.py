@@ -82,7 +82,8 @@ def _locked(file: Path, target: Path) -> Iterator[int]:
         yield lock
     finally:
         if _held.pop(lock, None):  # else this is a child of the holder
-            file.unlink(missing_ok=True)  # still locked: whoever has opened it sees that it is no longer there
+            with suppress(OSError):  # Windows removes no open file
+                file.unlink()  # still locked: whoever has opened it sees that it is no longer there
             os.close(lock)
 
 
@@ -96,7 +97,10 @@ def _acquire(file: Path, target: Path) -> int:
             make_folder(file.parent)
             continue
         except OSError as error:
-            raise UserError(f"'{file}', which keeps other commands out, cannot be opened: {error.strerror}") from None
+            raise UserError(
+                f"'{file}', which keeps other commands out, cannot be opened: {error.strerror}. If no command works "
+                "here, remove it"
+            ) from None
         if _lock(lock, target):
             with suppress(OSError):
                 if os.path.samestat(os.fstat(lock), os.stat(file)):
