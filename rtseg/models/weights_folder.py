@@ -18,6 +18,7 @@ from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.output.folders import make_folder
 from rtseg.output.json_file import read_json
+from rtseg.terminal import say
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
 _CRC = "crc32"  # in the card's file: of both files by name
@@ -61,10 +62,10 @@ def write_weights(folder: Path, card: ModelCard, state: Mapping[str, Tensor]) ->
 
 
 def read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
-    """Card and state dict of a folder.
+    """Card and state dict of a folder. A card that has changed is said: people edit class names and colours.
 
     Raises:
-        UserError: one is missing or damaged, or they are not as they were written together. Folders of others, and of
+        UserError: one is missing or damaged, or the weights are not as they were written. Folders of others, and of
             rtseg before it wrote their CRC-32, load without that check.
     """
     for name in (CARD_FILE, WEIGHTS_FILE):
@@ -77,9 +78,10 @@ def read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     if not isinstance(crc, dict):
         raise UserError(f"'{folder / CARD_FILE}': {_CRC}={crc!r} must hold the CRC-32 of files: copy the folder again")
     if crc.get(CARD_FILE, _card_crc(entries)) != _card_crc(entries):
-        raise UserError(
-            f"'{folder / CARD_FILE}' has changed since it was written: copy the folder again; if you changed it "
-            f"yourself, remove '{CARD_FILE}' from its '{_CRC}'"
+        say(
+            f"'{folder / CARD_FILE}' has changed since it was written. If you did not change it, copy the folder again; "
+            f"if you did, remove '{CARD_FILE}' from its '{_CRC}', and this line goes",
+            stderr=True,
         )
     try:
         if crc.get(WEIGHTS_FILE, found := _file_crc(folder / WEIGHTS_FILE)) != found:
