@@ -131,12 +131,13 @@ def _digest(proto: Any) -> str:
 
 def _rest_digest(proto: Any, description: dict[str, Any]) -> str:
     """Of what is beside the graph: the versions that its nodes belong to, and what is said of the network."""
-    fields = [
-        (field.name, str(value)) for field, value in proto.ListFields() if field.name not in ("graph", "metadata_props")
-    ]
+    rest = type(proto)()
+    rest.CopyFrom(proto)
+    rest.ClearField("graph")
+    rest.ClearField("metadata_props")
     others = [(entry.key, entry.value) for entry in proto.metadata_props if entry.key != _KEY]
-    text = json.dumps([fields, others, {key: value for key, value in description.items() if key != "rest"}])
-    return hashlib.sha256(text.encode()).hexdigest()
+    text = json.dumps([others, {key: value for key, value in description.items() if key != "rest"}])
+    return hashlib.sha256(rest.SerializeToString(deterministic=True) + text.encode()).hexdigest()
 
 
 def export_file(checkpoint: str, file: Path, shape: tuple[int, int, int], output: Output = "logits") -> None:
