@@ -28,16 +28,13 @@ def predict(
     device: Device = None,
     alpha: Annotated[float, typer.Option(help="share of the colour in the overlay, 0..1")] = 0.5,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
-    max_pixels: Annotated[
-        int | None, typer.Option(help="larger images fail, before they are decoded; default: 178956970")
-    ] = None,
+    max_pixels: Annotated[int, typer.Option(help="larger images fail, before they are decoded")] = 2**26,
 ) -> None:
     """Segment images: class maps in the data set's ids (.png) and colour overlays (_overlay.jpg)."""
-    from rtseg.data.files import MAX_PIXELS
     from rtseg.deploy.predictor import load, predict_files
 
-    predictor, limit = load(checkpoint, device=device), MAX_PIXELS if max_pixels is None else max_pixels
-    failed = predict_files(predictor, sources, output, overwrite=overwrite, alpha=alpha, max_pixels=limit)
+    predictor = load(checkpoint, device=device)
+    failed = predict_files(predictor, sources, output, overwrite=overwrite, alpha=alpha, max_pixels=max_pixels)
     if failed:
         raise typer.Exit(1)
 
