@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools.torture.__main__ import HERE, run, table
-from tools.torture.outcome import description, find_groups, visible
+from tools.torture.outcome import description, find_groups, one_line
 
 FAKE = '''"""A fake group."""
 from tools.torture.outcome import Outcome
@@ -37,7 +37,7 @@ def test_outcomes_are_counted_and_written(tmp_path: Path, capsys: pytest.Capture
     assert [case["good"] for case in written["groups"]["again"]] == [True, False, False]
     assert written["groups"]["fake"][2]["said"] == "OSError: the group broke"
     assert table(found).rows[0][:3] == ["fake", 3, 1]
-    assert visible("a\nb\x1b\udcff") == "a\\nb\\x1b\\udcff"
+    assert one_line("a\nb\x1b\udcff") == "a\\nb\\x1b\\udcff"
 
 
 def test_every_group_is_described_and_listed() -> None:

@@ -18,7 +18,7 @@ from rtseg.output.folders import write_whole
 from rtseg.output.table import Cell, Column, Table, show
 from rtseg.registry import suggest
 from rtseg.speed.machine import git_commit
-from tools.torture.outcome import Outcome, description, find_groups, run_group, visible
+from tools.torture.outcome import Outcome, description, find_groups, one_line, run_group
 
 HERE = Path(__file__).parent
 COLUMNS = (
@@ -63,7 +63,7 @@ def run(groups: dict[str, Path], *, quick: bool, output: Path | None) -> dict[st
             for outcome in run_group(file, Path(folder), quick=quick):
                 found[name].append(outcome)
                 word = "good" if outcome.good else "BAD"
-                line = visible(f"{outcome.case}: {outcome.said}")
+                line = one_line(f"{outcome.case}: {outcome.said}")
                 print(f"{name:<10}{len(found[name]):>4} {word:<5}{outcome.seconds:>6.1f} s  {line[:300]}", flush=True)
         if output is not None:
             write_whole(output, json.dumps(to_dict(found, quick=quick), indent=1) + "\n")
@@ -79,7 +79,7 @@ def to_dict(found: dict[str, list[Outcome]], *, quick: bool) -> dict:
         "torch": torch.__version__,
         "quick": quick,
         "groups": {
-            name: [dataclasses.asdict(outcome) | {"said": visible(outcome.said)} for outcome in outcomes]
+            name: [dataclasses.asdict(outcome) | {"said": one_line(outcome.said)} for outcome in outcomes]
             for name, outcomes in found.items()
         },
     }
@@ -92,7 +92,7 @@ def table(found: dict[str, list[Outcome]]) -> Table:
         bad = [outcome for outcome in outcomes if not outcome.good]
         slowest = max(outcomes, key=lambda outcome: outcome.seconds, default=None)
         worst = bad[0] if bad else slowest
-        said = visible(f"{worst.case}: {worst.said}")[:160] if worst else None
+        said = one_line(f"{worst.case}: {worst.said}")[:160] if worst else None
         seconds = sum(outcome.seconds for outcome in outcomes)
         rows.append([name, len(outcomes), len(outcomes) - len(bad), seconds, said])
     return Table("Injected faults and what came of them", COLUMNS, rows)

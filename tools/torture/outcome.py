@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from rtseg.terminal import visible
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -55,9 +57,9 @@ def run_group(file: Path, folder: Path, *, quick: bool) -> Iterator[Outcome]:
         yield Outcome("the group itself", False, said, time.perf_counter() - begin)
 
 
-def visible(text: str) -> str:
-    """One line of a foreign text, its control characters written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+def one_line(text: str) -> str:
+    """A foreign text, its control characters and line ends written out."""
+    return visible(text).replace("\n", "\\n")
 
 
 def _import(file: Path) -> ModuleType:
