@@ -79,8 +79,8 @@ def read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
         raise UserError(f"'{folder / CARD_FILE}': {_CRC}={crc!r} must hold the CRC-32 of files: copy the folder again")
     if crc.get(CARD_FILE, _card_crc(entries)) != _card_crc(entries):
         say(
-            f"'{folder / CARD_FILE}' has changed since it was written. If you did not change it, copy the folder again; "
-            f"if you did, remove '{CARD_FILE}' from its '{_CRC}', and this line goes",
+            f"'{folder / CARD_FILE}' has changed since it was written. If you did not change it, copy the folder "
+            f"again; if you did, remove '{CARD_FILE}' from its '{_CRC}', and this line goes",
             stderr=True,
         )
     try:

@@ -71,12 +71,14 @@ def test_damaged_checkpoints_are_refused_or_harmless(tmp_path: Path) -> None:
     assert header["global_step"] == 5
 
 
-def test_damaged_folders_are_refused_or_harmless(tmp_path: Path) -> None:
+def test_damaged_folders_are_refused_said_or_harmless(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "net"
     create_model("rtformer_slim", 3, base_channels=2, spp_channels=2).save_pretrained(folder)
 
     def read() -> list[Any]:
         card, state = read_weights(folder)
+        if said := capsys.readouterr().err:
+            raise UserError(said.strip())
         return [card.to_dict(), state]
 
     assert refused(folder / "model.safetensors", read) == 85
