@@ -134,6 +134,10 @@ class RunTensorBoardLogger(TensorBoardLogger):
     @rank_zero_experiment
     def experiment(self) -> Any:
         begun = self._experiment is not None
+        if not begun:  # a full disk is an error here, and not in the thread, whose traceback nobody could stop
+            make_folder(Path(self.log_dir))
+            write_whole(probe := Path(self.log_dir, ".room"), "room for a log?")
+            probe.unlink()
         writer: Any = super().experiment
         if not begun and hasattr(file := writer.file_writer.event_writer._general_file_writer, "fs"):
             file.fs = _Patient()

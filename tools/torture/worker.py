@@ -35,6 +35,7 @@ class Answer:
         seconds, busy: by the clock, and of processor time.
         megabytes: most memory, beyond what the process had before.
         status: exit status of a command.
+        most_busy: processor time that it may take.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Answer:
     busy: float = 0.0
     megabytes: float = 0.0
     status: int | None = None
+    most_busy: float = MOST_SECONDS
 
     @property
     def fault(self) -> str | None:
@@ -52,7 +54,7 @@ class Answer:
             return f"{self.kind}: {self.said}"
         if "Traceback (most recent call last)" in self.printed:
             return f"prints a traceback: {last_line(self.printed)}"
-        if self.busy > MOST_SECONDS:
+        if self.busy > self.most_busy:
             return f"took {self.busy:.0f} s of processor time: {self.said}"
         if self.megabytes > MOST_MEGABYTES:
             return f"took {self.megabytes:.0f} MB: {self.said}"
@@ -87,11 +89,14 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
-    def run(self, function: Callable[..., Any], *arguments: Any, clock: float = MOST_CLOCK) -> Answer:
+    def run(
+        self, function: Callable[..., Any], *arguments: Any, clock: float = MOST_CLOCK, busy: float = MOST_SECONDS
+    ) -> Answer:
         """How `function(*arguments)` ended; both travel by pickle.
 
         Args:
             clock: seconds after which the process is stopped.
+            busy: processor time that is not too much.
         """
         if self._process is None:
             self._start()
@@ -103,7 +108,7 @@ class Worker:
         if not stopped:
             try:
                 answer = self._connection.recv()
-                return replace(answer, seconds=seconds)
+                return replace(answer, seconds=seconds, most_busy=busy)
             except (EOFError, ConnectionError):
                 self._process.join()
                 code = self._process.exitcode
