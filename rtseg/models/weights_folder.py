@@ -38,7 +38,10 @@ def whole_folder(target: Path) -> Iterator[Path]:
         make_folder(target)
     with (
         refusals_told(target),
-        TemporaryDirectory(prefix=f".{target.name}-", suffix="-unfinished", dir=target.parent) as aside,
+        # In a folder that is there: it may be a file system of its own, as a container's volume is.
+        TemporaryDirectory(
+            prefix=f".{target.name}-", suffix="-unfinished", dir=target if target.exists() else target.parent
+        ) as aside,
     ):
         written = Path(aside, target.name)
         yield written
@@ -87,7 +90,8 @@ def read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
         if crc.get(WEIGHTS_FILE, found := _file_crc(folder / WEIGHTS_FILE)) != found:
             raise UserError(
                 f"'{folder / WEIGHTS_FILE}' is damaged, or of another network than the {CARD_FILE} beside it (CRC-32 "
-                f"{found}, not {crc[WEIGHTS_FILE]}): copy the folder again"
+                f"{found}, not {crc[WEIGHTS_FILE]}): copy the folder again, or, if you wrote it, remove '{WEIGHTS_FILE}' "
+                f"from the card's '{_CRC}'"
             )
         return card, load_file(folder / WEIGHTS_FILE)
     except OSError as error:
