@@ -55,9 +55,9 @@ def parse_yaml(text: str, name: str) -> Any:
     except UserError:
         raise
     except yaml.MarkedYAMLError as error:
-        context = f" {error.context}{_line(error.context_mark)}" if error.context else ""
+        context = f"{error.context}{_line(error.context_mark)}: " if error.context else ""
         where = _line(error.problem_mark or error.context_mark)
-        raise UserError(f"{name}{where}: not valid YAML: {error.problem or 'error'}{context}") from None
+        raise UserError(f"{name}{where}: not valid YAML: {context}{error.problem or 'error'}") from None
     except Exception as error:  # what int() and datetime() say of a value, too
         raise UserError(f"{name}: not valid YAML: {first_line(error)}") from None
 

@@ -24,12 +24,12 @@ BAD = {
     "a: 1\nb: 2\na: 3": "line 3: 'a' stands here again, after line 1",
     "a: {b: 1, 'b': 2}": "line 1: 'b' stands here again",
     "a: !!python/object/apply:os.system [exit]": "line 1: not valid YAML: could not determine a constructor",
-    "a:\n\t- b": "line 2: not valid YAML: found character",
+    "a:\n\t- b": "line 2: not valid YAML: while scanning for the next token, line 2: found character",
     "a: [b": "not valid YAML",
-    "[1]: 2": "line 1: not valid YAML: found unhashable key",
+    "[1]: 2": "line 1: not valid YAML: while constructing a mapping, line 1: found unhashable key",
     "a: 2001-13-45": "not valid YAML: month must be in 1..12",
     "a: " + "9" * 5000: "not valid YAML: Exceeds the limit",
-    "a: 1\n---\nb: 2": "not valid YAML",
+    "a: 1\n---\nb: 2": "line 2: not valid YAML: expected a single document in the stream, line 1: but found another document",
     "a: \0": "not valid YAML",
 }
 
