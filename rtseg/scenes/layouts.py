@@ -161,6 +161,8 @@ def make_data(
         )
     check_at_least("seed", seed, 0)
     out = Path(os.path.realpath(Path(out).expanduser()))
+    if os.path.ismount(out):  # what is complete is moved there
+        raise UserError(f"'{out}' is a file system of its own, which cannot be replaced: give a folder in it")
     with locked_target(out):
         check_empty(out, _REPAIR)
         pictures = plan.pictures({split: n if split == "train" else n_val for split in plan.splits})
