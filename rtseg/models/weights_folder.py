@@ -90,8 +90,8 @@ def read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
         if crc.get(WEIGHTS_FILE, found := _file_crc(folder / WEIGHTS_FILE)) != found:
             raise UserError(
                 f"'{folder / WEIGHTS_FILE}' is damaged, or of another network than the {CARD_FILE} beside it (CRC-32 "
-                f"{found}, not {crc[WEIGHTS_FILE]}): copy the folder again, or, if you wrote it, remove '{WEIGHTS_FILE}' "
-                f"from the card's '{_CRC}'"
+                f"{found}, not {crc[WEIGHTS_FILE]}): copy the folder again, or, if you wrote it, remove "
+                f"'{WEIGHTS_FILE}' from the card's '{_CRC}'"
             )
         return card, load_file(folder / WEIGHTS_FILE)
     except OSError as error:

@@ -246,7 +246,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"'.*/file' cannot be written to: '.*/file' is a file"):
         make_data("camvid", 1, tmp_path / "file" / "data", size=SMALL)
-    with pytest.raises(UserError, match="'/dev' is a file system of its own.*give a folder in it"):
+    with pytest.raises(UserError, match=r"'/dev' is a file system of its own.*give a folder in it"):
         make_data("camvid", 1, "/dev", size=SMALL)
 
 
