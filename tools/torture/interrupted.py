@@ -55,7 +55,7 @@ def interrupted(
         return
     left = list(interruptions)
     chance.shuffle(left)
-    for _ in range(2 * len(left)):  # a training may be at its end before its moment comes
+    for _ in range(6 * len(left)):  # a training may be at its end before its moment comes
         if not left:
             return
         shutil.rmtree(other, ignore_errors=True)
