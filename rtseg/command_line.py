@@ -4,6 +4,7 @@ Each command imports what it needs when it runs.
 """
 
 import importlib
+import io
 import os
 import re
 import signal
@@ -162,6 +163,9 @@ def _refuse(message: str) -> NoReturn:
 
 def run_app(app: typer.Typer, args: list[str] | None = None) -> None:
     """Runs a command line; an error of the user's ends in one line and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal without UTF-8 cannot write is shown as an escape
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(_plugins_first(sys.argv[1:] if args is None else args))
     except UserError as error:

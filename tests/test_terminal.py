@@ -1,6 +1,7 @@
 """What foreign files hold is shown and never obeyed, on the terminal and on pages."""
 
 import ast
+import io
 import sys
 from pathlib import Path
 
@@ -33,6 +34,23 @@ def test_by_every_way_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> Non
     assert captured.err.count(SHOWN) == 2
     for text in captured:
         assert not set("\x1b\x07\x9b\u202e\udcff") & set(text)
+
+
+def test_a_terminal_without_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app("test", "")
+
+    @app.command()
+    def speak() -> None:
+        say("Straße")
+        show(Table("Übersicht", [Column("class")], [[None]]))
+
+    stream = io.TextIOWrapper(written := io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(SystemExit) as end:
+        run_app(app, [])
+    assert end.value.code == 0
+    assert rb"Stra\xdfe" in written.getvalue()
+    assert rb"\xdcbersicht" in written.getvalue()
 
 
 def test_errors_are_shown_and_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
