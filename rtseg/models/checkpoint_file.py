@@ -121,7 +121,7 @@ def _wrong(content: Any, needs: Sequence[str]) -> str | None:
     if not isinstance(content, dict):
         return f"it holds no model card (found: {type(content).__name__})"
     if missing := [key for key in needs if key not in content]:
-        found = ", ".join(map(str, list(content)[:6]))
+        found = ", ".join([key for key in content if isinstance(key, str)][:6]) or "nothing by name"
         what = "model card" if missing[0] == "model_card" else missing[0]
         return f"it holds no {what} (found: {found})"
     for key, kind in _KINDS.items():
