@@ -166,7 +166,9 @@ def _is_option(value: Any) -> bool:
         return all(_is_text(key) and _is_option(inner) for key, inner in value.items())
     if isinstance(value, tuple):
         return all(map(_is_option, value))
-    return value is None or isinstance(value, bool) or _is_text(value) or _is_number(value, -1e18, 1e18)
+    if value is None or isinstance(value, (bool, float)):  # which floats are good the option itself says
+        return True
+    return _is_text(value) or _is_number(value, -1e18, 1e18)
 
 
 def _short(value: Any) -> str:
