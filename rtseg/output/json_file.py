@@ -6,19 +6,19 @@ from typing import Any
 
 from rtseg.errors import UserError
 
-LARGEST = 4 * 2**20  # bytes of a file that people and programs write about one network
+_LARGEST = 4 * 2**20  # bytes of a file that people and programs write about one network
 
 
-def read_json(file: Path, largest: int = LARGEST) -> Any:
+def read_json(file: Path) -> Any:
     """What a JSON file holds.
 
     Raises:
-        UserError: it cannot be read, is larger than `largest` bytes, is not UTF-8 or not JSON, or is nested too deeply.
+        UserError: it cannot be read, is larger than 4 MiB, is not UTF-8 or not JSON, or is nested too deeply.
     """
     try:
         size = file.stat().st_size
-        if size > largest:
-            raise UserError(f"'{file}' has {size} bytes, more than the {largest} of such a file: copy it again")
+        if size > _LARGEST:
+            raise UserError(f"'{file}' has {size} bytes, more than the {_LARGEST} of such a file: copy it again")
         return parse_json(file.read_bytes(), f"'{file}'")
     except OSError as error:
         raise UserError(f"'{file}' cannot be read: {error.strerror}") from None

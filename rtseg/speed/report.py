@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from rtseg.models.backbone import NO_ATTENTION
+from rtseg.output.json_file import parse_json
 from rtseg.speed.parity import Parity
 from rtseg.speed.timing import Timing
 
@@ -103,10 +104,7 @@ class Report:
             ValueError, KeyError, TypeError, AttributeError: the text is none, or of another version, or somebody has
                 put something else in the place of a number or a text.
         """
-        try:
-            found = json.loads(text)
-        except RecursionError:
-            raise ValueError("thousands of brackets") from None
+        found = parse_json(text, "the report")
         _check_numbers(found)
         rows = []
         for row in found["networks"]:

@@ -30,7 +30,7 @@ def start_up() -> float:
 
 def environment() -> dict[str, str]:
     """This process's own, in which `rtseg` is this checkout's."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "NO_ALBUMENTATIONS_UPDATE": "1"}
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def run_rtseg(

@@ -126,7 +126,6 @@ def _start(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
-        "NO_ALBUMENTATIONS_UPDATE": "1",
     }
     program = [sys.executable, "-m", "rtseg", *command]
     with log.open("wb") as said:

@@ -70,7 +70,7 @@ def draw_data(folder: Path) -> Path:
 
 def server() -> ForkServerContext:
     """The process that trainings are forked off; the first call decides on its environment."""
-    os.environ |= {"OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["rtseg.training.cli", "pretrain.cli", "rtseg.cli", "pretrain.commands", __name__])
