@@ -136,5 +136,6 @@ def _refusal(folder: Path, error: OSError) -> UserError:
     if os.path.isdir(nearest):
         reason = f"{error.strerror} ('{nearest}'); give a folder that you may write to"
     else:
-        reason = f"'{nearest}' is a file; give another folder, or move that file away"
+        what = "file" if os.path.exists(nearest) else "link that leads nowhere"
+        reason = f"'{nearest}' is a {what}; give another folder, or move that {what.split()[0]} away"
     return UserError(f"'{folder}' cannot be written to: {reason}")

@@ -47,6 +47,12 @@ def test_a_file_is_no_empty_folder(name: str, tmp_path: Path) -> None:
         check_empty(tmp_path / name, "no repair")
 
 
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nothing")
+    with pytest.raises(UserError, match="link' is a link that leads nowhere; give another folder, or move that link"):
+        make_folder(tmp_path / "link")
+
+
 def test_a_folder_that_may_not_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)  # as on a file system mounted to be read
     with pytest.raises(UserError, match=rf"'{tmp_path}' cannot be written to: Permission denied.*you may write to"):
