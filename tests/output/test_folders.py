@@ -29,10 +29,9 @@ def test_what_a_folder_holds_is_named(tmp_path: Path) -> None:
     assert str(tmp_path) in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["file", "file/below", "file/far/below", "link"])
+@pytest.mark.parametrize("name", ["file", "file/below", "file/far/below"])
 def test_a_file_in_the_way_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     way = tmp_path / name.partition("/")[0]
     with pytest.raises(UserError, match="is a file; give another folder, or move that file away") as error:
         make_folder(tmp_path / name)
