@@ -22,7 +22,7 @@ from rtseg.errors import UserError
 _KINDS: dict[str, type] = {
     "model_card": dict, "state_dict": dict, "ema_state_dict": dict, "global_step": int, "epoch": int,
     "hyper_parameters": dict, "optimizer_states": list, "lr_schedulers": list, "loops": dict, "callbacks": dict,
-    "total_steps": int, "scores": dict, "settings": dict,
+    "total_steps": int, "scores": dict, "settings": dict, "nonfinite": dict, "skipped_steps": list,
 }  # fmt: skip
 WEIGHTS = ("model_card", "state_dict")
 SCORED = (*WEIGHTS, "global_step")

@@ -43,7 +43,9 @@ def save_between_steps(trainer: L.Trainer, file: Path) -> None:
 def save_before_validation(trainer: L.Trainer, file: Path) -> None:
     """Writes a checkpoint inside a validation, from which a resumed training repeats the whole of it."""
     progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+    reached = progress.state_dict()
     progress.reset()
     progress.increment_ready()  # Lightning's mark of a validation that was begun; no image counts as scored
     progress.increment_started()
     trainer.save_checkpoint(file)
+    progress.load_state_dict(reached)

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 
 import torch
 from jsonargparse import Namespace
@@ -11,6 +12,8 @@ from jsonargparse import Namespace
 from rtseg.checks import check_above, check_at_least, check_between
 from rtseg.errors import UserError, first_line
 from rtseg.training.loading import why_killed
+
+_RESTORES = "lightning.pytorch.trainer.connectors.checkpoint_connector"
 
 
 def check_trainer(trainer: Namespace) -> None:
@@ -48,18 +51,19 @@ def in_a_sentence() -> Iterator[None]:
     except Exception as error:
         if isinstance(error.__context__, SystemExit):
             raise error.__context__ from None
-        sentence = why_killed(str(error)) or (_refused(error) if _raised_by_lightning(error) else None)
+        modules = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+        sentence = why_killed(str(error))
+        if sentence is None and _RESTORES in modules and not isinstance(error, OSError):
+            sentence = (
+                f"the checkpoint holds a state that no training writes ({type(error).__name__}: {first_line(error)}): "
+                "resume from another one, or start a new training from its weights with --model.weights"
+            )
+        # In a line of its own code, and not in ours or in a library that it calls.
+        if sentence is None and modules[-1].startswith("lightning."):
+            sentence = _refused(error)
         if sentence is None:
             raise
         raise UserError(sentence) from error
-
-
-def _raised_by_lightning(error: Exception) -> bool:
-    """In a line of its own code, and not in ours or in a library that it calls."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("lightning.")
 
 
 def _refused(error: Exception) -> str:

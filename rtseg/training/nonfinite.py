@@ -104,10 +104,28 @@ class StepGuard:
                 f"the network is not finite before the first step ({few(names)}): give another model.weights, or "
                 "resume from an older checkpoint with --ckpt_path"
             )
+        self._check_state()
         network = self.module.network
         self._parameters = dict(network.named_parameters())
         self._floats = [*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())]
         self._copy = _Copy([*network.parameters(), *network.buffers()])
+
+    def _check_state(self) -> None:
+        """Raises: UserError where the optimizer's state, of a training that is resumed, does not fit its parameters."""
+        states = dict(enumerate(self._optimizer().state.items()))
+        keys = {key for _, state in states.values() for key in state}
+        wrong = [f"{place}.{key}" for place, (_, state) in states.items() for key in keys.difference(state)]
+        tensors = {}
+        for place, (parameter, state) in states.items():
+            for key, value in state.items():
+                if isinstance(value, Tensor):
+                    tensors[f"{place}.{key}"] = value
+                    wrong += [f"{place}.{key}"] * (value.ndim > 0 and value.shape != parameter.shape)
+        if wrong := wrong or not_finite(tensors.items()):
+            raise UserError(
+                f"the state of the optimizer in the checkpoint is not finite, or not of this network ({few(wrong)}): "
+                "resume from an older checkpoint, or start a new training from its weights with --model.weights"
+            )
 
     def begin(self) -> None:
         """Before the first forward pass of a step."""

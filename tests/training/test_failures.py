@@ -6,7 +6,9 @@ from typing import Any
 
 import lightning as L
 import pytest
+import torch
 from jsonargparse import Namespace
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 from rtseg.cli import main
 from rtseg.errors import UserError
@@ -34,6 +36,23 @@ def test_settings_of_the_trainer(options: dict[str, Any], says: str) -> None:
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
     with pytest.raises(type(error), match=re.escape(str(error))), in_a_sentence():
         raise error
+
+
+@pytest.mark.parametrize("changes", [{"loops": {"fit_loop": 5}}, {"loops": {}}, {"optimizer_states": [{"state": 7}]}])
+def test_a_state_that_cannot_be_resumed(changes: dict[str, Any], tmp_path: Path) -> None:
+    def fit(resumed: Path | None) -> L.Trainer:
+        trainer = L.Trainer(
+            accelerator="cpu", max_steps=1 if resumed is None else 2, logger=False, enable_progress_bar=False,
+            enable_model_summary=False, enable_checkpointing=False,
+        )  # fmt: skip
+        trainer.fit(BoringModel(), ckpt_path=resumed, weights_only=True)
+        return trainer
+
+    file = tmp_path / "last.ckpt"
+    fit(None).save_checkpoint(file)
+    torch.save({**torch.load(file, weights_only=True), **changes}, file)
+    with pytest.raises(UserError, match=r"holds a state that no training writes \(\w+Error: "), in_a_sentence():
+        fit(file)
 
 
 def test_a_killed_loader_process_is_a_sentence() -> None:

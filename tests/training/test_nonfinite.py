@@ -191,6 +191,18 @@ def test_a_network_that_is_not_finite_does_not_begin(tmp_path: Path, network: di
         trainer(tmp_path).fit(module, batches(1))
 
 
+@pytest.mark.parametrize("damage", [lambda own: own.pop("exp_avg"), lambda own: own.update(exp_avg=torch.ones(3))])
+def test_a_state_of_another_network_is_not_resumed(tmp_path: Path, network: dict[str, Any], damage: Any) -> None:
+    file, begun = tmp_path / "last.ckpt", trainer(tmp_path)
+    begun.fit(Poisoned(loss, set(), **network), batches(1))
+    begun.save_checkpoint(file)
+    checkpoint = torch.load(file, weights_only=True) | {"total_steps": 2}
+    damage(checkpoint["optimizer_states"][0]["state"][4])
+    torch.save(checkpoint, file)
+    with pytest.raises(UserError, match=r"state of the optimizer .* not of this network \(4\.exp_avg\)"):
+        trainer(tmp_path, max_epochs=2).fit(Poisoned(loss, set(), **network), batches(1), ckpt_path=file)
+
+
 def test_the_kept_step_is_no_place_to_resume(tmp_path: Path, network: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="Step 1"):
         trainer(tmp_path).fit(Poisoned(loss, {0}, **network), batches(1))

@@ -12,21 +12,31 @@ from rtseg.training.between_steps import save_before_validation
 class SaveFailedValidation(Callback):
     """Writes `last.ckpt` where a validation ends with an error; a training that is resumed from it validates first.
 
-    Of several processes each fails alone, and saving waits for all: there the last checkpoint is that of before.
+    Of several processes each fails alone, and saving waits for all: they save before every validation.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.checkpoint = Path(folder) / "last.ckpt"
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.world_size > 1 and not trainer.sanity_checking and _is_between_steps(trainer):
+            save_before_validation(trainer, self.checkpoint)
+
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         failed = trainer.validating and not trainer.sanity_checking and isinstance(exception, Exception)
-        if not failed or trainer.world_size > 1 or trainer.fit_loop.epoch_loop._should_accumulate():
+        if not failed or not _is_between_steps(trainer):
             return
         try:
-            save_before_validation(trainer, self.checkpoint)
+            if trainer.world_size == 1:
+                save_before_validation(trainer, self.checkpoint)
         except Exception:  # a full disk, weights that are not finite: the first error says what matters
             return
         say_at_once(
             f"The validation failed; the weights of step {trainer.global_step} are saved. When its cause is mended, "
             f"the same command with --ckpt_path {self.checkpoint} repeats it"
         )
+
+
+def _is_between_steps(trainer: L.Trainer) -> bool:
+    """No gradients wait for the rest of their batch."""
+    return not trainer.fit_loop.epoch_loop._should_accumulate()

@@ -35,7 +35,7 @@ class PeriodicCheckpoint(BetweenSteps):
         check_at_least("--save_every", self.steps, 1, "it counts optimizer steps; a time is written 10min")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._saved, self._saved_at = trainer.global_step, time.monotonic()
+        self._count_from_here(trainer)
 
     def on_step_end(self, trainer: L.Trainer) -> None:
         due = trainer.global_step // self.steps > self._saved // self.steps
@@ -44,12 +44,14 @@ class PeriodicCheckpoint(BetweenSteps):
             late = time.monotonic() - self._saved_at >= self.seconds
             due = trainer.strategy.reduce_boolean_decision(late, all=False)
         if due and between_steps(trainer):
-            self._saved = trainer.global_step
             save_between_steps(trainer, self.file)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Where a validation has just saved, it is not time yet."""
-        self._saved_at = time.monotonic()
+        self._count_from_here(trainer)
+
+    def _count_from_here(self, trainer: L.Trainer) -> None:
+        self._saved, self._saved_at = trainer.global_step, time.monotonic()
 
 
 def parse_time(text: str) -> float:
