@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtseg.deploy.class_map import class_map
+from rtseg.deploy.class_map import check_logits, class_map
 from rtseg.deploy.engines import create_engine, reference_for
 from rtseg.deploy.export import OnnxGraph
 
@@ -41,10 +41,16 @@ class FixedSize:
         return cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_LINEAR)
 
     def __call__(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """(H, W, 3) uint8 -> class map of `size`: of logits the exact one, of a graph's class map the nearest."""
+        """(H, W, 3) uint8 -> class map of `size`: of logits the exact one, of a graph's class map the nearest.
+
+        Raises:
+            UserError: the logits are not finite.
+        """
         images = image.expand(self._engine.shape[0], *image.shape).contiguous()
         if self._engine.has_logits:
-            return class_map(self._engine.logits(images)[:1], size)[0]
+            logits = self._engine.logits(images)[:1]
+            check_logits(logits)
+            return class_map(logits, size)[0]
         classes = self._engine.run(images)[:1, None]
         dtype = torch.uint8 if classes.max() < 256 else torch.int16
         return F.interpolate(classes.double(), size, mode="nearest-exact")[0, 0].to(dtype)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from rtseg.attention.base import Attention
-from rtseg.deploy.class_map import class_map
+from rtseg.deploy.class_map import check_logits, class_map
 from rtseg.errors import UserError
 from rtseg.layers.normalize import Normalize
 from rtseg.layers.rows import HasRows
@@ -55,22 +55,26 @@ class DeployedSegmenter(nn.Module):
         """What `prepare` returns -> (B, K, h, w), at the stride of the network's head."""
         return self.segmenter.logits(prepared)
 
-    def forward(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    def forward(self, image: Tensor, size: tuple[int, int] | None = None, *, check: bool = False) -> Tensor:
         """Class map of one image or of several of one size.
 
         Args:
             image: (h, w, 3) or (B, h, w, 3) uint8 RGB, on the module's device.
             size: (H, W) of the class map; the image's where it is not given.
+            check: that the logits are finite, which takes another synchronisation with the device.
 
         Returns:
             (H, W) or (B, H, W) class numbers 0..K-1; uint8 for up to 256 classes, int16 above.
 
         Raises:
-            UserError: another type or shape.
+            UserError: another type or shape; with `check`, logits that are not finite.
         """
         check_images(image)
         batch = image if image.ndim == 4 else image[None]
-        classes = class_map(self.logits(self.prepare(batch)), size or (batch.shape[1], batch.shape[2]))
+        logits = self.logits(self.prepare(batch))
+        if check:
+            check_logits(logits)
+        classes = class_map(logits, size or (batch.shape[1], batch.shape[2]))
         return classes if image.ndim == 4 else classes[0]
 
 

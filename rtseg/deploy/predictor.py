@@ -66,7 +66,7 @@ class Predictor:
             self._resize, self.device, self.fixed_size = graph.resize, graph.device, graph.size
         else:
             self.device = choose_device(device)
-            self._network = deploy(network).to(self.device)
+            self._network = partial(deploy(network).to(self.device), check=True)
             self._resize = partial(resize_for_evaluation, resize=self.card.eval_resize)
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
@@ -82,7 +82,7 @@ class Predictor:
             (H, W) class numbers 0..K-1, uint8 (int16 above 256 classes).
 
         Raises:
-            UserError: no readable image.
+            UserError: no readable image; the network's logits are not finite.
         """
         whole = to_rgb(image)
         resized = np.array(self._resize(whole), order="C")

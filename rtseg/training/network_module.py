@@ -261,7 +261,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
             if "nonfinite" in checkpoint:
                 raise UserError(
                     "this checkpoint holds a step that was not finite, to be looked at with "
-                    f"`{self.replay_command}`: resume from last.ckpt, or start anew from its weights by --model.weights"
+                    f"`{self.replay_command}`: resume from last.ckpt, or start a new training"
                 )
             self.check_resumed(checkpoint)
             self.guard.skipped, self.guard.in_a_row = checkpoint.get("skipped_steps", (0, 0))

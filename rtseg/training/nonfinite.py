@@ -28,6 +28,7 @@ MOST_IN_A_ROW, MOST_IN_ALL = 10, 100  # steps that "skip" leaves out; one more s
 FILE = "nonfinite.ckpt"
 _LEAST_SCALE = 2**-20  # a GradScaler begins with 2 ** 16, and halves that with each gradient that is not finite
 _HIGHEST = 1e36  # AdamW's first steps are up to ten times the rate, and float32 ends at 3e38
+_LARGE_LOSS = 1e6  # of no images, but of weights that have grown
 
 
 class Part(NamedTuple):
@@ -109,6 +110,15 @@ class StepGuard:
         self._parameters = dict(network.named_parameters())
         self._floats = [*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())]
         self._copy = _Copy([*network.parameters(), *network.buffers()])
+        self._put_aside()
+
+    def _put_aside(self) -> None:
+        """A step that an earlier training left in the folder is not this one's; it may be named by model.weights."""
+        trainer = self.module.trainer
+        file = Path(trainer.default_root_dir, FILE)
+        new = trainer.global_step == 0 and not getattr(trainer, "fast_dev_run", False)
+        if new and trainer.is_global_zero and file.is_file():
+            file.replace(file.with_name(f"{FILE}.old"))
 
     def _check_state(self) -> None:
         """Raises: UserError where the optimizer's state, of a training that is resumed, does not fit its parameters."""
@@ -199,11 +209,12 @@ class StepGuard:
         if self.mode == "stop" or causes[0] == "update" or too_many:
             self._stop(causes[0], said, speaker, too_many=self.mode == "skip" and causes[0] != "update")
         if here:
-            say(f"{said} The step is left out, {self.in_a_row} in a row, {self.skipped} in all.")
+            counts = f"{self.in_a_row} in a row, {self.skipped} in all"
+            say(f"{said} The step is left out, {counts}.{self._images(self._part)}")
         return False
 
     def _describe(self, cause: str) -> str:
-        """One sentence: where, what, with which rate and images."""
+        """One sentence: where, what, with which rate."""
         assert self._part is not None
         trainer, network = self.module.trainer, self.module.network
         where = f"Step {trainer.global_step + 1}, epoch {trainer.current_epoch + 1}"
@@ -219,9 +230,11 @@ class StepGuard:
             bad = not_finite((*network.named_parameters(), *network.named_buffers()))
             what = f"the update made weights that are {f'not finite: {few(bad, 3)}' if bad else 'out of range'}"
         rates = ", ".join(f"{rate:.3g} ({name})" for name, rate in self._rates().items())
-        names = self.module.names_of(self._part.batch)
-        images = f"; images {few(names, 12)}" if names else ""
-        return f"{where}: {what}; learning rate {rates}; precision {trainer.precision}{images}."
+        return f"{where}: {what}; learning rate {rates}; precision {trainer.precision}."
+
+    def _images(self, part: Part) -> str:
+        names = self.module.names_of(part.batch)
+        return f" Images: {few(names, 6)}." if names else ""
 
     def _stop(self, cause: str, said: str, speaker: int, *, too_many: bool) -> None:
         """Raises: UserError in the first process, SystemExit in others; leaves the replay's file.
@@ -237,7 +250,8 @@ class StepGuard:
             assert part is not None
             if too_many:
                 said += f" {self.in_a_row} such steps in a row, {self.skipped} in all, are too many to leave out."
-            said += f" {self._write(file, part, cause, said)} Try {self._advice(cause)}."
+            left = self._write(file, part, cause, said + self._images(part))
+            said += f" {left} Try {self._advice(cause, part)}.{self._images(part)}"
         said = trainer.strategy.broadcast(said, src=speaker)
         if not trainer.is_global_zero:
             raise SystemExit(2)
@@ -271,17 +285,20 @@ class StepGuard:
         except (OSError, RuntimeError, UserError) as error:
             return f"The weights from before the step could not be written to {file}: {first_line(error)}."
         return (
-            f"{file} holds the weights from before the step, for --model.weights, and its batch: "
+            f"{file} holds its batch and the weights from before it, which may be ruined already: "
             f"`{module.replay_command} {file.parent}` shows where it began."
         )
 
-    def _advice(self, cause: str) -> str:
+    def _advice(self, cause: str, part: Part) -> str:
         trainer = self.module.trainer
         tries = ["a lower model.optim.lr"]
+        grown = max(self._rates().values()) >= 1 or any(value > _LARGE_LOSS for value in part.terms.values())
         if "16" in str(trainer.precision) and "bf16" not in str(trainer.precision):
-            tries.insert(0, f"trainer.precision=bf16-mixed or 32-true instead of {trainer.precision}")
+            place = 1 if grown else 0
+            tries.insert(place, f"trainer.precision=bf16-mixed or 32-true instead of {trainer.precision}")
         if cause != "update":
             tries += ["trainer.gradient_clip_val=1"] * (not trainer.gradient_clip_val)
+        if cause != "update" and not grown:
             tries.append("other images in place of these if they or their masks are odd")
             tries += ["model.nonfinite=skip to leave such steps out"] * (self.mode == "stop")
         return ", ".join(tries[:-1]) + f", or {tries[-1]}" if len(tries) > 1 else tries[0]

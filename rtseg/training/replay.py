@@ -82,7 +82,8 @@ def replay(source: Path, kind: type[NetworkModule[Any]], *, device: str | None =
     say("\n".join(facts(kept["batch"], card.ignore_index)))
     weights = {name: _largest(value) for name, value in checkpoint["state_dict"].items() if value.is_floating_point()}
     say("Largest weights: " + few([f"{name} {weights[name]:.3g}" for name in _top(weights)]))
-    return meaning(kept, runs)
+    clipped = bool(checkpoint.get("settings", {}).get("trainer.gradient_clip_val"))
+    return meaning(kept, runs, clipped=clipped)
 
 
 def look(module: NetworkModule[Any], kept: Mapping[str, Any], precision: str, device: torch.device) -> Seen:
@@ -163,8 +164,12 @@ def facts(batch: Mapping[str, Any], ignore_index: int) -> list[str]:
     )
 
 
-def meaning(kept: Mapping[str, Any], runs: Mapping[str, Seen]) -> str:
-    """One conclusion from what was seen."""
+def meaning(kept: Mapping[str, Any], runs: Mapping[str, Seen], *, clipped: bool) -> str:
+    """One conclusion from what was seen.
+
+    Args:
+        clipped: the training clips its gradients already.
+    """
     precision, plain, last = str(kept["precision"]), runs[PLAIN], list(runs.values())[-1]
     if plain.finite and not last.finite:
         return (
@@ -174,7 +179,8 @@ def meaning(kept: Mapping[str, Any], runs: Mapping[str, Seen]) -> str:
     if not plain.finite:
         layer, term, gradient = plain.first("activations"), plain.first("terms"), plain.first("gradients")
         largest = max(plain.activations, key=plain.activations.__getitem__)
-        grown = "have grown too large: lower model.optim.lr, or set trainer.gradient_clip_val=1"
+        clip = "" if clipped else ", or set trainer.gradient_clip_val=1"
+        grown = f"have grown too large: lower model.optim.lr{clip}"
         if layer is not None:
             why = f"its weights or inputs {grown}"
         elif plain.activations[largest] > _LARGE:

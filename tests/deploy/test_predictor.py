@@ -116,6 +116,19 @@ def test_load_refuses_a_missing_device(segmenter: Segmenter, tmp_path: Path) -> 
         load(tmp_path, device="gpu")
 
 
+def test_a_ruined_network_predicts_nothing(segmenter: Segmenter, tmp_path: Path) -> None:
+    """All finite, but not what comes out: class 0 is the largest of NaN."""
+    with torch.no_grad():
+        for parameter in segmenter.head.parameters():
+            parameter.mul_(1e30)
+    predictor = Predictor(segmenter, device="cpu")
+    with pytest.raises(UserError, match=r"logits are not finite.* Give another checkpoint"):
+        predictor(IMAGE)
+    failed = predict_files(predictor, [save(tmp_path / "a.png")], tmp_path / "out")
+    assert "not finite" in failed[tmp_path / "a.png"]
+    assert results(tmp_path / "out") == set()
+
+
 def read(path: Path) -> np.ndarray:
     """As stored."""
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -216,7 +229,7 @@ def test_the_network_sees_what_its_evaluation_shows(segmenter: Segmenter) -> Non
     describe(segmenter, eval_resize=(64, 256))
     seen: list[tuple[int, ...]] = []
     predictor = Predictor(segmenter, device="cpu")
-    network = cast(Segmenter, cast(Any, predictor._network).segmenter)
+    network = cast(Segmenter, cast(Any, predictor._network).func.segmenter)
     network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
     classes = predictor(IMAGE)
     assert classes.shape == IMAGE.shape[:2]

@@ -113,7 +113,10 @@ def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize(
     ("poison", "says"),
     [
-        (loss, r"the loss is not finite: main [\d.]+, aux nan; .* images image1a, image1b"),
+        (
+            loss,
+            r"the loss is not finite: main [\d.]+, aux nan; .*Try a lower model.optim.lr.* Images: image1a, image1b",
+        ),
         (gradient, r"the gradient is not finite, nearest to the loss in head\..*\(\d+ of \d+ tensors\)"),
         (
             rate,
@@ -125,10 +128,12 @@ def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
 def test_a_poisoned_step_stops_the_training(tmp_path: Path, network: dict[str, Any], poison: Any, says: str) -> None:
     """What it leaves are the weights of the step before, which predict."""
     watch, module = Watch(), Poisoned(poison, {1}, **network)
+    (tmp_path / FILE).write_bytes(b"of an earlier training")
     with pytest.raises(UserError, match=f"Step 2, epoch 1: {says}"):
         trainer(tmp_path, callbacks=[watch]).fit(module, batches(3))
     (before,) = watch.states
     assert same(module.state_dict(), before)
+    assert (tmp_path / f"{FILE}.old").read_bytes() == b"of an earlier training"
     left = torch.load(tmp_path / FILE, weights_only=True)
     assert not not_finite(named_tensors(left))
     assert left["nonfinite"]["batch"]["name"] == ["image1a", "image1b"]

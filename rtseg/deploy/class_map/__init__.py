@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rtseg.deploy.class_map import triton as class_map_triton
 from rtseg.deploy.class_map.cpu import class_map_cpu
+from rtseg.errors import UserError
 
 _GROUP_ELEMENTS = 2**28  # of one upsampled group of classes, 1 GiB
 
@@ -41,6 +42,16 @@ def class_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
     if kind == "triton":
         return class_map_triton.class_map_triton(logits, size)
     return class_map_by_groups(logits, size)
+
+
+def check_logits(logits: Tensor) -> None:
+    """Raises:
+    UserError: they are not finite: class 0 would be the largest of NaN. It waits for the device.
+    """
+    if not bool(logits.isfinite().all()):
+        raise UserError(
+            "the network's logits are not finite, so that what they predict means nothing. Give another checkpoint"
+        )
 
 
 def class_map_kind(device: torch.device) -> str:
