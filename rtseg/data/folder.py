@@ -127,9 +127,8 @@ def _read_spec(root: Path | None) -> _Spec:
 
 def _parse(file: Path, content: Any) -> _Spec:
     if not isinstance(content, dict):
-        raise UserError(
-            f"holds {type(content).__name__}, not keys and values such as `classes` and `train` (docs/data.md)"
-        )
+        what = "is empty" if content is None else f"holds {type(content).__name__}"
+        raise UserError(f"{what}, not keys and values such as `classes` and `train` (docs/data.md)")
     for key in content:
         if key not in _KEYS:
             raise UserError(f"unknown key '{key}'.{suggest(key, _KEYS)}")

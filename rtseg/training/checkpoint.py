@@ -87,8 +87,9 @@ def read_header(path: str | None, *, resumes: bool = False) -> dict[str, Any] | 
         return None
     if not Path(path).is_file():
         folder = Path(path).parent
-        found = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) if folder.is_dir() else f"no folder '{folder}'"
-        raise UserError(f"--ckpt_path={path} does not exist; found: {found or 'nothing'}")
+        names = ", ".join(sorted(p.name for p in folder.glob("*.ckpt") if p.name[0] != ".")[:10])
+        found = names or f"no .ckpt in '{folder}'" if folder.is_dir() else f"no folder '{folder}'"
+        raise UserError(f"--ckpt_path={path} does not exist; found: {found}")
     checkpoint = load_checkpoint(path, RESUMED if resumes else SCORED, mmap=True, flag="--ckpt_path")
     read_card(checkpoint["model_card"], Path(path))  # for the error, which names the file
     optional = {key: checkpoint.get(key, {}) for key in ("hyper_parameters", "settings")}

@@ -36,6 +36,13 @@ def explain(message: str, known: Mapping[str, Action]) -> str:
     """
     if match := re.search(r"does not accept option '([\w.]+)'|unrecognized arguments: --([\w.]+)", message):
         return _unknown_key(match[1] or match[2], known)
+    if match := re.search(r"arguments are required: (.*)", message):
+        flags = [f"--{key.strip().removeprefix(f'{_command()}.')}" for key in match[1].split(",")]
+        return f"{' and '.join(flags)} must be given, or a --config that says {'them' if flags[1:] else 'it'}"
+    if match := re.search(r'Parser key "config": File does not exist: (.*)', message):
+        return f"--config: there is no file {match[1]}"
+    if match := re.search(r"unrecognized arguments: (\S+\.ya?ml)(?: |$)", message):
+        return f"a configuration is a flag: give it as --config {match[1]}"
     if match := re.search(r"unrecognized arguments: (.*)", message):
         return f"'{match[1]}' belongs to no flag. Of a flag a list is one word: {_flag('data.crop_size', [512, 1024])}"
     if (match := re.search(r"argument --([\w.]+): expected one argument", message)) and match[1] in known:
@@ -55,8 +62,13 @@ def explain(message: str, known: Mapping[str, Action]) -> str:
     return f"{key}={short} must be {_wanted(known[key])}, as {_example(known[key], value[-1])}"
 
 
+def _command() -> str:
+    return sys.argv[1] if sys.argv[1:] else ""
+
+
 def _unknown_key(key: str, known: Mapping[str, Action]) -> str:
-    near = get_close_matches(key, known, n=1, cutoff=0.5)
+    namesakes = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = get_close_matches(key, namesakes or known, n=1, cutoff=0 if namesakes else 0.5)
     siblings = sorted(k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0])
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"unknown key '{key}'.{hint} Beside it stand: {', '.join(siblings) or 'no keys'}."

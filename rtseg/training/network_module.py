@@ -172,7 +172,8 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         self._total_steps = int(self.trainer.estimated_stepping_batches)
         if self._resumed is not None:
             begun, reached = self._resumed["total_steps"], self._resumed["global_step"]
-            check_length(begun, reached, self._total_steps, longer=self.may_be_lengthened)
+            epochs = self.trainer.max_epochs if self.trainer.max_steps == -1 else None
+            check_length(begun, reached, self._total_steps, longer=self.may_be_lengthened, epochs=epochs)
         return self._total_steps
 
     def prepare(self, image: Tensor) -> Tensor:

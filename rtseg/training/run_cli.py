@@ -56,7 +56,8 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         program = self.prog.partition(" [")[0]
-        raise UserError(f"{explain(message, settings(self))} (all keys: {program} fit --help)") from ex
+        command = sys.argv[1] if sys.argv[1:] and sys.argv[1] in SCORING else "fit"
+        raise UserError(f"{explain(message, settings(self))} (all keys: {program} {command} --help)") from ex
 
 
 class LearningRates(Decoration, LearningRateMonitor):
@@ -241,9 +242,9 @@ def run(
 def _last_of(flag: str, words: list[str]) -> str | None:
     """The value of a flag, before the command line is parsed."""
     found = None
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in pairwise([*words, ""]):
         if word == flag:
-            found = following
+            found = following or None
         elif word.startswith(f"{flag}="):
             found = word.removeprefix(f"{flag}=")
     return found

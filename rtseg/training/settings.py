@@ -97,7 +97,7 @@ SECOND_ROUND = (
 )
 
 
-def check_length(begun: int | None, reached: int, total: int, *, longer: bool) -> None:
+def check_length(begun: int | None, reached: int, total: int, *, longer: bool, epochs: int | None = None) -> None:
     """Compares the lengths of the schedule, in optimizer steps.
 
     Args:
@@ -105,6 +105,7 @@ def check_length(begun: int | None, reached: int, total: int, *, longer: bool) -
         reached: the checkpoint's step.
         total: what it is now.
         longer: whether a training that has ended may be given more steps.
+        epochs: that `total` is, where they alone decide on it.
 
     Raises:
         UserError: the lengths differ otherwise.
@@ -120,8 +121,16 @@ def check_length(begun: int | None, reached: int, total: int, *, longer: bool) -
         )
     raise UserError(
         f"the training was begun for {begun} steps, now it is {total}: the learning rate falls over the whole of them, "
-        f"so give the same trainer.max_epochs and max_steps (the checkpoint stands at step {reached}). {SECOND_ROUND}"
+        f"so give the same: {_length_flags(begun, total, epochs)} (the checkpoint stands at step {reached}). "
+        f"{SECOND_ROUND}"
     )
+
+
+def _length_flags(begun: int, total: int, epochs: int | None) -> str:
+    """What makes a training `begun` steps long."""
+    if epochs and begun * epochs % total == 0:
+        return f"--trainer.max_epochs={begun * epochs // total}"
+    return f"--trainer.max_steps={begun} --trainer.max_epochs=-1"
 
 
 def _short(value: Any) -> str:

@@ -142,6 +142,7 @@ def test_palette(tmp_path: Path) -> None:
 BAD = {
     "clases: [a]": r"unknown key 'clases'.*Did you mean 'classes'",
     "[a, b]": r"holds list, not keys and values",
+    "": r"is empty, not keys and values",
     "classes: road": r"`classes` is a list of names.*not 'road'",
     "classes: [road, no]": r"`classes` is a list.*quotes",
     "classes: []": r"`classes` is a list of names",

@@ -140,6 +140,10 @@ def test_bad_input_is_named(
     check_refused(run("fit", *fit, f"--output={tmp_path / 'run'}", flag), says, capsys)
 
 
+def test_a_command_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    check_refused(run("validate"), "--data.dataset and --data.root must be given", capsys)
+
+
 def test_cut_files_are_named_before_the_first_step(
     tmp_path: Path, fit: list[str], tiny_camvid: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,7 +27,9 @@ CASES = {
     "--data.distort=maybe": "must be true or false, as --data.distort=true",
     "--trainer.precision=fp8": "bf16-mixed, 32-true",
     "--model.optim=fast": "its keys are given one by one, as --model.optim.lr=0.0004",
+    "--model.lr=3": "unknown key 'model.lr'. Did you mean 'model.optim.lr'?",
     "stray": "'stray' belongs to no flag",
+    "my.yaml": "a configuration is a flag: give it as --config my.yaml",
 }
 
 
@@ -49,6 +51,15 @@ def test_a_flag_of_a_wrong_kind(flags: str, says: str, parser: Parser, monkeypat
         parser.parse_args(words)
     assert says in str(error.value)
     assert "class '" not in str(error.value)
+
+
+def test_what_must_be_given(parser: Parser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["rtseg", "validate"])
+    says = r"--data.dataset and --data.root must be given, or a --config that .* \(all keys: rtseg validate --help\)"
+    with pytest.raises(UserError, match=says):
+        parser.error("the following arguments are required: validate.data.dataset, validate.data.root")
+    with pytest.raises(UserError, match=r"^--config: there is no file '/a/no.yaml' \("):
+        parser.error("Parser key \"config\": File does not exist: '/a/no.yaml'")
 
 
 @pytest.mark.parametrize(

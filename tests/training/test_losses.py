@@ -234,5 +234,7 @@ def test_weights_of_another_data_set_are_refused() -> None:
     """Also where it has as many classes."""
     with pytest.raises(UserError, match=r"it names 'sky' and it lacks 'car'\. .* --model.loss.class_weights null"):
         LossConfig(class_weights={"road": 1.0, "sky": 2.0}).for_classes(("road", "car"))
+    with pytest.raises(UserError, match=r"class_weights lacks 'car': give each class a weight, 1 leaves it"):
+        LossConfig(class_weights={"road": 1.0}).for_classes(("road", "car"))
     with pytest.raises(UserError, match=r"loss.class_weights\[sky\]=-1"):
         LossConfig(class_weights={"road": 1.0, "sky": -1})

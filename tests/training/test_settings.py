@@ -44,3 +44,16 @@ def test_lengths_that_go(begun: int | None, reached: int, total: int) -> None:
 def test_lengths_that_are_another_training(begun: int | None, reached: int, total: int, longer: bool) -> None:
     with pytest.raises(UserError, match=rf"{begun or reached} steps.*{total}"):
         check_length(begun, reached, total, longer=longer)
+
+
+@pytest.mark.parametrize(
+    ("total", "epochs", "flags"),
+    [
+        (63, 9, "--trainer.max_epochs=6"),
+        (40, 8, "--trainer.max_steps=42 --trainer.max_epochs=-1"),
+        (63, None, "--trainer.max_steps=42 --trainer.max_epochs=-1"),
+    ],
+)
+def test_flags_that_give_the_length_again(total: int, epochs: int | None, flags: str) -> None:
+    with pytest.raises(UserError, match=rf"begun for 42 steps, .* give the same: {flags} \("):
+        check_length(42, 7, total, longer=True, epochs=epochs)

@@ -59,14 +59,18 @@ class LossConfig:
             names: of class 0..K-1.
 
         Raises:
-            UserError: they are weights of other classes, so of another data set.
+            UserError: a class has none, or they are weights of other classes, so of another data set.
         """
         weights = self.class_weights
         if not isinstance(weights, Mapping):
             return self
         unknown = [name for name in weights if name not in names]
         missing = [name for name in names if name not in weights]
-        if unknown or missing:
+        if missing and not unknown:
+            raise UserError(
+                f"model.loss.class_weights lacks {_some(missing)}: give each class a weight, 1 leaves it as it is"
+            )
+        if unknown:
             told = [f"{what} {_some(found)}" for what, found in (("it names", unknown), ("it lacks", missing)) if found]
             raise UserError(
                 f"model.loss.class_weights belongs to other classes than the data set's {len(names)}: "
