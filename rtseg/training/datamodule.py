@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
+from rtseg.checks import check_at_least
 from rtseg.data.augment import EvalTransform, TrainAugment
 from rtseg.data.dataset import LabelSpace, Sample, SegmentationDataset, create_dataset, label_space
 from rtseg.data.intact import check_readable
@@ -100,8 +101,10 @@ class SegmentationData(ResumableData):
         """Looks at the files of a training before its first step, so that none of them costs an epoch.
 
         Raises:
-            UserError: some cannot be read.
+            UserError: some cannot be read; or the batch is of one image.
         """
+        if stage == "fit":
+            check_at_least("data.batch_size", self.batch_size, 2, "BatchNorm needs two values a channel")
         if stage != "fit" or self.trainer is None:
             return
         names = ("train", "val") if self.trainer.limit_val_batches else ("train",)

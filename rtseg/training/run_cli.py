@@ -4,6 +4,7 @@ What it trains, the subclasses say.
 """
 
 import csv
+import logging
 import os
 import sys
 import warnings
@@ -47,6 +48,7 @@ _VOID_WARNINGS = (
     "Precision .* is not supported by the model summary",
     ".*isinstance.treespec, LeafSpec.* is deprecated",
 )
+_VOID_MESSAGES = ("`weights_only` was not set", "💡 Tip: ")  # how Lightning's messages begin that say nothing here
 SCORING = ("validate", "test")  # the commands that train nothing
 _VOID_WHERE_NOTHING_IS_TRAINED = ("The dirpath has changed", ".*callbacks used to create the checkpoint need to be")
 
@@ -220,6 +222,9 @@ def run(
     command = args[0] if args else ""
     for message in _VOID_WARNINGS + _VOID_WHERE_NOTHING_IS_TRAINED * (command in SCORING):
         warnings.filterwarnings("ignore", message)
+    for package in ("lightning.pytorch", "lightning.fabric"):
+        for handler in logging.getLogger(package).handlers:
+            handler.addFilter(_says_something)
     torch.set_float32_matmul_precision("high")
     _check_configs()
     for word, following in pairwise([*args, ""]):
@@ -237,6 +242,10 @@ def run(
             parser_kwargs={"prog": cli.program, "description": description},
             save_config_kwargs={"overwrite": True},  # the run folder was checked; a resumed run writes the same config
         )
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_VOID_MESSAGES)
 
 
 def _last_of(flag: str, words: list[str]) -> str | None:

@@ -126,6 +126,7 @@ def test_fit_validate_resume(tmp_path: Path, fit: list[str], capsys: pytest.Capt
         "--model.options.cross_sizes=3": "Did you mean 'cross_size'?",
         "--data.dataset=camvit": "Did you mean 'camvid'?",
         "--data.batch_size=many": "data.batch_size",
+        "--data.batch_size=1": "data.batch_size=1",
         "--data.batch_size=500": "more than the 10 training images",
         "--data.root=/nowhere": "/nowhere",
         "--ckpt_path=last": "--ckpt_path=last does not exist",

@@ -60,6 +60,8 @@ class StopGracefully(BetweenSteps):
 
     def _stop(self, trainer: L.Trainer) -> None:
         if trainer.is_global_zero:
+            if bar := trainer.progress_bar_callback:
+                bar.teardown(trainer, trainer.lightning_module, "fit")  # else it is drawn once more, below the line
             say_at_once(f"Stopped at step {trainer.global_step}. {self._repair()}")
         raise SystemExit(STOPPED)
 
