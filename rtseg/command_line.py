@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -57,7 +57,7 @@ def lightning_command(app: typer.Typer, name: str, help_text: str, module: str) 
         add_help_option=False,
     )
     def run(context: typer.Context) -> None:
-        with resumable(_FIT_AGAIN) if name == "fit" else nullcontext():
+        with resumable(_FIT_AGAIN) if name == "fit" else _stopped_at_once():
             importlib.import_module(module).main([name, *context.args])
 
 
@@ -108,6 +108,21 @@ def resumable(repair: str) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         say_at_once(f"Stopped. {repair}")
         raise SystemExit(STOPPED)
+
+    previous = catch_signals(stop)
+    try:
+        yield
+    finally:
+        restore_signals(previous)
+
+
+@contextmanager
+def _stopped_at_once() -> Iterator[None]:
+    """Nothing can be resumed: a signal ends the program with 128 and its number, as a shell counts it."""
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        say_at_once("Stopped. Nothing was scored; the same command starts again.")
+        raise SystemExit(128 + number)
 
     previous = catch_signals(stop)
     try:
