@@ -67,7 +67,7 @@ def _commands(run: Path, net: Path, folder: Path) -> dict[tuple[str, ...], bool]
         ("complexity", "-o", str(folder / "complexity")): False,
         ("list", "rivals"): False,
         ("list", "backends", "--details"): False,
-        ("pretrain", "list", "models"): False,
+        ("pretrain", "list"): False,
     }
 
 
