@@ -82,8 +82,8 @@ def test_initial_values_are_small() -> None:
         ("ea:ratio=0", 16, 16, "'ea': ratio=0.0 of 16 channels must be from 1/16, which is one slot, to 16"),
         ("ea:ratio=0.06", 16, 16, "ratio=0.06 of 16 channels must be from"),
         ("ea:ratio=-1", 16, 16, "ratio=-1.0 of 16 channels must be from"),
-        ("ea:ratio=nan", 16, 16, "ratio=nan of 16 channels must be from"),
-        ("ea:ratio=inf", 16, 16, "ratio=inf of 16 channels must be from"),
+        ("ea:ratio=nan", 16, 16, "ratio=nan must be a finite number"),
+        ("ea:ratio=inf", 16, 16, "ratio=inf must be a finite number"),
         ("ea:ratio=half", 16, 16, "'ea': ratio=half is not of type float"),
     ],
 )
