@@ -1,8 +1,18 @@
 """A tiny network, so that whole trainings take seconds."""
 
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _hang_up() -> Iterator[None]:
+    """Trainings leave SIGHUP ignored where it is, as in tests that were started by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import csv
 import multiprocessing
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ def _run(program: str, command: list[str], log: str) -> None:
     said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
         os.dup2(said, stream)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's children ignore it
     torch.set_num_threads(1)
     multiprocessing.set_start_method(None, force=True)  # of loaders: as in a process that was not forked off a server
     (cli if program == "rtseg" else pretraining).main(command)
