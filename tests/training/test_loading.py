@@ -60,8 +60,8 @@ def test_a_signal_to_all_processes_ends_no_loader(tmp_path: Path) -> None:
 def test_a_killed_process_is_explained(tmp_path: Path) -> None:
     batches = iter(loader(Files(tmp_path), num_workers=1, timeout=20))
     os.kill(next(batches), signal.SIGKILL)
-    with pytest.raises(RuntimeError, match="killed by signal") as error:
-        time.sleep(5)
+    with pytest.raises(RuntimeError, match=r"killed by signal|exited unexpectedly") as error:
+        list(batches)  # by PyTorch's handler of SIGCHLD, or where that was replaced when the next batch does not come
     said = why_killed(str(error.value))
     assert said is not None
     assert "usually for want of memory (" in said
