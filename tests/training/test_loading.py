@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from rtseg.errors import UserError
 from rtseg.training.loading import StartWorker, WatchedLoader, free_memory, reading, reading_each, why_killed
+from tests.helpers.fresh import run_fresh
 
 
 class Files(Dataset[int]):
@@ -44,7 +45,15 @@ def test_files_that_are_not_come_are_named(tmp_path: Path) -> None:
 
 
 def test_a_signal_to_all_processes_ends_no_loader(tmp_path: Path) -> None:
-    batches = iter(loader(Files(tmp_path), num_workers=1, timeout=20))
+    """In a process of its own: trainings of other tests leave theirs with handlers and threads."""
+    program = f"from tests.training.test_loading import signalled; signalled({str(tmp_path)!r})"
+    status, _, errors = run_fresh(program, tmp_path)
+    assert status == 0, errors
+
+
+def signalled(folder: str) -> None:
+    """A loader process gets the signals that a terminal or a scheduler sends to all."""
+    batches = iter(loader(Files(Path(folder)), num_workers=1, timeout=20))
     worker = next(batches)
     for number in (signal.SIGINT, signal.SIGHUP):
         os.kill(worker, number)
