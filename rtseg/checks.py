@@ -108,6 +108,6 @@ def _finite(good: str, value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    """Of those that a float can hold: an int may be larger."""
+    """Whether it is a number that a float can hold: an int may be larger."""
     real = isinstance(value, Real) and not isinstance(value, bool)
     return real and abs(value) <= sys.float_info.max

@@ -105,24 +105,22 @@ def resumable(repair: str) -> Iterator[None]:
         repair: how to resume it, a sentence.
     """
 
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
-        say_at_once(f"Stopped. {repair}")
-        raise SystemExit(STOPPED)
-
-    previous = catch_signals(stop)
-    try:
+    with _ended_by_signals(repair, lambda number: STOPPED):
         yield
-    finally:
-        restore_signals(previous)
 
 
 @contextmanager
 def _stopped_at_once() -> Iterator[None]:
     """Nothing can be resumed: a signal ends the program with 128 and its number, as a shell counts it."""
+    with _ended_by_signals("Nothing was scored; the same command starts again.", lambda number: 128 + number):
+        yield
 
+
+@contextmanager
+def _ended_by_signals(repair: str, status: Callable[[int], int]) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        say_at_once("Stopped. Nothing was scored; the same command starts again.")
-        raise SystemExit(128 + number)
+        say_at_once(f"Stopped. {repair}")
+        raise SystemExit(status(number))
 
     previous = catch_signals(stop)
     try:

@@ -68,7 +68,7 @@ def _png(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg(data: bytes) -> tuple[int, int] | None:
-    """Of the first frame header."""
+    """(width, height) in the first frame header."""
     for kind, at in _segments(data):
         if kind in (0xD9, 0xDA):  # the end, or pixels before any size
             return None

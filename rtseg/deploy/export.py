@@ -130,7 +130,7 @@ def _digest(proto: Any) -> str:
 
 
 def _rest_digest(proto: Any, description: dict[str, Any]) -> str:
-    """Of what is beside the graph: the versions that its nodes belong to, and what is said of the network."""
+    """Digest of what is beside the graph: the versions that its nodes belong to, and what is said of the network."""
     rest = type(proto)()
     rest.CopyFrom(proto)
     rest.ClearField("graph")

@@ -98,7 +98,7 @@ def written_whole(file: Path) -> Iterator[Path]:
 
 
 def _mode_of_file(target: Path, asked: Path) -> int | None:
-    """Of a file that is there; None where there is nothing."""
+    """Mode of a file that is there; None where there is nothing."""
     try:
         mode = target.stat().st_mode
     except OSError:

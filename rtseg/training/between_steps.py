@@ -21,10 +21,15 @@ def end_step(trainer: L.Trainer) -> None:
             callback.on_step_end(trainer)
 
 
+def step_is_whole(trainer: L.Trainer) -> bool:
+    """No gradients wait for the rest of their batch."""
+    return not trainer.fit_loop.epoch_loop._should_accumulate()
+
+
 def between_steps(trainer: L.Trainer) -> bool:
-    """No gradients wait for the rest of their batch, and no validation is due, which a resumed run would leave out."""
+    """The step is whole, and no validation is due, which a resumed run would leave out."""
     loop = trainer.fit_loop.epoch_loop
-    return not loop._should_accumulate() and not loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+    return step_is_whole(trainer) and not loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
 
 
 def save_between_steps(trainer: L.Trainer, file: Path) -> None:

@@ -122,7 +122,7 @@ def _text(keys: list[str], rows: Iterable[Row], *, header: bool = False) -> str:
 
 
 def _rows_before(step: int, text: str) -> Iterable[Row]:
-    """Of a file that a killed training may have left with half a line."""
+    """Rows of a file that a killed training may have left with half a line."""
     lines = text[: text.rfind("\n") + 1].splitlines()
     return [row for row in csv.DictReader(lines) if (row.get("step") or "").isdigit() and int(row["step"]) < step]
 

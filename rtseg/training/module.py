@@ -49,7 +49,7 @@ class Evaluation(Metric):
         self.add_state("not_finite", torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, pred: Tensor, mask: Tensor, loss: Tensor, *, finite: bool) -> None:
-        """Of one image.
+        """Counts one image.
 
         Args:
             finite: its logits; class 0 is the largest of NaN, so that what is predicted from others is no score.

@@ -6,7 +6,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from rtseg.command_line import say_at_once
-from rtseg.training.between_steps import save_before_validation
+from rtseg.training.between_steps import save_before_validation, step_is_whole
 
 
 class SaveFailedValidation(Callback):
@@ -19,12 +19,12 @@ class SaveFailedValidation(Callback):
         self.checkpoint = Path(folder) / "last.ckpt"
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.world_size > 1 and not trainer.sanity_checking and _is_between_steps(trainer):
+        if trainer.world_size > 1 and not trainer.sanity_checking and step_is_whole(trainer):
             save_before_validation(trainer, self.checkpoint)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         failed = trainer.validating and not trainer.sanity_checking and isinstance(exception, Exception)
-        if not failed or not _is_between_steps(trainer):
+        if not failed or not step_is_whole(trainer):
             return
         try:
             if trainer.world_size == 1:
@@ -35,8 +35,3 @@ class SaveFailedValidation(Callback):
             f"The validation failed; the weights of step {trainer.global_step} are saved. When its cause is mended, "
             f"the same command with --ckpt_path {self.checkpoint} repeats it"
         )
-
-
-def _is_between_steps(trainer: L.Trainer) -> bool:
-    """No gradients wait for the rest of their batch."""
-    return not trainer.fit_loop.epoch_loop._should_accumulate()

@@ -9,7 +9,13 @@ import lightning as L
 
 from rtseg.command_line import catch_signals, restore_signals, say_at_once
 from rtseg.errors import STOPPED
-from rtseg.training.between_steps import BetweenSteps, between_steps, save_before_validation, save_between_steps
+from rtseg.training.between_steps import (
+    BetweenSteps,
+    between_steps,
+    save_before_validation,
+    save_between_steps,
+    step_is_whole,
+)
 
 
 class StopGracefully(BetweenSteps):
@@ -54,7 +60,7 @@ class StopGracefully(BetweenSteps):
         if trainer.sanity_checking:
             self._stop(trainer)
         # Several processes score unequal numbers of images, and saving waits for all: they make one more step.
-        if trainer.world_size == 1 and not trainer.fit_loop.epoch_loop._should_accumulate():
+        if trainer.world_size == 1 and step_is_whole(trainer):
             save_before_validation(trainer, self.checkpoint)
             self._stop(trainer)
 
