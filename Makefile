@@ -87,27 +87,26 @@ transfer-check: SEEDS = 4
 table2: install ## RTFormer's Table 2: parameters and multiply-adds, latency and throughput measured here
 	$(PRETRAIN) table2 -o runs/table2_$(shell date +%F_%H%M).json $(ARGS)
 
-benchmark: install ## speed of NETWORKS= on this machine's engines, IMAGE=file or folder; into docs/results.md (an hour)
+benchmark: install ## speed of NETWORKS= on this machine's engines, IMAGE=file or folder; into docs/results/ (an hour)
 	$(RUN) benchmark $(NETWORKS) $(SPEED) --protocol ddrnet --memory
 	$(RUN) benchmark $(MODEL) $(SPEED) --also 480x360 --also 720x960 --also 1024x2048
 	$(RUN) benchmark $(MODEL) $(SPEED) --batch-size 1 --batch-size 2 --batch-size 4 --batch-size 8
-	$(VENV)/bin/python -m tools.tables speed
+	$(VENV)/bin/python -m tools.tables
 
 table3: install ## RTFormer's Table 3 measured here; with DATA_DIR= (CamVid) also trained: EPOCHS=16 SEEDS=2
 	$(RUN) compare -o runs/table3 --model $(MODEL) $(if $(DATA_DIR),--data $(DATA_DIR) --epochs $(EPOCHS) --seeds $(SEEDS) \
 		--config configs/rtformer_slim_camvid_half.yaml --trainer.precision=$(PRECISION)) $(ARGS)
 
 docs: install ## refresh the tables in docs/ that are made from the code and the environment
-	$(VENV)/bin/python -m tools.tables attentions
-	$(VENV)/bin/python -m tools.tables engines
-	$(VENV)/bin/python -m tools.tables speed
+	$(VENV)/bin/python -m tools.tables
 	$(VENV)/bin/python -m tools.licences docs/licences.md
 
-lint: install ## style, types, who imports whom, and the licences of what is installed
+lint: install ## style, types, who imports whom, fresh tables in docs/, and the licences of what is installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python -m tools.tables --check
 	$(VENV)/bin/python -m tools.licences --check docs/licences.md
 
 test: install ## everything a change must pass

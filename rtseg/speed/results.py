@@ -1,6 +1,4 @@
-"""The speed tables of docs/results.md, made from the files that `rtseg benchmark -o FOLDER` has written;
-`python -m tools.tables speed` writes them into the page.
-"""
+"""The speed tables of docs/results/, one page for each file that `rtseg benchmark -o FOLDER` has written."""
 
 from pathlib import Path
 
@@ -10,41 +8,40 @@ from rtseg.output.table import bullets
 from rtseg.speed.benchmark import Report
 from rtseg.speed.tables import headline, notes, published, stages
 
-_BEGIN = "<!-- speed tables: made by `make benchmark` from benchmarks/results, do not edit -->"
-_END = "<!-- end of the speed tables -->"
+BEGIN = "<!-- speed tables: made from benchmarks/results by `make docs`, do not edit -->"
+END = "<!-- end of the speed tables -->"
 
 
-def render(results: Path) -> str:
-    """All measurements below a folder of devices as Markdown, the newest of a device first.
+def refresh(results: Path, pages: Path) -> None:
+    """Writes the tables of each measurement between the two comments of its page; a missing page is begun.
+
+    The page of `DEVICE/RUN.json` is `RUN_DEVICE.md`.
+
+    Args:
+        results: folder that `rtseg benchmark -o` wrote to, with one folder for each device.
+        pages: folder of the pages.
 
     Raises:
-        UserError: a file of another version.
+        UserError: a file of another version; a page without the comments.
     """
-    parts = []
-    for file in sorted(results.glob("*/*.json"), key=lambda file: (file.parent.name, file.name), reverse=True):
+    for file in sorted(results.glob("*/*.json")):
         try:
-            parts.append(_section(file))
+            report = Report.from_json(file.read_text())
+            tables = _tables(report, f"{file.parent.name}/{file.name}")
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise UserError(
                 f"'{file}' was not written by this version of rtseg ({type(error).__name__}: {error}): measure again, "
                 "or move it away"
             ) from None
-    return "\n".join(parts)
+        page = pages / f"{file.stem}_{file.parent.name}.md"
+        if not page.exists():
+            title = f"# Speed on {report.conditions['device']['name']}, {report.conditions['date'][:10]}"
+            page.write_text(f"{title}\n\n{BEGIN}\n{END}\n")
+        replace_between(page, BEGIN, END, tables)
 
 
-def _section(file: Path) -> str:
-    report = Report.from_json(file.read_text())
-    title = f"### {report.conditions['device']['name']}, {report.conditions['date'][:10]}"
+def _tables(report: Report, file: str) -> str:
     command = report.conditions.get("command")
-    told = f"`{command}`; " if command else ""
+    source = f"`{command}`\n\n" if command else ""
     tables = [table.markdown() for table in (headline(report), stages(report), published(report)) if table]
-    return "\n".join([title, "", f"{told}`{file.parent.name}/{file.name}`\n", *tables, bullets(notes(report))])
-
-
-def refresh(results: Path, page: Path) -> None:
-    """Writes the tables into a page, between its two comments.
-
-    Raises:
-        UserError: the page has no such comments; see `render`.
-    """
-    replace_between(page, _BEGIN, _END, render(results))
+    return "\n".join([f"{source}Document: `benchmarks/results/{file}`.\n", *tables, bullets(notes(report)).rstrip()])

@@ -1,4 +1,4 @@
-"""A report as tables: for a terminal, and as Markdown for docs/results.md."""
+"""A report as tables: for a terminal, and as Markdown for docs/results/."""
 
 from rtseg.deploy.device import device_line
 from rtseg.deploy.engines import engine_classes

@@ -19,7 +19,7 @@ from rtseg.speed.asked import Asked
 from rtseg.speed.benchmark import Candidate, Case, Report, benchmark, texture
 from rtseg.speed.command import parse_size, run_benchmark
 from rtseg.speed.plot import plot
-from rtseg.speed.results import refresh
+from rtseg.speed.results import BEGIN, refresh
 from rtseg.speed.tables import headline, notes, published, stages
 from tests.helpers.benchmark_command import QUICK, SIZE
 from tests.helpers.speed import without_missing
@@ -87,18 +87,17 @@ def test_a_folder_is_sorted_by_device_and_date(checkpoint: str, tmp_path: Path) 
     (file,) = folder.glob("*.json")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d{6}", file.stem)
     assert file.with_suffix(".svg").is_file()
-    page = tmp_path / "page.md"
-    begin, end = (
-        "<!-- speed tables: made by `make benchmark` from benchmarks/results, do not edit -->\n",
-        ("<!-- end of the speed tables -->\n"),
-    )
-    page.write_text(f"before\n{begin}rubbish\n{end}after\n")
-    refresh(tmp_path / "results", page)
-    text = page.read_text()
-    assert text.startswith(f"before\n{begin}")
-    assert text.endswith(f"{end}after\n")
-    assert "| rtformer_slim gfa+ca, 5 classes," in text
-    assert "rubbish" not in text
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    refresh(tmp_path / "results", pages)
+    (page,) = pages.iterdir()
+    assert page.name == f"{file.stem}_{folder.name}.md"
+    begun = page.read_text()
+    assert begun.startswith("# Speed on ")
+    assert "| rtformer_slim gfa+ca, 5 classes," in begun
+    page.write_text(begun.replace(BEGIN, f"My words.\n{BEGIN}\nrubbish"))
+    refresh(tmp_path / "results", pages)
+    assert page.read_text() == begun.replace(BEGIN, f"My words.\n{BEGIN}")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from rtseg.scenes import make_data
 from rtseg.speed.asked import Asked
 from rtseg.speed.benchmark import Report
 from rtseg.speed.command import run_benchmark
-from rtseg.speed.results import render
+from rtseg.speed.results import refresh
 from rtseg.speed.tables import headline, notes
 from tests.helpers.benchmark_command import QUICK, wrong
 
@@ -154,4 +154,4 @@ def test_results_of_another_version_are_named(tmp_path: Path) -> None:
     (tmp_path / "device").mkdir()
     (tmp_path / "device" / "2026-01-01_000000.json").write_text('{"networks": []}')
     with pytest.raises(UserError, match="was not written by this version of rtseg"):
-        render(tmp_path)
+        refresh(tmp_path, tmp_path)

@@ -19,7 +19,7 @@ from rtseg.studies.listing.attentions import attention_rows, markdown
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/attention.md"
 BEGIN, END = "<!-- attention table: begin -->", "<!-- attention table: end -->"
-REPAIR = "run: python -m tools.tables attentions"
+REPAIR = "run: make docs"
 
 
 def test_the_pages_table_is_that_of_the_registry() -> None:
