@@ -1,4 +1,4 @@
-"""Writes the tables of docs/ anew that come from the code and from measurements; `--check` looks whether they are fresh.
+"""Writes the tables of docs/ that come from code and measurements; `--check` says which are stale.
 
 These are the attentions, the engines, RTFormer's Table 2, the speed of each run below benchmarks/results, and the list
 of all runs in docs/results.md.
@@ -62,7 +62,9 @@ def list_runs(pages: Path) -> str:
 
 
 @app.command()
-def tables(check: Annotated[bool, typer.Option("--check", help="write nothing; fail where one is stale")] = False) -> None:
+def tables(
+    check: Annotated[bool, typer.Option("--check", help="write nothing; fail where one is stale")] = False,
+) -> None:
     """Write the tables of docs/ anew: attentions, engines, Table 2, speed, all runs."""
     docs, results = ROOT / "docs", ROOT / "benchmarks" / "results"
     if not check:

@@ -33,5 +33,5 @@ def test_a_new_run_is_listed_and_a_page_without_a_finding_is_named(tmp_path: Pat
     row = "| 2026-11-29 | [A new run](results/2026-11-29_new.md) | something, see [more](more.md). |"
     assert list_runs(tmp_path).splitlines()[2:] == [row]
     (tmp_path / "2026-11-30_empty.md").write_text("# Nothing\n")
-    with pytest.raises(UserError, match="2026-11-30_empty.md: .*'Found: ...'"):
+    with pytest.raises(UserError, match=r"2026-11-30_empty.md: .*'Found: ...'"):
         list_runs(tmp_path)
