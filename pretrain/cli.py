@@ -1,10 +1,11 @@
 """`python -m pretrain fit|validate`: the command that trains and scores classifiers."""
 
+from contextlib import suppress
 from typing import Any
 
 from jsonargparse import Namespace
 
-from pretrain.datamodule import ImageNetData
+from pretrain.datamodule import ImageNetData, accumulated_parts
 from pretrain.module import ClassificationModule
 from pretrain.networks.classifier import classifier_options
 from rtseg.errors import UserError
@@ -29,6 +30,11 @@ class PretrainCLI(RunCLI):
             config.model.attention = choose_attention(config.model.name, config.model.attention)
         if command in ("validate", "test") and config.get("ckpt_path") is None:
             raise UserError(f"{self.program} {command} needs trained weights: give --ckpt_path runs/.../best.ckpt")
+
+    def fits(self, config: Namespace, processes: int) -> bool:
+        with suppress(UserError):
+            return accumulated_parts(config.data.batch_size, config.data.device_batch_size, processes) > 0
+        return False
 
     def check_model(self, asked: Namespace, checkpoint: dict[str, Any]) -> None:
         card = ModelCard.from_dict(checkpoint["model_card"])

@@ -50,7 +50,7 @@ def describe_device(device: torch.device) -> dict[str, Any]:
             "cudnn": torch.backends.cudnn.version(),
             **_nvidia_smi(str(properties.uuid)),
         }
-    name = {"name": _cpu_name(), "cores": _cores(), "threads": torch.get_num_threads()}
+    name = {"name": _cpu_name(), "cores": available_cores(), "threads": torch.get_num_threads()}
     if device.type == "mps":
         return {**name, "name": f"{name['name']} (MPS)"}
     return {**name, **_clock(), "instruction_set": torch.backends.cpu.get_cpu_capability(), **other_work()}
@@ -106,7 +106,8 @@ def instruction_sets() -> list[str]:
     return [name for name in f"{x86} {arm}".split() if name in flags]
 
 
-def _cores() -> int:
+def available_cores() -> int:
+    """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

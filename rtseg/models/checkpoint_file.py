@@ -22,7 +22,7 @@ from rtseg.errors import UserError
 _KINDS: dict[str, type] = {
     "model_card": dict, "state_dict": dict, "ema_state_dict": dict, "global_step": int, "epoch": int,
     "hyper_parameters": dict, "optimizer_states": list, "lr_schedulers": list, "loops": dict, "callbacks": dict,
-    "total_steps": int, "scores": dict, "settings": dict, "nonfinite": dict, "skipped_steps": list,
+    "total_steps": int, "scores": dict, "settings": dict, "nonfinite": dict, "skipped_steps": list, "world_size": int,
 }  # fmt: skip
 WEIGHTS = ("model_card", "state_dict")
 SCORED = (*WEIGHTS, "global_step")
@@ -131,7 +131,7 @@ def _wrong(content: Any, needs: Sequence[str]) -> str | None:
     for key in ("state_dict", "ema_state_dict"):
         if not all(isinstance(name, str) for name in content.get(key, ())):
             return f"an entry of its {key} has no text as its name"
-    for key in ("global_step", "epoch"):
+    for key in ("global_step", "epoch", "world_size"):
         if content.get(key, 0) < 0:
             return f"its {key} is {content[key]}"
     for key in ("optimizer_states", "lr_schedulers"):

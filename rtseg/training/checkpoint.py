@@ -93,6 +93,7 @@ def read_header(path: str | None, *, resumes: bool = False) -> dict[str, Any] | 
     checkpoint = load_checkpoint(path, RESUMED if resumes else SCORED, mmap=True, flag="--ckpt_path")
     read_card(checkpoint["model_card"], Path(path))  # for the error, which names the file
     optional = {key: checkpoint.get(key, {}) for key in ("hyper_parameters", "settings")}
+    optional["world_size"] = checkpoint.get("world_size", 0)  # 0: an older checkpoint does not say
     return {key: checkpoint[key] for key in ("global_step", "model_card")} | optional
 
 

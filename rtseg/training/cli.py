@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 
+from rtseg.data.dataset import create_dataset
 from rtseg.errors import UserError
 from rtseg.models.backbone import choose_attention, choose_head
 from rtseg.output.table import Column, Table, show
@@ -41,6 +42,12 @@ class RTSegCLI(RunCLI):
             raise UserError(
                 f"rtseg {command} needs trained weights: give --ckpt_path runs/.../best.ckpt, or --model.weights"
             )
+
+    def fits(self, config: Namespace, processes: int) -> bool:
+        share, left = divmod(config.data.batch_size, processes)
+        if left or share < 2:  # BatchNorm needs two images
+            return False
+        return len(create_dataset(config.data.dataset, config.data.root, "val")) >= processes
 
     def more_callbacks(self, config: Namespace) -> list[Callback]:
         return [PredictionPictures()]

@@ -243,6 +243,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         checkpoint["model_card"] = self.card.to_dict()
         if self._total_steps is not None:
             checkpoint |= {"settings": self.settings(), "total_steps": self._total_steps}
+            checkpoint["world_size"] = self.trainer.world_size
         if self.guard.skipped:
             checkpoint["skipped_steps"] = [self.guard.skipped, self.guard.in_a_row]
         state = checkpoint["state_dict"]

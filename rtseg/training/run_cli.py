@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from contextlib import ExitStack, suppress
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -28,7 +28,9 @@ from rtseg.models.model_card import ModelCard
 from rtseg.output.folders import make_folder
 from rtseg.output.lock import locked_folder
 from rtseg.registry import trained_with
+from rtseg.terminal import say
 from rtseg.training import nonfinite
+from rtseg.training.automatic import Machine, choose
 from rtseg.training.callbacks.decoration import Decoration, HarmlessLog
 from rtseg.training.callbacks.failed_validation import SaveFailedValidation
 from rtseg.training.callbacks.periodic_checkpoint import PeriodicCheckpoint
@@ -109,6 +111,10 @@ class RunCLI(LightningCLI):
     def prepare(self, config: Namespace, command: str | None) -> None:
         """Last changes to the configuration, which config.yaml then shows."""
 
+    def fits(self, config: Namespace, processes: int) -> bool:
+        """Whether a training batch, and the validation images, divide among so many processes."""
+        raise NotImplementedError
+
     def more_callbacks(self, config: Namespace) -> list[Callback]:
         """Of a training, beside those that all have."""
         return []
@@ -119,6 +125,12 @@ class RunCLI(LightningCLI):
             type=str | None,
             default=None,
             help="folder of the run: logs, checkpoints, pictures (default: runs/<name of the first config>)",
+        )
+        parser.add_argument(
+            "--auto",
+            action="store_true",
+            help="fit only: choose precision and number of processes for this machine, and print each with its reason; "
+            "what is given, and what a resumed checkpoint had, stays",
         )
         parser.add_argument(
             "--save_every",
@@ -155,6 +167,11 @@ class RunCLI(LightningCLI):
         self._plugins = ModelCard.from_dict(checkpoint["model_card"]).plugins if checkpoint else ()
         with trained_with(self._plugins):
             self.prepare(config, command)
+            if command == "fit" and config.auto:
+                machine = Machine.here(config.trainer.accelerator)
+                lines = choose(config.trainer, machine, partial(self.fits, config), checkpoint)
+                if is_first_process():
+                    say("\n".join(lines))
             check_trainer(config.trainer)
             if checkpoint is not None:
                 self.check_model(config.model, checkpoint)
