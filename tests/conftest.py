@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from rtseg.data.origin import write_origin
 from rtseg.deploy.export import OnnxGraph, export
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.cost import Ceilings, measure_ceilings
@@ -73,6 +74,7 @@ def tiny_camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
             image = np.repeat((mask * 20)[..., None], 3, -1) + rng.integers(0, 8, (40, 56, 3), dtype=np.uint8)
             cv2.imwrite(str(root / split / f"{k:03d}.png"), image)
             cv2.imwrite(str(root / f"{split}annot" / f"{k:03d}.png"), mask)
+    write_origin(root, "patches of a test")
     return root
 
 

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from rtseg.checks import check_one_of
 from rtseg.data.files import read_image, read_mask
+from rtseg.data.origin import read_origin
 from rtseg.errors import UserError
 from rtseg.registry import Registry
 
@@ -131,6 +132,11 @@ class SegmentationDataset(Dataset[Sample[np.ndarray]]):
     def reads_files(self) -> bool:
         """Whether its pairs are image and label files; a subclass that reads in a way of its own knows better."""
         return type(self).__getitem__ is SegmentationDataset.__getitem__
+
+    @property
+    def origin(self) -> str | None:
+        """Where the images come from, if a card beside them says so (`rtseg.data.origin`)."""
+        return read_origin(Path(self.pairs[0][0])) if self.reads_files and self.pairs else None
 
     def __getitem__(self, index: int) -> Sample[np.ndarray]:
         image_path, mask_path = self.pairs[index]

@@ -35,6 +35,7 @@ class ModelCard:
         eval_resize: (short side, long side) that the data set's evaluation resizes pictures to before the network, if
             it does; a deployed network does the same.
         dataset, source: where the classes and the weights come from.
+        data_origin: where the training images come from, if their folder says so: drawn scenes are not photographs.
         plugins: what must be loaded to rebuild the network, as `rtseg.plugins.loaded_plugins` calls them.
         head: of a segmenter; None: the model's own.
         part: what the weights are of, one of `PARTS`. The classes of a backbone are those of the classification that it
@@ -54,6 +55,7 @@ class ModelCard:
     input_size: tuple[int, int] | None = None
     eval_resize: tuple[int, int] | None = None
     dataset: str | None = None
+    data_origin: str | None = None
     source: str | None = None
     part: str = "segmenter"
     plugins: tuple[str, ...] = ()
@@ -83,6 +85,7 @@ class ModelCard:
                 f"[short side, long side] of whole numbers from 1 to {LONGEST_RESIZE}",
             ),
             "dataset": (self.dataset is None or _is_text(self.dataset), f"a name, {_TEXT}"),
+            "data_origin": (self.data_origin is None or _is_text(self.data_origin), f"a text {_TEXT}"),
             "source": (self.source is None or _is_text(self.source, 2000), "a text without control characters"),
             "part": (self.part in PARTS, f"one of {', '.join(PARTS)}"),
             "head": (self.head is None or _is_text(self.head), "a name, or null for the model's own"),

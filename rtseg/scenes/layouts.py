@@ -15,6 +15,7 @@ from rich.progress import track
 from rtseg.checks import check_at_least
 from rtseg.data import ade20k, camvid, cityscapes
 from rtseg.data.dataset import LabelSpace
+from rtseg.data.origin import write_origin
 from rtseg.disk import refusals_told
 from rtseg.errors import UserError
 from rtseg.output.folders import beside, check_empty, make_folder
@@ -26,6 +27,7 @@ from rtseg.scenes.subjects import SUBJECTS, Subject, draw_subject
 from rtseg.terminal import Console
 
 SMALLEST = 64
+ORIGIN = "generated scenes, drawn by rtseg make-data"
 Size = tuple[int, int]
 Counts = dict[str, int]  # pictures of each split
 _REPAIR = "nothing is overwritten: give a new folder, or remove this one"
@@ -173,6 +175,7 @@ def make_data(
                 _write(picture, plan, rng, plan.size(rng) if size is None else size, unfinished)
 
             _in_threads(draw, list(pictures), f"drawing {layout}")
+            write_origin(unfinished, ORIGIN, layout=layout, n=n, n_val=n_val, size=size, seed=seed)
     return out
 
 

@@ -91,6 +91,11 @@ class SegmentationData(ResumableData):
     def num_classes(self) -> int:
         return len(self.labels.names)
 
+    @property
+    def origin(self) -> str | None:
+        """Where the training images come from, if their folder says so."""
+        return self.split("train").origin
+
     def split(self, name: str) -> SegmentationDataset:
         """The pairs of "train", "val" or "test", found once."""
         if name not in self._splits:

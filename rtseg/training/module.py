@@ -153,6 +153,8 @@ class SegmentationModule(NetworkModule[Segmenter]):
                 "ignore_index": labels.ignore_index, "dataset": data.dataset, "input_size": tuple(data.crop_size),
                 "eval_resize": data.eval_transform.resize and tuple(data.eval_transform.resize),
             }  # fmt: skip
+            if stage == "fit":
+                facts["data_origin"] = data.origin
             for network in {self.segmenter, self.evaluated}:
                 describe(network, **facts)
         if stage == "fit" and isinstance(self.loss.class_weights, dict):
