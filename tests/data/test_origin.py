@@ -8,6 +8,8 @@ import pytest
 from rtseg.data import create_dataset
 from rtseg.data.origin import DATA_CARD, read_origin, write_origin
 from rtseg.errors import UserError
+from rtseg.models import create_model
+from rtseg.models.segmenter import describe
 from rtseg.scenes import make_data
 
 DRAWN = "generated scenes, drawn by rtseg make-data"
@@ -38,3 +40,11 @@ def test_a_card_that_says_nothing_is_named(card: str, tmp_path: Path) -> None:
     (tmp_path / DATA_CARD).write_text(card)
     with pytest.raises(UserError, match=DATA_CARD):
         read_origin(tmp_path / "1.png")
+
+
+def test_a_published_folder_says_so_too(tmp_path: Path) -> None:
+    network = create_model("rtformer_slim", 3, base_channels=8, spp_channels=16, head_channels=8, cross_size=3)
+    for origin, words in ((DRAWN, f"Data set: camvid. Images: {DRAWN}.\n"), (None, "Data set: camvid.\n")):
+        describe(network, dataset="camvid", data_origin=origin)
+        network.save_pretrained(tmp_path / str(origin))
+        assert words in (tmp_path / str(origin) / "README.md").read_text()
