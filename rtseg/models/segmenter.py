@@ -47,8 +47,8 @@ _README = """---
 
 # {{ card.model }}, attention {{ card.attention }}, {{ card.num_classes }} classes
 
-Head: {{ card.head or "the model's own" }}. Data set: {{ card.dataset or "not stated" }}.{% if card.data_origin %} Images: {{
-card.data_origin }}.{% endif %}
+Head: {{ card.head or "the model's own" }}. Data set: {{ card.dataset or "not stated" }}.{%
+if card.data_origin %} Images: {{ card.data_origin }}.{% endif %}
 Weights: {{ card.source or "not stated" }}. `config.json` holds the classes, their colours and the normalisation.
 
 ```python
