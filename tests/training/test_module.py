@@ -148,6 +148,7 @@ def test_checkpoint_describes_itself_and_scores_alike(
     assert scores["val/miou"] == pytest.approx(trained, abs=1e-6)
     predictor = load(tmp_path / "last.ckpt", device="cpu")
     assert predictor.card.dataset == "camvid"
+    assert predictor.card.data_origin == "patches of a test"
     assert predictor.card.input_size == (32, 48)
     image = tiny_camvid / "val" / "000.png"
     pixels = net.normalize(torch.from_numpy(read_image(image)).permute(2, 0, 1)[None])
