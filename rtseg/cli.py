@@ -226,9 +226,10 @@ def list_names(
         say("\n".join(kinds[kind]()))
     else:
         from rtseg.output.table import show
-        from rtseg.studies.listing import details as table
+        from rtseg.studies.listing import details as listing
 
-        show(table(kind))
+        table, failures = listing(kind)
+        show(table, notes=failures)
 
 
 def _command_line() -> str:

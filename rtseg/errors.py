@@ -1,6 +1,8 @@
 """The one exception whose message is written for the person at the keyboard."""
 
 import importlib
+import traceback
+from pathlib import Path
 from types import ModuleType
 
 STOPPED = 75  # exit status of a command that was stopped and can be resumed; sysexits.h calls it a temporary failure
@@ -13,6 +15,16 @@ class UserError(ValueError):
 def first_line(error: Exception) -> str:
     """What a library's error says first; the rest is often its own traceback."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def described(error: Exception) -> str:
+    """What to say of an error in code that others wrote: its kind, its message, and the line where it was raised."""
+    if isinstance(error, UserError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = frames and not Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if theirs else ""
+    return f"{type(error).__name__}: {first_line(error)}{where}"
 
 
 def require(module: str, extra: str) -> ModuleType:

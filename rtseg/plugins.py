@@ -120,10 +120,10 @@ def missing(wanted: Sequence[str]) -> list[str]:
 
 
 def how_to_load(wanted: Sequence[str]) -> str:
-    """The words that ask for these plug-ins."""
+    """How to load these plug-ins, as the end of a sentence."""
     flags = " ".join(f"--plugin {plugin}" for plugin in wanted)
     calls = "; ".join(f"rtseg.load_plugin('{plugin}')" for plugin in wanted)
-    return f"give {flags} (in Python: {calls})"
+    return f"add {flags} to the command (in Python, first: {calls})"
 
 
 def _load_file(file: Path) -> None:

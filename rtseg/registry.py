@@ -47,10 +47,10 @@ def import_files(package: str, path: Iterable[str]) -> None:
 
 @contextmanager
 def trained_with(wanted: Sequence[str]) -> Iterator[None]:
-    """Around what rebuilds a trained network: an unknown name is told together with the plug-ins that may have it.
+    """Encloses what rebuilds a trained network. The error about an unknown name says which plug-in to load.
 
     Args:
-        wanted: `ModelCard.plugins`.
+        wanted: `ModelCard.plugins`. Empty where the name was registered in rtseg's own tree, and for old checkpoints.
 
     Raises:
         UnknownNameError: a name that nothing is registered under.
@@ -59,15 +59,18 @@ def trained_with(wanted: Sequence[str]) -> Iterator[None]:
         yield
     except UnknownNameError as error:
         if not wanted:
-            raise
-        if missing := plugins.missing(wanted):  # then the names that there are say nothing
             raise UnknownNameError(
-                f"{plugins.how_to_load(missing)}: {error.unknown}, and it was trained with the plug-in "
-                f"{', '.join(missing)}"
+                f"{error} If it is your own, it is not loaded here: add --plugin FILE, the .py file that registers it "
+                "(in Python, first: rtseg.load_plugin('FILE'))."
+            ) from None
+        if missing := plugins.missing(wanted):  # then the names that are known do not help
+            raise UnknownNameError(
+                f"{error.unknown}: it needs the plug-in {', '.join(missing)}, which is not loaded; "
+                f"{plugins.how_to_load(missing)}"
             ) from None
         raise UnknownNameError(
-            f"{error} It was trained with the plug-in {', '.join(wanted)}; the loaded one of that name does not "
-            "register it."
+            f"{error} It was trained with the plug-in {', '.join(wanted)}. The plug-in of that name that is loaded now "
+            "does not register it."
         ) from None
 
 

@@ -148,11 +148,13 @@ def test_what_a_network_uses_is_noted_and_a_lost_plugin_is_named(folder: Path) -
     assert python(folder, LOAD.format("triangle.py") + note.format("")).splitlines()[-1] == "[]"
     lost = "from rtseg.registry import trained_with\nwith trained_with({}): SHAPES.get('triangel')"
     said = {
-        "()": "unknown shape 'triangel'. Did you mean 'triangle'? Known: square, triangle.",
-        "('a/mine.py', 'triangle.py')": "give --plugin a/mine.py (in Python: rtseg.load_plugin('a/mine.py')): unknown "
-        "shape 'triangel', and it was trained with the plug-in a/mine.py",
+        "()": "unknown shape 'triangel'. Did you mean 'triangle'? Known: square, triangle. If it is your own, it is "
+        "not loaded here: add --plugin FILE, the .py file that registers it (in Python, first: "
+        "rtseg.load_plugin('FILE')).",
+        "('a/mine.py', 'triangle.py')": "unknown shape 'triangel': it needs the plug-in a/mine.py, which is not "
+        "loaded; add --plugin a/mine.py to the command (in Python, first: rtseg.load_plugin('a/mine.py'))",
         "('old/triangle.py',)": "unknown shape 'triangel'. Did you mean 'triangle'? Known: square, triangle. It was "
-        "trained with the plug-in old/triangle.py; the loaded one of that name does not register it.",
+        "trained with the plug-in old/triangle.py. The plug-in of that name that is loaded now does not register it.",
     }
     for wanted, words in said.items():
         error = python(folder, LOAD.format("triangle.py") + "\n" + lost.format(wanted))

@@ -102,17 +102,16 @@ def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "lo
     images = torch.zeros(*shape, 3, dtype=torch.uint8)
     with torch.inference_mode():
         graph(images)  # a size that the network does not take is refused here, in its own words
-    log = logging.getLogger("torch.onnx")
-    level = log.level
+    disabled = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        log.setLevel(logging.ERROR)
+        logging.disable(logging.CRITICAL)  # PyTorch's loggers print whole graphs; what fails is raised
         try:
             program = torch.onnx.export(
                 graph, (images,), dynamo=True, verbose=False, input_names=[_INPUT], output_names=[output]
             )
         finally:
-            log.setLevel(level)
+            logging.disable(disabled)
     assert program is not None
     weights = weights_hash(segmenter)
     proto = program.model_proto

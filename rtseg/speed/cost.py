@@ -4,6 +4,7 @@ reaches in PyTorch's matrix product and in a large copy.
 That time is a yardstick and no bound: maps that stay in a cache move faster, a better product computes faster.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -27,11 +28,32 @@ def count_parameters(segmenter: Network) -> int:
 
 def count_macs(segmenter: Network, input_size: tuple[int, int]) -> int:
     """Multiply-adds of convolutions, linear maps and attention products from one image to the logits."""
-    shapes_only = deploy(segmenter, fold=False).segmenter.to("meta")
-    image = torch.empty(1, 3, *input_size, device="meta")
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        shapes_only.logits(image.to(next(shapes_only.parameters()).dtype))
-    return counter.get_total_flops() // 2
+
+    def count(network: Network, image: Tensor) -> int:
+        with FlopCounterMode(display=False) as counter:
+            network.logits(image)
+        return counter.get_total_flops() // 2
+
+    return _count(segmenter, input_size, count, fold=False)
+
+
+@torch.inference_mode()
+def _count(
+    segmenter: Network, input_size: tuple[int, int], count: Callable[[Network, Tensor], int], *, fold: bool
+) -> int:
+    """What `count` finds while a copy of the network works on one image.
+
+    On the meta device, which computes no values. On the CPU where the network asks for values, as a plug-in's may.
+    """
+    for device in ("meta", "cpu"):
+        network = deploy(segmenter, fold=fold).segmenter.to(device)
+        image = torch.zeros(1, 3, *input_size, device=device, dtype=next(network.parameters()).dtype)
+        try:
+            return count(network, image)
+        except Exception:  # PyTorch has several kinds for a value that is not there
+            if device == "cpu":
+                raise
+    raise AssertionError("unreachable")
 
 
 @dataclass(frozen=True)
@@ -67,23 +89,25 @@ def _matrices(side: int, device: torch.device, dtype: torch.dtype) -> list[Tenso
     return [torch.randn(side, side, device=device, dtype=dtype) for _ in range(2)]
 
 
-@torch.inference_mode()
 def count_bytes(network: Network, input_size: tuple[int, int], element_bytes: int) -> int:
     """Bytes that must move for one image if every convolution and linear map reads its input and weights
     and writes its output once; what lies between them is taken as fused.
     """
-    shapes_only = deploy(network).segmenter.to("meta")
-    elements = 0
 
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal elements
-        elements += inputs[0].numel() + output.numel() + sum(p.numel() for p in module.parameters())
+    def count(network: Network, image: Tensor) -> int:
+        elements = 0
 
-    for module in shapes_only.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            module.register_forward_hook(count)
-    shapes_only.logits(torch.empty(1, 3, *input_size, device="meta"))
-    return elements * element_bytes
+        def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            nonlocal elements
+            elements += inputs[0].numel() + output.numel() + sum(p.numel() for p in module.parameters())
+
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                module.register_forward_hook(add)
+        network.logits(image)
+        return elements * element_bytes
+
+    return _count(network, input_size, count, fold=True)
 
 
 def yardstick_ms(macs: int, moved: int, ceilings: Ceilings) -> float:

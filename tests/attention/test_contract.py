@@ -29,6 +29,30 @@ class Bare(Attention):
         return y.repeat(1, self.out_channels // self.in_channels, 1, 1)
 
 
+@register_attention("wrong")
+class Wrong(Bare):
+    'Asks for a value, which the meta device does not have; its cost and its map are not what they should be.'
+
+    def forward(self, x, context=None):
+        assert float(x.mean()) < 1e9
+        return super().forward(x)
+
+    def cost(self, height, width):
+        return 7
+
+    def attention_map(self, x, context=None, *, at=None):
+        raise RuntimeError("no map")
+
+
+@register_attention("broken")
+class Broken(Bare):
+    'Cannot be built.'
+
+    def __init__(self, *widths, **shape):
+        super().__init__(*widths, **shape)
+        self.depth = shape["depth"]
+
+
 @register_attention("asks", from_network=("cross_size", "depth"), high={"mode": "b"})
 class Asks(Attention):
     'Takes what the network has.'
@@ -55,11 +79,12 @@ def python(plugin: Path, program: str) -> tuple[int, str]:
     return status, out + err
 
 
-def test_a_mechanism_with_forward_alone_is_listed_with_dashes_and_not_drawn(plugin: Path) -> None:
+def test_what_a_mechanism_leaves_out_or_gets_wrong_costs_its_own_cell_or_sentence(plugin: Path) -> None:
     program = """
 import sys, rtseg
 from PIL import Image
 from rtseg.errors import UserError
+from rtseg.speed.cost import count_macs
 from rtseg.studies.listing.attentions import attention_rows
 from rtseg.studies.visualize import visualize
 
@@ -68,24 +93,37 @@ assert row[1:] == (
     "Every position gets the mean of all; without a constructor, a cost, or a map.",
     "low, high", "none", "0", "—", "—", "no", "—",
 ), row
+failures = []
+rows = {row[0]: row[4:] for row in attention_rows(failures)}
+assert rows["`wrong`"] == ("0", "—", "—", "no", "yes"), rows
+assert rows["`broken`"] == ("—", "—", "—", "no", "—"), rows
+said = "attention 'broken': its constructor fails: KeyError: 'depth' (bare_attention.py, line "
+assert failures[0].startswith(said), failures
+assert failures[1].startswith("attention 'wrong': its cost fails: TypeError: Wrong.cost() takes 3 "), failures
+assert len(failures) == 2, failures
+networks = [rtseg.create_model("rtformer_slim", 3, attention=name, base_channels=8) for name in ("bare", "wrong")]
+assert len({count_macs(network, (32, 32)) for network in networks}) == 1
 Image.new("RGB", (64, 48), "red").save("image.png")
-for attention in ("bare", "gfa+bare"):
+for attention in ("bare", "gfa+bare", "gfa+wrong"):
     sizes = {"base_channels": 8, "head_channels": 8, "spp_channels": 8}
     rtseg.create_model("rtformer_slim", 3, attention=attention, **sizes).save_pretrained(attention)
 try:
     visualize("bare", "image.png", "sheets")
 except UserError as error:
-    assert str(error) == "'bare' cannot be drawn: attention bare has no attention_map", error
+    assert str(error) == "'bare' cannot be drawn: attention 'bare' has no attention_map", error
 else:
     raise AssertionError("drawn")
 drawn = visualize("gfa+bare", "image.png", "sheets")
 assert sorted(path.name for path in drawn) == ["block4_low_gfa.jpg", "block5_low_gfa.jpg"], drawn
+visualize("gfa+wrong", "image.png", "more_sheets")
 """
     status, said = python(plugin, program)
     assert status == 0, said
-    assert "attention 'bare' is not drawn: it has no attention_map" in said
+    assert "not drawn: attention 'bare' has no attention_map" in said
+    assert "not drawn: the attention_map of attention 'wrong' fails: RuntimeError: no map (bare_attention.py" in said
     status, said = python(plugin, "from rtseg.cli import main; main(['list', 'attentions', '--details'])")
     assert (status, "bare" in said, "—" in said) == (0, True, True), said
+    assert said.count(" fails: ") == 2
 
 
 def test_a_network_hands_over_what_a_mechanism_asks_for(plugin: Path) -> None:

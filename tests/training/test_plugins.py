@@ -100,8 +100,8 @@ def test_without_it_the_checkpoint_says_which(
     )
     for status, said in lost:
         assert status == 2, said
-        assert "give --plugin my_attention.py (in Python: rtseg.load_plugin('my_attention.py')): unknown" in said
-        assert "unknown attention 'mean', and it was trained with the plug-in my_attention.py" in said
+        assert "unknown attention 'mean': it needs the plug-in my_attention.py, which is not loaded; " in said
+        assert "add --plugin my_attention.py to the command (in Python, first: rtseg.load_plugin(" in said
         assert "Did you mean" not in said
     assert timed[0] == 0, timed[1]
     assert scored[0] == 2
@@ -161,7 +161,7 @@ def test_a_backbone_of_its_own_file_goes_the_whole_way(folder: Path, data: list[
         [*fit, "--model.head=conv", "--ckpt_path=stages/last.ckpt", "--output=other"],
     )
     assert "unknown model 'my_stages'" in lost[1]
-    assert "give --plugin my_backbone.py" in lost[1]
+    assert "add --plugin my_backbone.py" in lost[1]
     assert headless[0] == 2
     assert "model.head=conv differs from the checkpoint's my_sum" in headless[1]
     assert "set --model.head=my_sum" in headless[1]

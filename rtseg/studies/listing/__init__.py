@@ -1,4 +1,4 @@
-"""What is registered, with its facts: `rtseg list KIND --details`, and the same tables in docs/."""
+"""Tables of what is registered: `rtseg list KIND --details`, and the same tables in docs/."""
 
 from rtseg.studies.listing.command import details, refresh
 

@@ -1,6 +1,6 @@
-"""Every registered attention in a table: what it is, its options, what it costs in the slim network.
+"""The table of all registered attentions: what each is, its options, and what it costs in the slim network.
 
-Read from the registry, so a new mechanism is in it by itself. `rtseg list attentions --details` prints it, and
+The table is made from the registry, so it includes plug-ins. `rtseg list attentions --details` prints it.
 `python -m tools.tables attentions` writes it into docs/attention.md.
 """
 
@@ -11,9 +11,11 @@ from collections.abc import Iterable
 import torch
 
 from rtseg.attention import create_attention, list_attentions
-from rtseg.attention.base import Attention
+from rtseg.attention.base import Attention, Cost
 from rtseg.attention.registry import Branch, get_mechanism
+from rtseg.errors import UserError
 from rtseg.output.table import MISSING, Column, Table
+from rtseg.studies.listing.cells import Cells
 
 COLUMNS = (
     Column("name", left=True),
@@ -31,12 +33,19 @@ COLUMNS = (
 SIZES: dict[Branch, tuple[int, int]] = {"low": (256, 16), "high": (64, 64)}
 
 
-def attention_rows() -> list[tuple[str, ...]]:
-    """One row a mechanism, in the order of COLUMNS. Where the branches differ, a cell says "low / high"."""
-    return [_row(name) for name in list_attentions()]
+def attention_rows(failures: list[str] | None = None) -> list[tuple[str, ...]]:
+    """One row per attention, in the order of COLUMNS. Where the branches differ, a cell says "low / high".
+
+    A cell is a dash where the attention has no answer.
+
+    Args:
+        failures: gets one sentence for each cell whose answer failed, see `Cells`.
+    """
+    failures = [] if failures is None else failures
+    return [_row(name, Cells(f"attention '{name}'", failures)) for name in list_attentions()]
 
 
-def _row(name: str) -> tuple[str, ...]:
+def _row(name: str, cells: Cells) -> tuple[str, ...]:
     mechanism = get_mechanism(name)
     branches: list[Branch] = ["high"] if mechanism.needs_context else ["low", "high"]
     values = [mechanism.default_options(branch) for branch in branches]
@@ -44,16 +53,18 @@ def _row(name: str) -> tuple[str, ...]:
         f"`{option}`: {kind.__name__}, {_cell(str(own[option]) for own in values)}"
         for option, kind in mechanism.options().items()
     ]
-    attentions = [_create(name, branch) for branch in branches]
+    attentions = cells.ask("its constructor", lambda: [_create(name, branch) for branch in branches]) or []
+    macs, growth = _cost_cells(attentions, branches, cells)
     return (
         f"`{name}`",
-        _what(mechanism.cls),
+        cells.text("its docstring", lambda: _what(mechanism.cls)),
         ", ".join(branches),
         "; ".join(options) or "none",
-        _cell(f"{sum(p.numel() for p in attention.parameters()):,}" for attention in attentions),
-        *_cost_cells(attentions, branches),
+        _cell(f"{sum(p.numel() for p in attention.parameters()):,}" for attention in attentions) or MISSING,
+        macs,
+        growth,
         "yes" if mechanism.needs_context else "no",
-        "yes" if attentions[0].has_map else MISSING,
+        "yes" if attentions and attentions[0].has_map else MISSING,
     )
 
 
@@ -62,7 +73,7 @@ def _cell(values: Iterable[str]) -> str:
 
 
 def _what(cls: type) -> str:
-    """The first paragraph of the module, which names the paper; of the class where the module has none."""
+    """The first paragraph of the module, which names the paper. The class's where the module has none."""
     text = getattr(inspect.getmodule(cls), "__doc__", None) or cls.__doc__ or ""
     return " ".join(inspect.cleandoc(text).split("\n\n")[0].split())
 
@@ -75,15 +86,25 @@ def _create(name: str, branch: Branch) -> Attention:
 
 def _macs(attention: Attention, side: int) -> int:
     """Multiply-adds for a square map."""
-    return attention.cost(side, side, (max(1, side // 4),) * 2).macs
+    cost = attention.cost(side, side, (max(1, side // 4),) * 2)
+    if not isinstance(cost, Cost):
+        raise UserError(f"it returns {type(cost).__name__}, not rtseg.attention.base.Cost")
+    return cost.macs
 
 
-def _cost_cells(attentions: list[Attention], branches: list[Branch]) -> tuple[str, str]:
-    """MACs and growth; dashes where the mechanism does not know its cost."""
-    if not attentions[0].has_cost:
+def _cost_cells(attentions: list[Attention], branches: list[Branch], cells: Cells) -> tuple[str, str]:
+    """MACs and growth; dashes where the attention does not know its cost."""
+    if not attentions or not attentions[0].has_cost:
         return MISSING, MISSING
-    macs = [_macs(attention, SIZES[branch][1]) for attention, branch in zip(attentions, branches, strict=True)]
-    return _cell(f"{each / 1e6:,.1f} M" for each in macs), _cell(_growth(attention) for attention in attentions)
+
+    def macs() -> str:
+        found = [_macs(attention, SIZES[branch][1]) for attention, branch in zip(attentions, branches, strict=True)]
+        return _cell(f"{each / 1e6:,.1f} M" for each in found)
+
+    first = cells.text("its cost", macs)
+    if first == MISSING:  # one sentence is enough
+        return MISSING, MISSING
+    return first, cells.text("its cost", lambda: _cell(_growth(attention) for attention in attentions))
 
 
 def _growth(attention: Attention) -> str:
@@ -96,11 +117,11 @@ def _growth(attention: Attention) -> str:
     return {"1.0": "linear", "2.0": "quadratic"}.get(f"{e:.1f}", f"tokens^{e:.1f}")
 
 
-def table() -> Table:
-    """All of them."""
-    return Table("Attentions; costs in rtformer_slim at 512x512, low / high", COLUMNS, attention_rows())
+def table(failures: list[str]) -> Table:
+    """The table of all attentions, plug-ins included; `failures` as in `attention_rows`."""
+    return Table("Attentions; costs in rtformer_slim at 512x512, low / high", COLUMNS, attention_rows(failures))
 
 
 def markdown() -> str:
-    """The table for the page."""
-    return table().markdown().rstrip()
+    """The same table for docs/attention.md."""
+    return table([]).markdown().rstrip()

@@ -1,4 +1,4 @@
-"""The command: one kind of registered thing as a table, for a terminal or between two comments of a page."""
+"""`rtseg list KIND --details`, and the same tables between two comments of a page in docs/."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,10 +11,16 @@ from rtseg.studies.listing import attentions, engines
 
 
 class Listing(NamedTuple):
-    """A kind: its name in the comments of its page, its table here, and that of the page."""
+    """How one kind is listed.
+
+    Attributes:
+        comment: what the comments around the table in its page are called.
+        table: makes the table for a terminal, and adds a sentence to the list for each cell that failed.
+        markdown: makes the table for the page.
+    """
 
     comment: str
-    table: Callable[[], Table]
+    table: Callable[[list[str]], Table]
     markdown: Callable[[], str]
 
 
@@ -24,15 +30,16 @@ LISTINGS: Mapping[str, Listing] = {
 }
 
 
-def details(kind: str) -> Table:
-    """What `rtseg list KIND --details` prints.
+def details(kind: str) -> tuple[Table, list[str]]:
+    """The table that `rtseg list KIND --details` prints, and a sentence for each of its cells that failed.
 
     Raises:
-        UserError: a kind of which nothing but the names is known.
+        UserError: a kind of which only the names are known.
     """
     if kind not in LISTINGS:
         raise UserError(f"there are no details of {kind}; leave --details out, or list {' or '.join(LISTINGS)}")
-    return LISTINGS[kind].table()
+    failures: list[str] = []
+    return LISTINGS[kind].table(failures), failures
 
 
 def refresh(kind: str, page: Path) -> None:
@@ -41,5 +48,5 @@ def refresh(kind: str, page: Path) -> None:
     Raises:
         UserError: there is no such page, or the comments are not in it once each.
     """
-    found = LISTINGS[kind]
-    replace_between(page, f"<!-- {found.comment}: begin -->", f"<!-- {found.comment}: end -->", found.markdown())
+    listing = LISTINGS[kind]
+    replace_between(page, f"<!-- {listing.comment}: begin -->", f"<!-- {listing.comment}: end -->", listing.markdown())

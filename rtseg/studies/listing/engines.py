@@ -1,11 +1,14 @@
-"""Every registered engine in a table: precisions, devices, what it takes, what to install, what it is.
+"""The table of all registered engines: precisions, devices, what each takes, what to install, what it is.
 
-Read from the registry, so a new engine is in it by itself. `rtseg list backends --details` prints it, and
+The table is made from the registry, so it includes plug-ins. `rtseg list backends --details` prints it.
 `python -m tools.tables engines` writes it into docs/benchmark.md.
 """
 
+from functools import partial
+
 from rtseg.deploy.engines import Engine, engine_classes
 from rtseg.output.table import Column, Table
+from rtseg.studies.listing.cells import Cells
 
 
 def _columns(installed: str) -> list[Column]:
@@ -19,25 +22,40 @@ def _columns(installed: str) -> list[Column]:
     ]
 
 
-def _row(kind: type[Engine], installed: str) -> list[str]:
+def _row(kind: type[Engine], installed: str, cells: Cells) -> list[str]:
     return [
-        f"`{kind.backend}`", " ".join(kind.precisions), " ".join(kind.devices), kind.takes, installed, kind.about()
-    ]  # fmt: skip
+        f"`{kind.backend}`",
+        cells.text("its precisions", lambda: " ".join(kind.precisions)),
+        cells.text("its devices", lambda: " ".join(kind.devices)),
+        kind.takes,
+        installed,
+        cells.text("its docstring", kind.about),
+    ]
 
 
-def table() -> Table:
-    """All engines, plug-ins' among them, and whether they are installed here."""
-    kinds = engine_classes()
-    missing = [", ".join(f"pip install '{package}'" for package in kind.missing()) for kind in kinds]
-    rows = [_row(kind, packages or "yes") for kind, packages in zip(kinds, missing, strict=True)]
+def _installed(kind: type[Engine]) -> str:
+    return ", ".join(f"pip install '{package}'" for package in kind.missing()) or "yes"
+
+
+def table(failures: list[str]) -> Table:
+    """The table of all engines, plug-ins included, with whether they are installed here.
+
+    Args:
+        failures: gets one sentence for each cell whose answer failed, see `Cells`.
+    """
+    rows = []
+    for kind in engine_classes():
+        cells = Cells(f"backend '{kind.backend}'", failures)
+        rows.append(_row(kind, cells.text("what it must have installed", partial(_installed, kind)), cells))
     return Table("Engines", _columns("installed"), rows)
 
 
 def markdown() -> str:
-    """The table for the page: rtseg's own engines, and how they are installed."""
+    """The table for docs/benchmark.md: rtseg's own engines, and how they are installed."""
     rows = []
     for kind in engine_classes():
         packages = dict.fromkeys(package for package in kind.libraries.values() if package != "rtseg")
         if kind.__module__.startswith("rtseg."):
-            rows.append(_row(kind, ", ".join(f"`pip install '{package}'`" for package in packages) or "with rtseg"))
+            installed = ", ".join(f"`pip install '{package}'`" for package in packages) or "with rtseg"
+            rows.append(_row(kind, installed, Cells(kind.backend, [])))
     return Table("Engines", _columns("installed by"), rows).markdown().rstrip()

@@ -1,4 +1,4 @@
-"""What attention looks at: the maps of every attention of a network, drawn over a picture: `rtseg visualize`."""
+"""`rtseg visualize`: the weights of every attention of a network, drawn over an image."""
 
 from rtseg.studies.visualize.command import visualize
 

@@ -1,18 +1,18 @@
-"""One attention's maps as a sheet: a title, the picture, and the maps as heat over the picture."""
+"""One attention's maps as a sheet: a title, the image, and the maps as heat over the image."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from rtseg.studies.visualize.looks import Look, Point
+from rtseg.studies.visualize.maps import AttentionMaps, Point
 
 PANEL = 400  # longer side of a panel, pixels
 COLUMNS = 4
-MOST = 10  # maps on a sheet; of more, those that vary most over the picture
+MOST = 10  # maps on a sheet; of more, those that vary most over the image
 
 _GAP, _LINE, _FONT = 12, 19, 14
-_HEAT = 0.5  # share of the heat in a panel; the rest is the picture, in grey, so that colour means weight alone
+_HEAT = 0.5  # share of the heat in a panel; the rest is the image, in grey, so that colour means weight alone
 
-# Dark to bright with even steps of lightness, after matplotlib's inferno, whose black would hide the picture; and from
+# Dark to bright with even steps of lightness, after matplotlib's inferno, whose black would hide the image; and from
 # one colour over white to another.
 _SEQUENTIAL = (
     (40, 11, 84),
@@ -26,29 +26,30 @@ _SEQUENTIAL = (
 _DIVERGING = ((5, 48, 120), (67, 147, 210), (255, 255, 255), (225, 96, 70), (120, 0, 25))
 
 
-def draw(look: Look, pixels: np.ndarray, point: Point) -> Image.Image:
+def draw(attention: AttentionMaps, pixels: np.ndarray, point: Point) -> Image.Image:
     """The sheet of one attention.
 
     Args:
-        pixels: (H, W, 3) uint8 RGB, the picture.
-        point: marked in every panel where the maps are this pixel's.
+        pixels: (H, W, 3) uint8 RGB, the image.
+        point: is marked in every panel where the maps belong to this pixel.
     """
-    picture = _fit(Image.fromarray(pixels))
-    grey = ImageOps.autocontrast(picture.convert("L"), cutoff=1).convert("RGB")  # a dark picture must outlive the heat
-    signed = bool(look.maps.min() < 0)
-    chosen = choose(look.maps)
-    panels = [(picture, ["the picture", f"{pixels.shape[1]} x {pixels.shape[0]} pixels"])]
-    if look.position is not None and len(look.maps) > 1:
-        panels.append(_panel(f"mean of {len(look.maps)} heads", look.maps.mean(0), grey, signed))
-    panels += [_panel(look.titles[k], look.maps[k], grey, signed) for k in chosen]
-    if look.position is not None:
-        panels = [(_mark(image, point, pixels), caption) for image, caption in panels]
-    return _arrange(panels, _headline(look, len(chosen), point), signed)
+    image = _fit(Image.fromarray(pixels))
+    grey = ImageOps.autocontrast(image.convert("L"), cutoff=1).convert("RGB")  # a dark image must outlive the heat
+    signed = bool(attention.maps.min() < 0)
+    chosen = choose(attention.maps)
+    panels = [(image, ["the image", f"{pixels.shape[1]} x {pixels.shape[0]} pixels"])]
+    if attention.position is not None and len(attention.maps) > 1:
+        panels.append(_panel(f"mean of {len(attention.maps)} heads", attention.maps.mean(0), grey, signed))
+    panels += [_panel(attention.titles[k], attention.maps[k], grey, signed) for k in chosen]
+    if attention.position is not None:
+        panels = [(_mark(panel, point, pixels), caption) for panel, caption in panels]
+    return _arrange(panels, _headline(attention, len(chosen), point), signed)
 
 
 def colors(values: np.ndarray, *, signed: bool) -> np.ndarray:
-    """(h, w) weights -> (h, w, 3) uint8 RGB: dark to bright from the least to the greatest; signed ones blue below 0,
-    white at 0, red above, both sides to the largest magnitude.
+    """(h, w) weights -> (h, w, 3) uint8 RGB, dark to bright from the least to the greatest.
+
+    Signed weights are blue below 0, white at 0 and red above. Both sides run to the largest magnitude.
     """
     low, high = _scale(values, signed)
     shares = (values - low) / (high - low) if high > low else np.full_like(values, 0.5 if signed else 0)
@@ -67,7 +68,7 @@ def _scale(values: np.ndarray, signed: bool) -> tuple[float, float]:
 
 
 def choose(maps: np.ndarray) -> list[int]:
-    """Which of (n, h, w) maps a sheet has room for: all in order, or the `MOST` that vary most, most first."""
+    """The numbers of the (n, h, w) maps that a sheet shows: all in order, or the `MOST` that vary most, most first."""
     if len(maps) <= MOST:
         return list(range(len(maps)))
     return np.argsort(-maps.std((1, 2)), kind="stable")[:MOST].tolist()
@@ -81,11 +82,11 @@ def _panel(title: str, values: np.ndarray, grey: Image.Image, signed: bool) -> t
     return Image.blend(grey, heat, _HEAT), [title, scale]
 
 
-def _fit(picture: Image.Image) -> Image.Image:
+def _fit(image: Image.Image) -> Image.Image:
     """Its longer side `PANEL`, whichever it was."""
-    share = PANEL / max(picture.size)
-    width, height = (max(1, round(share * side)) for side in picture.size)
-    return picture.resize((width, height), Image.Resampling.BOX)
+    share = PANEL / max(image.size)
+    width, height = (max(1, round(share * side)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BOX)
 
 
 def _mark(image: Image.Image, point: Point, pixels: np.ndarray) -> Image.Image:
@@ -99,15 +100,15 @@ def _mark(image: Image.Image, point: Point, pixels: np.ndarray) -> Image.Image:
     return marked
 
 
-def _headline(look: Look, shown: int, point: Point) -> list[str]:
-    total = len(look.maps)
-    every = f"{shown} of {total} {look.kind}, those that vary most over the picture" if shown < total else ""
-    if look.position is None:
-        return [look.name, every or f"all {total} {look.kind}"]
-    row, column = look.position
-    size = f"{look.size[0]} x {look.size[1]}"
+def _headline(attention: AttentionMaps, shown: int, point: Point) -> list[str]:
+    total = len(attention.maps)
+    every = f"{shown} of {total} {attention.kind}, those that vary most over the image" if shown < total else ""
+    if attention.position is None:
+        return [attention.name, every or f"all {total} {attention.kind}"]
+    row, column = attention.position
+    size = f"{attention.size[0]} x {attention.size[1]}"
     what = f"what pixel {point.x},{point.y} looks at: row {row}, column {column} of {size} positions"
-    return [look.name, what, *([every] if every else [])]
+    return [attention.name, what, *([every] if every else [])]
 
 
 def _arrange(panels: list[tuple[Image.Image, list[str]]], headline: list[str], signed: bool) -> Image.Image:

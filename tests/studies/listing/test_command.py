@@ -11,7 +11,7 @@ from tests.helpers.tables import check_whole
 @pytest.mark.parametrize("kind", LISTINGS)
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_cell_is_wrapped_or_cut(kind: str, width: int) -> None:
-    check_whole(details(kind), width)
+    check_whole(details(kind)[0], width)
 
 
 def test_kinds_without_details_are_told() -> None:

@@ -21,7 +21,7 @@ from rtseg.deploy.fuse import DeployedSegmenter, deploy
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.studies.visualize import visualize
-from rtseg.studies.visualize.looks import Look, Point, cell_of, look
+from rtseg.studies.visualize.maps import AttentionMaps, Point, attention_maps, cell_of
 from rtseg.studies.visualize.sheet import MOST, PANEL, choose, colors, draw
 
 PAIRS = ["gfa+ca", *(f"{name}+{name}" for name in list_attentions() if name != "ca")]
@@ -95,7 +95,7 @@ def test_every_attention_of_every_network_is_drawn(
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_the_maps_have_the_size_of_the_grid_and_belong_to_the_pixel_or_to_all(pair: str) -> None:
-    looks = look(deploy(create(pair)), picture(64, 96), Point(95, 0))
+    looks = attention_maps(deploy(create(pair)), picture(64, 96), Point(95, 0))
     assert len(looks) == 4
     for found in looks:
         mechanism = found.name.split("_")[2]
@@ -112,7 +112,7 @@ def test_the_maps_have_the_size_of_the_grid_and_belong_to_the_pixel_or_to_all(pa
             np.testing.assert_allclose(found.maps.sum((1, 2)), found.maps[0].size / keys(mechanism, found), rtol=1e-4)
 
 
-def keys(mechanism: str, found: Look) -> int:
+def keys(mechanism: str, found: AttentionMaps) -> int:
     """Of how many keys the drawn cells are; `sa` reduces by 4 in the high branch, where its cells are drawn whole."""
     return found.maps[0].size // (16 if mechanism == "sa" and "high" in found.name else 1)
 
@@ -120,18 +120,20 @@ def keys(mechanism: str, found: Look) -> int:
 # --- the forward pass
 
 
-def outputs_and_looks(network: DeployedSegmenter, pixels: np.ndarray, point: Point) -> list[tuple[Any, Tensor, Look]]:
+def outputs_and_maps(
+    network: DeployedSegmenter, pixels: np.ndarray, point: Point
+) -> list[tuple[Any, Tensor, AttentionMaps]]:
     """Each attention, its output in the very pass that the maps were caught in, and its maps."""
     found: list[tuple[nn.Module, Tensor]] = []
     for module in network.modules():
         if isinstance(module, Attention):
             module.register_forward_hook(lambda module, _, output: found.append((module, output)))
-    looks = look(network, pixels, point)
+    looks = attention_maps(network, pixels, point)
     return [(module, output, seen) for (module, output), seen in zip(found, looks, strict=True)]
 
 
 def test_the_values_of_the_drawn_slots_are_the_output() -> None:
-    for attention, output, found in outputs_and_looks(deploy(create("gfa+gfa")), picture(70, 90), Point(0, 0)):
+    for attention, output, found in outputs_and_maps(deploy(create("gfa+gfa")), picture(70, 90), Point(0, 0)):
         again = attention.values(torch.from_numpy(found.maps)[None])
         assert output.std() > 0.01
         torch.testing.assert_close(again, output, rtol=1e-4, atol=1e-5)
@@ -143,7 +145,7 @@ def test_the_row_of_the_drawn_pixel_gives_its_output() -> None:
     for module in network.modules():
         if isinstance(module, NonLocalAttention):
             module.register_forward_hook(lambda module, inputs, _: seen.append(module.values(inputs[0])))
-    for attention, output, found in outputs_and_looks(network, picture(64, 96), point):
+    for attention, output, found in outputs_and_maps(network, picture(64, 96), point):
         if "nl" in found.name:
             assert found.position == (25 // 8, 66 // 8)
             values = seen.pop(0)[0].unflatten(0, (2, -1))
@@ -155,14 +157,14 @@ def test_the_row_of_the_drawn_pixel_gives_its_output() -> None:
 
 
 def test_basis_masks_are_those_of_the_pass_and_sum_to_one() -> None:
-    for attention, output, found in outputs_and_looks(deploy(create("fa+fa")), picture(64, 96), Point(0, 0)):
+    for attention, output, found in outputs_and_maps(deploy(create("fa+fa")), picture(64, 96), Point(0, 0)):
         assert found.maps.shape == (attention.widths[1], *output.shape[2:])
         np.testing.assert_allclose(found.maps.sum((1, 2)), 1, rtol=1e-4)
 
 
 def test_cells_of_a_reduction_lie_where_they_were_computed() -> None:
     """5 x 9 positions in cells of 4 x 4: the last row of cells and the last column are one position wide."""
-    high = look(deploy(create("gfa+sa:reduction=4")), picture(40, 72), Point(0, 0))[1].maps
+    high = attention_maps(deploy(create("gfa+sa:reduction=4")), picture(40, 72), Point(0, 0))[1].maps
     assert high.shape == (2, 5, 9)
     cells = np.split(high, [4], 1)
     assert all(np.ptp(part, (1, 2)).max() == 0 for rows in cells for part in np.split(rows, [4, 8], 2))
@@ -178,7 +180,7 @@ def test_no_more_than_one_row_is_asked_of_a_map_between_places(monkeypatch: pyte
         return whole(self, x, context, at=at)
 
     monkeypatch.setattr(NonLocalAttention, "attention_map", note)
-    look(deploy(create("nl+nl")), picture(64, 96), Point(95, 63))
+    attention_maps(deploy(create("nl+nl")), picture(64, 96), Point(95, 63))
     assert rows == [5, 95, 5, 95]
 
 
@@ -186,7 +188,7 @@ def test_a_network_that_diverged_is_refused() -> None:
     segmenter = create("gfa+ca")
     nn.init.constant_(next(segmenter.parameters()), float("nan"))
     with pytest.raises(UserError, match="block4_low_gfa are not finite: this training diverged"):
-        look(deploy(segmenter), picture(32, 32), Point(0, 0))
+        attention_maps(deploy(segmenter), picture(32, 32), Point(0, 0))
 
 
 # --- the pixel
@@ -243,8 +245,8 @@ def test_the_picture_stays_visible_under_the_heat(values: list[list[float]]) -> 
     """A dark picture too: in each half of the panel its stripes keep a third of the grey levels apart."""
     stripes = np.zeros((80, 80, 3), np.uint8)
     stripes[::2] = 60
-    look = Look("x", "memory slots", ["slot"], np.array([values], np.float32), None, (1, 2))
-    sheet = np.asarray(draw(look, stripes, Point(0, 0)).convert("L")).astype(int)
+    maps_of_slot = AttentionMaps("x", "memory slots", ["slot"], np.array([values], np.float32), None, (1, 2))
+    sheet = np.asarray(draw(maps_of_slot, stripes, Point(0, 0)).convert("L")).astype(int)
     middle = sheet.shape[0] - 50 - PANEL // 2  # two lines of text below
     for share in (0.2, 0.8):
         column = sheet[middle - 50 : middle + 50, sheet.shape[1] - PANEL + round(share * PANEL) - 12]
@@ -255,7 +257,7 @@ def test_the_pixel_is_marked_where_it_matters() -> None:
     black = np.zeros((64, 64, 3), np.uint8)
     maps = np.zeros((1, 2, 2), np.float32)
     for position, marked in (((1, 0), True), (None, False)):
-        sheet = np.asarray(draw(Look("x", "heads", ["head 0"], maps, position, (2, 2)), black, Point(16, 48)))
+        sheet = np.asarray(draw(AttentionMaps("x", "heads", ["head 0"], maps, position, (2, 2)), black, Point(16, 48)))
         left = sheet[-50 - PANEL : -50, 12 : 12 + PANEL]  # two lines of text below
         ring = np.argwhere((left > 250).all(-1))
         assert bool(len(ring)) == marked
@@ -358,9 +360,7 @@ def test_a_folder_takes_further_pixels_but_no_other_network_or_picture(
     (out / "notes.txt").touch()
     for network, image in (("sa+sa", street), ("gfa+ca", other)):
         assert run(trained(network), image, "-o", out) == 2
-        assert (
-            "sheets of another network or picture are in it; give another folder, or --over" in capsys.readouterr().err
-        )
+        assert "sheets of another network or image are in it; give another folder, or --over" in capsys.readouterr().err
         assert sheets() == both
     assert run(trained("sa+sa"), street, "-o", out, "--overwrite") == 0
     assert sheets() == sorted(f"block{n}_{branch}_sa.jpg" for n in (4, 5) for branch in ("low", "high"))
