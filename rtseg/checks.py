@@ -103,7 +103,7 @@ def _given(name: str, value: Any, *, quote: bool = False) -> str:
 
 
 def _finite(good: str, value: Any) -> str:
-    """What is good, where the bad value is no finite number and no bound says so."""
+    """The good values, with "and finite" where the bad value is NaN or infinite."""
     return good if not isinstance(value, float) or math.isfinite(value) else f"{good} and finite"
 
 

@@ -1,4 +1,4 @@
-"""What a disk refuses, in one sentence: it is full, read-only, over quota or broken."""
+"""One sentence for a disk that is full, read-only, over quota or broken."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ _REPAIRS = {
 
 
 def refused(error: BaseException | None) -> OSError | None:
-    """A disk's refusal, where the error is one, or was raised on account of one: torch.save makes it a RuntimeError."""
+    """The disk's error behind an error, or None: torch.save turns it into a RuntimeError."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _REPAIRS:
             return error
@@ -28,7 +28,7 @@ def refused(error: BaseException | None) -> OSError | None:
 
 
 def refusal(error: OSError, place: Path) -> UserError:
-    """The sentence for any error of writing a file or a folder: the system's reason, how much is free, what to do."""
+    """The error for a file or folder that cannot be written: the system's reason, the free space, what to do."""
     reason = error.strerror or str(error)
     repair = _REPAIRS.get(error.errno or 0, "give a place that you may write to")
     folder = next((path for path in (place, *place.absolute().parents) if os.path.isdir(path)), Path("/"))

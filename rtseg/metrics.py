@@ -1,4 +1,4 @@
-"""Segmentation scores, all from one confusion matrix, in plain torch, so that training and deployment count alike.
+"""Segmentation scores from one confusion matrix, in plain torch, so that training and deployment count the same way.
 
 K classes; a confusion matrix is (K, K) int64, rows the ground truth, columns the prediction. A class that neither
 occurs nor is predicted scores NaN.

@@ -48,8 +48,8 @@ def read_options(what: str, constructor: Callable[..., Any], *, leave_out: Colle
     """Option name -> option, of a class, a function or a `functools.partial` of one.
 
     Args:
-        what: is constructed, for the error: "model 'rtformer_slim'".
-        leave_out: parameters that are no options.
+        what: what is constructed, for errors: "model 'rtformer_slim'".
+        leave_out: parameters that are not options.
 
     Raises:
         UserError: a parameter without a default or a type of those above, a default of another type, a name that is
@@ -79,11 +79,11 @@ def check_reserved(options: Mapping[str, Any]) -> None:
     """Raises: UserError where `model.options` has what a key beside it says."""
     for name in RESERVED:
         if name in options:
-            raise UserError(f"model.options.{name}={options[name]} is no option: give it as model.{name}")
+            raise UserError(f"model.options.{name}={options[name]} is not an option: give it as model.{name}")
 
 
 def check_options(what: str, options: Mapping[str, Any], known: Mapping[str, Option]) -> None:
-    """Compares given values with what is known of the options.
+    """Checks the names and types of option values.
 
     Raises:
         UserError: an unknown option, or a value of another kind; the message has the good ones and the default.
@@ -98,7 +98,7 @@ def check_options(what: str, options: Mapping[str, Any], known: Mapping[str, Opt
 
 
 def fitting(options: Mapping[str, Any], known: Mapping[str, Option]) -> dict[str, Any]:
-    """Those of the options that are known by their name and have a value of its kind."""
+    """The options whose name is known and whose value has the right type."""
     return {name: value for name, value in options.items() if name in known and _fits(value, known[name].kind)}
 
 

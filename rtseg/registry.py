@@ -1,4 +1,4 @@
-"""Models, attentions and data sets are found by name, and a wrong name meets the nearest right one."""
+"""Models, attentions and data sets are found by name; an error names the nearest right one."""
 
 import importlib
 import pkgutil

@@ -31,7 +31,9 @@ def read_yaml(file: Path) -> Any:
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{file}: a folder, pipe or device, not a YAML file")
         if status.st_size > _MOST_BYTES:
-            raise UserError(f"{file}: {status.st_size:,} bytes are no settings; at most {_MOST_BYTES:,} are read")
+            raise UserError(
+                f"{file}: {status.st_size:,} bytes are too many for settings; at most {_MOST_BYTES:,} are read"
+            )
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from error
@@ -63,14 +65,14 @@ def parse_yaml(text: str, name: str) -> Any:
 
 
 def check_yaml(text: str, name: str) -> None:
-    """Holds a text to the bounds before another loader reads it.
+    """Checks the bounds of a text before another loader reads it.
 
     Raises:
         UserError: too many or too long values, too deep, an alias that holds itself, or a key twice in one place.
         yaml.YAMLError: it is not valid.
     """
     if len(text) > _MOST_BYTES:
-        raise UserError(f"{name}: {len(text):,} characters are no settings; at most {_MOST_BYTES:,} are read")
+        raise UserError(f"{name}: {len(text):,} characters are too many for settings; at most {_MOST_BYTES:,} are read")
     _check_size(text, name)
     for node in _nodes(yaml.compose(text, _Loader)):
         if isinstance(node, yaml.MappingNode):

@@ -106,5 +106,5 @@ def test_constructors_that_cannot_be_read(constructor: Callable[..., None], says
 
 def test_what_is_no_option() -> None:
     check_reserved({"width": 3})
-    with pytest.raises(UserError, match=r"model.options.head=conv is no option: give it as model.head"):
+    with pytest.raises(UserError, match=r"model.options.head=conv is not an option: give it as model.head"):
         check_reserved({"head": "conv"})

@@ -52,7 +52,7 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
             read_yaml(file)
     with file.open("wb") as opened:
         opened.truncate(2**40)
-    with pytest.raises(UserError, match="1,099,511,627,776 bytes are no settings"):
+    with pytest.raises(UserError, match="1,099,511,627,776 bytes are too many for settings"):
         read_yaml(file)
     with pytest.raises(UserError, match="a folder, pipe or device"):
         read_yaml(tmp_path)

@@ -1,4 +1,4 @@
-"""What an attention is to the rest of rtseg.
+"""The interface of an attention.
 
 An attention maps a feature map to a feature map: (B, C, H, W) -> (B, D, ceil(H / stride), ceil(W / stride)). The block
 around it adds the norm before it, the residual connection and the drop path. So two rows of an ablation differ in the
@@ -17,7 +17,7 @@ from rtseg.layers.conv import spatial_size
 
 @dataclass(frozen=True)
 class Cost:
-    """What an attention takes, from its closed form.
+    """Parameters and compute of an attention, from its closed form.
 
     Attributes:
         parameters: numbers that are learnt.
@@ -31,7 +31,7 @@ class Cost:
 
 
 class AttentionMap(NamedTuple):
-    """What looks at what.
+    """Which position takes how much from which key.
 
     Attributes:
         weights: (B, heads, N, M): how much each of N positions of the output takes from each of M keys.
@@ -43,7 +43,7 @@ class AttentionMap(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """The weights of one image as maps for people to look at.
+    """The weights of one image as maps to draw.
 
     Attributes:
         maps: (heads, parts, h, w); the h x w cells divide the attention's input evenly.

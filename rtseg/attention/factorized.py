@@ -1,7 +1,7 @@
 """FA, factorized attention (Shen et al., "Factorized Attention: Self-Attention with Linear Complexities", later named
 "Efficient Attention", https://arxiv.org/abs/1812.01243).
 
-The attention weights are a product of two factors. So the values are gathered first and handed out afterwards, and the
+The attention weights are a product of two factors. So the values are gathered first and distributed afterwards, and the
 N x N map is never made:
 
     dot     y = C (B^T V) / b

@@ -3,7 +3,7 @@
 Between two such maps, `gfa`, `fa` and `nl` work, above all by a softmax over tokens. That is quickest with the tokens
 of a channel side by side in memory. A convolution of a channels_last map gives a channels_last map; a product writes
 either layout at the same price. In training they stay convolutions, whose backward pass is quicker. A contiguous map
-has the right layout already. docs/attention.md has the figures.
+has the right layout already. docs/results/2026-11-25_attention_layouts.md has the figures.
 
 B batch, C channels in, D channels out, N = H * W tokens in raster order. No map has a bias.
 """

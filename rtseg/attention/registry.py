@@ -1,4 +1,4 @@
-"""Which attentions there are: each registers itself under a name, with its options' defaults in each branch."""
+"""The registry of attentions: each registers under a name, with the defaults of its options in each branch."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ class Mechanism:
     Attributes:
         cls: its class.
         needs_context: whether it reads the low-resolution branch, so that it can stand in the high one alone.
-        from_network: options that the network around it hands over, unless the user names them.
+        from_network: options whose value the network gives, unless the user names them.
         defaults: branch -> option -> default there.
     """
 
@@ -113,7 +113,7 @@ def get_mechanism(name: str) -> Mechanism:
 
 
 def network_options() -> set[str]:
-    """Names of all options that networks hand to attentions."""
+    """Names of all options that networks give to attentions."""
     return {option for name in list_attentions() for option in get_mechanism(name).from_network}
 
 

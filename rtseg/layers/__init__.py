@@ -1,1 +1,1 @@
-"""Parts of networks that know no task."""
+"""Parts of networks that do not depend on a task."""

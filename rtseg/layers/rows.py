@@ -1,5 +1,4 @@
-"""What a block says of the order in which its modules run, so that deployment can fold BatchNorm without knowing the
-block's class."""
+"""The order in which a block's modules run, so that deployment can fold BatchNorm without knowing the block's class."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable

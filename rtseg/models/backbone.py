@@ -24,7 +24,7 @@ MAIN = "main"  # the output that is the segmentation
 
 
 class FeatureInfo(NamedTuple):
-    """Of one feature map; the stride is in image pixels."""
+    """Width and stride of one feature map; the stride is in image pixels."""
 
     channels: int
     stride: int
@@ -35,13 +35,12 @@ class Auxiliary:
     """What a training learns beside the class map; a deployed network has none of it.
 
     Attributes:
-        map: the backbone's feature map that its own head reads: that head's option `map`. None: no head, the loss is
-            one more of the main output.
-        weight: of its loss in the sum; `model.loss.weights` changes it.
+        map: the feature map that its head reads. None: it has no head, and its loss is one more of the main output.
+        weight: factor of its loss in the sum; `model.loss.weights` changes it.
         loss: one of `rtseg.training.losses.list_losses()`.
         head: one of `rtseg.models.heads.list_heads()`.
-        channels: of its logits; None: one a class.
-        options: of its head, where they are not the head's defaults.
+        channels: number of channels of its logits; None: one a class.
+        options: options of its head, where they are not the head's defaults.
 
     Raises:
         UserError: a bad weight or number of channels.
@@ -77,16 +76,16 @@ class Backbone(nn.Module):
     Any H, W >= 1.
 
     Attributes:
-        features: of each map, its width and stride. The constructor sets it.
-        head: the head that stands on it where the user names no other. The class sets it.
-        head_options: defaults for that head in place of its own; of them, another head has those that fit it. The
+        features: width and stride of each map. The constructor sets it.
+        head: the head that is used where the user names none. The class sets it.
+        head_options: defaults for that head in place of its own. Another head takes those that it knows. The
             constructor may set those that depend on widths.
-        outputs: by name, what a training learns beside the class map. The head of output "aux" is `aux_head` in the
+        outputs: what a training learns beside the class map, by name. The head of output "aux" is `aux_head` in the
             segmenter.
         classifier_head: what a classifier of pre-training has behind the maps. The constructor may set it.
-        classifier_options: of this backbone, whose defaults are others in a classifier, in nothing that has weights.
-        optional_parts: names of parts that only some variants of a published trunk have. One that the pre-trained
-            weights or the network lack is left out, or starts fresh.
+        classifier_options: options that have another default in a classifier. They must not change any weights.
+        optional_parts: names of parts that only some published variants have. If the pre-trained weights lack one, it
+            is initialised; if the network lacks it, it is left out.
     """
 
     features: Mapping[str, FeatureInfo]
@@ -116,15 +115,14 @@ Builder = TypeVar("Builder", bound=Callable[..., Backbone])
 
 
 def register_backbone(name: str) -> Callable[[Builder], Builder]:
-    """Decorator for what builds a backbone from keyword arguments: a class, a `functools.partial` of one, or a function
-    whose return annotation is one.
+    """Registers a backbone: a class, a `functools.partial` of one, or a function annotated to return one.
 
-    The parameters are the options, see `rtseg.options`. One called `attention`, a str with a default, makes it a
-    network of swappable attention.
+    Its keyword parameters are the options, see `rtseg.options`. If one is called `attention`, a str with a default, the
+    attention of the network can be chosen.
 
     Raises (from the decorator):
-        UserError: no class to be seen, a class without `head` or `forward`, an option without a type or a default, or
-            the name is taken.
+        UserError: the class is unknown or lacks `head` or `forward`, an option lacks a type or a default, or the name
+            is taken.
     """
     register = _BACKBONES.register(name)
 
@@ -170,7 +168,7 @@ def backbone_options(name: str) -> dict[str, Any]:
 
 
 def swappable_models() -> list[str]:
-    """Those whose attention can be chosen."""
+    """Names of the models whose attention can be chosen."""
     return [name for name in list_models() if choose_attention(name, None) != NO_ATTENTION]
 
 

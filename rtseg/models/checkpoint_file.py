@@ -66,7 +66,7 @@ class _ChangedError(Exception):
 
 
 def _load(path: Path, *, mmap: bool) -> Any:
-    """What is interpreted is compared with its CRC first; tensors, which nobody looks at yet, while they are loaded."""
+    """Reads a checkpoint. Pickled data is compared with its CRC before it is used, tensors while they are loaded."""
     with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as pool:
         records = _records(file)
         _check_records(file, [record for record in records if record.filename.endswith(".pkl")])
@@ -78,11 +78,11 @@ def _load(path: Path, *, mmap: bool) -> Any:
 
 
 def _records(file: FileIO) -> list[zipfile.ZipInfo]:
-    """What the archive says that it holds.
+    """Lists the records of the archive.
 
     Raises:
-        zipfile.BadZipFile, _ChangedError: it is no such archive. A compressed record, or more bytes in the records than
-            in the file, would be a bomb, and no training writes it.
+        zipfile.BadZipFile, _ChangedError: it is not such an archive. A compressed record, or more bytes in the records
+            than in the file, would be a bomb; a training never writes it.
     """
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
@@ -95,7 +95,7 @@ def _records(file: FileIO) -> list[zipfile.ZipInfo]:
 
 
 def _check_records(file: FileIO, records: Sequence[zipfile.ZipInfo]) -> None:
-    """Reads record by record, since `ZipFile.open` takes longer for a small record than its CRC does.
+    """Compares each record with its CRC; `ZipFile.open` would take longer for a small record than the CRC.
 
     Raises:
         OSError, _ChangedError: a record cannot be read, or has changed.
@@ -117,7 +117,7 @@ def _check_records(file: FileIO, records: Sequence[zipfile.ZipInfo]) -> None:
 
 
 def _wrong(content: Any, needs: Sequence[str]) -> str | None:
-    """What keeps the content from being a checkpoint, for an error."""
+    """What is wrong with the content as a checkpoint, for an error; None where nothing is."""
     if not isinstance(content, dict):
         return f"it holds no model card (found: {type(content).__name__})"
     if missing := [key for key in needs if key not in content]:

@@ -1,8 +1,8 @@
-"""DDRNet: two resolutions side by side, convolutions alone, which tell each other what they found after stages 3 and 4.
+"""DDRNet: two branches of convolutions at two resolutions, which exchange their maps after stages 3 and 4.
 
-Hong et al., https://arxiv.org/abs/2101.06085. The layers are those of the authors' implementation, and the parameters
-are counted against it in the tests; initial values are those of the other networks here, and every stride of two rounds
-sizes up.
+Hong et al., https://arxiv.org/abs/2101.06085. The layers are those of the authors' implementation; tests compare
+the number of parameters with it. Initial values are those of the other networks here. Every stride of two rounds sizes
+up.
 
 c base channels (32 slim, 64 for DDRNet-23); the high branch has 2c channels at 1/8, 4c at its end; the low one 4c at
 1/16, 8c at 1/32, 16c at its end.
@@ -33,7 +33,7 @@ class BilateralFusion(nn.Module):
     """h (B, widths[0], H, W), l (B, widths[-1], ., .) -> the same, each plus the other as it came in.
 
     Args:
-        widths: of the path from high to low, which halves the size with each step.
+        widths: channels along the path from high to low, which halves the size with each step.
     """
 
     def __init__(self, *widths: int) -> None:
@@ -50,11 +50,11 @@ class BilateralFusion(nn.Module):
 
 
 class DDRNet(Backbone):
-    """The trunk: stem and two stages in common, then three stages in each branch.
+    """DDRNet's backbone: stem and two stages in common, then three stages in each branch.
 
     Args:
         base_channels: c.
-        low_stride: of the last low map: 64 as the authors segment, 32 as they classify.
+        low_stride: stride of the last low map. The authors segment with 64 and classify with 32.
     """
 
     head = "dual_resolution"

@@ -1,4 +1,4 @@
-"""What a weight file says of itself: enough to rebuild the network, feed it right and name its classes."""
+"""The card of a weight file: enough to rebuild the network, normalise its input and name its classes."""
 
 import dataclasses
 import re
@@ -26,20 +26,19 @@ class ModelCard:
     `to_dict`.
 
     Attributes:
-        model, attention, options: what `create_model` was called with; attention "none" of a model that has none.
-        class_names, palette: of class 0..K-1; RGB 0..255.
+        model, attention, options: what `create_model` was called with; "none" where the model has no attention.
+        class_names, palette: name and RGB colour (0..255) of class 0..K-1.
         ids: class k is written ids[k] in the data set's own label files.
-        ignore_index: of the training masks.
+        ignore_index: value of the training masks that is ignored.
         mean, std: normalisation of RGB in 0..1.
         input_size: (height, width) that it was trained at, if known.
-        eval_resize: (short side, long side) that the data set's evaluation resizes pictures to before the network, if
+        eval_resize: (short side, long side) that the data set's evaluation resizes images to before the network, if
             it does; a deployed network does the same.
         dataset, source: where the classes and the weights come from.
         data_origin: where the training images come from, if their folder says so: drawn scenes are not photographs.
         plugins: what must be loaded to rebuild the network, as `rtseg.plugins.loaded_plugins` calls them.
-        head: of a segmenter; None: the model's own.
-        part: what the weights are of, one of `PARTS`. The classes of a backbone are those of the classification that it
-            was trained for.
+        head: name of a segmenter's head; None: the model's own.
+        part: what the weights belong to, one of `PARTS`. A backbone's classes are those that it was pre-trained for.
     """
 
     model: str
@@ -114,7 +113,7 @@ class ModelCard:
                 kind.
         """
         if not isinstance(card, dict):
-            raise UserError(f"model card: a {type(card).__name__} is no card; is this file written by rtseg?")
+            raise UserError(f"model card: a {type(card).__name__} is not a card; is this file written by rtseg?")
         if not is_bounded(card, depth=8, entries=1_000_000):
             raise UserError("model card: it is nested too deeply, or holds more than a million entries")
         known = {f.name for f in dataclasses.fields(cls)}

@@ -1,4 +1,4 @@
-"""What can be deployed, exported and timed: a module that has a card, and makes logits of a normalised image."""
+"""What can be deployed, exported and timed: a module with a card that turns a normalised image into logits."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -32,11 +32,11 @@ class Network(nn.Module):
         return tuple(f"{name}." for name, child in self.named_children() if id(child) in left_out)
 
     def facts(self) -> dict[str, Any]:
-        """What a report says of it beside its card; plain JSON types."""
+        """What a report says about it beside its card; plain JSON types."""
         return {}
 
     def recipe(self) -> Callable[[], "Network"]:
-        """Makes a network of the same work in another process, to which this is sent; its weights may be others."""
+        """A function that another process calls to build a network of the same work; its weights may differ."""
         return partial(_same, self)
 
 

@@ -43,16 +43,16 @@ def convert(
 ) -> Segmenter:
     """PaddleSeg's weights as a segmenter in evaluation mode, described by its card and ready for `save_pretrained`.
 
-    A file without the auxiliary head leaves that one fresh: inference does not use it.
+    Where the file lacks the auxiliary head, that head is initialised: inference does not use it.
 
     Args:
         path: a `model.pdparams` of RTFormer.
         model, dataset: whose official variant it is, one of `OFFICIAL_VARIANTS`.
-        class_names, palette, ids: of the data set's classes, for the card.
+        class_names, palette, ids: names, colours and label values of the classes, for the card.
 
     Raises:
         UserError: unknown model or data set; an unreadable or suspicious file; weights of another network or number of
-            classes, or of a trunk alone.
+            classes, or of a backbone alone.
     """
     _check_model(model)
     if dataset not in _NUM_CLASSES:
@@ -78,7 +78,7 @@ def convert(
 
 
 def holds_trunk(path: str | Path) -> bool:
-    """Whether a file is one of ImageNet pre-training, a trunk without segmentation head, for `convert_trunk`.
+    """Whether a file holds a pre-trained backbone without segmentation head, for `convert_trunk`.
 
     Raises:
         UserError: see `read_pdparams`.
@@ -87,10 +87,10 @@ def holds_trunk(path: str | Path) -> bool:
 
 
 def convert_trunk(path: str | Path, model: str) -> tuple[ModelCard, dict[str, Tensor]]:
-    """PaddleSeg's pre-trained trunk as a backbone's card and weights, for `save_backbone`.
+    """PaddleSeg's pre-trained backbone as a card and weights, for `save_backbone`.
 
-    One trunk serves all variants: whether it injects in its last block is read from its names. Entries that are no part
-    of it, as a classifier's, are left out with a warning.
+    One backbone fits all variants: its names say whether its last block injects. Entries that do not belong to it, such
+    as a classifier's, are left out with a warning.
 
     Args:
         path: the `model.pdparams` of an `rtformer_*_backbone_imagenet_pretrained`.

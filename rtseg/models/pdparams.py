@@ -22,8 +22,8 @@ def read_pdparams(path: str | Path) -> dict[str, np.ndarray]:
     """The parameters in a .pdparams file by Paddle's names, as float32 arrays.
 
     Raises:
-        UserError: no such file, no or a damaged pickle, a name in it that is no part of an array (nothing is executed),
-            or a value that is no array of floats.
+        UserError: the file is missing, damaged or not a pickle; a name in it does not belong to an array (nothing is
+            executed); or a value is not an array of floats.
     """
     path = Path(path)
     if not path.is_file():

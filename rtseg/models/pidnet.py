@@ -1,8 +1,9 @@
-"""PIDNet, three branches as in a PID controller: P keeps detail, I gathers context, D finds boundaries, where P is
-trusted more than I.
+"""PIDNet, three branches as in a PID controller: P keeps detail, I gathers context, D finds boundaries.
 
-Xu et al., https://arxiv.org/abs/2206.02066. The layers are those of the authors' implementation, with which the tests
-compare parameters, and so are the sizes: every stride of two rounds up. Initial values are those of the other networks
+Where D sees a boundary, P counts more than I.
+
+Xu et al., https://arxiv.org/abs/2206.02066. The layers are those of the authors' implementation; tests compare
+the number of parameters with it. Every stride of two rounds sizes up. Initial values are those of the other networks
 here.
 
 c base channels (32 for S, 64 for M and L). P has 2c channels at 1/8, 4c at its end; I 4c at 1/16, 8c at 1/32, 16c at
@@ -46,7 +47,7 @@ class PixelAttention(nn.Module):
     p (B, C, H, W), i (B, C, h, w) -> (B, C, H, W), a mean of both, weighted at each pixel.
 
     Args:
-        hidden_channels: in which P and I are compared.
+        hidden_channels: channels in which P and I are compared.
     """
 
     def __init__(self, channels: int, hidden_channels: int) -> None:
@@ -61,7 +62,7 @@ class PixelAttention(nn.Module):
 
 
 class PIDNet(Backbone):
-    """The trunk of S and M: stem and two stages in common, then three stages in each branch.
+    """The backbone of S and M: stem and two stages in common, then three stages in each branch.
 
     Args:
         base_channels: c.
@@ -70,7 +71,7 @@ class PIDNet(Backbone):
 
     head = "boundary_attention"
     head_options = {"spp": "pappm", "fusion": "light_bag", "head_channels": 128, "spp_channels": 96}
-    # The authors pre-train without D; here the whole trunk is handed on.
+    # The authors pre-train without D; here the whole backbone is pre-trained.
     classifier_head = ClassifierHead("pooled", {"maps": ("high", "low", "boundary")})
     narrow_boundary = True
 
@@ -129,7 +130,7 @@ class PIDNet(Backbone):
 
 
 class PIDNetLarge(PIDNet):
-    """The trunk of L: D is as wide as P from its first stage, and the head is the larger one."""
+    """The backbone of L: D is as wide as P from its first stage, and the head is the larger one."""
 
     head_options = {"spp": "dappm", "fusion": "bag", "head_channels": 256, "spp_channels": 112}
     narrow_boundary = False
@@ -189,8 +190,8 @@ class BoundaryAttentionHead(Head):
     Args:
         spp: how the context's scales are refined.
         fusion: see `Bag`, `LightBag`.
-        head_channels: of the classifier's 3x3; as wide as "high" where it is not given.
-        spp_channels: of each of the context's scales.
+        head_channels: channels of the classifier's 3x3; as wide as "high" where it is not given.
+        spp_channels: channels of each of the context's scales.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """RTFormer: two resolutions side by side, convolution blocks first, then blocks of attention and convolution.
 
-Wang et al., NeurIPS 2022, https://arxiv.org/abs/2210.07124. The equations are those of the authors' implementation,
-which the tests hold to its numbers.
+Wang et al., NeurIPS 2022, https://arxiv.org/abs/2210.07124. The equations are those of the authors' implementation;
+tests compare the numbers with it.
 
 c base channels (32 slim, 64 base); h the high branch (2c channels at 1/8), l the low branch (8c at 1/32). Every stride
 of two rounds sizes up.
@@ -34,7 +34,7 @@ from rtseg.options import Positive
 
 
 class RTFormerBlock(nn.Module):
-    """Attention and a convolution MLP in each branch; the high branch sees what this block has made of the low one
+    """Attention and a convolution MLP in each branch; the high branch reads the block's finished low branch
     ("stepped").
 
     h (B, high, H, W), l (B, low_in, ., .) -> h of the same shape, l (B, low, ., .), at half the size where low_in !=
@@ -99,14 +99,14 @@ class RTFormerBlock(nn.Module):
 
 
 class RTFormer(Backbone):
-    """The trunk: stem and three convolution stages, then two RTFormer blocks.
+    """RTFormer's backbone: stem and three convolution stages, then two RTFormer blocks.
 
     Args:
         attention: "low+high", see `rtseg.attention`.
         base_channels: c; a multiple of 8 serves every attention.
         cross_size: side of the token grid of `ca`, unless the attention itself names one.
-        injection: of the first and the second block.
-        drop_path: constant over all residual branches, as the authors have it.
+        injection: whether the first and the second block add the high branch back to the low one.
+        drop_path: probability that a residual branch is dropped, the same in all, as the authors have it.
     """
 
     head = "dual_resolution"

@@ -1,4 +1,4 @@
-"""A segmenter: backbone, head and auxiliary heads; the one thing that is trained, saved, measured and deployed.
+"""A segmenter: backbone, head and auxiliary heads. It is what is trained, saved, measured and deployed.
 
 B batch, K classes, H, W input height and width.
 """
@@ -69,9 +69,9 @@ class Segmenter(
     """A network built from its card; `create_model` is the usual way to one.
 
     Attributes:
-        backbone, head: of the class map.
+        backbone, head: the parts that make the class map.
         auxiliary: names of the backbone's outputs that have a head of their own.
-        aux_head: the head of the output "aux", where there is one; those of others likewise.
+        aux_head: the head of output "aux", where it has one; the head of output "x" is `x_head`.
 
     Raises:
         UserError: unknown model, attention, head or option, a bad value of one, or a head that reads a map that the
@@ -97,7 +97,7 @@ class Segmenter(
             init_convolutions(module, skip=Attention)
 
     def _own_head_options(self, head: str) -> dict[str, Any]:
-        """`Backbone.head_options`; of them, for a head that is not its own, those that fit.
+        """`Backbone.head_options`; for a head that is not its own, only those that the head knows.
 
         Raises:
             UserError: the backbone's own head does not have one.
@@ -117,7 +117,7 @@ class Segmenter(
         """The head of one output.
 
         Args:
-            options: that the user names; a head has those of them that it knows.
+            options: the options that the user named; a head takes those that it knows.
         """
         output = self.backbone.outputs[name]
         if "map" not in head_options(output.head):
@@ -186,12 +186,12 @@ class Segmenter(
 
         Raises:
             UserError: no image batch; or one image in training mode, where BatchNorm after the global pool fails; or
-                the maps are not those that the backbone has told of.
+                the maps are not those that the backbone has declared.
         """
         if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
             raise UserError(
                 f"an image batch is (B, 3, H, W) in normalised floats, not {tuple(image.shape)} in {image.dtype}; "
-                "rtseg.load(...) takes pictures, rtseg.layers.normalize.Normalize turns grey levels 0..255 into floats"
+                "rtseg.load(...) takes images, rtseg.layers.normalize.Normalize turns grey levels 0..255 into floats"
             )
         if self.training and len(image) == 1 and not any(isinstance(m, nn.SyncBatchNorm) for m in self.modules()):
             raise UserError(
@@ -211,7 +211,7 @@ class Segmenter(
         replaced, but its README is kept.
 
         Args:
-            hub: of `PyTorchModelHubMixin.save_pretrained`, e.g. push_to_hub.
+            hub: arguments of `PyTorchModelHubMixin.save_pretrained`, e.g. push_to_hub.
 
         Raises:
             UserError: the folder or its parent is a file or cannot be written to.
@@ -231,9 +231,9 @@ class Segmenter(
         """The segmenter that a folder, a checkpoint or a hub repository describes, on the CPU, in evaluation mode.
 
         Args:
-            pretrained_model_name_or_path: see `read_weights`; only an 'owner/name' that is no path here is looked for
-                on the net.
-            hub: of `huggingface_hub.hf_hub_download`, e.g. revision, token.
+            pretrained_model_name_or_path: see `read_weights`; an 'owner/name' that is not a path is looked for on the
+                net.
+            hub: arguments of `huggingface_hub.hf_hub_download`, e.g. revision, token.
 
         Raises:
             UserError: nothing there, damaged, or weights that their card does not describe.
@@ -308,12 +308,12 @@ def create_model(
 
 
 def describe(segmenter: Segmenter, **changes: Any) -> None:
-    """Writes into the card what is learnt after the segmenter was built: class names, palette, data set, input size."""
+    """Changes entries of the segmenter's card, such as class names, palette, data set or input size."""
     segmenter.card = replace(segmenter.card, **changes)
 
 
 def differences(card: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]:
-    """In what the networks of two cards differ, however it is spelled ("sa" is "sa+sa"): what -> (first, second).
+    """Differences between the networks of two cards: what differs -> (first, second); "sa" equals "sa+sa".
 
     Raises:
         UserError: a card names an unknown model, attention or head.
@@ -340,7 +340,7 @@ def differences(card: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]
 
 
 def _known(head: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that a head has."""
+    """The options that a head knows."""
     own = head_options(head)
     return {key: value for key, value in options.items() if key in own}
 
@@ -351,7 +351,7 @@ def _defaults(model: str, head: str) -> dict[str, Any]:
 
 
 def _resolved(card: ModelCard, options: Mapping[str, Any]) -> Any:
-    """The card's attention with all that it leaves to defaults, to be compared."""
+    """The card's attention with every default written out, for comparison."""
     attention = choose_attention(card.model, card.attention)
     has_none = choose_attention(card.model, None) == NO_ATTENTION
     return attention if has_none else resolve_attention(attention, options)

@@ -11,18 +11,18 @@ from rtseg.errors import UserError
 
 
 def check_state(own: Mapping[str, Tensor], state: Mapping[str, Any], source: str) -> None:
-    """Refuses what `load_state_dict` would take in silence, or fail on without a sentence.
+    """Refuses weights that `load_state_dict` would take silently, or fail on without a clear message.
 
     Floats of another precision are converted by `load_state_dict`, so they pass where all are finite after that.
 
     Args:
-        own: the state dict of the network that they are for; its tensors may be on the meta device.
-        state: entries that `own` does not have are looked at too, as far as that is possible without it.
+        own: the state dict of the network; its tensors may be on the meta device.
+        state: the weights. Entries that `own` lacks are checked too, as far as that is possible.
         source: where they come from, for the error.
 
     Raises:
-        UserError: an entry is no plain dense tensor (a list, a sparse or quantised tensor, one element that is expanded
-            to millions), is of another kind of number, holds NaN or infinity, or is a variance below 0.
+        UserError: an entry is not a plain dense tensor (a list, a sparse or quantised tensor, one element expanded to
+            millions), is of another kind of number, holds NaN or infinity, or is a variance below 0.
     """
     if not isinstance(state, Mapping):
         raise UserError(f"{source} holds a {type(state).__name__} in place of weights by name: export it again")

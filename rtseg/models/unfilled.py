@@ -1,4 +1,4 @@
-"""Building a network whose weights are loaded next: random numbers for them would take most of the time of loading."""
+"""Builds a network without random weights, which would take most of the time of loading one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -98,7 +98,7 @@ def test_a_wrong_entry_is_named(changes: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("content", [[], "text", None, 3])
 def test_what_is_no_dictionary_is_refused(content: Any) -> None:
-    with pytest.raises(UserError, match="is no card; is this file written by rtseg"):
+    with pytest.raises(UserError, match="is not a card; is this file written by rtseg"):
         ModelCard.from_dict(content)
 
 

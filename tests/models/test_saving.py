@@ -121,7 +121,7 @@ def test_saving_onto_a_file_is_refused(tmp_path: Path) -> None:
         (lambda folder: (folder / "config.json").unlink(), "holds no config.json.*found: README.md, model.safetensors"),
         (lambda folder: (folder / "model.safetensors").unlink(), "holds no model.safetensors.*: README.md, config"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json' is not JSON"),
-        (lambda folder: (folder / "config.json").write_text("[]"), "is no card"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "is not a card"),
         (lambda folder: (folder / "config.json").write_text("[" * 5000), "config.json' is not JSON.*nested too deeply"),
         (lambda folder: (folder / "config.json").write_text('{"model": ' + "9" * 5000), "config.json' is not JSON"),
         (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe{}"), "config.json' is not JSON"),

@@ -229,5 +229,5 @@ def test_refuses_bad_decay(decay: float) -> None:
 
 
 def test_refuses_options_that_are_keys() -> None:
-    with pytest.raises(UserError, match=r"model.options.head=conv is no option: give it as model.head"):
+    with pytest.raises(UserError, match=r"model.options.head=conv is not an option: give it as model.head"):
         SegmentationModule(options={"head": "conv"})

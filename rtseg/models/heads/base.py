@@ -27,11 +27,11 @@ class Head(nn.Module):
     Convolutions below it are initialised by the segmenter.
 
     Args:
-        features: of the maps that `forward` gets, their widths and strides.
+        features: widths and strides of the maps that `forward` gets.
         num_classes: K.
 
     Attributes:
-        stride: of the logits, in image pixels. The constructor sets it: h = ceil(H / stride).
+        stride: stride of the logits, in image pixels: h = ceil(H / stride). The constructor sets it.
     """
 
     stride: int
@@ -82,7 +82,7 @@ def head_options(name: str) -> dict[str, Any]:
 
 
 def fitting_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that the head called `name` has, with values of its kind."""
+    """The options that the head called `name` knows and whose values are of the right type."""
     return fitting(options, _read(name, _HEADS.get(name)))
 
 
@@ -90,7 +90,7 @@ def create_head(name: str, features: Mapping[str, FeatureInfo], num_classes: int
     """Builds a head by name.
 
     Args:
-        features: of the backbone's maps; a head reads those that it knows by name.
+        features: widths and strides of the backbone's maps; a head reads those that it knows by name.
 
     Raises:
         UserError: unknown name or option, a bad value, or a map that the backbone does not have.
@@ -109,7 +109,7 @@ def _read(name: str, cls: type[Head]) -> dict[str, Option]:
 
 
 class _Maps(dict[str, FeatureInfo]):
-    """Features that say what there is where a head asks for a map that is not."""
+    """Features by name. A head that asks for a missing map gets an error that lists the maps that exist."""
 
     def __init__(self, head: str, features: Mapping[str, FeatureInfo]) -> None:
         super().__init__(features)

@@ -18,8 +18,8 @@ class ConvHead(Head):
     """One map -> (B, K, h, w): BatchNorm, ReLU, 3x3, BatchNorm, ReLU, 1x1.
 
     Args:
-        map: which one; the finest where it is not given, of several the first.
-        head_channels: of the 3x3; as wide as the map where it is not given.
+        map: name of the map; None: the finest, of several the first.
+        head_channels: channels of the 3x3; None: as many as the map has.
     """
 
     def __init__(

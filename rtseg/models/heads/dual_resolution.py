@@ -22,10 +22,9 @@ class DualResolutionHead(Head):
     """Pyramid context of the map "low", joined to the map "high", then classified -> (B, K, h, w).
 
     Args:
-        fusion: how the context, as wide as "high", is joined to it. Concatenated maps are twice as wide, and so is the
-            classifier.
-        head_channels: of the classifier's 3x3, where the maps are added; as wide as "high" where it is not given.
-        spp_channels: of each of DAPPM's scales.
+        fusion: how the context, as wide as "high", is joined to it. With "concatenate" the classifier is twice as wide.
+        head_channels: channels of the classifier's 3x3 where the maps are added; None: as many as "high" has.
+        spp_channels: channels of each of DAPPM's scales.
     """
 
     def __init__(
