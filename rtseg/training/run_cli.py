@@ -6,6 +6,7 @@ What it trains, the subclasses say.
 import csv
 import logging
 import os
+import re
 import sys
 import warnings
 from contextlib import ExitStack, suppress
@@ -18,7 +19,7 @@ import torch
 import yaml
 from jsonargparse import Namespace, get_loader, set_loader
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
 
@@ -34,8 +35,10 @@ from rtseg.training.automatic import Machine, choose
 from rtseg.training.callbacks.decoration import Decoration, HarmlessLog
 from rtseg.training.callbacks.failed_validation import SaveFailedValidation
 from rtseg.training.callbacks.periodic_checkpoint import PeriodicCheckpoint
+from rtseg.training.callbacks.progress import Progress
 from rtseg.training.callbacks.stop import StopGracefully
 from rtseg.training.callbacks.throughput import ThroughputMonitor
+from rtseg.training.callbacks.time_left import TimeLeft
 from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, read_header, recorded_settings
 from rtseg.training.failures import check_trainer, in_a_sentence
 from rtseg.training.flag_errors import explain, settings
@@ -49,8 +52,27 @@ _VOID_WARNINGS = (
     "Found .* in eval mode",  # the moving average, which is not trained
     "Precision .* is not supported by the model summary",
     ".*isinstance.treespec, LeafSpec.* is deprecated",
+    ".*could not find the monitored key",  # a training that ends before its first validation has no best checkpoint
+    ".*does not have many workers which may be a bottleneck",  # speed/data_wait in the log says whether it is one
+    "The number of training batches .* is smaller than the logging interval",  # which counts over epochs
 )
-_VOID_MESSAGES = ("`weights_only` was not set", "💡 Tip: ")  # how Lightning's messages begin that say nothing here
+# How Lightning's messages begin that say nothing here, or what `Progress` says in a line of its own.
+_VOID_MESSAGES = (
+    "`weights_only` was not set",
+    "💡 Tip: ",
+    "Seed set to",
+    "GPU available: ",
+    "TPU available: ",
+    "Using bfloat16 Automatic Mixed Precision",
+    "Initializing distributed: ",
+    "-----",  # a frame around "distributed_backend=gloo"
+    "Loading `train_dataloader` to estimate",
+    "Restoring states from",  # "Restored all states" follows
+    "`Trainer.fit` stopped: ",
+    "Received SIGTERM",  # `StopGracefully` says what comes of it
+    "Bypassing SIGTERM",
+)
+_RANK = re.compile(r"^\[rank: \d+\] ")
 SCORING = ("validate", "test")  # the commands that train nothing
 _VOID_WHERE_NOTHING_IS_TRAINED = ("The dirpath has changed", ".*callbacks used to create the checkpoint need to be")
 
@@ -74,15 +96,6 @@ class CSVLog(HarmlessLog, ResumableCSVLogger):
 
 class TensorBoardLog(HarmlessLog, RunTensorBoardLogger):
     """`events.out.*`."""
-
-
-class Progress(Decoration, RichProgressBar):
-    """What a terminal shows."""
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        """Lightning's own says "Epoch 0/-2" where the steps decide on the end."""
-        bounded = (self.trainer.max_epochs or -1) > 0
-        return super()._get_train_description(current_epoch) if bounded else f"Epoch {current_epoch}"
 
 
 class RunCLI(LightningCLI):
@@ -206,7 +219,9 @@ class RunCLI(LightningCLI):
         trainer = self._get(self.config_init, "trainer")
         callbacks, plugins = _listed(trainer.callbacks), _listed(trainer.plugins)
         if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
-            callbacks.append(Progress(leave=True))
+            callbacks += [time_left := TimeLeft(), Progress(self.monitor, time_left)]
+        if config.trainer.enable_model_summary is None:
+            kwargs["enable_model_summary"] = False  # `Progress` says what is trained, in a line
         if self._command == "fit" and not config.trainer.fast_dev_run:
             output = config.output
             if config.trainer.logger in (None, True):
@@ -262,7 +277,7 @@ def run(
 
 
 def _says_something(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(_VOID_MESSAGES)
+    return not _RANK.sub("", record.getMessage()).startswith(_VOID_MESSAGES)
 
 
 def _last_of(flag: str, words: list[str]) -> str | None:

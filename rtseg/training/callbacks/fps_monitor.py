@@ -17,8 +17,11 @@ from rtseg.terminal import say
 from rtseg.training.callbacks.decoration import Decoration
 
 
-def _threads(device: dict[str, Any]) -> str:
-    return f", threads {device['threads']} of {device['cores']}" if "threads" in device else ""
+def _where(facts: dict[str, Any], device: torch.device) -> str:
+    """'AMD EPYC, 1 of 2 threads', or the name of a GPU."""
+    if "threads" in facts:
+        return f"{facts['name']}, {facts['threads']} of {facts['cores']} threads"
+    return f"{facts['name']} ({device})"
 
 
 class FPSMonitor(Decoration):
@@ -90,7 +93,7 @@ class FPSMonitor(Decoration):
         (row,) = report.networks
         headline, network = row.class_map, row.network
         if headline is None or network is None:
-            say(f"FPSMonitor: no FPS, {row.refused}")
+            say(f"Speed: not measured, {row.refused}")
             return
         for logger in trainer.loggers:
             if isinstance(logger, CSVLogger):
@@ -100,11 +103,11 @@ class FPSMonitor(Decoration):
                 {"speed/fps": headline.fps, "speed/latency_ms": headline.median_ms, "speed/network_fps": network.fps},
                 trainer.global_step,
             )
+        doubts, batch = len(report.doubts()), f", batch {row.batch_size}" if row.batch_size > 1 else ""
+        caution = f" ({doubts} doubt{'s' * (doubts > 1)}: see speed.json)" if doubts else ""
         say(
-            f"FPSMonitor: {headline.fps:.1f} FPS ({headline.median_ms:.1f} ms) from image on the device to class map, "
-            f"{network.fps:.1f} FPS network alone; {height}x{width}, batch {row.batch_size}, {row.backend}, "
-            f"BatchNorm {row.engine['batchnorm']}, {report.conditions['device']['name']} ({device}"
-            f"{_threads(report.conditions['device'])})" + "".join(f". Caution: {doubt}" for doubt in report.doubts())
+            f"Speed: {headline.fps:.1f} FPS ({headline.median_ms:.1f} ms) from image to class map, "
+            f"{height}x{width}{batch}, {_where(report.conditions['device'], device)}{caution}"
         )
 
     def _size(self, segmenter: Segmenter) -> tuple[int, int]:

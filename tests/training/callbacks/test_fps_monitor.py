@@ -94,9 +94,9 @@ def test_training_is_the_same_and_speed_is_logged(tmp_path: Path, capsys: pytest
     events = EventAccumulator(str(board.log_dir)).Reload()
     assert [event.step for event in events.Scalars("speed/fps")] == [0, 4]
 
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FPSMonitor")]
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Speed: ")]
     assert len(said) == 2
-    for part in ("device to class map", "24x40", "batch 2", "eager:fp32", "BatchNorm folded", "(cpu, threads "):
+    for part in ("from image to class map", "24x40", "batch 2", " threads"):
         assert part in said[0]
 
 
@@ -107,7 +107,7 @@ def test_a_network_that_is_refused_a_time_stops_no_training(
     monkeypatch.setitem(Eager.precisions, "fp32", replace(FP32, most_logits_error=-1.0))
     table = CSVLogger(tmp_path, name="csv")
     train(tmp_path, [FPSMonitor(input_size=(24, 40), seconds=0.1)], [table])
-    assert capsys.readouterr().out.count("FPSMonitor: no FPS, logits differ by") == 2
+    assert capsys.readouterr().out.count("Speed: not measured, logits differ by") == 2
     assert not Path(table.log_dir, "speed.json").exists()
 
 
