@@ -114,7 +114,7 @@ class Progress(Decoration, ProgressBar):
 
     def _say_score(self, trainer: L.Trainer, value: float) -> None:
         best, place = _best(trainer, self.monitor), _place(trainer)
-        before = best and best.best_model_score
+        before = None if best is None else best.best_model_score
         name = self.monitor.rpartition("/")[2]
         score = f"{_NAMES.get(name, name)} {value:.4f}"
         self._score = f"{score} ({place.partition(' of ')[0].lower()})"
