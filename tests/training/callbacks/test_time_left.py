@@ -16,7 +16,8 @@ from tests.training.callbacks.test_decoration import Line
 
 def train(folder: Path, callback: Callback, batches: int, **trainer: Any) -> L.Trainer:
     """Of `batches` an epoch, and two images a validation."""
-    quiet: dict[str, Any] = dict.fromkeys(("enable_progress_bar", "enable_model_summary", "enable_checkpointing", "logger"), False)
+    off = ("enable_progress_bar", "enable_model_summary", "enable_checkpointing", "logger")
+    quiet: dict[str, Any] = dict.fromkeys(off, False)
     lightning = L.Trainer(callbacks=[callback], accelerator="cpu", default_root_dir=folder, **quiet, **trainer)
     lightning.fit(Line(), DataLoader(ones(batches)), DataLoader(ones(2)))  # type: ignore[arg-type]
     return lightning
