@@ -1,6 +1,7 @@
 """`python -m pretrain fit|validate`: the command that trains and scores classifiers."""
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
@@ -20,6 +21,7 @@ class PretrainCLI(RunCLI):
     """Classification."""
 
     program = "python -m pretrain"
+    configs = Path(__file__).with_name("configs")
     monitor = "val/top1"
 
     def default_run(self, config: Namespace) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtseg.command_line import create_app, lightning_command, plugin_option, run_app
+from rtseg.configs import find_config
 from rtseg.errors import UserError
 from rtseg.terminal import say
 
@@ -20,7 +21,7 @@ plugin_option(app)
 lightning_command(
     app,
     "fit",
-    "Train a classifier: --config pretrain/configs/<name>.yaml, every key as a flag; --ckpt_path resumes a training.",
+    "Train a classifier: --config NAME or a YAML file, every key as a flag; --ckpt_path resumes a training.",
     "pretrain.cli",
 )
 lightning_command(
@@ -156,9 +157,9 @@ def transfer_check(
     output: Annotated[Path, typer.Option("-o", "--output", help="folder; the same command again resumes there")] = Path(
         "runs/transfer"
     ),
-    config: Annotated[Path, typer.Option(help="recipe of the trainings")] = Path(
-        "configs/rtformer_slim_camvid_half.yaml"
-    ),
+    config: Annotated[
+        str, typer.Option(help="recipe of the trainings: a YAML file, or a name that `rtseg list configs` prints")
+    ] = "rtformer_slim_camvid_half",
     epochs: Annotated[int, typer.Option(help="epochs of each training")] = 16,
     seeds: Annotated[int, typer.Option(help="trainings from scratch, and as many from the backbone")] = 3,
     jobs: Annotated[int, typer.Option(help="trainings at a time; on a CPU they share its cores")] = 1,
@@ -167,9 +168,10 @@ def transfer_check(
 
     Flags of `rtseg fit` are passed to the trainings: --trainer.precision=bf16-mixed
     """
+    file = find_config(config)
     from pretrain.transfer_check import transfer_check as check
 
-    check(backbone, output, config=config, data=data, epochs=epochs, seeds=seeds, jobs=jobs, flags=context.args)
+    check(backbone, output, config=file, data=data, epochs=epochs, seeds=seeds, jobs=jobs, flags=context.args)
 
 
 def main(args: list[str] | None = None) -> None:

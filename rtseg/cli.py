@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, run_app
+from rtseg.configs import list_configs
 from rtseg.studies import commands
 from rtseg.terminal import say
 
@@ -197,12 +198,18 @@ def make_data(
 
 @app.command("list")
 def list_names(
-    kind: Annotated[str, typer.Argument(help="models, heads, attentions, losses, datasets, backends or rivals")],
+    kind: Annotated[
+        str, typer.Argument(help="models, heads, attentions, losses, datasets, backends, rivals or configs")
+    ],
     details: Annotated[
         bool, typer.Option("--details", help="of attentions options, costs and papers; of backends what they run on")
     ] = False,
 ) -> None:
     """List the names that options take."""
+    if kind == "configs":
+        width = max(map(len, list_configs()))
+        say("\n".join(f"{name:{width}}  {text}" for name, text in list_configs().items()))
+        return
     from rtseg.attention import list_attentions
     from rtseg.data import list_datasets
     from rtseg.deploy.engines import list_backends
@@ -221,7 +228,7 @@ def list_names(
         "rivals": list_rivals,
     }
     if kind not in kinds:
-        raise UnknownNameError(f"nothing is called '{kind}' to list.{suggest(kind, kinds)}")
+        raise UnknownNameError(f"nothing is called '{kind}' to list.{suggest(kind, [*kinds, 'configs'])}")
     if not details:
         say("\n".join(kinds[kind]()))
     else:
@@ -239,7 +246,7 @@ def _command_line() -> str:
 
 app.add_typer(commands.app)
 for _name, _help in {
-    "fit": "Train a network: --config configs/<name>.yaml, every key as a flag; --ckpt_path resumes a training.",
+    "fit": "Train a network: --config NAME (rtseg list configs), every key as a flag; --ckpt_path resumes a training.",
     "validate": "Score a checkpoint on the validation images: --config ... --ckpt_path ...",
     "test": "Score a checkpoint on the test images.",
 }.items():

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from rtseg.command_line import Device
+from rtseg.configs import find_config
 from rtseg.errors import UserError
 from rtseg.terminal import say
 
@@ -91,9 +92,8 @@ def compare(
     data: Annotated[Path | None, typer.Option(help="folder of a data set: also train each row")] = None,
     epochs: Annotated[int | None, typer.Option(help="epochs of each training")] = None,
     config: Annotated[
-        Path | None,
-        typer.Option(help="recipe of the trainings; default: configs/rtformer_slim_camvid_half.yaml of the repository"),
-    ] = None,
+        str, typer.Option(help="recipe of the trainings: a YAML file, or a name that `rtseg list configs` prints")
+    ] = "rtformer_slim_camvid_half",
     seeds: Annotated[int, typer.Option(help="trainings a row, seeds 0, 1, ...")] = 1,
     jobs: Annotated[int, typer.Option(help="trainings at a time; on a CPU they share its cores")] = 1,
 ) -> None:
@@ -101,6 +101,7 @@ def compare(
 
     Flags of `rtseg fit` are passed to the trainings: --trainer.precision=bf16-mixed --data.num_workers=4
     """
+    file = find_config(config)
     from rtseg.registry import suggest
     from rtseg.speed.conditions import Conditions
     from rtseg.studies.compare import compare as compare_attentions
@@ -118,7 +119,7 @@ def compare(
         model=model,
         num_classes=num_classes,
         conditions=Conditions(sizes=[input_size], seconds=seconds, device=device, threads=threads),
-        recipe=Recipe.of_options(model, config, data, epochs, context.args),
+        recipe=Recipe.of_options(model, file, data, epochs, context.args),
         seeds=seeds,
         jobs=jobs,
     )

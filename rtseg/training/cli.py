@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 
+from rtseg.configs import CONFIGS
 from rtseg.data.dataset import create_dataset
 from rtseg.errors import UserError
 from rtseg.models.backbone import choose_attention, choose_head
@@ -23,6 +24,7 @@ class RTSegCLI(RunCLI):
     """Segmentation: also times the network and draws what it predicts."""
 
     program = "rtseg"
+    configs = CONFIGS
     monitor = "val/miou"
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

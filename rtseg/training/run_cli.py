@@ -23,6 +23,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelChec
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
 
+from rtseg.configs import with_found_configs
 from rtseg.disk import refusals_told
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
@@ -103,10 +104,12 @@ class RunCLI(LightningCLI):
 
     Attributes:
         program: as it is typed, for messages.
+        configs: folder of the configurations that `--config` finds by name.
         monitor: the score whose highest value makes `best.ckpt`.
     """
 
     program: ClassVar[str]
+    configs: ClassVar[Path]
     monitor: ClassVar[str]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -251,6 +254,7 @@ def run(
     cli: type[RunCLI], module: type[NetworkModule], data: type[LightningDataModule], args: list[str], description: str
 ) -> RunCLI:
     """Runs `fit`, `validate` or `test` with the rest of the command line."""
+    args = with_found_configs(args, cli.configs)
     command = args[0] if args else ""
     for message in _VOID_WARNINGS + _VOID_WHERE_NOTHING_IS_TRAINED * (command in SCORING):
         warnings.filterwarnings("ignore", message)

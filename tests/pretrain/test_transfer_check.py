@@ -79,7 +79,7 @@ def test_what_is_not_shown_is_not_claimed(scratch: dict[int, float], pretrained:
         ({"seeds": 0}, "--seeds 0 must be at least 1"),
         ({"jobs": 0}, "--jobs 0 must be at least 1"),
         ({"epochs": 0}, "--epochs 0 must be at least 1"),
-        ({"config": Path("/nowhere.yaml")}, "--config /nowhere.yaml: no such file"),
+        ({"config": Path("/nowhere.yaml")}, "--config: /nowhere.yaml: No such file"),
         ({"data": Path("/nowhere")}, "--data /nowhere: no such folder"),
         ({"flags": ["--model.name=sa"]}, "'--model.name' is set by the comparison itself"),
     ],

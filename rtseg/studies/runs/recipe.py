@@ -13,7 +13,6 @@ from rtseg.output.folders import write_whole
 from rtseg.studies.runs.training import Training
 from rtseg.yaml_file import read_yaml
 
-DEFAULT_CONFIG = Path("configs/rtformer_slim_camvid_half.yaml")
 _FLAGS = ("--model.", "--data.", "--trainer.")
 _OWN_FLAGS = (
     *("--model.attention", "--model.name", "--data.root", "--trainer.max_epochs", "--trainer.max_steps"),
@@ -39,12 +38,6 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_at_least("--epochs", self.epochs, 1)
-        if not self.config.is_file():
-            default = ", the default, which is looked for in the folder that the command is called in"
-            raise UserError(
-                f"--config {self.config}: no such file{default if self.config == DEFAULT_CONFIG else ''}; give a "
-                "configuration of `rtseg fit`, such as those in configs/ of the repository"
-            )
         _read_settings(self.config)
         if not self.data.exists():
             raise UserError(f"--data {self.data}: no such folder; give the data set's")
@@ -62,9 +55,12 @@ class Recipe:
 
     @classmethod
     def of_options(
-        cls, model: str, config: Path | None, data: Path | None, epochs: int | None, flags: Sequence[str]
+        cls, model: str, config: Path, data: Path | None, epochs: int | None, flags: Sequence[str]
     ) -> Self | None:
-        """What a command's options ask for; None where they ask for no training. `DEFAULT_CONFIG` if none is given.
+        """What a command's options ask for; None where they ask for no training.
+
+        Args:
+            config: of `rtseg fit`.
 
         Raises:
             UserError: data without epochs or the other way round, or flags without both.
@@ -77,7 +73,7 @@ class Recipe:
             return None
         if data is None or epochs is None:
             raise UserError("trainings want a data set and a length: --data DIR --epochs N")
-        return cls(model, config or DEFAULT_CONFIG, data, epochs, tuple(flags))
+        return cls(model, config, data, epochs, tuple(flags))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types; of the configuration its settings, since they decide, and not its comments."""

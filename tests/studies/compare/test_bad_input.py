@@ -13,7 +13,7 @@ from rtseg.models import create_model
 from rtseg.speed.benchmark import Candidate, Case, Conditions
 from rtseg.studies.compare import compare
 from rtseg.studies.compare.speed import fits_memory
-from rtseg.studies.runs.recipe import Recipe
+from tests.helpers.command import check_refused, exit_status
 from tests.helpers.compare import TINY
 
 # --- bad input, and what cannot be had
@@ -52,7 +52,7 @@ def test_a_network_that_does_not_fit_is_said_to(tmp_path: Path) -> None:
         (["--data", "DATA"], "--epochs N"),
         (["--data", "DATA", "--epochs", "0"], "--epochs 0 must be at least 1"),
         (["--data", "nowhere", "--epochs", "1"], "--data nowhere: no such folder"),
-        (["--data", "DATA", "--epochs", "1", "--config", "no.yaml"], "--config no.yaml: no such file"),
+        (["--data", "DATA", "--epochs", "1", "--config", "no.yaml"], "--config: there is no file 'no.yaml'"),
         (["--data", "DATA", "--epochs", "1", "--seeds", "0"], "--seeds 0 must be at least 1"),
         (["--data", "DATA", "--epochs", "1", "--jobs", "-1"], "--jobs -1 must be at least 1"),
         (
@@ -83,12 +83,11 @@ def test_bad_input_ends_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_default_recipe_that_is_not_here_is_said_to_be_the_default(
-    tiny_camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_default_recipe_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"camvid_half\.yaml: no such file, the default, .*; give a configuration"):
-        Recipe.of_options("rtformer_slim", None, tiny_camvid, 1, ())
+    check_refused(exit_status(main, "compare", "--data=lost", "--epochs=1"), "--data lost: no such folder", capsys)
 
 
 def test_a_foreign_measurement_is_named(tmp_path: Path) -> None:
