@@ -32,7 +32,7 @@ def draw(runs: Sequence[Path], output: Path) -> None:
     logs = {}
     for run in runs:
         if not (run / "metrics.csv").is_file():
-            raise UserError(f"'{run}' holds no metrics.csv: give the folder of a training (--output of fit)")
+            raise UserError(f"'{run}' does not contain a metrics.csv: give the folder of a training (--output of fit)")
         logs[run.name] = read_log(run / "metrics.csv")
     if len(logs) < len(runs):
         raise UserError("two of the runs have the same folder name, by which the lines are told apart: rename one")

@@ -26,7 +26,7 @@ _LAYOUTS = ("class folders", "shards")
 
 
 def accumulated_parts(batch_size: int, device_batch_size: int, world_size: int) -> int:
-    """In how many parts each device takes its share of a global batch.
+    """The number of parts in which each device takes its share of a global batch.
 
     Raises:
         UserError: the batch is not that many devices' times a whole number.
@@ -54,11 +54,11 @@ class ImageNetData(ResumableData):
         batch_size: global batch of one optimizer step, on any number of devices.
         device_batch_size: images that a device takes at a time, at most; the rest of its share is accumulated.
         num_workers: loader processes of each device.
-        broken: what a broken or animated image does: "refuse" ends the training and names it, "skip" names and counts
-            it; in training another takes its place, of the scores it is left out.
+        broken: what to do about a broken or animated image: "refuse" ends the training and names it; "skip" names and
+            counts it, takes another in training, and leaves it out of the scores.
         augment: see `AugmentConfig`.
         eval_batch_size: images that a device scores at a time.
-        seed: of the order and of every random number.
+        seed: seed of the order and of every random number.
         timeout: seconds that the training waits for a batch of the loader processes; 0: for ever.
         expected_classes: number of classes that the data must have; null: any.
     """

@@ -1,6 +1,4 @@
-"""Handing over what pre-training has learnt: the backbone of a checkpoint as a folder that `rtseg fit --model.weights`
-takes.
-"""
+"""Exports the backbone of a checkpoint as a folder that `rtseg fit --model.weights` takes."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -44,7 +44,7 @@ class Scores(Metric):
         self.add_state("not_finite", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")  # images
 
     def update(self, logits: Tensor, label: Tensor) -> None:
-        """Of a batch of which any number of images may be ignored."""
+        """Counts a batch, of which any number of images may be ignored."""
         logits, label = logits[label != IGNORED].float(), label[label != IGNORED]
         hits = logits.topk(min(5, logits.shape[1])).indices == label[:, None]
         # Not in place: Lightning evaluates in inference mode, whose tensors refuse that outside it.
@@ -67,16 +67,16 @@ class ClassificationModule(NetworkModule[nn.Module]):
     """A classifier in training. Logs `train/loss`, `val/top1`, `val/top5`, `val/loss`.
 
     Args:
-        name: of the network; `python -m pretrain list` has them.
+        name: name of the network; `python -m pretrain list` prints them.
         num_classes: the command line takes it from the images.
         attention: "low+high", see `rtseg.attention`; null: the network's own.
         options: of the network, e.g. {"injection": [true, true]}.
         optim, mix: see `OptimConfig`, `MixConfig`.
-        ema_decay: of the moving average of the weights, which is then what is evaluated and exported; 0 for none.
+        ema_decay: decay of the moving average of the weights, which is then evaluated and exported; 0 for none.
         compile: compile the forward pass (`torch.compile`).
         channels_last: keep feature maps channels-last, which is faster on CPUs and on GPUs with tensor cores.
         batch_size: global, of one optimizer step; the command line takes it from the data.
-        seed: of random erasing, Mixup and drop path.
+        seed: seed of random erasing, Mixup and drop path.
         nonfinite: a step whose loss or gradient is not finite ends the training ("stop"), or is left out and counted
             ("skip").
     """

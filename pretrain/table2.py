@@ -55,7 +55,7 @@ def table(report: Report) -> Table:
         Column(f"MACs, here at {report.networks[0].input_size[0]}", form="{:.2f} G"),
         Column("top-1, paper", yields=1),
         Column("latency", "ms"),
-        Column(f"pictures/s, batch {report.networks[1].batch_size}", form="{:.1f}"),
+        Column(f"images/s, batch {report.networks[1].batch_size}", form="{:.1f}"),
     ]
     return Table("RTFormer's Table 2", columns, lines)
 
@@ -68,10 +68,10 @@ def notes(report: Report) -> list[str]:
     found = [f"{model}: {PAPER[model].difference}" for model in models if PAPER[model].difference]
     found += [
         "paper: as RTFormer's appendix prints it; the accuracies are the paper's, none was trained here",
-        "params: all that are trained; MACs: of one picture, in convolutions, linear layers and products of attention",
+        "params: all that are trained; MACs: of one image, in convolutions, linear layers and products of attention",
         f"times: {side}x{side}, untrained, eager PyTorch, float32, channels_last, BatchNorm not folded, from "
-        "normalised pictures on the device to logits there; networks in turns; median (5th to 95th percentile), "
-        "pictures/s = batch / median",
+        "normalised images on the device to logits there; networks in turns; median (5th to 95th percentile), "
+        "images/s = batch / median",
         *([Conditions.describe(c["timing"])] if "timing" in c else []),
         f"{device_line(c['device'])}; PyTorch {c['torch']}; commit {c['git_commit'] or 'unknown'}, {c['date']}",
     ]
@@ -79,7 +79,7 @@ def notes(report: Report) -> list[str]:
 
 
 def _pairs(report: Report) -> list[tuple[NetworkReport, NetworkReport]]:
-    """Of each network the row of one picture and that of a batch."""
+    """Each network's row of one image and its row of a batch."""
     pairs = list(zip(report.networks[::2], report.networks[1::2], strict=True))
     if not pairs or any(single.model != batch.model or single.batch_size != 1 for single, batch in pairs):
         raise ValueError("not two rows a network")
@@ -136,7 +136,7 @@ def refresh(results: Path, page: Path) -> None:
         results: what `table2` wrote.
 
     Raises:
-        UserError: it is no such file; the page has not the comments.
+        UserError: the file is not of this kind, or the page lacks the comments.
     """
     try:
         report = Report.from_json(results.read_text())

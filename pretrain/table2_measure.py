@@ -26,7 +26,7 @@ NUM_CLASSES = 1000
 
 
 def count(name: str, image_size: int) -> tuple[int, int]:
-    """Parameters of the classifier called `name`, and multiply-adds of one square picture; makes no values."""
+    """Parameters of the classifier called `name`, and multiply-adds of one square image; nothing is computed."""
     with torch.device("meta"):
         network, image = create_classifier(name, NUM_CLASSES).eval(), torch.empty(1, 3, image_size, image_size)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PaperRow:
-    """What the paper prints of a network.
+    """What the paper prints about a network.
 
     Attributes:
         parameters: millions.

@@ -1,8 +1,8 @@
 """Does pre-training help? Segmenters trained from a pre-trained backbone and from scratch, with equal data, recipe,
 number of epochs and seeds, side by side.
 
-The trainings are those of `rtseg compare`: each an `rtseg fit` in a process of its own, gone on with where an earlier
-run of the command stopped, scored at its last epoch.
+The trainings are those of `rtseg compare`: each is an `rtseg fit` in a process of its own, resumed where an earlier run
+of the command stopped, and scored at its last epoch.
 """
 
 import json
@@ -38,7 +38,7 @@ class Transfer:
     pretrained: Mapping[int, float]
 
     def gains(self) -> list[float]:
-        """Pre-trained minus scratch, of every seed that has both."""
+        """Pre-trained minus scratch, for every seed that has both."""
         return [self.pretrained[seed] - self.scratch[seed] for seed in sorted(self.scratch) if seed in self.pretrained]
 
     def noise(self) -> float | None:

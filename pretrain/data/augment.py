@@ -1,4 +1,4 @@
-"""What happens to an image before the network sees it: timm's transforms of ImageNet training and evaluation.
+"""Augmentation of images for ImageNet training and evaluation: timm's transforms.
 
 Random erasing, normalisation and Mixup follow on the device, batch by batch.
 """

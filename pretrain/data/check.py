@@ -1,4 +1,4 @@
-"""Looks through a whole data set before a training does: counts classes and images, and decodes every file."""
+"""Checks a whole data set before a training: counts classes and images, and decodes every file."""
 
 import os
 from collections import Counter
@@ -26,7 +26,7 @@ FATAL = ("broken", "not an image", "animated", "broken shard")
 HARMLESS = {
     "greyscale": "converted to RGB",
     "CMYK": "converted to RGB",
-    "other files": "their endings are no images'; left out",
+    "other files": "their endings are not those of images; left out",
 }
 _CHUNK = 64  # files that a process takes at a time
 _SHOWN = 20

@@ -65,7 +65,7 @@ def class_names(root: Path) -> tuple[str, ...]:
         if not classes:
             raise UserError(
                 f"{root / split} has no class folders. Images lie in one folder for each class, "
-                f"{split}/n01440764/*.JPEG; ImageNet's val pictures must be sorted into those of train"
+                f"{split}/n01440764/*.JPEG; ImageNet's val images must be sorted into those of train"
             )
     if differences := class_differences(found):
         raise UserError(f"train and val of {root} do not have the same classes ({differences}); add or remove folders")

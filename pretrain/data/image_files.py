@@ -1,4 +1,4 @@
-"""An image file -> RGB, or why it cannot be, and what is said of one that is broken."""
+"""An image file -> RGB, and the messages for one that is broken."""
 
 import warnings
 from functools import cache
@@ -25,7 +25,7 @@ class BrokenImage(Exception):
 
 
 def open_image(data: bytes) -> Image.Image:
-    """The header of an image file. BrokenImage where it is none, or holds more than one picture."""
+    """The header of an image file. BrokenImage where it is not one, or holds more than one image."""
     if not data:
         raise BrokenImage("broken", "empty file")
     try:
@@ -38,7 +38,7 @@ def open_image(data: bytes) -> Image.Image:
         raise BrokenImage("broken", f"broken image ({error})") from None
     if image.width * image.height > MAX_PIXELS:
         raise BrokenImage("broken", f"too large, {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
-    # A JPEG of several pictures (MPO) is a photograph with its preview.
+    # A JPEG of several images (MPO) is a photograph with its preview.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         frames = getattr(image, "n_frames", 0)
         raise BrokenImage("animated", f"animated image ({frames} frames)")

@@ -26,7 +26,8 @@ class ImageFolder:
     Args:
         root: the folder of train/ and val/.
         split: "train" or "val".
-        broken: what a broken or animated file does: "refuse" names it and ends, "skip" names it and goes on without.
+        broken: what to do about a broken or animated file: "refuse" names it and ends, "skip" names it and leaves it
+            out.
 
     Raises:
         UserError: a split or class folder is missing or empty, or the splits have unlike classes.
@@ -52,7 +53,7 @@ class ImageFolder:
         return len(self._files)
 
     def path(self, index: int) -> Path:
-        """Of the file of that number."""
+        """The path of the file of that number."""
         return self.root / self.split / self.classes[self.labels[index]] / os.fsdecode(self._files[index])
 
     def read(self, index: int) -> tuple[Image.Image, int, int]:

@@ -1,4 +1,4 @@
-"""What the recipe does to a batch on the device: random erasing, then Mixup or CutMix with soft targets; timm's."""
+"""Random erasing, then Mixup or CutMix with soft targets, on the device; timm's."""
 
 import random
 from dataclasses import dataclass

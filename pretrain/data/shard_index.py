@@ -1,6 +1,6 @@
-"""Which shards there are and how many images each holds, in a folder or an object store.
+"""The index of shards in a folder or an object store: their names, and how many images each holds.
 
-The index makes epochs exact and a position in one a number, which WebDataset's own reader has neither of.
+The index makes the length of an epoch exact, and a position in it a number. WebDataset's own reader has neither.
 """
 
 import json
@@ -65,13 +65,13 @@ def read_index(root: str) -> ShardIndex:
     try:
         content = json.loads(data)
     except ValueError as error:
-        raise UserError(f"{url} is no JSON ({error}); make it again") from None
+        raise UserError(f"{url} is not JSON ({error}); make it again") from None
     try:
         version, classes = content["version"], tuple(map(str, content["classes"]))
         splits = {split: {name: int(count) for name, count in of.items()} for split, of in content["splits"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{url} is no index of shards ({type(error).__name__}: {error}); it holds "
+            f"{url} is not an index of shards ({type(error).__name__}: {error}); it holds "
             '{"version": 1, "classes": [names], "splits": {"train": {"train-000000.tar": 1000}, "val": {}}}'
         ) from None
     if version != VERSION:

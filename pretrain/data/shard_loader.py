@@ -36,7 +36,7 @@ class ShardBatches:
 
 
 class ShardLoader(EpochStart, ShardBatches):
-    """Batches of `TrainShards` that can say, and be told, how far into an epoch they are; Lightning saves this."""
+    """Batches of `TrainShards` whose position in an epoch can be read and set; Lightning saves it."""
 
     def __init__(self, data: TrainShards, **options: Any) -> None:
         super().__init__(data, **options)
@@ -73,7 +73,7 @@ class ShardLoader(EpochStart, ShardBatches):
             if start and state[key] != ours:
                 raise UserError(
                     f"the checkpoint stands inside epoch {state['epoch']} with {key}={state[key]} in its training "
-                    f"data, now it is {ours}: shards are read in another order then. Give the same, go on from a "
+                    f"data, now it is {ours}: shards are read in another order then. Give the same, resume from a "
                     "checkpoint at the end of an epoch, or start a new training"
                 )
         self.epoch, self.start = state["epoch"] + finished, start

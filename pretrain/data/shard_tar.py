@@ -30,7 +30,7 @@ def tar_images(url: str, wanted: np.ndarray | None = None) -> Iterator[Raw | Non
     Raises:
         FileNotFoundError
         CutShard: it cannot be read to its end.
-        UserError: see `open_file`; a class that is no number.
+        UserError: see `open_file`; a class that is not a number.
     """
     last = None if wanted is None else int(np.flatnonzero(wanted)[-1])
     with _open_tar(url) as tar:

@@ -34,7 +34,7 @@ class TrainShards(IterableDataset[Sample]):
         seed: of order and augmentation.
         rank, world_size: this process, and how many there are.
         pieces: see `rtseg.training.sampling.GlobalBatchSampler`.
-        buffer: images that are held to be shuffled.
+        buffer: number of images in the shuffle buffer.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What stands between a backbone's maps and the linear layer of a classifier, found by the name that the backbone says.
+"""Heads between a backbone's maps and the linear layer of a classifier, found by the name that the backbone gives.
 
 B batch; c base channels of the backbone.
 """

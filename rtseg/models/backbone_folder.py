@@ -29,7 +29,7 @@ of this folder.
 {command}
 ```
 
-Under another attention, that attention starts fresh; everything else is loaded all the same.
+With another attention, that attention is initialised; everything else is loaded.
 """
 
 

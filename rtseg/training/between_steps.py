@@ -1,4 +1,4 @@
-"""Checkpoints between two steps of a training, from which a resumed one makes the very rows and bits that follow."""
+"""Checkpoints between two steps of a training, from which a resumed one continues with the same rows and bits."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written whole or not at all, and gone on from only by the model that wrote them."""
+"""Checkpoints of a training: written whole or not at all, and resumed only by the model that wrote them."""
 
 import os
 from pathlib import Path

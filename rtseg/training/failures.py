@@ -1,4 +1,4 @@
-"""What Lightning and PyTorch's loader raise where a command is wrong or a process is killed, in one sentence."""
+"""One sentence for what Lightning and PyTorch's loader raise where a command is wrong or a process is killed."""
 
 import os
 import re
@@ -17,7 +17,7 @@ _RESTORES = "lightning.pytorch.trainer.connectors.checkpoint_connector"
 
 
 def check_trainer(trainer: Namespace) -> None:
-    """Numbers that Lightning divides by, or starts processes by, unlooked at.
+    """Checks the numbers that Lightning divides by, or starts processes by, without a check of its own.
 
     Raises:
         UserError: one of them is out of range.

@@ -1,4 +1,4 @@
-"""Loader processes: how they end, and what is said of them where they stand still or are killed."""
+"""Loader processes: how they end, and the errors for those that hang or are killed."""
 
 import os
 import signal
@@ -87,7 +87,7 @@ def reading_each(items: Iterable[Item], *files: str | Path) -> Iterator[Item]:
 
 
 class WatchedLoader(DataLoader[Any]):
-    """A DataLoader that says which files its processes stand still at.
+    """A DataLoader whose error names the files that its processes hang at.
 
     Raises (from iterating):
         UserError: no batch came within `timeout` seconds.

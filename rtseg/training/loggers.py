@@ -20,11 +20,11 @@ Row = Mapping[str, Any]
 
 
 class ResumableCSVLogger(CSVLogger):
-    """`metrics.csv` in `folder`. Lightning's logger deletes an earlier file; this one keeps its rows up to the resumed
+    """`metrics.csv` in `folder`. Lightning's logger deletes an earlier file; this one keeps the rows up to the resumed
     step.
 
     Args:
-        resumed_step: the global step that training goes on from, None for a new run.
+        resumed_step: the global step that the training resumes from, None for a new run.
     """
 
     def __init__(self, folder: str | Path, *, resumed_step: int | None = None) -> None:

@@ -1,7 +1,7 @@
 """What trainings of any network have in common.
 
-A moving average, a checkpoint that describes itself and is gone on with only where that is the same training, random
-numbers by position.
+A moving average, a checkpoint that describes itself and is resumed only by the same training, and random numbers that
+are functions of the position.
 """
 
 from collections.abc import Mapping
@@ -52,11 +52,11 @@ class NetworkModule(L.LightningModule, Generic[Network]):
 
     Args:
         network, card: what is trained, and its description.
-        ema_decay: of the moving average of the weights, which is then what is evaluated and used; 0 for none.
+        ema_decay: decay of the moving average of the weights, which is then evaluated and used; 0 for none.
         channels_last: keep feature maps channels-last.
-        batch_size: global, of one batch of the loader.
-        seed: of random numbers that are drawn in a step.
-        nonfinite: what a step does whose loss, gradient or update is not finite, see `StepGuard`.
+        batch_size: size of one global batch of the loader.
+        seed: seed of the random numbers that are drawn in a step.
+        nonfinite: what happens to a step whose loss, gradient or update is not finite, see `StepGuard`.
     """
 
     part: ClassVar[str]  # that is trained, as its card calls it
@@ -97,7 +97,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
 
     @property
     def card(self) -> ModelCard:
-        """Of the network."""
+        """The card of the network."""
         raise NotImplementedError
 
     @property
@@ -114,12 +114,12 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         """Each term of the loss of a batch, by name; their sum is what the training lowers.
 
         Args:
-            seed: of all that is drawn at random.
+            seed: seed of all that is drawn at random.
         """
         raise NotImplementedError
 
     def names_of(self, batch: Any) -> list[str]:
-        """What the images of a batch are called, if that is known."""
+        """The file names of the images of a batch, if known."""
         names = getattr(batch, "name", ())
         return [names] if isinstance(names, str) else list(names)
 
@@ -142,7 +142,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
             )
 
     def settings(self) -> dict[str, Any]:
-        """What makes this training what it is, by flag: a resumed training must have the same."""
+        """The settings that a resumed training must keep, by flag."""
         found = flat("model", self.hparams, self.free_settings)
         if isinstance(data := getattr(self.trainer, "datamodule", None), ResumableData):
             found |= data.settings()
@@ -219,8 +219,8 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         end_step(self.trainer)
 
     def batch_seed(self) -> int:
-        """Of what is drawn in this step, drop path for one: from (seed, batch, process), so that a resumed training
-        needs no saved random state.
+        """The seed of what is drawn in this step, such as drop path: from (seed, batch, process), so that a resumed
+        training needs no saved random state.
         """
         return sample_seed(self.seed, self.trainer.fit_loop.total_batch_idx, self.global_rank)
 
@@ -280,8 +280,10 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         check_state(self.state_dict(), checkpoint["state_dict"], "the checkpoint")
 
     def check_resumed(self, checkpoint: dict[str, Any]) -> None:
-        """Compares the settings of a resumed training with those that it was begun with: the optimizer's state brings
-        its old rates, so that new settings would be half obeyed. The length is compared when the data are there.
+        """Compares the settings of a resumed training with those that it began with.
+
+        The optimizer's state brings its old rates, so new settings would be half obeyed. The length is compared once
+        the data are there.
 
         Raises:
             UserError: some differ.
@@ -293,7 +295,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         self._resumed = {"total_steps": checkpoint.get("total_steps"), "global_step": checkpoint["global_step"]}
 
     def _say_scored_otherwise(self, checkpoint: dict[str, Any]) -> None:
-        """What is asked for on purpose, since the checkpoint's own is the default of the command."""
+        """Says what is scored otherwise than in the training: the checkpoint's own settings are the default."""
         card = checkpoint["model_card"]
         older = {f"data.{key}": card.get(name) for key, name in _OF_CARD.items()}
         theirs = checkpoint.get("settings", older)
@@ -302,7 +304,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
             rank_zero_info(f"Caution: {change}; the score belongs to what was asked for.")
 
     def _say_longer(self, begun: int) -> None:
-        """Of a training that had ended and is given more steps."""
+        """Says how the learning rate jumps where a training that had ended is given more steps."""
         schedule = cast(LambdaLR, self.trainer.lr_scheduler_configs[0].scheduler)
         old, step = schedule.get_last_lr()[0], schedule.last_epoch
         new = schedule.base_lrs[0] * schedule.lr_lambdas[0](step)

@@ -1,8 +1,8 @@
-"""What becomes of a training step whose loss, gradient or update is not finite.
+"""Watches for training steps whose loss, gradient or update is not finite, and undoes them.
 
-Every step is watched. The weights, and the BatchNorm statistics, which a forward pass changes, are copied before it;
-loss, gradient and updated weights are looked at after it, in one synchronisation with the device. A bad step is undone.
-Then the training stops, or leaves the step out and counts it.
+Before each step the weights and the BatchNorm statistics are copied; a forward pass changes the latter. After the step,
+loss, gradient and updated weights are checked in one synchronisation with the device. A bad step is undone. Then the
+training stops, or leaves the step out and counts it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ MOST_IN_A_ROW, MOST_IN_ALL = 10, 100  # steps that "skip" leaves out; one more s
 FILE = "nonfinite.ckpt"
 _LEAST_SCALE = 2**-20  # a GradScaler begins with 2 ** 16, and halves that with each gradient that is not finite
 _HIGHEST = 1e36  # AdamW's first steps are up to ten times the rate, and float32 ends at 3e38
-_LARGE_LOSS = 1e6  # of no images, but of weights that have grown
+_LARGE_LOSS = 1e6  # images alone do not cause it, weights that have grown do
 
 
 class Part(NamedTuple):
@@ -36,8 +36,8 @@ class Part(NamedTuple):
 
     Attributes:
         batch: as the loader gave it, on the device.
-        seed: of the random numbers that are drawn for it.
-        terms: of its loss.
+        seed: seed of the random numbers that are drawn for it.
+        terms: the terms of its loss.
     """
 
     batch: Any
@@ -46,7 +46,7 @@ class Part(NamedTuple):
 
 
 class _Copy:
-    """Values of tensors to go back to."""
+    """Values of tensors, to restore them."""
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         self.tensors = by_kind(tensors)
@@ -113,7 +113,7 @@ class StepGuard:
         self._put_aside()
 
     def _put_aside(self) -> None:
-        """A step that an earlier training left in the folder is not this one's; it may be named by model.weights."""
+        """Renames the step that an earlier training left in the folder; model.weights may name that file."""
         trainer = self.module.trainer
         file = Path(trainer.default_root_dir, FILE)
         new = trainer.global_step == 0 and not getattr(trainer, "fast_dev_run", False)
@@ -166,7 +166,7 @@ class StepGuard:
             self._bad = not self._looks_good()
 
     def end(self) -> bool:
-        """After the update. Whether it stays; else all is as it was before the step.
+        """After the update. Returns whether it stays; if not, all is as it was before the step.
 
         Raises:
             UserError: the training stops.
@@ -182,7 +182,7 @@ class StepGuard:
         return good
 
     def _looks_good(self, weights: Tensor | None = None) -> bool:
-        """Looks at a part, on all processes; counts it, or stops, where it is bad."""
+        """Checks a part, on all processes; a bad one is counted, or stops the training."""
         assert self._part is not None
         found = {"loss": torch.stack(list(self._part.terms.values())).sum()}
         if self._gradients:
@@ -214,7 +214,7 @@ class StepGuard:
         return False
 
     def _describe(self, cause: str) -> str:
-        """One sentence: where, what, with which rate."""
+        """One sentence: the step, what is not finite, and the learning rate."""
         assert self._part is not None
         trainer, network = self.module.trainer, self.module.network
         where = f"Step {trainer.global_step + 1}, epoch {trainer.current_epoch + 1}"
@@ -237,7 +237,7 @@ class StepGuard:
         return f" Images: {few(names, 6)}." if names else ""
 
     def _stop(self, cause: str, said: str, speaker: int, *, too_many: bool) -> None:
-        """Raises: UserError in the first process, SystemExit in others; leaves the replay's file.
+        """Writes the replay's file. Raises: UserError in the first process, SystemExit in others.
 
         Args:
             speaker: the process that has the sentence and the batch.
@@ -258,7 +258,7 @@ class StepGuard:
         raise UserError(said)
 
     def _write(self, file: Path, part: Part, cause: str, said: str) -> str:
-        """The replay's file. A sentence about it."""
+        """Writes the replay's file and returns a sentence about it."""
         module, trainer = self.module, self.module.trainer
         if getattr(trainer, "fast_dev_run", False):
             return "Nothing was written (trainer.fast_dev_run)."
@@ -304,7 +304,7 @@ class StepGuard:
         return ", ".join(tries[:-1]) + f", or {tries[-1]}" if len(tries) > 1 else tries[0]
 
     def _undo(self) -> None:
-        """All as before the step, but for the optimizer's state of a training that stops."""
+        """Restores all as before the step, except the optimizer's state of a training that stops."""
         assert self._copy is not None
         self._copy.give_back()
         if self.mode == "skip":

@@ -16,7 +16,7 @@ class OptimConfig:
     Attributes:
         lr: peak learning rate, for a global batch of `lr_batch_size`; another batch scales it linearly.
         lr_batch_size: the batch that `lr` belongs to; null: never scale.
-        head_lr_factor: heads and pyramid pooling start from nothing and learn this much faster.
+        head_lr_factor: factor on the rate of heads and pyramid pooling, which are not pre-trained.
         weight_decay: decoupled, on every parameter, BatchNorm and biases included.
         warmup_steps, warmup_lr: linear climb from `warmup_lr` to `lr`.
         end_lr, power: polynomial descent to `end_lr` over the rest of the training. `warmup_lr` and `end_lr` belong to

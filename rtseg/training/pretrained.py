@@ -1,8 +1,10 @@
-"""Starting a training from weights of another one.
+"""Starts a training from the weights of another one.
 
-Of a segmentation network everything must fit but the classifiers, which start fresh for other classes. Of a pre-trained
-backbone everything must fit but its attention, which starts fresh where the model has another, and the parts that only
-some variants of a published trunk have (`Backbone.optional_parts`).
+All entries must fit, with these exceptions, which are initialised from scratch:
+
+- From a segmentation network: the classifiers, if the classes differ.
+- From a pre-trained backbone: the attention of a branch, if the model has another, and the parts that only some
+  published variants have (`Backbone.optional_parts`).
 """
 
 from collections import defaultdict
@@ -29,10 +31,10 @@ def load_pretrained(segmenter: Segmenter, source: str) -> list[str]:
         source: a `.ckpt`, a folder with safetensors or a Hugging Face id; of a segmenter or of a backbone.
 
     Returns:
-        Lines that say what was loaded and what starts fresh.
+        Lines that say what was loaded and what is initialised.
 
     Raises:
-        UserError: no weights there, or they do not fit, e.g. those of a segmenter with another attention.
+        UserError: the weights are missing or do not fit, e.g. those of a segmenter with another attention.
     """
     card, state = read_weights(source, parts=("segmenter", "backbone"))
     if card.model != segmenter.card.model:
@@ -67,13 +69,14 @@ def _load_segmenter(segmenter: Segmenter, card: ModelCard, state: dict[str, Tens
         lines.append(_options_line(*unlike["options"]))
     if fresh:
         lines.append(
-            f"Fresh for {segmenter.card.num_classes} classes instead of {other.card.num_classes}: {', '.join(fresh)}."
+            f"Initialised for {segmenter.card.num_classes} classes instead of {other.card.num_classes}: "
+            f"{', '.join(fresh)}."
         )
     return lines
 
 
 def _class_entries(card: ModelCard, state: Mapping[str, Tensor], num_classes: int) -> list[str]:
-    """The entries whose shape would be another for so many classes: those of classifiers."""
+    """The entries whose shape depends on the number of classes: those of classifiers. Empty where it is the same."""
     if num_classes == card.num_classes:
         return []
     with torch.device("meta"):
@@ -83,14 +86,16 @@ def _class_entries(card: ModelCard, state: Mapping[str, Tensor], num_classes: in
 
 
 def _load_backbone(segmenter: Segmenter, card: ModelCard, state: dict[str, Tensor], source: str) -> list[str]:
-    other = described_backbone(card, state, source)  # what lacks in its own weights is damage, no other attention
+    other = described_backbone(
+        card, state, source
+    )  # an entry missing from its own weights is damage, not another attention
     ours, theirs = _attentions(segmenter.backbone), _attentions(other)
     same = {prefix for prefix in ours if type(ours[prefix]) is type(theirs[prefix])}
     own = {key: value for key, value in segmenter.state_dict().items() if key.startswith("backbone.")}
     optional = tuple(f"backbone.{part}." for part in segmenter.backbone.optional_parts)
     keys: dict[str, list[str]] = defaultdict(list)
     for key in {**own, **state}:
-        keys[_fate(key, own, state, attentions=ours.keys(), same=same, optional=optional)].append(key)
+        keys[_decide(key, own, state, attentions=ours.keys(), same=same, optional=optional)].append(key)
 
     known = backbone_options(segmenter.card.model)
     own_options = {key: value for key, value in segmenter.card.options.items() if key in known}
@@ -104,19 +109,19 @@ def _load_backbone(segmenter: Segmenter, card: ModelCard, state: dict[str, Tenso
         )
     segmenter.load_weights(segmenter.state_dict() | {key: state[key] for key in keys["loaded"]}, source=f"'{source}'")
     lines = [
-        f"Weights of a backbone from {source}: {len(keys['loaded'])} of {len(own)} entries; the heads start fresh."
+        f"Weights of a backbone from {source}: {len(keys['loaded'])} of {len(own)} entries; the heads are initialised."
     ]
     if "attention" in unlike:
         lines.append("They were trained with attention '{}'; this model has '{}'.".format(*unlike["attention"]))
     if "options" in unlike:
         lines.append(_options_line(*unlike["options"]))
-    for kind, what in (("fresh", "start fresh"), ("left out", "of the weights are left out")):
+    for kind, what in (("fresh", "are initialised"), ("left out", "of the weights are left out")):
         if keys[kind]:
             lines.append(f"{len(keys[kind])} entries {what}: {', '.join(keys[kind])}.")
     return lines
 
 
-def _fate(
+def _decide(
     key: str,
     own: Mapping[str, Tensor],
     state: Mapping[str, Tensor],
@@ -125,13 +130,13 @@ def _fate(
     same: Collection[str],
     optional: tuple[str, ...],
 ) -> Literal["loaded", "fresh", "left out", "unfit"]:
-    """What becomes of an entry that the model, the weights or both have.
+    """Decides what to do with an entry that the model, the weights or both have.
 
     Args:
         own, state: the backbone's entries of the model and of the weights.
         attentions: prefixes of the entries of each attention.
-        same: those of the attentions that are the same mechanism in both. In another mechanism an entry of the same
-            name plays another part, even where it has the same shape.
+        same: prefixes of the attentions that are the same mechanism in both. In another mechanism an entry of the same
+            name means something else, even if its shape matches.
         optional: prefixes of the entries that only one of them may have.
     """
     attention = next((prefix for prefix in attentions if key.startswith(prefix)), None)

@@ -1,4 +1,4 @@
-"""A training step that was not finite, run again from what `StepGuard` kept, and what is seen in it."""
+"""Runs a training step again that was not finite, from what `StepGuard` kept, and says what caused it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,10 +25,10 @@ _LARGE = 1e9  # no output of a healthy network
 
 
 class Seen(NamedTuple):
-    """One run of the step.
+    """What one run of the step showed.
 
     Attributes:
-        terms: of the loss.
+        terms: the terms of the loss.
         activations, gradients: largest magnitude by module and by parameter, in the order in which they came.
     """
 
@@ -52,11 +52,11 @@ def replay(source: Path, kind: type[NetworkModule[Any]], *, device: str | None =
 
     Args:
         source: a run's folder, or its `nonfinite.ckpt`.
-        kind: of module, whose program wrote it.
+        kind: the module of the program that wrote it.
         device: None takes a GPU where there is one.
 
     Raises:
-        UserError: nothing is there, or it holds no such step, or one of the other program.
+        UserError: the file is missing, does not contain such a step, or was written by the other program.
     """
     file = source / FILE if source.is_dir() else source
     if not file.is_file():
@@ -64,7 +64,7 @@ def replay(source: Path, kind: type[NetworkModule[Any]], *, device: str | None =
     checkpoint = read_checkpoint(file)
     kept = checkpoint.get("nonfinite")
     if kept is None:
-        raise UserError(f"'{file}' holds no step to run again: give the run's folder, or its {FILE}")
+        raise UserError(f"'{file}' does not contain a step to run again: give the run's folder, or its {FILE}")
     card = ModelCard.from_dict(checkpoint["model_card"])
     if card.part != kind.part:
         other = "python -m pretrain replay" if card.part == "classifier" else "rtseg replay"

@@ -1,4 +1,4 @@
-"""What the data of all trainings have in common: loader processes, ranks, a position that a checkpoint keeps."""
+"""The common part of the data of all trainings: loader processes, ranks, a position that a checkpoint keeps."""
 
 import inspect
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from rtseg.training.settings import flat
 
 
 class ResumableBatches(Protocol):
-    """Training batches that can say, and be told, how far into an epoch they are."""
+    """Training batches whose position in an epoch can be read and set."""
 
     def __len__(self) -> int: ...
 
@@ -31,10 +31,10 @@ class ResumableData(L.LightningDataModule):
     """Base of the data of a training. Subclasses make the loaders.
 
     Args:
-        batch_size: global, of all devices together.
+        batch_size: size of a global batch, of all devices together.
         num_workers: loader processes of each device process.
         timeout: seconds that the training waits for a batch of these; 0: for ever.
-        seed: of the order and of every random number.
+        seed: seed of the order and of every random number.
     """
 
     # Arguments that a resumed training may change: they change nothing in what is trained.
@@ -69,14 +69,14 @@ class ResumableData(L.LightningDataModule):
         self._position = dict(state)
 
     def settings(self) -> dict[str, Any]:
-        """What a resumed training must find as it was, by flag: each argument, which is kept under its own name."""
+        """The settings that a resumed training must keep, by flag; each argument is an attribute of the same name."""
         names = [name for name in inspect.signature(type(self)).parameters if name not in self.free_settings]
         values = {name: getattr(self, name) for name in names}
         groups = {name: asdict(value) if is_dataclass(value) else value for name, value in values.items()}  # type: ignore[arg-type]
         return flat("data", groups, ()) | self.scoring()
 
     def scoring(self) -> dict[str, Any]:
-        """What a score depends on, by flag."""
+        """The settings that a score depends on, by flag."""
         raise NotImplementedError
 
     def loader_options(self) -> dict[str, Any]:

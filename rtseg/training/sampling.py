@@ -1,7 +1,7 @@
 """Which samples make a batch, and with which random numbers: a pure function of (seed, epoch, index).
 
-So a training that was killed goes on with the very batches that it would have seen, and the number of devices or
-workers changes nothing in what a global batch holds.
+So a resumed training gets the same batches as an uninterrupted one, and the number of devices or workers does not
+change what a global batch holds.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class SampleKey(NamedTuple):
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:
-    """64 well-mixed bits; neighbouring epochs or indices have nothing in common."""
+    """A seed of 64 well-mixed bits; neighbouring epochs or indices have unrelated ones."""
     return int(np.random.SeedSequence((seed, epoch, index)).generate_state(1, np.uint64)[0])
 
 
@@ -45,7 +45,7 @@ class AugmentedDataset(Dataset[Sample]):
 
 
 class EpochStart:
-    """Where the next epoch begins: at its beginning, or inside it, where a checkpoint was resumed.
+    """The place where the next epoch begins: its first batch, or a later one where a checkpoint was resumed.
 
     Attributes:
         epoch: the next one.
@@ -62,12 +62,13 @@ class EpochStart:
 
 
 class GlobalBatchSampler(EpochStart, Sampler[list[SampleKey]]):
-    """Shuffled batches of the whole data set, of which this process gets its share; the last, incomplete batch of an
-    epoch is left out.
+    """Shuffled batches of the whole data set, of which this process gets its share.
+
+    The last, incomplete batch of an epoch is left out.
 
     Args:
-        num_samples: in the data set.
-        batch_size: global, over all processes.
+        num_samples: number of samples in the data set.
+        batch_size: size of a global batch, over all processes.
         rank, world_size: this process, and how many there are.
         pieces: a process gets its share of a batch in so many equal parts, one after the other, for the gradients of
             one optimizer step to be accumulated; `len` and `start` count parts.
@@ -146,7 +147,7 @@ class ResumableLoader(WatchedLoader):
             if state[key] != ours:
                 raise UserError(
                     f"the checkpoint was trained with {key}={state[key]} in its training data, now it is {ours}: a "
-                    "resumed training goes on in the middle of its order of images, so give the same, or start a new "
+                    "resumed training continues in the middle of its order of images, so give the same, or start a new "
                     "training"
                 )
         over = self._batches.num_samples // self._batches.batch_size % self._batches.accumulated
@@ -162,7 +163,7 @@ class ResumableLoader(WatchedLoader):
         if start and pieces != self._batches.pieces:
             raise UserError(
                 f"the checkpoint stands inside epoch {state['epoch']}, with batches accumulated from {pieces} parts; "
-                f"now they are {self._batches.pieces}. Give a device the same batch, or go on from the end of an epoch"
+                f"now they are {self._batches.pieces}. Give a device the same batch, or resume from the end of an epoch"
             )
         self._batches.epoch, self._batches.start = state["epoch"] + finished, start
 

@@ -1,7 +1,7 @@
-"""The settings that make a training what it is: every checkpoint keeps them, and a resumed training is compared.
+"""The settings that a resumed training must keep: every checkpoint records them.
 
-Whatever a module or its data are given counts, but for the arguments that they call free; so a new argument is
-compared without a word here.
+All arguments of a module and its data count, except those that they call free. So a new argument is compared without a
+change here.
 """
 
 import json
@@ -37,7 +37,7 @@ class Difference(NamedTuple):
         return f"{self.key}={_short(ours)} differs from the checkpoint's {_short(theirs)}"
 
     def flag(self) -> str | None:
-        """What gives the checkpoint's setting, as it is typed in a shell; None where that is long, or no setting."""
+        """The flag that gives the checkpoint's setting, for a shell; None where it is long, or not a setting."""
         if self.key in _FACTS or len(str(self.theirs)) > _MOST:
             return None
         key = "seed_everything" if self.key in ("data.seed", "model.seed") else self.key
@@ -48,7 +48,7 @@ def flat(part: str, arguments: Mapping[str, Any], free: Iterable[str]) -> dict[s
     """'model', {'optim': {'lr': 1}, 'seed': 0} -> {'model.optim.lr': 1, 'model.seed': 0}, in plain values.
 
     Args:
-        free: arguments that are left out, since they change nothing in what is trained.
+        free: arguments that are left out, because they do not change what is trained.
     """
     found: dict[str, Any] = {}
     for name, value in arguments.items():
@@ -59,7 +59,7 @@ def flat(part: str, arguments: Mapping[str, Any], free: Iterable[str]) -> dict[s
 
 
 def plain(value: Any) -> Any:
-    """As a checkpoint keeps it, and JSON: a tuple is a list."""
+    """The value as a checkpoint and JSON keep it: a tuple is a list."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -68,12 +68,12 @@ def plain(value: Any) -> Any:
 
 
 def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Difference]:
-    """Of the settings that both know: an older checkpoint lacks those that came later."""
+    """The settings that differ. An older checkpoint lacks those that came later; they are not compared."""
     return [Difference(key, theirs[key], ours[key]) for key in ours if key in theirs and theirs[key] != ours[key]]
 
 
 def check_same(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Compares what both know.
+    """Compares the settings of a checkpoint with those of the training that resumes it.
 
     Raises:
         UserError: some differ; the message has each of them, and what to give.
@@ -101,11 +101,11 @@ def check_length(begun: int | None, reached: int, total: int, *, longer: bool, e
     """Compares the lengths of the schedule, in optimizer steps.
 
     Args:
-        begun: what the training was begun for; None: an older checkpoint does not say.
+        begun: length that the training began with; None: an older checkpoint does not say.
         reached: the checkpoint's step.
-        total: what it is now.
+        total: length now.
         longer: whether a training that has ended may be given more steps.
-        epochs: that `total` is, where they alone decide on it.
+        epochs: number of epochs in `total`, where they alone decide it.
 
     Raises:
         UserError: the lengths differ otherwise.
@@ -127,7 +127,7 @@ def check_length(begun: int | None, reached: int, total: int, *, longer: bool, e
 
 
 def _length_flags(begun: int, total: int, epochs: int | None) -> str:
-    """What makes a training `begun` steps long."""
+    """The flags that make a training `begun` steps long."""
     if epochs and begun * epochs % total == 0:
         return f"--trainer.max_epochs={begun * epochs // total}"
     return f"--trainer.max_steps={begun} --trainer.max_epochs=-1"

@@ -80,7 +80,7 @@ def test_the_command_makes_a_backbone_of_a_trunk(
     )
     assert f"{command}{tmp_path / 'net'}" in capsys.readouterr().out
     assert "1000 classes" in (tmp_path / "net" / "README.md").read_text()
-    assert "the heads start fresh" in load_pretrained(create_model("rtformer_slim", 5), str(tmp_path / "net"))[0]
+    assert "the heads are initialised" in load_pretrained(create_model("rtformer_slim", 5), str(tmp_path / "net"))[0]
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert "--overwrite" in capsys.readouterr().err

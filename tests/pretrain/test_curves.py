@@ -33,7 +33,7 @@ def test_bad_input(tmp_path: Path) -> None:
         ([], "c.svg", "0 runs"),
         ([run] * 7, "c.svg", "7 runs"),
         ([run, run], "c.svg", "same folder name"),
-        ([tmp_path], "c.svg", "holds no metrics.csv"),
+        ([tmp_path], "c.svg", "does not contain a metrics.csv"),
     ):
         with pytest.raises(UserError, match=says):
             draw(runs, tmp_path / file)

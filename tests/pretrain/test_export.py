@@ -60,7 +60,7 @@ def test_the_backbone_arrives_in_the_segmentation_network(name: str, tmp_path: P
     lines = export(tmp_path / "last.ckpt", tmp_path / "net")
     segmenter = create_model(name, 5, **narrow(name, **OPTIONS))
     told = load_pretrained(segmenter, str(tmp_path / "net"))
-    assert told[0].endswith(f"{len(state)} of {len(state)} entries; the heads start fresh.")
+    assert told[0].endswith(f"{len(state)} of {len(state)} entries; the heads are initialised.")
     assert len(told) == 1
     own = segmenter.state_dict()
     assert backbone_part(own).keys() == state.keys()

@@ -180,7 +180,7 @@ def test_it_measures_writes_and_fills_the_page(tmp_path: Path, capsys: pytest.Ca
         line = next(line for line in text.splitlines() if re.match(r"(\| )?df1 ", line))
         for cell in ("8.0 M", "8.53 M", "0.7 G", "69.8", f"{latency:.2f} (", f" {throughput:.1f}"):
             assert cell in line
-        assert "pictures/s, batch 3" in text
+        assert "images/s, batch 3" in text
         assert "here at 64" in text
         assert f"- df1: {PAPER['df1'].difference}" in text
         assert "the accuracies are the paper's" in text

@@ -70,7 +70,7 @@ def test_a_backbone_is_loaded_whole_under_fresh_heads(name: str, tmp_path: Path)
     lines, absent = load(segmenter, source, state)
     assert not absent
     assert lines == [
-        f"Weights of a backbone from {source}: {len(state)} of {len(state)} entries; the heads start fresh."
+        f"Weights of a backbone from {source}: {len(state)} of {len(state)} entries; the heads are initialised."
     ]
 
 
@@ -162,7 +162,7 @@ def test_the_last_injection_may_be_missing_or_surplus(tmp_path: Path) -> None:
     lines, absent = load(segmenter, first, state)
     assert not absent
     fresh = [key for key in segmenter.state_dict() if key.startswith(INJECTION)]
-    assert lines[-1] == f"{len(fresh)} entries start fresh: {', '.join(fresh)}."
+    assert lines[-1] == f"{len(fresh)} entries are initialised: {', '.join(fresh)}."
 
 
 @pytest.mark.parametrize(

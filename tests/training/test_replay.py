@@ -72,7 +72,7 @@ def test_the_cause_is_found(
 def test_a_run_without_such_a_step_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check_refused(run("replay", str(tmp_path)), "nonfinite.ckpt' does not exist", capsys)
     torch.save({"model_card": {}, "state_dict": {}}, tmp_path / "last.ckpt")
-    check_refused(run("replay", str(tmp_path / "last.ckpt")), "holds no step to run again", capsys)
+    check_refused(run("replay", str(tmp_path / "last.ckpt")), "does not contain a step to run again", capsys)
 
 
 def test_odd_images_are_named() -> None:

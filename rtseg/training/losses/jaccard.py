@@ -18,8 +18,8 @@ def jaccard(logits: Tensor, mask: Tensor, context: LossContext) -> Tensor:
 
 def jaccard_loss(logits: Tensor, mask: Tensor, *, ignore_index: int = 255) -> Tensor:
     """1 - mean IoU with probabilities for hard decisions, over the classes in the batch: the score itself, made smooth
-    (Rahman and Wang, https://doi.org/10.1007/978-3-319-50835-1_22). Beside cross-entropy it speaks for thin and rare
-    classes, each of which counts as much as the road.
+    (Rahman and Wang, https://doi.org/10.1007/978-3-319-50835-1_22). Beside cross-entropy it makes thin and rare
+    classes count as much as frequent ones.
 
     Args:
         logits: (B, K, H, W).

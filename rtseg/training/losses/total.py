@@ -46,7 +46,7 @@ class TotalLoss:
             ignore_index: the label of pixels that teach nothing.
 
         Raises:
-            UserError: a loss does not fit its output, or is no scalar.
+            UserError: a loss does not fit its output, or is not a scalar.
         """
         context = LossContext(outputs, self.config, ignore_index)
         # With a weight of 0 as well: DistributedDataParallel waits for a gradient of every parameter.

@@ -134,10 +134,10 @@ def test_classes_that_are_none(own: ShardIndex, label: bytes, says: str) -> None
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("{", "is no JSON"),
-        ("[]", "is no index of shards"),
-        ("{}", "is no index of shards .KeyError: 'version'"),
-        (json.dumps({"version": 1, "classes": ["a"], "splits": {"train": {"a.tar": "many"}}}), "is no index of shards"),
+        ("{", "is not JSON"),
+        ("[]", "is not an index of shards"),
+        ("{}", "is not an index of shards .KeyError: 'version'"),
+        (json.dumps({"version": 1, "classes": ["a"], "splits": {"train": {"a.tar": "many"}}}), "is not an index"),
         (json.dumps({"version": 2, "classes": [], "splits": {}}), "has version 2, this program reads 1"),
     ],
 )
