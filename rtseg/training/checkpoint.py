@@ -94,6 +94,7 @@ def read_header(path: str | None, *, resumes: bool = False) -> dict[str, Any] | 
     read_card(checkpoint["model_card"], Path(path))  # for the error, which names the file
     optional = {key: checkpoint.get(key, {}) for key in ("hyper_parameters", "settings")}
     optional["world_size"] = checkpoint.get("world_size", 0)  # 0: an older checkpoint does not say
+    optional["total_steps"] = checkpoint.get("total_steps")
     return {key: checkpoint[key] for key in ("global_step", "model_card")} | optional
 
 

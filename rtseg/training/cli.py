@@ -8,16 +8,22 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 
 from rtseg.configs import CONFIGS
-from rtseg.data.dataset import create_dataset
+from rtseg.data.dataset import create_dataset, label_space
+from rtseg.data.intact import check_readable
+from rtseg.data.survey import survey
 from rtseg.errors import UserError
 from rtseg.models.backbone import choose_attention, choose_head
 from rtseg.output.table import Column, Table, show
+from rtseg.terminal import say
 from rtseg.training.callbacks.fps_monitor import FPSMonitor
 from rtseg.training.callbacks.pictures import PredictionPictures
-from rtseg.training.checkpoint import check_model
-from rtseg.training.datamodule import SegmentationData
+from rtseg.training.checkpoint import check_model, read_header
+from rtseg.training.data_report import describe
+from rtseg.training.datamodule import SegmentationData, pairs_of
+from rtseg.training.from_data import AUTO, choose, follows_data, take_recorded
+from rtseg.training.losses import LossConfig
 from rtseg.training.module import SegmentationModule
-from rtseg.training.run_cli import RunCLI, run
+from rtseg.training.run_cli import SCORING, RunCLI, is_first_process, run
 
 
 class RTSegCLI(RunCLI):
@@ -44,6 +50,7 @@ class RTSegCLI(RunCLI):
             raise UserError(
                 f"rtseg {command} needs trained weights: give --ckpt_path runs/.../best.ckpt, or --model.weights"
             )
+        look_at_data(config, command)
 
     def fits(self, config: Namespace, processes: int) -> bool:
         share, left = divmod(config.data.batch_size, processes)
@@ -53,6 +60,55 @@ class RTSegCLI(RunCLI):
 
     def more_callbacks(self, config: Namespace) -> list[Callback]:
         return [PredictionPictures()]
+
+
+def look_at_data(config: Namespace, command: str | None) -> None:
+    """Finds what is wrong with data, labels and class weights, and puts values in the place of `auto`.
+
+    This happens before the network is built and timed. A resumed training takes what its checkpoint recorded.
+
+    Args:
+        config: it is changed.
+
+    Raises:
+        UserError: the data cannot be used, or nothing can be learnt from them.
+    """
+    name, root, loss = config.data.dataset, config.data.root, config.model.loss
+    checkpoint = read_header(config.get("ckpt_path"))
+    if checkpoint is not None:
+        take_recorded(config, checkpoint)
+    if command in SCORING and loss.class_weights == AUTO:
+        loss.class_weights = None  # a score does not depend on them
+    if loss.class_weights not in (None, AUTO):
+        LossConfig(**loss.as_dict()).for_classes(label_space(name, root).names)
+    if command == "fit" and checkpoint is None:
+        _begin(config)
+    elif follows_data(config):
+        scored = {"validate": "val", "test": "test"}
+        choose(config, survey(create_dataset(name, root, scored.get(command or "", "train"))))
+    config.model.batch_size = config.data.batch_size
+
+
+def _begin(config: Namespace) -> None:
+    """Of a new training: what the data are like, and what follows from that."""
+    speaks = is_first_process()
+    if not speaks and not follows_data(config):
+        return
+    train, *validation = (
+        create_dataset(config.data.dataset, config.data.root, split)
+        for split in ("train", "val")
+        if split == "train" or config.trainer.limit_val_batches != 0
+    )
+    try:
+        found = survey(train)
+    except UserError:
+        check_readable(pairs_of([*validation, train]))  # it names damaged files of both
+        raise
+    lines = describe(found, validation[0] if validation else None)
+    if chosen := choose(config, found):
+        lines += ["Chosen from the data; any of it may be given as a flag:", *map(str, chosen)]
+    if speaks:
+        say("\n".join(lines))
 
 
 def _scores(scores: dict[str, float], stage: str) -> Table:

@@ -1,9 +1,9 @@
 """Batches for training and evaluation out of any registered data set."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -13,10 +13,16 @@ from rtseg.checks import check_at_least
 from rtseg.data.augment import EvalTransform, TrainAugment
 from rtseg.data.dataset import LabelSpace, Sample, SegmentationDataset, create_dataset, label_space
 from rtseg.data.intact import check_readable
+from rtseg.errors import UserError
 from rtseg.training.loading import WatchedLoader, reading
 from rtseg.training.resumable_data import ResumableData
 from rtseg.training.sampling import AugmentedDataset, GlobalBatchSampler, ResumableLoader
 from rtseg.training.settings import flat
+
+
+def pairs_of(splits: Iterable[SegmentationDataset]) -> list[tuple[Path, Path]]:
+    """The image and label files of several splits, each pair once."""
+    return list(dict.fromkeys(pair for split in splits if split.reads_files for pair in split.pairs))
 
 
 class _EvalDataset(Dataset[Sample]):
@@ -49,32 +55,38 @@ class SegmentationData(ResumableData):
     Args:
         dataset: one of `rtseg.list_datasets()`.
         root: its folder (for `folder`, its YAML file).
-        batch_size: global batch of one training step; devices share it.
-        crop_size: (height, width) of the training crops.
+        batch_size: global batch of one training step; devices share it. The command line takes "auto" for this and the
+            next ones: the value then follows the data (docs/own-images.md).
+        crop_size: (height, width) of the training crops, or "auto".
         num_workers: loader processes of each device process.
-        scales: factors of the random scale, equally likely.
+        scales: factors of the random scale, equally likely; or "auto".
         flip: probability of the horizontal flip.
         distort: whether to change colours.
         eval_resize: (short side, long side) that evaluation images are resized to before the network, ADE20K's rule;
-            null feeds them as they are. Scores are always counted at the original size.
+            null feeds them as they are, "auto" resizes large ones. Scores are always counted at the original size.
         seed: of the order and of every random number.
         timeout: seconds that the training waits for a batch of the loader processes; 0: for ever.
+
+    Raises:
+        UserError: a value that is out of range, or "auto".
     """
 
     def __init__(
         self,
         dataset: str,
         root: str,
-        batch_size: int = 12,
-        crop_size: tuple[int, int] = (512, 1024),
+        batch_size: int | Literal["auto"] = 12,
+        crop_size: tuple[int, int] | Literal["auto"] = (512, 1024),
         num_workers: int = 2,
-        scales: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
+        scales: tuple[float, ...] | Literal["auto"] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
         flip: float = 0.5,
         distort: bool = True,
-        eval_resize: tuple[int, int] | None = None,
+        eval_resize: tuple[int, int] | Literal["auto"] | None = None,
         seed: int = 0,
         timeout: float = 300,
     ) -> None:
+        if batch_size == "auto" or crop_size == "auto" or scales == "auto" or eval_resize == "auto":
+            raise UserError("`auto` is for the command line: `rtseg fit` puts a value in its place; give one yourself")
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, timeout=timeout)
         self.dataset, self.root, self.crop_size = dataset, Path(root), crop_size
         self.scales, self.flip, self.distort, self.eval_resize = scales, flip, distort, eval_resize
@@ -112,9 +124,8 @@ class SegmentationData(ResumableData):
             check_at_least("data.batch_size", self.batch_size, 2, "BatchNorm needs two values a channel")
         if stage != "fit" or self.trainer is None:
             return
-        names = ("train", "val") if self.trainer.limit_val_batches else ("train",)
-        splits = [split for split in map(self.split, names) if split.reads_files]
-        pairs = list(dict.fromkeys(pair for split in reversed(splits) for pair in split.pairs))  # validation first
+        names = ("val", "train") if self.trainer.limit_val_batches else ("train",)
+        pairs = pairs_of(map(self.split, names))
         if (looked := check_readable(pairs)) < len(pairs):
             rank_zero_info(
                 f"Of {len(pairs)} pairs of image and label file, {looked} were looked at in the time for it."

@@ -86,6 +86,8 @@ def kind(hint: Any) -> str:
         choices = [choice for one in inner if get_origin(one) is Literal for choice in get_args(one)]
         parts = [kind(one) for one in inner if get_origin(one) is not Literal]
         choices = list(dict.fromkeys(map(str, choices)))
+        if len(choices) == 1:
+            return " or ".join([*(part for part in parts if part != "null"), choices[0], *{"null"} & {*parts}])
         return " or ".join(([f"one of {', '.join(choices)}"] if choices else []) + parts)
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}"

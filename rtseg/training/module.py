@@ -157,7 +157,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
                 facts["data_origin"] = data.origin
             for network in {self.segmenter, self.evaluated}:
                 describe(network, **facts)
-        if stage == "fit" and isinstance(self.loss.class_weights, dict):
+        if stage == "fit" and isinstance(self.loss.class_weights, (dict, str)):
             self.loss = self.loss.for_classes(self.card.class_names)
             self.hparams["loss"]["class_weights"] = self.loss.class_weights
             self.total_loss = TotalLoss(self.segmenter.backbone.outputs, self.loss)

@@ -156,7 +156,7 @@ class RunCLI(LightningCLI):
         )
         # BatchNorm over one device's few images would make results depend on the number of devices.
         parser.set_defaults({"trainer.sync_batchnorm": torch.cuda.is_available()})
-        parser.link_arguments("data.batch_size", "model.batch_size")
+        parser.link_arguments("data.batch_size", "model.batch_size", compute_fn=_known_number)
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
@@ -278,6 +278,11 @@ def run(
             parser_kwargs={"prog": cli.program, "description": description},
             save_config_kwargs={"overwrite": True},  # the run folder was checked; a resumed run writes the same config
         )
+
+
+def _known_number(value: int | str) -> int | None:
+    """None for "auto", which is replaced before anything is built."""
+    return value if isinstance(value, int) else None
 
 
 def _says_something(record: logging.LogRecord) -> bool:

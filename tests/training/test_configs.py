@@ -20,12 +20,13 @@ every_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.
 
 
 @every_config
-def test_every_config_builds(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_config_builds(config: Path, own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["rtseg"])  # LightningCLI warns of arguments there beside `args`
+    own = [f"--data.root={own_folder}"] if "folder" in config.stem else []
     cli = RTSegCLI(
         SegmentationModule,
         SegmentationData,
-        args=["--config", str(config)],
+        args=["--config", str(config), *own],
         run=False,
         trainer_defaults={"logger": False},
     )
@@ -33,7 +34,7 @@ def test_every_config_builds(config: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert cli.model.segmenter.card.model == f"{family}_{size}"
     assert cli.datamodule.dataset == dataset or dataset == "demo"
     assert cli.model.segmenter.card.num_classes == cli.datamodule.num_classes
-    assert cli.model.optim.lr_batch_size == cli.datamodule.batch_size
+    assert cli.model.optim.lr_batch_size == cli.datamodule.batch_size or dataset == "folder"
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +44,26 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return cache(lambda layout: make_data(layout, 2, folder / layout, n_val=1, size=(64, 64)))
 
 
+@pytest.fixture(scope="module")
+def own_folder(drawn: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn scenes as a user's own folder."""
+    root = tmp_path_factory.mktemp("own")
+    parts = (f"{split}: {{images: {split}, masks: {split}annot}}" for split in ("train", "val"))
+    names = ", ".join(f"class {k}" for k in range(11))
+    (root / "dataset.yaml").write_text("\n".join([f"classes: [{names}]", "ignore: [11]", *parts]))
+    for folder in ("train", "trainannot", "val", "valannot"):
+        (root / folder).symlink_to(drawn("camvid") / folder)
+    return root
+
+
 @every_config
-def test_a_training_starts_from_every_config(config: Path, drawn: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_training_starts_from_every_config(
+    config: Path, drawn: Callable[[str], Path], own_folder: Path, tmp_path: Path
+) -> None:
     """One step with all callbacks, the FPS monitor's timing too. Smaller than shipped are network, batch and crop."""
     dataset = config.stem.split("_")[2]
     flags = {
-        "data.root": drawn("camvid" if dataset == "demo" else dataset),
+        "data.root": own_folder if dataset == "folder" else drawn("camvid" if dataset == "demo" else dataset),
         "data.batch_size": 2, "data.crop_size": "[64,64]", "data.num_workers": 0,
         "model.options.base_channels": 8, "fps.seconds": 0.01, "output": tmp_path / "run",
         "trainer.max_steps": 1, "trainer.num_sanity_val_steps": 0, "trainer.accelerator": "cpu",
@@ -61,16 +76,11 @@ def test_a_training_starts_from_every_config(config: Path, drawn: Callable[[str]
 
 
 def test_a_recipes_weights_are_its_data_sets(
-    drawn: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    own_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Own classes, as many as CamVid's, are not trained with CamVid's weights."""
-    names = ", ".join(f"class {k}" for k in range(11))
-    parts = (f"{split}: {{images: {split}, masks: {split}annot}}" for split in ("train", "val"))
-    (tmp_path / "dataset.yaml").write_text("\n".join([f"classes: [{names}]", "ignore: [11]", *parts]))
-    for folder in ("train", "trainannot", "val", "valannot"):
-        (tmp_path / folder).symlink_to(drawn("camvid") / folder)
     config = next(config for config in CONFIGS if config.stem == "rtformer_slim_camvid")
-    flags = [f"--data.root={tmp_path}", "--data.batch_size=2", f"--output={tmp_path / 'run'}"]
+    flags = [f"--data.root={own_folder}", "--data.batch_size=2", f"--output={tmp_path / 'run'}"]
     tiny = ["--model.options.base_channels=8", "--trainer.accelerator=cpu"]
     status = exit_status(main, "fit", f"--config={config}", "--data.dataset=folder", *flags, *tiny)
     check_refused(status, "it names 'sky', 'building', 'pole', 'road', 'pavement' and 6 more and it lacks", capsys)

@@ -13,17 +13,17 @@ from rtseg.training.flag_errors import kind
 from rtseg.training.module import SegmentationModule
 from rtseg.training.run_cli import Parser
 
-LIST = "must be a list of 2 whole numbers, as --data.crop_size="
+LIST = "must be a list of 2 whole numbers or auto, as --data.crop_size="
 CASES = {
     "--data.crop_size 64 96": f"data.crop_size=64 {LIST}'[64,96]'",
     "--data.crop_size=64,96": f"data.crop_size=64,96 {LIST}'[64,96]'",
     "--data.crop_size=64": f"data.crop_size=64 {LIST}'[512,1024]'",
-    "--data.crop_size": "--data.crop_size needs a value: a list of 2 whole numbers, as --data.crop_size='[512,1024]'",
-    "--data.eval_resize=512": "must be a list of 2 whole numbers or null, as --data.eval_resize='[512,1024]'",
+    "--data.crop_size": "--data.crop_size needs a value: a list of 2 whole numbers or auto, as --data.crop_size=",
+    "--data.eval_resize=512": "must be a list of 2 whole numbers or auto or null, as --data.eval_resize='[512,1024]'",
     "--model.loss.class_weights 1,2,3": "null, as --model.loss.class_weights='[1,2,3]'",
     "--model.loss.weights=0.4": "must be names with a number each or null, as --model.loss.weights='{\"name\":0.5}'",
     "--model.optim.lr=1e-3x": "model.optim.lr=1e-3x must be a number, as --model.optim.lr=0.0004",
-    "--data.batch_size=1.5": "data.batch_size=1.5 must be a whole number, as --data.batch_size=12",
+    "--data.batch_size=1.5": "data.batch_size=1.5 must be a whole number or auto, as --data.batch_size=12",
     "--data.distort=maybe": "must be true or false, as --data.distort=true",
     "--trainer.precision=fp8": "bf16-mixed, 32-true",
     "--model.optim=fast": "its keys are given one by one, as --model.optim.lr=0.0004",
@@ -69,7 +69,7 @@ def test_what_must_be_given(parser: Parser, monkeypatch: pytest.MonkeyPatch) -> 
         (Sequence[str] | None, "a list of texts or null"),
         (dict[str, Any], "names with a value each"),
         (Literal["a", "b"], "one of a, b"),
-        (float | Literal["auto"], "one of auto or a number"),
+        (float | Literal["auto"], "a number or auto"),
         (Any, "a text"),
     ],
 )

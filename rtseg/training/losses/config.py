@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 from rtseg.checks import check_above, check_at_least, check_below, check_fraction
 from rtseg.errors import UserError
@@ -19,7 +19,8 @@ class LossConfig:
         ohem_threshold: a pixel is hard while its true class has at most this probability.
         ohem_min_pixels: how many of the hardest pixels of a batch are kept in any case.
         top_fraction: average only this fraction of all pixels, those with the largest loss; 1 means all.
-        class_weights: one factor a class, or none; by the names of the classes, or as a list in their order.
+        class_weights: one factor a class, or none; by the names of the classes, or as a list in their order. "auto":
+            from the training masks; `rtseg fit` puts the weights in its place.
         jaccard_weight: weight of the Jaccard loss of the main head; 0 for none.
         weights: the same as `aux_weight` for outputs by name, e.g. {"aux": 0.4}; that of "main" is 1 unless named.
     """
@@ -29,7 +30,7 @@ class LossConfig:
     ohem_threshold: float = 0.7
     ohem_min_pixels: int = 10000
     top_fraction: float = 1.0
-    class_weights: tuple[float, ...] | dict[str, float] | None = None
+    class_weights: tuple[float, ...] | dict[str, float] | Literal["auto"] | None = None
     jaccard_weight: float = 0.0
     weights: dict[str, float] | None = None
 
@@ -37,7 +38,7 @@ class LossConfig:
         asked = {f"loss.weights.{name}": weight for name, weight in (self.weights or {}).items()}
         if self.aux_weight is not None:
             asked["loss.aux_weight"] = self.aux_weight
-        by_class = self.class_weights or ()
+        by_class = () if self.class_weights is None or isinstance(self.class_weights, str) else self.class_weights
         named = by_class if isinstance(by_class, Mapping) else dict(enumerate(by_class))
         asked |= {f"loss.class_weights[{name}]": weight for name, weight in named.items()}
         for name, weight in {**asked, "loss.jaccard_weight": self.jaccard_weight}.items():
@@ -53,16 +54,17 @@ class LossConfig:
             raise UserError("loss.aux_weight and loss.weights.aux both give the weight of output 'aux': leave one out")
 
     def for_classes(self, names: Sequence[str]) -> Self:
-        """The same with class weights as a list, where they are by name.
+        """The same with class weights as a list.
 
         Args:
             names: of class 0..K-1.
 
         Raises:
-            UserError: a class has none, or they are weights of other classes, so of another data set.
+            UserError: a class has none, or they are weights of other classes, so of another data set; or "auto".
         """
         weights = self.class_weights
         if not isinstance(weights, Mapping):
+            self.listed_weights(len(names))
             return self
         unknown = [name for name in weights if name not in names]
         missing = [name for name in names if name not in weights]
@@ -78,6 +80,26 @@ class LossConfig:
                 "--model.loss.class_weights null"
             )
         return replace(self, class_weights=tuple(float(weights[name]) for name in names))
+
+    def listed_weights(self, classes: int) -> tuple[float, ...] | None:
+        """The class weights, which must be a list by now; None: there are none.
+
+        Raises:
+            UserError: they are not as many as the classes, or no list yet.
+        """
+        weights = self.class_weights
+        if weights is None:
+            return None
+        if isinstance(weights, (str, Mapping)):
+            raise UserError(
+                "model.loss.class_weights by name or `auto` are for the command line `rtseg fit`; give a list"
+            )
+        if len(weights) != classes:
+            raise UserError(
+                f"model.loss.class_weights has {len(weights)} entries for {classes} classes; give one each, or "
+                "--model.loss.class_weights=auto (from the masks), or none: --model.loss.class_weights null"
+            )
+        return weights
 
     def weight_of(self, outputs: Mapping[str, float]) -> dict[str, float]:
         """Output -> the weight of its loss.

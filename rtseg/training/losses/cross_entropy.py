@@ -6,7 +6,6 @@ B batch, K classes, H, W height and width.
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtseg.errors import UserError
 from rtseg.training.losses.base import SMALLEST, LossContext, accurate, register_loss
 from rtseg.training.losses.config import LossConfig
 
@@ -38,14 +37,8 @@ def pixel_loss(logits: Tensor, mask: Tensor, config: LossConfig, *, ignore_index
 def pixel_sums(logits: Tensor, mask: Tensor, config: LossConfig, *, ignore_index: int = 255) -> tuple[Tensor, Tensor]:
     """Numerator and denominator of `pixel_loss`: losses, and how many pixels, or how much class weight, they are of."""
     logits = accurate(logits)
-    weight = None
-    if config.class_weights is not None:
-        if len(config.class_weights) != logits.shape[1]:
-            raise UserError(
-                f"loss.class_weights has {len(config.class_weights)} entries for {logits.shape[1]} classes; "
-                "give one each, or none: --model.loss.class_weights null"
-            )
-        weight = logits.new_tensor(config.class_weights)
+    weights = config.listed_weights(logits.shape[1])
+    weight = None if weights is None else logits.new_tensor(weights)
     losses = F.cross_entropy(logits, mask, weight, ignore_index=ignore_index, reduction="none").flatten()
     valid = mask.flatten() != ignore_index
     counted = valid.to(losses.dtype)

@@ -1,0 +1,71 @@
+"""What a user should know of the data before hours are spent on them."""
+
+from rtseg.data.dataset import IGNORE, IdDecoder, SegmentationDataset
+from rtseg.data.survey import Survey, shared_images
+from rtseg.errors import UserError
+
+_SHOWN = 12  # classes in a line
+_NAMED = 5  # absent classes in a warning
+
+
+def describe(survey: Survey, validation: SegmentationDataset | None) -> list[str]:
+    """How many images there are, which classes occur, and what seems wrong, a line each.
+
+    Raises:
+        UserError: nothing can be learnt from the masks.
+    """
+    check_labels(survey)
+    size = f"median image {survey.size[0]}x{survey.size[1]} (height x width)"
+    validated = "" if validation is None else f", {len(validation):,} validation pairs"
+    lines = [f"{len(survey.dataset):,} training pairs{validated}; {size}."]
+    ignored = f"; ignored: {_percent(survey.ignored_share)} of all pixels" if survey.ignored else ""
+    lines.append(f"Classes in {survey.masks}: {_classes(survey)}{ignored}.")
+    if survey.absent:
+        some = ", ".join(f"'{name}'" for name in survey.absent[:_NAMED])
+        more = f" and {len(survey.absent) - _NAMED} more" if len(survey.absent) > _NAMED else ""
+        lines.append(
+            f"Caution: {some}{more} {'does' if len(survey.absent) == 1 else 'do'} not occur in {survey.masks}: what no "
+            "training mask shows is not learnt. Check the class list and the numbers in the masks."
+        )
+    if validation is not None and (both := shared_images(survey.dataset, validation)):
+        lines.append(
+            f"Caution: {both:,} of {len(validation):,} validation images are training images too, so the score says "
+            "nothing about new images. Keep them apart."
+        )
+    return lines
+
+
+def check_labels(survey: Survey) -> None:
+    """Raises: UserError where all labels are ignored, or all masks were read and only one of several classes occurs."""
+    names, masks = survey.dataset.labels.names, survey.masks
+    if not any(survey.pixels):
+        raise UserError(
+            f"every pixel of {masks} is ignored, so there is nothing to learn: check which numbers the masks hold, and "
+            "say what they mean (`label_map` or `colors` of data set 'folder', docs/data.md)"
+        )
+    if len(names) == 1 or len(survey.absent) < len(names) - 1 or survey.read < len(survey.dataset):
+        return
+    present = names[next(k for k, number in enumerate(survey.pixels) if number)]
+    told = f"of {len(names)} classes only '{present}' occurs in {masks}, so there is nothing to learn"
+    decode = survey.dataset.decode
+    if survey.ignored and isinstance(decode, IdDecoder) and decode.table[255] == IGNORE:
+        told += f". {_percent(survey.ignored_share)} of the pixels are ignored, and the number 255 means ignore"
+        other = survey.absent[0] if len(names) == 2 else "<class>"
+        raise UserError(
+            f"{told}. If 255 is a class of yours, write into the YAML: "
+            f"label_map: {{{survey.dataset.labels.ids[names.index(present)]}: {present}, 255: {other}}}"
+        )
+    raise UserError(f"{told}: check which numbers the masks hold, and the order of `classes`")
+
+
+def _classes(survey: Survey) -> str:
+    """'sky 17.2 %, tree 3.0 %'; of many classes the commonest and the rarest."""
+    found = sorted(zip(survey.shares, survey.dataset.labels.names, strict=True), reverse=True)
+    parts = [f"{name} {_percent(share)}" for share, name in found if share]
+    if len(parts) > _SHOWN:
+        parts = [*parts[: _SHOWN // 2], f"... {len(parts) - _SHOWN} more ...", *parts[-_SHOWN // 2 :]]
+    return ", ".join(parts)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share >= 0.001 else "under 0.1 %"
