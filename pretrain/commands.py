@@ -1,8 +1,9 @@
 """The `python -m pretrain` command. `fit` and `validate` go to LightningCLI, everything else is here.
 
-Each imports what it needs when it runs.
+Each looks at the paths that it is given, and only then imports what it needs: torch takes seconds.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,22 +11,29 @@ import typer
 
 from rtseg.command_line import create_app, lightning_command, plugin_option, run_app
 from rtseg.configs import find_config
-from rtseg.errors import UserError
+from rtseg.paths import check_exists, check_file
 from rtseg.terminal import say
+from rtseg.training.first_look import check_flags
 
 if TYPE_CHECKING:
     from pretrain.data.shard_index import ShardIndex
 
 app = create_app("python -m pretrain", "Pre-train backbones on ImageNet and export them for rtseg.")
 plugin_option(app)
+_check_flags = partial(check_flags, shipped=Path(__file__).with_name("configs"))
 lightning_command(
     app,
     "fit",
     "Train a classifier: --config NAME or a YAML file, every key as a flag; --ckpt_path resumes a training.",
     "pretrain.cli",
+    _check_flags,
 )
 lightning_command(
-    app, "validate", "Top-1 and top-5 of a checkpoint: --config ... --ckpt_path runs/.../best.ckpt", "pretrain.cli"
+    app,
+    "validate",
+    "Top-1 and top-5 of a checkpoint: --config ... --ckpt_path runs/.../best.ckpt",
+    "pretrain.cli",
+    _check_flags,
 )
 
 
@@ -36,6 +44,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
 ) -> None:
     """Write the backbone as a folder that `rtseg fit --model.weights=FOLDER` starts from."""
+    check_file(checkpoint, "Give the best.ckpt or last.ckpt of a training.")
     from pretrain.export import export as write
 
     say("\n".join(write(checkpoint, output, overwrite=overwrite)))
@@ -47,6 +56,8 @@ def replay(
     device: Annotated[str | None, typer.Option(help="cpu, cuda; default: a GPU where there is one")] = None,
 ) -> None:
     """Run the training step again whose loss, gradient or update was not finite, and say where that began."""
+    step = run / "nonfinite.ckpt" if run.is_dir() else run
+    check_exists(step, "A training writes it when it stops because a step is not finite.")
     from pretrain.module import ClassificationModule
     from rtseg.training.replay import replay as run_again
 
@@ -73,6 +84,7 @@ def check_data(
     ] = None,
 ) -> None:
     """Count classes and images, decode every file, and name what would stop or mislead a training."""
+    _check_root(root)
     from pretrain.data.check import check_data as check
     from pretrain.data.check import describe, write_list
 
@@ -92,6 +104,7 @@ def make_shards(
     workers: Annotated[int | None, typer.Option(help="shards written at a time; default: one a core")] = None,
 ) -> None:
     """Pack class folders into WebDataset shards, byte for byte."""
+    check_exists(root, "Give the folder that holds train/ and val/.")
     from pretrain.data.make_shards import write_shards
 
     _print_shards(write_shards(root, output, per_shard=per_shard, workers=workers))
@@ -107,11 +120,12 @@ def index_shards(
     ] = None,
 ) -> None:
     """Count the images of shards and write the index.json that a training needs beside them."""
+    _check_root(root)
+    if classes is not None:
+        check_file(classes, "Give a text file with a class name on each line as --classes.")
     from pretrain.data.make_shards import index_shards as count
     from pretrain.data.make_shards import write_index
 
-    if classes is not None and not classes.is_file():
-        raise UserError(f"--classes {classes}: no such file; give a text file with a class name on each line")
     names = classes.read_text().splitlines() if classes is not None else []
     index = count(root, {"train": train, "val": val}, classes=[name.strip() for name in names if name.strip()])
     write_index(index)
@@ -144,6 +158,8 @@ def curves(
     output: Annotated[Path, typer.Option("-o", "--output", help=".svg file")],
 ) -> None:
     """Draw loss and top-1 of trainings over their steps."""
+    for run in runs:
+        check_exists(run, "Give the run folders of `fit`.")
     from pretrain.curves import draw
 
     draw(runs, output)
@@ -169,9 +185,16 @@ def transfer_check(
     Flags of `rtseg fit` are passed to the trainings: --trainer.precision=bf16-mixed
     """
     file = find_config(config)
+    check_exists(backbone, "Give the folder that `python -m pretrain export` wrote.")
+    check_exists(data, "Give the folder of the segmentation data set as --data.")
     from pretrain.transfer_check import transfer_check as check
 
     check(backbone, output, config=file, data=data, epochs=epochs, seeds=seeds, jobs=jobs, flags=context.args)
+
+
+def _check_root(root: str) -> None:
+    if "://" not in root:  # shards may lie on a server
+        check_exists(root, "Give a folder of train/ and val/, or a folder or URL of shards.")
 
 
 def main(args: list[str] | None = None) -> None:

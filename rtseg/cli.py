@@ -1,6 +1,6 @@
 """The `rtseg` command. `fit`, `validate` and `test` go to LightningCLI, the studies' are in `studies/commands.py`.
 
-Each imports what it needs when it runs.
+Each looks at the paths that it is given, and only then imports what it needs: torch takes seconds.
 """
 
 import re
@@ -13,8 +13,11 @@ import typer
 
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, run_app
 from rtseg.configs import list_configs
+from rtseg.output.folders import check_empty, check_new_file, check_place
+from rtseg.paths import check_exists, check_file, check_images, check_network, is_path
 from rtseg.studies import commands
 from rtseg.terminal import say
+from rtseg.training.first_look import check_flags
 
 app = create_app("rtseg", "Real-time semantic segmentation: train, score, time and use RTFormer.")
 
@@ -32,6 +35,9 @@ def predict(
     max_pixels: Annotated[int, typer.Option(help="larger images fail, before they are decoded")] = 2**26,
 ) -> None:
     """Segment images: class maps in the data set's ids (.png) and colour overlays (_overlay.jpg)."""
+    check_network(checkpoint)
+    check_images(sources)
+    _check_results(output, overwrite)
     from rtseg.deploy.predictor import load, predict_files
 
     predictor = load(checkpoint, device=device)
@@ -85,6 +91,16 @@ def benchmark(
     ] = None,
 ) -> None:
     """Measure latency and FPS from image to class map, engine by engine, with all conditions; the last line is JSON."""
+    for name in networks or []:
+        if is_path(name):
+            check_network(name)
+    check_images(image or [])
+    if data is not None:
+        check_exists(data, "Give the folder of a data set.")
+    if output is not None and output.suffix:
+        check_new_file(output)
+    elif output is not None:
+        check_place(output)
     from rtseg.speed.asked import Asked
     from rtseg.speed.command import parse_size, run_benchmark
     from rtseg.speed.conditions import Conditions
@@ -123,6 +139,8 @@ def export(
     ] = False,
 ) -> None:
     """Write a network as ONNX: uint8 images in, logits out, for one input size; BatchNorm folded."""
+    check_network(checkpoint)
+    check_new_file(output)
     from rtseg.deploy.export import export_file
 
     export_file(checkpoint, output, (batch_size, *input_size), "class_map" if class_map else "logits")
@@ -134,6 +152,8 @@ def replay(
     device: Device = None,
 ) -> None:
     """Run the training step again whose loss, gradient or update was not finite, and say where that began."""
+    step = run / "nonfinite.ckpt" if run.is_dir() else run
+    check_exists(step, "A training writes it when it stops because a step is not finite.")
     from rtseg.training.module import SegmentationModule
     from rtseg.training.replay import replay as run_again
 
@@ -154,6 +174,8 @@ def convert(
 
     A trunk pre-trained on ImageNet becomes a backbone for rtseg fit --model.weights.
     """
+    check_file(weights, "Give the path of a model.pdparams.")
+    _check_results(output, overwrite)
     from rtseg.data.dataset import label_space
     from rtseg.models.backbone_folder import fit_command, save_backbone
     from rtseg.models.paddle import convert as convert_weights
@@ -239,6 +261,14 @@ def list_names(
         show(table, notes=failures)
 
 
+def _check_results(folder: Path, overwrite: bool) -> None:
+    """Raises: UserError where the folder cannot be written to, or holds something that shall stay."""
+    folder = folder.expanduser()
+    check_place(folder)
+    if not overwrite:
+        check_empty(folder, "give another folder, or --overwrite to replace results in it")
+
+
 def _command_line() -> str:
     """What was typed; of absolute paths their last part alone, since results are published."""
     return shlex.join(["rtseg", *(re.sub(r"(^|=)/.*/", r"\1", word) for word in sys.argv[1:])])
@@ -250,7 +280,7 @@ for _name, _help in {
     "validate": "Score a checkpoint on the validation images: --config ... --ckpt_path ...",
     "test": "Score a checkpoint on the test images.",
 }.items():
-    lightning_command(app, _name, _help, "rtseg.training.cli")
+    lightning_command(app, _name, _help, "rtseg.training.cli", check_flags)
 
 
 plugin_option(app)

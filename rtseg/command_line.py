@@ -43,11 +43,14 @@ def create_app(name: str, help: str) -> typer.Typer:
     )
 
 
-def lightning_command(app: typer.Typer, name: str, help_text: str, module: str) -> None:
+def lightning_command(
+    app: typer.Typer, name: str, help_text: str, module: str, check: Callable[[list[str]], None]
+) -> None:
     """Lists a LightningCLI command in an app's `--help` without importing Lightning.
 
     Args:
         module: whose `main` runs it.
+        check: looks at the flags before that module is imported.
     """
 
     @app.command(
@@ -57,6 +60,7 @@ def lightning_command(app: typer.Typer, name: str, help_text: str, module: str) 
         add_help_option=False,
     )
     def run(context: typer.Context) -> None:
+        check(context.args)
         with resumable(_FIT_AGAIN) if name == "fit" else _stopped_at_once():
             importlib.import_module(module).main([name, *context.args])
 

@@ -127,8 +127,9 @@ def test_export(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["made", "net.onnx"]
 
 
-def test_options_of_export(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_of_export(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple] = []
+    monkeypatch.chdir(trained.parent)
     monkeypatch.setattr("rtseg.deploy.export.export_file", lambda *arguments: asked.append(arguments))
     assert run("export", "net", "-o", "a.onnx") == 0
     assert run("export", "net", "-o", "a.onnx", "--input-size", "32", "48", "--batch-size", "2", "--class-map") == 0

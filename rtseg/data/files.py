@@ -13,6 +13,7 @@ from PIL import Image
 
 from rtseg.data.header import image_size, jpeg_ends
 from rtseg.errors import UserError, first_line
+from rtseg.paths import no_images
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
@@ -149,7 +150,7 @@ def find_pictures(source: str) -> tuple[Path, list[Path]]:
     elif os.path.exists(path):
         raise UserError(f"'{source}' is a pipe or a device, not an image, folder or glob")
     else:
-        raise UserError(f"no such image, folder or glob: '{source}'")
+        raise UserError(no_images(source))
     if not found:
         raise UserError(f"no images in '{source}': looked for {', '.join(IMAGE_SUFFIXES)}")
     return root, found

@@ -4,13 +4,11 @@ Lightning is not needed, and no pickled code is run.
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
 from torch import Tensor
 
 from rtseg.errors import UserError
@@ -18,8 +16,8 @@ from rtseg.models.checkpoint_file import load_checkpoint
 from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
 from rtseg.models.weights_folder import CARD_FILE, WEIGHTS_FILE, read_card, read_folder
+from rtseg.paths import fetch_network
 
-_FILE_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", ".onnx", ".json", ".yaml")
 # Part of a network -> what the weights of one are called, and what they are good for.
 _CALLED = {
     "segmenter": "segmentation network",
@@ -69,19 +67,7 @@ def _read(source: str | Path, **hub: Any) -> tuple[ModelCard, dict[str, Tensor]]
         return read_folder(path)
     if path.is_file():
         return checkpoint_weights(read_checkpoint(path), path)
-    if _is_hub_id(str(source)) and not path.parent.exists():  # else a typing error, which is no business of the net
-        try:
-            files = [Path(hf_hub_download(str(source), name, **hub)) for name in (CARD_FILE, WEIGHTS_FILE)]
-        except Exception as error:
-            raise UserError(
-                f"'{source}' is no file or folder here, and the Hugging Face hub gives no weights: {error}"
-            ) from None
-        return read_folder(files[0].parent)
-    beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-    where = f"'{path.parent}' holds: {', '.join(beside[:10])}" if beside else f"there is nothing in '{path.parent}'"
-    raise UserError(
-        f"'{source}' does not exist; {where}. Give a .ckpt file, a folder with {WEIGHTS_FILE}, or a Hugging Face id"
-    )
+    return read_folder(fetch_network(source, CARD_FILE, WEIGHTS_FILE, **hub))
 
 
 def misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
@@ -108,11 +94,6 @@ def weights_hash(network: Network) -> str:
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return f"sha256:{digest.hexdigest()[:12]}"
-
-
-def _is_hub_id(source: str) -> bool:
-    """owner/name, whose name may hold a version but is no file's."""
-    return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source)) and not source.endswith(_FILE_SUFFIXES)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.output.folders import make_folder
 from rtseg.output.json_file import read_json
+from rtseg.paths import CARD_FILE, WEIGHTS_FILE
 from rtseg.terminal import say
 
-WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
 _CRC = "crc32"  # in the card's file: of both files by name
 
 

@@ -49,6 +49,24 @@ def make_folder(folder: Path) -> None:
         raise _refusal(folder, error) from None
 
 
+def check_place(folder: Path) -> None:
+    """What `make_folder` would refuse, said before anything is made.
+
+    Raises:
+        UserError: a file stands in the way, or the nearest folder that is there may not be written to.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise _refusal(folder, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def check_new_file(file: Path) -> None:
+    """Raises: UserError where a file cannot be written, or something has its name."""
+    check_place(file.parent)
+    if os.path.lexists(file):
+        raise UserError(f"'{file}' exists; give another name, or remove it")
+
+
 def missing_parents(folder: Path) -> list[Path]:
     """What `make_folder` would make, the deepest first: the folder itself among it."""
     folder = folder.absolute()

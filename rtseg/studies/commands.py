@@ -1,8 +1,9 @@
 """The commands of the studies, as `rtseg` lists them.
 
-Each imports what it needs when it runs.
+Each looks at the paths that it is given, and only then imports what it needs: torch takes seconds.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,8 @@ import typer
 from rtseg.command_line import Device
 from rtseg.configs import find_config
 from rtseg.errors import UserError
+from rtseg.output.folders import check_place
+from rtseg.paths import check_exists, check_file, check_network
 from rtseg.terminal import say
 
 app = typer.Typer()
@@ -24,6 +27,7 @@ def report(
     ] = None,
 ) -> None:
     """Write one self-contained HTML page about a run: curves, IoU by class, images, FPS with its conditions."""
+    check_exists(run, "Give the run folder that `rtseg fit --output` wrote.")
     from rtseg.studies.report import write_report
 
     say(f"Report: {write_report(run, output)}")
@@ -43,9 +47,12 @@ def visualize(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
 ) -> None:
     """Draw what each attention of a network looks at: basis masks, memory slots, or the view of one pixel."""
+    folder = output or Path("runs/visualize") / Path(image).stem
+    check_network(checkpoint)
+    check_file(os.path.expanduser(image), "Give an image file.")
+    check_place(folder.expanduser())
     from rtseg.studies.visualize import visualize as draw
 
-    folder = output or Path("runs/visualize") / Path(image).stem
     draw(checkpoint, image, folder, at=at, device=device, overwrite=overwrite)
 
 
@@ -103,8 +110,6 @@ def compare(
     """
     file = find_config(config)
     from rtseg.registry import suggest
-    from rtseg.speed.conditions import Conditions
-    from rtseg.studies.compare import compare as compare_attentions
     from rtseg.studies.runs.recipe import Recipe
 
     if context.args and not context.args[0].startswith("-"):
@@ -113,13 +118,18 @@ def compare(
     for name in (argument.partition("=")[0] for argument in context.args):
         if name.startswith("--") and "." not in name:  # flags of `rtseg fit` have a dot
             raise UserError(f"'{name}' is not an option of this command.{suggest(name, own)}")
+    recipe = Recipe.of_options(model, file, data, epochs, context.args)
+    check_place(output.expanduser())
+    from rtseg.speed.conditions import Conditions
+    from rtseg.studies.compare import compare as compare_attentions
+
     compare_attentions(
         attention or [],
         output,
         model=model,
         num_classes=num_classes,
         conditions=Conditions(sizes=[input_size], seconds=seconds, device=device, threads=threads),
-        recipe=Recipe.of_options(model, file, data, epochs, context.args),
+        recipe=recipe,
         seeds=seeds,
         jobs=jobs,
     )

@@ -263,10 +263,6 @@ def run(
             handler.addFilter(_says_something)
     torch.set_float32_matmul_precision("high")
     _check_configs()
-    for word, following in pairwise([*args, ""]):
-        file = following if word == "--config" else word.removeprefix("--config=")
-        if "--config" in word and os.path.exists(file) and not os.path.isfile(file):
-            raise UserError(f"--config: '{file}' is a folder, pipe or device; give a YAML file")
     sys.argv[1:] = args  # LightningCLI warns when it is given arguments beside those of the command line
     with in_a_sentence():
         return cli(

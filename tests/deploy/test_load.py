@@ -79,7 +79,7 @@ def test_missing_path_says_what_is_there(tmp_path: Path) -> None:
 
 def test_misspelt_relative_path_asks_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rtseg.models.weights.hf_hub_download", lambda *a, **k: pytest.fail("asked the internet"))
+    monkeypatch.setattr("rtseg.paths.fetch", lambda *a, **k: pytest.fail("asked the internet"))
     (tmp_path / "runs" / "camvid").mkdir(parents=True)
     refuse("runs/camvit", "camvit", "camvid")
     refuse("nowhere/best.ckpt", "nowhere/best.ckpt")

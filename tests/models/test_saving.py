@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from rtseg.errors import UserError
-from rtseg.models import Segmenter, weights
+from rtseg.models import Segmenter
 from rtseg.models.segmenter import describe
+from tests.helpers.hub import hub_of
 from tests.helpers.segmenters import PAIRS, randomise_statistics, small
 
 # --- saving and loading
@@ -27,10 +28,10 @@ def saved(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(name: str, *_: object, **__: object) -> str:
+    def fetch(name: str, *_: object, **__: object) -> str:
         raise AssertionError(f"the network was asked for {name}")
 
-    monkeypatch.setattr(weights, "hf_hub_download", download)
+    monkeypatch.setattr("rtseg.paths.fetch", fetch)
 
 
 @pytest.mark.usefixtures("offline")
@@ -185,26 +186,15 @@ def test_a_path_that_is_not_there_stays_off_the_network(
         Segmenter.from_pretrained(name)
 
 
-def test_owner_and_name_are_looked_for_on_the_hub(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def download(repo: str, file: str, **options: object) -> str:
-        asked.append((repo, file, options))
-        return str(saved / file)
-
-    monkeypatch.setattr(weights, "hf_hub_download", download)
+def test_owner_and_name_are_looked_for_on_the_hub(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(saved.parent)
-    network = Segmenter.from_pretrained("somebody/rtformer-1.0", revision="v1")
+    with hub_of({"somebody/rtformer-1.0": saved}) as (address, asked):
+        hub = {"endpoint": address, "cache_dir": str(tmp_path / "cache")}
+        network = Segmenter.from_pretrained("somebody/rtformer-1.0", revision="v1", **hub)
     assert network.card.class_names == ("road", "sky")
-    files = ("config.json", "model.safetensors")
-    assert asked == [("somebody/rtformer-1.0", file, {"revision": "v1"}) for file in files]
-
-    def refuse(*_: object, **__: object) -> str:
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr(weights, "hf_hub_download", refuse)
-    with pytest.raises(UserError, match=r"'somebody/else' is no file or folder here, and .* hub .*no route to host"):
-        Segmenter.from_pretrained("somebody/else")
+    assert "GET /somebody/rtformer-1.0/resolve/v1/model.safetensors" in asked
+    with pytest.raises(UserError, match=r"'somebody/else' is neither a path here \(.*\) nor .* does not answer"):
+        Segmenter.from_pretrained("somebody/else", **hub)
 
 
 def test_a_push_to_the_hub_sends_the_whole_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,10 +202,10 @@ def test_every_config_trains_a_step(config: Path, tmp_path: Path, fit: list[str]
         (["--data.batch_size=6", "--data.device_batch_size=3"], "Mixup pairs images"),
         (["--data.batch_size=64"], "more than the 41 training images"),
         (["--data.expected_classes=1000"], "has 3 classes, data.expected_classes=1000"),
-        (["--data.root=/nowhere"], "/nowhere: there is no such folder"),
+        (["--data.root=/nowhere"], "'/nowhere' does not exist"),
         (["--save_every=0"], "--save_every 0 must be at least 1"),
         (["--model.optim.warmup_epochs=2"], "warmup_epochs=2 is 10 steps, the whole training 10"),
-        (["--ckpt_path=/nowhere/best.ckpt"], "/nowhere/best.ckpt does not exist"),
+        (["--ckpt_path=/nowhere/best.ckpt"], "'/nowhere/best.ckpt' does not exist"),
     ],
 )
 def test_bad_input_is_named(

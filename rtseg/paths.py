@@ -1,0 +1,125 @@
+"""Paths that a user typed, looked at before torch is imported: what is not there is said within a second.
+
+Nothing heavy is imported here.
+"""
+
+import glob
+import os
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from rtseg.errors import UserError
+from rtseg.hub import fetch
+
+WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"  # of a folder of weights
+_FILE_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", ".onnx", ".json", ".yaml")
+_LISTED, _SEARCHED = 8, 2000  # names of a folder that are said, and that are compared with a wrong one
+
+
+def missing(path: str | Path) -> str:
+    """What is true of a path that leads nowhere, one sentence: where it ends, and what is near it or beside it."""
+    if os.path.exists(path):
+        return f"'{path}' is a pipe or a device."
+    end = "; ".join(_end(Path(path), listing=True))
+    return f"'{path}' does not exist: {end}" + "." * (not end.endswith("?"))
+
+
+def _end(path: Path, *, listing: bool) -> list[str]:
+    """Where a path ends, then the nearest name there, or with `listing` all names where none is near."""
+    if os.path.islink(path):
+        return [f"it is a link to '{os.readlink(path)}', which is not there"]
+    place = next(parent for parent in path.parents if os.path.exists(parent))
+    name, *rest = path.relative_to(place).parts
+    if not place.is_dir():
+        return [f"'{place}' is a file"]
+    gap = [f"there is no folder '{place / name}'"] if rest else []
+    try:
+        names = sorted(entry.name for entry in os.scandir(place) if not entry.name.startswith("."))
+    except OSError as error:
+        return [*gap, f"'{place}' cannot be listed ({error.strerror})"]
+    if near := get_close_matches(name, names[:_SEARCHED], n=1):
+        meant = place.joinpath(near[0], *rest)
+        return [*gap, f"did you mean '{meant if os.path.exists(meant) else place / near[0]}'?"]
+    if not listing:
+        return gap
+    here = "this folder" if place == Path() else f"'{place}'"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return [*gap, f"{here} holds {', '.join(names[:_LISTED])}{more}" if names else f"{here} is empty"]
+
+
+def check_exists(path: str | Path, repair: str) -> None:
+    """Raises: UserError where nothing is there.
+
+    Args:
+        repair: what to give instead, a sentence.
+    """
+    if not os.path.exists(path):
+        raise UserError(f"{missing(path)} {repair}")
+
+
+def check_file(path: str | Path, repair: str) -> None:
+    """Raises: UserError where no file is there.
+
+    Args:
+        repair: what to give instead, a sentence.
+    """
+    if os.path.isdir(path):
+        raise UserError(f"'{path}' is a folder. {repair}")
+    check_exists(path, repair)
+
+
+def check_network(source: str | Path) -> None:
+    """Raises: UserError where there are no weights: neither a file nor a folder, nor a Hugging Face id."""
+    if not os.path.exists(source):
+        fetch_network(source, CARD_FILE)
+
+
+def check_images(sources: Iterable[str]) -> None:
+    """Raises: UserError where an image, a folder or a glob leads nowhere."""
+    for source in sources:
+        path = os.path.expanduser(source)
+        if not os.path.exists(path) and not (glob.has_magic(path) and any(glob.iglob(path, recursive=True))):
+            raise UserError(no_images(source))
+
+
+def no_images(source: str) -> str:
+    """What is said of an image, a folder or a glob that leads nowhere."""
+    if glob.has_magic(source):
+        return f"no images in '{source}': no file matches"
+    return f"no such image, folder or glob: {missing(os.path.expanduser(source))}"
+
+
+def fetch_network(source: str | Path, *files: str, **hub: Any) -> Path:
+    """The folder with files of a network that is no path here: of the Hugging Face hub, where it may be an id.
+
+    Args:
+        files: names of files of a folder of weights.
+        hub: of `huggingface_hub.hf_hub_download`.
+
+    Raises:
+        UserError: it is no id either, or the hub does not give it. A path whose parent is here is a typing error,
+            which is no business of the net.
+    """
+    path = Path(source)
+    if not is_hub_id(str(source)) or path.parent.exists():
+        raise UserError(f"{missing(source)} Give a .ckpt file, a folder with {WEIGHTS_FILE}, or a Hugging Face id")
+    try:
+        return fetch(str(source), *files, **hub)
+    except UserError as error:
+        here = "; ".join(_end(path, listing=False))
+        raise UserError(
+            f"'{source}' is neither a path here ({here}) nor a Hugging Face id that can be had: {error}"
+        ) from None
+
+
+def is_path(name: str) -> bool:
+    """Whether it can only be a file, a folder or a Hugging Face id, where a network's name is possible as well."""
+    return Path(name).name != name or name.endswith(_FILE_SUFFIXES)
+
+
+def is_hub_id(source: str) -> bool:
+    """owner/name, whose name may hold a version but is no file's."""
+    return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source)) and not source.endswith(_FILE_SUFFIXES)

@@ -1,0 +1,53 @@
+"""What can be said of a training's command line before torch and Lightning are imported, which takes seconds."""
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from rtseg.configs import CONFIGS, with_found_configs
+from rtseg.errors import UserError
+from rtseg.output.folders import check_place
+from rtseg.paths import check_exists, check_network, missing
+
+_NOTHING = ("", "null")
+
+
+def check_flags(args: Sequence[str], shipped: Path = CONFIGS) -> None:
+    """Looks at the paths among the flags of `fit`, `validate` or `test`.
+
+    Args:
+        shipped: folder of the configurations that `--config` finds by name.
+
+    Raises:
+        UserError: one leads nowhere, or the run's folder cannot be written to.
+    """
+    for config in values("--config", with_found_configs(args, shipped)):
+        if os.path.exists(config) and not os.path.isfile(config):
+            raise UserError(f"--config: '{config}' is a folder, pipe or device; give a YAML file")
+    for checkpoint in values("--ckpt_path", args):
+        check_checkpoint(checkpoint)
+    for weights in values("--model.weights", args):
+        check_network(weights)
+    for root in values("--data.root", args):
+        if "://" not in root:  # shards may lie on a server
+            check_exists(root, "Give the folder of a data set with --data.root, see docs/data.md.")
+    for output in values("--output", args):
+        check_place(Path(output))
+
+
+def values(flag: str, args: Sequence[str]) -> list[str]:
+    """What is given for a flag, as in `--flag value` and `--flag=value`; null is nothing."""
+    found = [following for word, following in pairwise([*args, ""]) if word == flag]
+    found += [word.removeprefix(f"{flag}=") for word in args if word.startswith(f"{flag}=")]
+    return [value for value in found if value not in _NOTHING]
+
+
+def check_checkpoint(path: str) -> None:
+    """Raises: UserError where there is no such file."""
+    if os.path.isdir(path):
+        found = sorted(file.name for file in Path(path).glob("*.ckpt") if not file.name.startswith("."))
+        inside = f"Give a checkpoint in it: {', '.join(found)}." if found else "There is no checkpoint in it."
+        raise UserError(f"--ckpt_path={path} is a folder. {inside}")
+    if not os.path.isfile(path):
+        raise UserError(f"--ckpt_path: {missing(path)}")

@@ -1,0 +1,97 @@
+"""What is said of paths that lead nowhere."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from rtseg.errors import UserError
+from rtseg.paths import check_file, check_images, check_network, is_path, missing
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with runs/first/best.ckpt in it."""
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "runs" / "first" / "best.ckpt").touch()
+    (tmp_path / "link").symlink_to("gone")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("runs/frist", "'runs/frist' does not exist: did you mean 'runs/first'?"),
+        ("runs/first/last.ckpt", "'runs/first/last.ckpt' does not exist: did you mean 'runs/first/best.ckpt'?"),
+        ("run/first/best.ckpt", "there is no folder 'run'; did you mean 'runs/first/best.ckpt'?"),
+        ("run/other", "there is no folder 'run'; did you mean 'runs'?"),
+        ("runs/none", "'runs/none' does not exist: 'runs' holds first."),
+        ("runs/none/x", "'runs/none/x' does not exist: there is no folder 'runs/none'; 'runs' holds first."),
+        ("zzz", "'zzz' does not exist: this folder holds link, pipe, runs."),
+        ("runs/first/best.ckpt/x", "'runs/first/best.ckpt/x' does not exist: 'runs/first/best.ckpt' is a file."),
+        ("link", "'link' does not exist: it is a link to 'gone', which is not there."),
+        ("pipe", "'pipe' is a pipe or a device."),
+        ("x" * 5000, "' does not exist: this folder holds link, pipe, runs."),
+    ],
+)
+def test_what_is_missing(path: str, said: str) -> None:
+    assert said in missing(path)
+
+
+def test_an_empty_folder_and_a_full_one(here: Path) -> None:
+    (here / "empty").mkdir()
+    assert missing("empty/abc") == "'empty/abc' does not exist: 'empty' is empty."
+    for number in range(12):
+        (here / "empty" / f"file_{number:02}").touch()
+    assert "'empty' holds file_00, " in missing("empty/abc")
+    assert missing("empty/abc").endswith("file_07 and 4 more.")
+
+
+def test_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fetch(repo: str, *files: str) -> Path:
+        asked.append((repo, files))
+        raise UserError("the hub does not answer")
+
+    monkeypatch.setattr("rtseg.paths.fetch", fetch)
+    for name in ("runs", "runs/first/best.ckpt"):
+        check_network(name)
+    for name in ("runs/none", "none", "a/b/c", "none/best.ckpt"):
+        with pytest.raises(UserError, match=r"does not exist: .*Give a \.ckpt file"):
+            check_network(name)
+    assert asked == [], "only what may be an id is asked for"
+    with pytest.raises(UserError) as caught:
+        check_network("rnus/firts")
+    assert asked == [("rnus/firts", ("config.json",))]
+    assert str(caught.value) == (
+        "'rnus/firts' is neither a path here (there is no folder 'rnus'; did you mean 'runs'?) nor a Hugging Face id "
+        "that can be had: the hub does not answer"
+    )
+
+
+def test_images(here: Path) -> None:
+    (here / "a.png").touch()
+    check_images(["a.png", "runs", "*.png", f"{here}/**/*.ckpt"])
+    for source, said in {
+        "b*.jpg": "no file matches",
+        "a.pgn": "did you mean 'a.png'?",
+        "~nobody/x": "no folder",
+    }.items():
+        with pytest.raises(UserError, match=re.escape(said)):
+            check_images(["a.png", source])
+
+
+def test_a_folder_is_no_file() -> None:
+    check_file("runs/first/best.ckpt", "")
+    with pytest.raises(UserError, match=r"'runs' is a folder\. Give another\."):
+        check_file("runs", "Give another.")
+
+
+def test_what_can_only_be_a_path() -> None:
+    assert [name for name in ("rtformer_slim", "x.ckpt", "a/b", "./a", "net.onnx") if not is_path(name)] == [
+        "rtformer_slim"
+    ]

@@ -1,0 +1,91 @@
+"""What commands do before they import torch, which takes seconds: paths are looked at."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# A command with a path that leads nowhere or cannot be written to: what its answer names.
+WRONG = {
+    "rtseg predict lost.ckpt image.png -o new": "lost.ckpt",
+    "rtseg predict net lost.png -o new": "lost.png",
+    "rtseg predict net lost*.png -o new": "lost*.png",
+    "rtseg predict net image.png -o full": "full",
+    "rtseg predict net image.png -o image.png/new": "image.png/new",
+    "rtseg benchmark lost.onnx": "lost.onnx",
+    "rtseg benchmark rtformer_slim --image lost.png": "lost.png",
+    "rtseg benchmark rtformer_slim --data lost": "lost",
+    "rtseg benchmark rtformer_slim -o image.png/new.json": "image.png",
+    "rtseg export lost/best.ckpt -o new.onnx": "lost/best.ckpt",
+    "rtseg export net -o image.png/new.onnx": "image.png",
+    "rtseg benchmark rtformer_slim -o result.json": "result.json",
+    "rtseg export net -o result.onnx": "result.onnx",
+    "rtseg convert lost.pdparams -o new": "lost.pdparams",
+    "rtseg convert net -o new": "net",
+    "rtseg convert image.png -o full": "full",
+    "rtseg visualize lost.ckpt image.png": "lost.ckpt",
+    "rtseg visualize net lost.png": "lost.png",
+    "rtseg visualize net image.png -o image.png/new": "image.png/new",
+    "rtseg report lost": "lost",
+    "rtseg replay lost": "lost",
+    "rtseg replay net": "net",
+    "rtseg compare --config recipe.yaml --data lost --epochs 1": "lost",
+    "rtseg compare --data net --epochs 1 --config lost.yaml": "lost.yaml",
+    "rtseg compare -o image.png/new": "image.png/new",
+    "rtseg fit --config lost.yaml": "lost.yaml",
+    "rtseg fit --config rtformer_slim_camvit": "rtformer_slim_camvid",
+    "rtseg test --config=net": "net",
+    "pretrain fit --config lost.yaml": "lost.yaml",
+    "rtseg fit --ckpt_path lost.ckpt": "lost.ckpt",
+    "rtseg fit --ckpt_path=net": "net",
+    "rtseg validate --ckpt_path=lost.ckpt": "lost.ckpt",
+    "rtseg test --data.root=lost": "lost",
+    "rtseg fit --model.weights=./lost": "lost",
+    "rtseg fit --output image.png/new": "image.png/new",
+    "pretrain fit --data.root lost": "lost",
+    "pretrain validate --ckpt_path lost.ckpt": "lost.ckpt",
+    "pretrain export lost.ckpt -o new": "lost.ckpt",
+    "pretrain replay lost": "lost",
+    "pretrain check-data lost": "lost",
+    "pretrain make-shards lost -o new": "lost",
+    "pretrain index-shards lost": "lost",
+    "pretrain index-shards net --classes lost.txt": "lost.txt",
+    "pretrain curves lost -o new.svg": "lost",
+    "pretrain transfer-check lost --data net": "lost",
+    "pretrain transfer-check net --data lost": "lost",
+}
+PROGRAM = f"""
+import sys
+import pretrain.commands, rtseg.cli
+commands = {{"rtseg": rtseg.cli.main, "pretrain": pretrain.commands.main}}
+for line in {list(WRONG)!r}:
+    program, *words = line.split()
+    print(line, file=sys.stderr)
+    try:
+        commands[program](words)
+    except SystemExit as end:
+        assert end.code == 2, end.code
+    else:
+        sys.exit("it was not refused")
+    heavy = {{"torch", "numpy", "cv2", "jsonargparse", "rich.progress"}} & sys.modules.keys()
+    assert not heavy, heavy
+"""
+
+
+def test_a_wrong_path_is_said_before_torch_is_imported(tmp_path: Path) -> None:
+    for folder in ("net", "full"):
+        (tmp_path / folder).mkdir()
+    for file in ("image.png", "full/result.png", "recipe.yaml", "result.json", "result.onnx"):
+        (tmp_path / file).write_text("data: {}\n")
+    before = sorted(tmp_path.rglob("*"))
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-500:]
+    assert sorted(tmp_path.rglob("*")) == before, "and nothing is made"
+    lines = done.stderr.splitlines()
+    assert lines[::2] == list(WRONG), "each answer is one line"
+    for (command, named), answer in zip(WRONG.items(), lines[1::2], strict=True):
+        assert answer.startswith("error: "), command
+        assert named in answer, command
