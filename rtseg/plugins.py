@@ -57,8 +57,9 @@ def load_plugin(plugin: str | Path) -> str:
 
 
 def loaded_plugins() -> tuple[str, ...]:
-    """Of each plug-in what it is called: a file by its path below the current folder, elsewhere by its last part, so
-    that no checkpoint tells the folders of a machine; a module by its name.
+    """Names of the loaded plug-ins: a module's name, or a file's path below the current folder.
+
+    Of a file elsewhere only the last part of its path is given, so that a checkpoint does not tell a machine's folders.
     """
     return tuple(_loaded.values())
 

@@ -1,5 +1,6 @@
 """The documents and docstrings are in plain words: a sentence a line, the field's terms, links that lead somewhere."""
 
+import ast
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -117,3 +118,15 @@ def test_links_lead_somewhere(page: str) -> None:
             file = (ROOT / page).parent / path if path else ROOT / page
             assert file.exists(), f"{page}: {target}"
             assert not anchor or anchor in anchors(file), f"{page}: {target}; {sorted(anchors(file))}"
+
+
+def test_docstrings_name_the_thing() -> None:
+    found = [
+        f"{file.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}: {text.splitlines()[0]}"
+        for folder in ("rtseg", "pretrain", "tools", "benchmarks")
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        and (text := ast.get_docstring(node) or "").startswith("Of ")
+    ]
+    assert found == []

@@ -89,7 +89,7 @@ def _cpu_name() -> str:
 
 
 def _clock() -> dict[str, int]:
-    """Of the first core now; empty where it cannot be read."""
+    """Clock of the first core now; empty where it cannot be read."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     found = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
@@ -97,7 +97,7 @@ def _clock() -> dict[str, int]:
 
 
 def instruction_sets() -> list[str]:
-    """Of this processor, those that decide how fast a network runs, as Linux calls them; empty where unknown."""
+    """Instruction sets of this processor that matter for speed, as Linux calls them; empty where unknown."""
     x86 = "avx2 fma avx_vnni avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_bf16 amx_int8 amx_fp16"
     arm = "asimd asimddp sve bf16 i8mm"
     info = Path("/proc/cpuinfo")

@@ -124,7 +124,7 @@ def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "lo
 
 
 def _digest(proto: Any) -> str:
-    """Of nodes and weights: no checker sees that a weight has changed."""
+    """Digest of nodes and weights: no checker sees that a weight has changed."""
     return hashlib.sha256(proto.graph.SerializeToString(deterministic=True)).hexdigest()
 
 

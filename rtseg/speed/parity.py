@@ -95,7 +95,7 @@ def _equal(classes: Tensor, expected: Tensor) -> float:
 
 
 def _check_shape(what: str, found: Tensor, expected: Tensor) -> None:
-    """Of one shape: numbers of several shapes may be compared, each of one with many of the other."""
+    """Raises: UserError where the shapes differ: broadcasting would compare one value with many."""
     if not isinstance(found, Tensor):
         raise UserError(f"its {what}: {type(found).__name__}, not a tensor")
     if found.shape != expected.shape:

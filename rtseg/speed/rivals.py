@@ -75,7 +75,7 @@ class Rival(Network):
 
     @classmethod
     def version(cls) -> str | None:
-        """Of the library; None where it is not installed."""
+        """Version of the library; None where it is not installed."""
         try:
             return importlib.metadata.version(cls.library)
         except importlib.metadata.PackageNotFoundError:
@@ -192,14 +192,14 @@ class _SegFormer(Rival):
 
 @register_rival("segformer_b0")
 class SegFormerB0(_SegFormer):
-    """Of transformers."""
+    """SegFormer-B0 of transformers."""
 
     widths = (32, 64, 160, 256)
 
 
 @register_rival("segformer_b1")
 class SegFormerB1(_SegFormer):
-    """Of transformers."""
+    """SegFormer-B1 of transformers."""
 
     widths = (64, 128, 320, 512)
 
@@ -221,7 +221,7 @@ class _Smp(Rival):
 
 @register_rival("smp_fpn_mobilenet_v2")
 class SmpFpn(_Smp):
-    """Of segmentation-models-pytorch."""
+    """FPN of segmentation-models-pytorch."""
 
     architecture = "FPN"
     paper = "https://arxiv.org/abs/1901.02446"
@@ -230,7 +230,7 @@ class SmpFpn(_Smp):
 
 @register_rival("smp_deeplabv3plus_mobilenet_v2")
 class SmpDeepLabV3Plus(_Smp):
-    """Of segmentation-models-pytorch."""
+    """DeepLabV3+ of segmentation-models-pytorch."""
 
     architecture = "DeepLabV3Plus"
     paper = "https://arxiv.org/abs/1802.02611"
@@ -249,7 +249,7 @@ class _Torchvision(Rival):
 
 @register_rival("lraspp_mobilenet_v3_large")
 class LrAspp(_Torchvision):
-    """Of torchvision."""
+    """LR-ASPP of torchvision."""
 
     paper = "https://arxiv.org/abs/1905.02244"
     stride = 8
@@ -261,7 +261,7 @@ class LrAspp(_Torchvision):
 
 @register_rival("deeplabv3_mobilenet_v3_large")
 class DeepLabV3(_Torchvision):
-    """Of torchvision."""
+    """DeepLabV3 of torchvision."""
 
     paper = "https://arxiv.org/abs/1706.05587"
     stride = 16

@@ -121,7 +121,7 @@ class RunCLI(LightningCLI):
         raise NotImplementedError
 
     def check_model(self, asked: Namespace, checkpoint: dict[str, Any]) -> None:
-        """Holds `config.model` against what the checkpoint says of itself. Raises: UserError."""
+        """Compares `config.model` with what the checkpoint says of itself. Raises: UserError where they differ."""
         raise NotImplementedError
 
     def prepare(self, config: Namespace, command: str | None) -> None:
@@ -132,7 +132,7 @@ class RunCLI(LightningCLI):
         raise NotImplementedError
 
     def more_callbacks(self, config: Namespace) -> list[Callback]:
-        """Of a training, beside those that all have."""
+        """Callbacks of a training, beside those that all have."""
         return []
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

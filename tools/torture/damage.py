@@ -94,19 +94,19 @@ def imports() -> None:
 
 
 def digest_checkpoint(file: Path) -> str:
-    """Of everything in a `.ckpt`, as rtseg reads it."""
+    """Digest of everything in a `.ckpt`, as rtseg reads it."""
     from rtseg.models.weights import read_checkpoint
 
     return f"{_digest(read_checkpoint(file))} {_network(file)}"
 
 
 def digest_folder(file: Path) -> str:
-    """Of a folder of safetensors, given by one of its files."""
+    """Digest of a folder of safetensors, given by one of its files."""
     return _network(file.parent)
 
 
 def digest_onnx(file: Path) -> str:
-    """Of what the file computes, and of its card."""
+    """Digest of what the file computes, and of its card."""
     import onnx
 
     from rtseg.deploy.export import read_onnx
@@ -120,7 +120,7 @@ def digest_onnx(file: Path) -> str:
 
 
 def digest_pdparams(file: Path) -> str:
-    """Of names and shapes; then of the values, where they are finite."""
+    """Digests of names and shapes, and of the values where they are finite."""
     from rtseg.models.pdparams import read_pdparams
 
     arrays = read_pdparams(file)
@@ -189,5 +189,5 @@ def _resumed(worker: Worker, run: Path, draw: np.random.Generator, number: int) 
 
 
 def digest_content(file: Path) -> str:
-    """Of everything in a `.ckpt` as PyTorch reads it, without rtseg."""
+    """Digest of everything in a `.ckpt` as PyTorch reads it, without rtseg."""
     return _digest(torch.load(file, map_location="cpu", weights_only=True))

@@ -87,7 +87,7 @@ def png(width: int, height: int, depth: int = 8, colors: int = 0, data: bytes = 
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """Of a PNG."""
+    """One chunk of a PNG."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 

@@ -1,4 +1,4 @@
-"""Trainings that are interrupted and gone on with by the documented command, until they are at their end."""
+"""Trainings that are interrupted and resumed by the documented command, until they are at their end."""
 
 import os
 import random
@@ -75,7 +75,7 @@ def interrupted(
 
 
 class _Lives(NamedTuple):
-    """Of one training.
+    """An uninterrupted training, to compare interrupted ones with.
 
     Attributes:
         whole, took: folder of the uninterrupted training, and its seconds.

@@ -34,7 +34,7 @@ KILLED = Training(
 
 
 def outcomes(folder: Path, quick: bool) -> Iterator[Outcome]:
-    """Of the comparison, and of each process that is killed."""
+    """Outcomes of the comparison, and of each process that is killed."""
     data = draw_data(folder / "data")
     ignore_some(data / "camvid")
     yield two_against_one(data, folder, 10 if quick else 50)
@@ -77,7 +77,7 @@ def two_against_one(data: Path, folder: Path, steps: int) -> Outcome:
 
 
 def whole(data: Path, folder: Path) -> str:
-    """The training of two processes that `one_killed` is held against. What went wrong, "" where nothing did."""
+    """The training of two processes that `one_killed` is compared with. What went wrong, "" where nothing did."""
     status, output = run_apart(KILLED, data, folder / "whole")
     return "" if status == 0 else f"exit {status}: {last_line(output.with_suffix('.log'))}"
 

@@ -56,7 +56,7 @@ def structures(canary: Path) -> dict[str, str | bytes]:
 
 
 def dataset_cases(folder: Path, canary: Path) -> Iterator[Case]:
-    """Of `dataset.yaml`, with a pair of image and mask that is good."""
+    """Cases of `dataset.yaml`, with a pair of image and mask that is good."""
     two = "classes: [a, b]\n"
     odd = {
         "a key twice": f"{two}{two}{_SPLITS}",
@@ -87,7 +87,7 @@ def dataset_cases(folder: Path, canary: Path) -> Iterator[Case]:
 
 
 def config_cases(run: Path, folder: Path, canary: Path) -> Iterator[Case]:
-    """Of `rtseg fit --config`."""
+    """Cases of `rtseg fit --config`."""
     odd = {
         "a key twice": "model: {name: rtformer_slim, name: ddrnet_23_slim}\n",
         "a rate of NaN": "model: {optim: {lr: .nan}}\n",
@@ -121,7 +121,7 @@ def config_cases(run: Path, folder: Path, canary: Path) -> Iterator[Case]:
 
 
 def _config(data: Path) -> dict[str, Any]:
-    """Of a training of two steps, over which a hostile file is merged."""
+    """Configuration of a training of two steps, over which a hostile file is merged."""
     return {
         "model": {"options": materials.OPTIONS},
         "data": {"dataset": "camvid", "root": str(data), "batch_size": 2, "crop_size": [32, 48], "num_workers": 0},
@@ -131,7 +131,7 @@ def _config(data: Path) -> dict[str, Any]:
 
 
 def card_cases(weights: Path, folder: Path, canary: Path) -> Iterator[Case]:
-    """Of a folder of safetensors, through its `config.json`."""
+    """Cases of a folder of safetensors, through its `config.json`."""
     whole = json.loads((weights / "config.json").read_text())
     card = {key: value for key, value in whole.items() if key in _CARD}
     count = card["num_classes"]

@@ -1,4 +1,4 @@
-"""Tiny trainings that can be killed, gone on with and compared: what the groups of the training side share.
+"""Tiny trainings that can be killed, resumed and compared: what the groups of the training side share.
 
 They are forked off one process that has imported everything, since an import costs more than such a training.
 """

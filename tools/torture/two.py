@@ -75,7 +75,7 @@ def _made(words: list[str], folder: Path, seed: int) -> Path:
 
 
 def _tree(folder: Path) -> str:
-    """Of all files below a folder, hidden ones left out."""
+    """Digest of all files below a folder, hidden ones left out."""
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
         if file.is_file() and not file.name.startswith("."):

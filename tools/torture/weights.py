@@ -29,7 +29,7 @@ class Code:
 
 
 def checkpoint_cases(run: Path, folder: Path, canary: Path) -> Iterator[Case]:
-    """Of `.ckpt` files: by `rtseg predict`, and those of a training's own state by `rtseg fit --ckpt_path`."""
+    """Cases of `.ckpt` files: by `rtseg predict`, and those of a training's own state by `rtseg fit --ckpt_path`."""
     whole = torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)
     for k, (name, (change, resumes)) in enumerate(_changes(canary).items()):
         # Without the moving average, which would be read instead; through a copy that shares no dictionary.
@@ -56,7 +56,7 @@ def checkpoint_cases(run: Path, folder: Path, canary: Path) -> Iterator[Case]:
 
 
 def paddle_cases(folder: Path, canary: Path) -> Iterator[Case]:
-    """Of `.pdparams`, which are pickles."""
+    """Cases of `.pdparams`, which are pickles."""
     for k, (name, content) in enumerate(_pickles(canary).items()):
         file = folder / f"p{k}.pdparams"
         file.write_bytes(content)
@@ -68,7 +68,7 @@ def paddle_cases(folder: Path, canary: Path) -> Iterator[Case]:
 
 
 def graph_cases(net: Path, folder: Path) -> Iterator[Case]:
-    """Of ONNX files whose digest is right, by `rtseg benchmark`."""
+    """Cases of ONNX files whose digest is right, by `rtseg benchmark`."""
     import onnx
 
     for k, (name, change) in enumerate(_graph_changes().items()):

@@ -173,7 +173,7 @@ class Comparison:
         return found + self._without_times() + [f"doubt: {doubt}" for doubt in doubts(self.speed)]
 
     def _version(self) -> str:
-        """Of the best engine, in brackets; empty where nothing ran on it, or where it is PyTorch's own."""
+        """Version of the best engine, in brackets; empty where nothing ran on it, or where it is PyTorch's own."""
         rows = (network["best"] for network in self.speed["networks"].values() if network)
         found = next((row for row in rows if row), None)
         version = found and found["engine"].get(found["engine"]["backend"])

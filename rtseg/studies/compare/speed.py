@@ -54,7 +54,7 @@ def doubts(speed: Mapping[str, Any]) -> list[str]:
 
 
 def timing_of(network: Mapping[str, Any] | None, figure: str) -> dict[str, Any] | None:
-    """Of one of `FIGURES`; None where it was not measured."""
+    """Timing of one of `FIGURES`; None where it was not measured."""
     if network is None:
         return None
     if figure == "best_class_map":

@@ -1,4 +1,4 @@
-"""Figures 4 and 5 of the first paper as numbers, and every figure that its text quotes, held against them.
+"""Figures 4 and 5 of the first paper as numbers, and every figure that its text quotes, compared with them.
 
 Bytes are those of float32, 1 GB = 10^9. The figures hold for c = 64 and b = k = c / 2: the paper states the first, and
 no other power of two gives its numbers.
@@ -95,7 +95,7 @@ class Quote:
 
 
 def quotes() -> list[Quote]:
-    """Of the abstract, sections 1, 3.4 and 5."""
+    """Quotes of the abstract and of sections 1, 3.4 and 5."""
     small, middle, large, video = 64 * 64, 128 * 128, 256 * 256, 64 * 64 * 32
     conventional = {s: dot_product("CA-dot", s) for s in (small, middle, large, video)}
     factorized = {s: dot_product("FA-dot", s) for s in (small, large, video)}

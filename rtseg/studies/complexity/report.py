@@ -23,7 +23,7 @@ def _number(value: float) -> str:
 
 
 def report_tables(result: dict[str, Any]) -> list[Table]:
-    """Of what complexity.json holds."""
+    """Tables of what complexity.json holds."""
     tables = [_computed(number, result) for number in (9, 10, 11)]
     names = [Column(heading, left=True) for heading in ("module", "memory", "compute")]
     rows: list[list[Cell]] = [[row["module"], row["memory"], row["compute"]] for row in result["table12"]]

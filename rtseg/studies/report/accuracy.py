@@ -13,7 +13,7 @@ from rtseg.studies.report.run_folder import Run
 
 
 class Throughput(NamedTuple):
-    """Of a whole training."""
+    """Throughput of a whole training."""
 
     rate: str
     how: str
