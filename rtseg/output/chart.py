@@ -5,24 +5,27 @@ They need no library, no script and no request, and follow light and dark by the
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from rtseg.output.axis import Axis, Scale
 from rtseg.terminal import visible
 
 GREY = 8  # the last colour
-_LIGHT = ("#0b6fb8", "#c2410c", "#4d7c0f", "#7e22ce", "#5aa9e6", "#e07b39", "#0f766e", "#be185d", "#6b7280")
+_LIGHT = ("#0b6fb8", "#c2410c", "#4d7c0f", "#7e22ce", "#3d8fcf", "#d96a1d", "#0f766e", "#be185d", "#6b7280")
 _DARK = ("#6db6f2", "#ff9a66", "#a3d65c", "#c99bff", "#3f87c9", "#c96a2b", "#4fd1c0", "#ff7fb5", "#9aa6b0")
 _MOST = 240  # points of one line; more are drawn as the means of neighbours within the band of their range
 _CHARACTER, _LINE, _ROW, _GAP = 7.0, 16, 22, 18  # pixels: of text, of a row of names, between charts
+_SAMPLE = 24  # pixels of a line in the legend, so that its dashes show
+_DASHES = ("none", "7 4", "2 3", "9 3 2 3")  # of the first line of a chart, the second, ...: colour alone tells too few
 
 STYLE = (
     ".chart{font:12px system-ui,'Helvetica Neue',Arial,sans-serif}"
     ".chart text{fill:#444}.chart .title{font-size:13px;font-weight:600;fill:#14191d}.chart .ground{fill:#fff}"
     ".chart .grid{stroke:#ddd}.chart .line{fill:none;stroke:currentColor;stroke-width:1.8;stroke-linejoin:round}"
     ".chart .band{fill:currentColor;opacity:.18}.chart .dot{fill:currentColor}"
-    ".chart .ring{fill:none;stroke:currentColor;stroke-width:2}.chart .mark{fill:none;stroke:#e0a100;stroke-width:2.5}"
+    ".chart .ring{fill:none;stroke:currentColor;stroke-width:2}.chart .mark{fill:none;stroke:#b07d00;stroke-width:2.5}"
+    + "".join(f".chart .d{i}{{stroke-dasharray:{dash}}}" for i, dash in enumerate(_DASHES))
     + "".join(f".chart .c{i}{{color:{color}}}" for i, color in enumerate(_LIGHT))
     + "@media (prefers-color-scheme:dark){.chart text{fill:#b6c0c8}.chart .title{fill:#e9edf0}"
     ".chart .ground{fill:#12161a}.chart .grid{stroke:#2c343b}.chart .mark{stroke:#ffcb2e}"
@@ -42,6 +45,7 @@ class Series:
         hollow: dots are rings.
         tips: what a dot says when pointed at, one a point; none for its values.
         color: index of a colour; None for the next one.
+        dash: index of a pattern; None for that of the next line.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Series:
     hollow: bool = False
     tips: Sequence[str] = ()
     color: int | None = None
+    dash: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,14 +85,15 @@ class Chart:
 
     @property
     def shown(self) -> list[Series]:
-        """The series that have something to draw, without what the axes do not show; colours decided."""
-        found = []
+        """The series that have something to draw, without what the axes do not show; colours and dashes decided."""
+        found: list[Series] = []
         for i, series in enumerate(self.series):
             kept = [k for k, (x, y) in enumerate(series.points) if self._shows(x, y)]
             points, tips = [series.points[k] for k in kept], [series.tips[k] for k in kept if series.tips]
             color = (i if series.color is None else series.color) % len(_LIGHT)
             if points:
-                found.append(Series(series.name, points, series.line, series.dots, series.hollow, tips, color))
+                dash = sum(other.line for other in found) if series.dash is None else series.dash
+                found.append(replace(series, points=points, tips=tips, color=color, dash=dash % len(_DASHES)))
         return found
 
 
@@ -187,7 +193,7 @@ def _series(series: Series, at_x: Callable[[float], float], at_y: Callable[[floa
             lower = [f"{at_x(x)},{at_y(low)}" for x, _, low, _ in reversed(groups)]
             parts.append(f'<polygon class="band c{series.color}" points="{" ".join(upper + lower)}"/>')
         line = " ".join(f"{at_x(x)},{at_y(mean)}" for x, mean, _, _ in groups)
-        parts.append(f'<polyline class="line c{series.color}" points="{line}"/>')
+        parts.append(f'<polyline class="line c{series.color} d{series.dash}" points="{line}"/>')
     if series.dots or not series.line or len(series.points) == 1:
         tips = series.tips or [f"{series.name}, {x:g}: {y:.4g}" for x, y in series.points]
         kind = "ring" if series.hollow else "dot"
@@ -198,16 +204,20 @@ def _series(series: Series, at_x: Callable[[float], float], at_y: Callable[[floa
 
 
 def _legend(chart: Chart) -> list[str]:
-    """Below the title."""
+    """Below the title: each series as it is drawn, with its colour, dashes and dots, and its name."""
     parts = []
     for series, (x, line) in zip(chart.shown, _legend_places(chart), strict=True):
         y = 20 + _LINE * line
         if series.line:
-            parts.append(f'<rect class="dot c{series.color}" x="{x:g}" y="{y + 6}" width="14" height="3"/>')
-        else:
-            kind = "ring" if series.hollow else "dot"
-            parts.append(f'<circle class="{kind} c{series.color}" cx="{x + 6:g}" cy="{y + 8}" r="4"/>')
-        parts.append(f'<text x="{x + 19:g}" y="{y + 12}">{_text(series.name)}</text>')
+            ends = f'x1="{x:g}" x2="{x + _SAMPLE:g}" y1="{y + 8}" y2="{y + 8}"'
+            parts.append(f'<line class="line c{series.color} d{series.dash}" {ends}/>')
+        if series.dots or not series.line:
+            kind, radius = "ring" if series.hollow else "dot", 3 if series.line else 4
+            at = x + _sample(series) / 2
+            parts.append(f'<circle class="{kind} c{series.color}" cx="{at:g}" cy="{y + 8}" r="{radius}"/>')
+        name = _fitting(chart, series)
+        whole = f"<title>{_text(series.name)}</title>" if name != series.name else ""
+        parts.append(f'<text x="{x + _sample(series) + 5:g}" y="{y + 12}">{_text(name)}{whole}</text>')
     return parts
 
 
@@ -215,12 +225,23 @@ def _legend_places(chart: Chart) -> list[tuple[float, int]]:
     """(x, line) of each name of the legend, as many to a line as the chart is wide."""
     places, x, line = [], 2.0, 0
     for series in chart.shown:
-        wide = 19 + _width(series.name) + 14
+        wide = _sample(series) + 5 + _width(_fitting(chart, series)) + 14
         if x > 2 and x + wide > chart.size[0] + 60:
             x, line = 2.0, line + 1
         places.append((x, line))
         x += wide
     return places
+
+
+def _sample(series: Series) -> int:
+    """Pixels that a series takes in the legend."""
+    return _SAMPLE if series.line else 12
+
+
+def _fitting(chart: Chart, series: Series) -> str:
+    """The name of a series, cut where it is wider than the chart."""
+    most = max(8, int((chart.size[0] - _SAMPLE) / _CHARACTER))
+    return series.name if len(series.name) <= most else f"{series.name[: most - 1]}…"
 
 
 def _top(chart: Chart) -> float:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from rtseg.models.model_card import ModelCard
+from rtseg.output.examples import Example, write_examples
 
 NAMES = (
     "sky",
@@ -61,7 +62,7 @@ class Page(HTMLParser):
             pass
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self._inside:
+        if not {"style", "script"} & set(self._inside):
             self.words.append(data)
         if {"td", "th"} & set(self._inside):
             self.rows[-1][-1] += data
@@ -118,6 +119,18 @@ def write_data(root: Path) -> None:
             (root / folder).mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(root / "val" / f"{name}.png")
         Image.fromarray(mask).save(root / "valannot" / f"{name}.png")
+
+
+def write_examples_of(run: Path, names: Sequence[str], size: tuple[int, int] = (24, 32)) -> list[Example]:
+    """Examples of eleven classes in stripes; the upper half is predicted as class 3, the first row is not labelled."""
+    truth = np.repeat(np.arange(size[1], dtype=np.uint8)[None] % len(NAMES), size[0], 0)
+    truth[0] = 255
+    prediction = truth.copy()
+    prediction[: size[0] // 2] = 3
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    examples = [Example(name, image, prediction, truth) for name in names]
+    write_examples(run / "pictures/step_000030", examples, PALETTE)
+    return examples
 
 
 def write_picture(path: Path, size: tuple[int, int], color: tuple[int, int, int] | None = None) -> None:

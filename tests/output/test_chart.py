@@ -24,6 +24,19 @@ def places(svg: str) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in (pair.split(",") for pair in points.split())]
 
 
+def contrast(one: str, other: str) -> float:
+    """WCAG's contrast of two colours #rgb or #rrggbb: 1 to 21."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        levels = [int(digits[k : k + 2], 16) / 255 for k in (0, 2, 4)]
+        linear = [level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
 def texts(svg: str) -> list[str]:
     return [text.text or "" for text in ElementTree.fromstring(svg).iter() if text.tag.endswith("text")]
 
@@ -102,6 +115,33 @@ def test_names_are_text_whatever_they_are(name: str) -> None:
         }  # fmt: skip
         if name.isprintable():
             assert name in texts(svg)
+
+
+def test_the_legend_shows_each_series_as_it_is_drawn() -> None:
+    """Its colour, its dashes, its dots; lines differ in dashes too."""
+    points = [(0.0, 1.0), (1.0, 2.0)]
+    long = Series("d" * 200, points)
+    kinds = [Series("a", points), Series("b", points, dots=True), Series("c", points, color=7), long]
+    svg = inline(Chart("t", Axis(), Axis(), kinds))
+    root = ElementTree.fromstring(svg)
+    drawn = [node.attrib["class"] for node in root.findall("{*}polyline")]
+    legend = [node.attrib["class"] for node in root.findall("{*}line") if node.attrib["class"] != "grid"]
+    assert legend == drawn
+    assert len({name.split()[-1] for name in drawn}) == 4
+    assert [node.attrib["class"] for node in root.findall("{*}circle")] == ["dot c1"] * 3  # one in the legend
+    assert max(map(len, texts(svg))) < 60
+
+
+def test_colours_can_be_told_from_the_ground() -> None:
+    """WCAG: a contrast of 3 for lines and dots, 4.5 for text, in light and dark."""
+    light, dark = STYLE.split("@media")
+    for style, grounds in ((light, ("#ffffff", "#f6f7f8")), (dark, ("#12161a",))):
+        lines = re.findall(r"\{color:(#\w{6})\}", style) + re.findall(r"mark\{[^}]*stroke:(#\w{6})", style)
+        words = re.findall(r"(?:text|title)\{[^}]*fill:(#\w+)", style)
+        assert (len(lines), len(words)) == (10, 2)
+        for ground in grounds:
+            assert min(contrast(colour, ground) for colour in lines) >= 3
+            assert min(contrast(colour, ground) for colour in words) >= 4.5
 
 
 def test_it_follows_dark_mode_and_asks_for_nothing() -> None:

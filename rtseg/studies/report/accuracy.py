@@ -43,7 +43,7 @@ def best_miou(run: Run) -> Figure | None:
     if best is None:
         return None
     epoch = f", epoch {best['epoch'] + 1:.0f}" if "epoch" in best else ""
-    what = f"best mean IoU on the validation images, at step {best['step']:.0f}{epoch}"
+    what = f"mean IoU on the validation images, the best of the training: step {best['step']:.0f}{epoch}"
     return Figure(f"{best['val/miou']:.4f}", what)
 
 
@@ -61,16 +61,16 @@ def figures(run: Run) -> list[Figure]:
     if (cost := _cost(run)) is not None:
         parameters, macs, (height, width) = cost
         found.append(Figure(f"{parameters / 1e6:.2f} M", f"parameters at inference ({parameters:,})"))
-        found.append(Figure(f"{macs / 1e9:.2f} G", f"multiply-adds of one picture, {height}×{width}"))
+        found.append(Figure(f"{macs / 1e9:.2f} G", f"multiply-adds of one image, {height}×{width}"))
     return found
 
 
 def _cost(run: Run) -> tuple[int, int, tuple[int, int]] | None:
     """Parameters at inference, multiply-adds, and the input size that they hold for; None without a checkpoint."""
     if run.benchmark is not None:
-        row = run.benchmark.networks[0]
-        if row.parameters and row.macs:
-            return row.parameters, row.macs, row.input_size
+        for row in run.benchmark.networks:
+            if row.parameters and row.macs:
+                return row.parameters, row.macs, row.input_size
     if run.card is None or run.input_size is None:
         return None
     segmenter = Segmenter(run.card)
@@ -171,7 +171,7 @@ def class_rows(run: Run) -> list[ClassRow]:
 def class_notes(run: Run) -> list[str]:
     """Below the table of the classes."""
     best = run.log.best
-    notes = [f"At the best validation, step {best['step']:.0f}."] if best else []
+    notes = [f"At the best validation, step {best['step']:.0f}. The dashed line is the mean."] if best else []
     if any(entry.iou is not None and math.isnan(entry.iou) for entry in run.classes):
         notes.append("The mean leaves out classes that neither occur in the labels nor are predicted.")
     if any(entry.share for entry in run.classes):

@@ -1,5 +1,11 @@
-"""The page of a run: no script, no font, no request. The sections are templates beside this file."""
+"""The page of a run: one script of its own, no library, no font, no request. The sections are templates beside it.
 
+The page lets the browser run that script alone, known by its hash: a name that got into the page as HTML would still
+not run.
+"""
+
+import base64
+import hashlib
 import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,25 +19,29 @@ from rtseg.output.page import drawing, render
 from rtseg.studies.report import accuracy, pictures
 from rtseg.studies.report.figures import percent
 from rtseg.studies.report.run_folder import Run
-from rtseg.studies.report.speed import speed
+from rtseg.studies.report.speed import Speed, speed
 
 
 def page(run: Run) -> str:
     """Its HTML."""
     commands = _commands(run)
     best = run.log.best
+    script = Path(__file__).with_name("large.js").read_text(encoding="utf-8")
+    measured = speed(run)
     return render(
         Path(__file__).with_name("page.html"),
         run=run,
-        title=" ".join(filter(None, (run.model, run.attention, "on", run.dataset))),
+        title=" ".join(filter(None, (run.model, run.attention, "on", run.origin or run.dataset))),
         chart_style=Markup(STYLE),
+        script=Markup(script),
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         percent=percent,
-        progress=_progress(run),
-        root=run.setting("data", "root"),
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        one_line=_one_line,
+        conditions=_conditions(run),
+        cautions=_cautions(run, measured),
         miou=accuracy.best_miou(run),
         figures=accuracy.figures(run),
-        speed=speed(run),
+        speed=measured,
         validation=pictures.validation(run),
         overlays=pictures.overlays(run),
         charts=[drawing(chart) for chart in accuracy.curves(run)],
@@ -42,9 +52,40 @@ def page(run: Run) -> str:
         mean=100 * best["val/miou"] if best else 0,
         left_out=_left_out(run, commands),
         commands="\n".join(commands.values()),
-        commit=run.benchmark.conditions["git_commit"] if run.benchmark else None,
         config=yaml.safe_dump(run.config, sort_keys=False) if run.config else "",
     )
+
+
+def _one_line(name: str) -> str:
+    """A name of a file or class, whose line breaks are written as escapes."""
+    return name.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _conditions(run: Run) -> dict[str, str | None]:
+    """What the score holds for."""
+    root = run.setting("data", "root")
+    return {
+        "images": run.origin,
+        "data set": run.dataset,
+        "data in": None if root is None else str(root),
+        "run folder": str(run.folder),
+        "progress": _progress(run),
+        "page written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def _cautions(run: Run, measured: Speed | None) -> list[str]:
+    """What a reader of the figures should know, beside what stands at the figures."""
+    found = []
+    if run.origin is None:
+        found.append(
+            f"The data do not say where their images come from: '{run.dataset}' is how they are laid out and labelled."
+        )
+    else:
+        found.append(f"The score holds for images of this kind ({run.origin}), and tells little about others.")
+    if run.log.best is not None:
+        found.append("The score is that of the best validation, chosen by the same images: it flatters a little.")
+    return [*found, *(f"Speed: {caution}." for caution in (measured.cautions if measured else ()))]
 
 
 def _progress(run: Run) -> str:

@@ -12,6 +12,7 @@ from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION
 from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import read_weights
+from rtseg.output.examples import NAMES
 from rtseg.speed.benchmark import Report
 from rtseg.speed.tables import notes
 from rtseg.studies.runs.metrics_log import MetricsLog, read_log
@@ -27,10 +28,12 @@ class ClassScore:
     """One class.
 
     Attributes:
+        number: in class maps; of the alphabet's order without a checkpoint.
         iou: at the best validation; NaN where the class neither occurs nor is predicted, None where nothing is logged.
         share: of the labelled pixels of the validation set, None where its label files are not at hand.
     """
 
+    number: int
     name: str
     color: tuple[int, int, int]
     iou: float | None
@@ -50,7 +53,9 @@ class Run:
         checkpoint: best.ckpt, else last.ckpt.
         benchmark: conditions and figures of the one network that is this run's, from `benchmark_file`: benchmark.json
             of `rtseg benchmark`, else speed.json of the training's FPSMonitor.
-        picture: the validation grid nearest to the best validation, else the last.
+        picture: the validation examples nearest to the best validation, else the last: a folder of
+            `rtseg.output.examples`, or the grid (.jpg) of a run that has none.
+        origin: where the training images come from, as the checkpoint or the data say; None where neither does.
         overlays: of `rtseg predict`.
         shares_note: where the classes' shares of the pixels were counted, or why they were not.
     """
@@ -66,6 +71,7 @@ class Run:
     shares_note: str
     picture: Path | None
     overlays: tuple[Path, ...]
+    origin: str | None
 
     @property
     def model(self) -> str:
@@ -131,7 +137,7 @@ def read_run(folder: Path) -> Run:
         own = (model.get("name"), model.get("attention"), None)
     if card is not None:
         own = (card.model, card.attention, card.num_classes)
-    shares, shares_note = _label_shares(config)
+    shares, shares_note, origin = _read_data(config)
     classes = _class_scores(log, card, shares)
     if shares and not shares.keys() & {entry.name for entry in classes}:
         shares_note = f"the data set that config.yaml names has other classes ({', '.join(list(shares)[:5])}, …)"
@@ -149,6 +155,7 @@ def read_run(folder: Path) -> Run:
         shares_note=shares_note,
         picture=_nearest_picture(folder / "pictures", log),
         overlays=tuple(sorted((folder / "predictions").rglob("*_overlay.jpg"))),
+        origin=(card and card.data_origin) or origin,
     )
 
 
@@ -178,8 +185,8 @@ def _read_benchmark(file: Path, own: tuple[Any, Any, int | None]) -> Report | No
             "remove it and measure again"
         ) from None
     networks = [row for row in report.networks if row.class_map]
-    mine = [row for row in networks if own in {(row.model, row.attention, n) for n in (row.num_classes, None)}]
-    if not mine:
+    mine = [row for row in report.networks if own in {(row.model, row.attention, n) for n in (row.num_classes, None)}]
+    if not any(row.class_map for row in mine):
         others = "; ".join(f"{row.network_name}, {row.num_classes} classes" for row in networks)
         model, attention, num_classes = own
         trained = f"{model} {attention}" if attention != NO_ATTENTION else model
@@ -190,27 +197,31 @@ def _read_benchmark(file: Path, own: tuple[Any, Any, int | None]) -> Report | No
     return Report(report.conditions, tuple(mine))
 
 
-def _label_shares(config: dict[str, Any]) -> tuple[dict[str, float], str]:
-    """Class name -> share of the labelled pixels of the validation set, and where it was counted; or nothing and why.
+def _read_data(config: dict[str, Any]) -> tuple[dict[str, float], str, str | None]:
+    """What the validation set tells, as far as it is at hand.
+
+    Returns:
+        Class name -> share of the labelled pixels; where that was counted, or why not; where the images come from.
 
     Data that are moved, removed or on another machine are no error: a report must not need them.
     """
     data = config.get("data")
     if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("dataset", "root")):
-        return {}, "config.yaml names no data set"
+        return {}, "config.yaml does not name a data set", None
     try:
         dataset = create_dataset(data["dataset"], data["root"], "val")
         some = dataset.pairs[:: -(-len(dataset) // _MASKS)]
+        origin = dataset.origin
         counts = np.zeros(256, np.int64)
         for _, path in some:
             counts += np.bincount(dataset.decode(read_mask(path), path).ravel(), minlength=256)
     except UserError as error:
-        return {}, str(error)
+        return {}, str(error), None
     names = dataset.labels.names
     total = counts[: len(names)].sum()
     files = f"all {len(some)}" if len(some) == len(dataset) else f"{len(some)} of the {len(dataset)}"
     shares = {name: float(counts[k] / total) for k, name in enumerate(names) if total}
-    return shares, f"counted in {files} validation label files"
+    return shares, f"counted in {files} validation label files", origin
 
 
 def _class_scores(log: MetricsLog, card: ModelCard | None, shares: dict[str, float]) -> tuple[ClassScore, ...]:
@@ -222,14 +233,16 @@ def _class_scores(log: MetricsLog, card: ModelCard | None, shares: dict[str, flo
         names = tuple(name.removeprefix(_IOU) for name in log.columns if name.startswith(_IOU))
     palette = (card and card.palette) or default_palette(len(names))
     return tuple(
-        ClassScore(name, color, best.get(_IOU + name), shares.get(name))
-        for name, color in zip(names, palette, strict=True)
+        ClassScore(k, name, color, best.get(_IOU + name), shares.get(name))
+        for k, (name, color) in enumerate(zip(names, palette, strict=True))
     )
 
 
 def _nearest_picture(folder: Path, log: MetricsLog) -> Path | None:
-    """Pictures are numbered by finished steps, rows of the log by the step that was just made: one less."""
-    steps = {int(path.stem[5:]): path for path in sorted(folder.glob("step_*.jpg")) if path.stem[5:].isdigit()}
+    """Images are numbered by finished steps, rows of the log by the step that was just made: one less."""
+    grids = [path for path in folder.glob("step_*.jpg") if path.stem[5:].isdigit()]
+    complete = [path.parent for path in folder.glob(f"step_*/{NAMES}") if path.parent.name[5:].isdigit()]
+    steps = {int(path.stem[5:]): path for path in sorted(complete or grids)}
     if not steps:
         return None
     wanted = log.best["step"] + 1 if log.best else max(steps)

@@ -2,11 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rtseg.speed.report import NetworkReport, Report
 from rtseg.studies.report.figures import Figure
 from rtseg.studies.report.run_folder import Run
+
+_COLUMNS = ("FPS", "median ms", "5 to 95 % ms", "99 % ms", "network only ms", "equal")
+
+
+class EngineRow(NamedTuple):
+    """One engine as the table shows it.
+
+    Attributes:
+        width: of its bar, in per cent of the fastest.
+        cells: one for each of `Speed.columns`.
+    """
+
+    name: str
+    width: float
+    cells: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -15,17 +30,22 @@ class Speed:
 
     Attributes:
         headline: FPS on the fastest engine; of several shapes, that of the first row.
-        facts: the conditions of the headline; those that are None are not shown.
-        rows: name -> FPS, times, runs and drift, of every engine.
+        where: device, threads, size and date, in a sentence.
+        doubts: why the figures may not repeat: those of the whole machine and of the headline.
+        cautions: the doubts of the other engines.
+        rows: the engines, fastest first; of several shapes, one shape after the other.
+        refused: (engine, why it was not timed).
         conditions: all of them.
     """
 
-    headline: Sequence[Figure]
-    facts: dict[str, Any]
-    in_training: bool
+    headline: Figure
+    where: str
     doubts: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[str]]]
+    cautions: Sequence[str]
+    rows: Sequence[EngineRow]
+    refused: Sequence[tuple[str, str]]
     conditions: dict[str, Any]
+    columns: Sequence[str] = _COLUMNS
 
 
 def speed(run: Run) -> Speed | None:
@@ -33,73 +53,100 @@ def speed(run: Run) -> Speed | None:
     report = run.benchmark
     if report is None:
         return None
-    alike = [row for row in report.networks if _size(row) == _size(report.networks[0])]
-    best = max(alike, key=lambda row: row.class_map.fps if row.class_map else 0)
-    figures = (("image → class map", best.class_map), ("network only (logits at its own stride)", best.network))
+    timed = sorted((row for row in report.networks if row.class_map), key=lambda row: -_fps(row))
+    shapes = list(dict.fromkeys(_size(row) for row in report.networks if row.class_map))
+    timed.sort(key=lambda row: shapes.index(_size(row)))
+    best = timed[0]
+    named = [f"{best.name}, class map", f"{best.name}, network"]
+    others = [f"{row.name}, " for row in timed[1:]]
+    doubts = report.doubts()
+    apart = [doubt for doubt in doubts if any(o in doubt for o in others) and not any(n in doubt for n in named)]
+    fastest = max(map(_fps, timed))
     return Speed(
-        headline=[Figure(f"{timing.fps:.1f}", f"FPS, {what}") for what, timing in figures if timing],
-        facts=_facts(best, report.conditions),
-        in_training=run.benchmark_file.name == "speed.json",
-        doubts=report.doubts(),
-        rows=_rows(report),
+        headline=_headline(best, report.conditions["device"]),
+        where=_where(best, report.conditions, in_training=run.benchmark_file.name == "speed.json"),
+        doubts=[doubt for doubt in doubts if doubt not in apart],
+        cautions=apart,
+        rows=[
+            EngineRow(_engine(row, several=len(shapes) > 1), 100 * _fps(row) / fastest, _cells(row)) for row in timed
+        ],
+        refused=[
+            (_engine(row, several=len(shapes) > 1), row.refused or "it gave no class map")
+            for row in report.networks
+            if not row.class_map
+        ],
         conditions=_all_conditions(report),
     )
 
 
-def _facts(row: NetworkReport, conditions: dict[str, Any]) -> dict[str, Any]:
+def _fps(row: NetworkReport) -> float:
+    return row.class_map.fps if row.class_map else 0.0
+
+
+def _headline(row: NetworkReport, device: dict[str, Any]) -> Figure:
+    what = f"FPS, image → class map: {_size(row)}, {row.backend}, {device['name']}{_threads(row, device)}"
+    return Figure(f"{_fps(row):.1f}", what)
+
+
+def _where(row: NetworkReport, conditions: dict[str, Any], *, in_training: bool) -> str:
+    """Where, when and how it was measured."""
     device = conditions["device"]
-    engine = {key: value for key, value in row.engine.items() if key not in ("backend", "precision", "threads")}
-    return {
-        "device": device["name"],
-        "threads": f"{row.engine['threads']} on {device['cores']} cores" if "threads" in row.engine else None,
-        "size": f"{_size(row)} (height × width)",
-        "engine": row.backend,
-        **{key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in engine.items()},
-        "date": str(conditions["date"]).replace("T", " "),
-        "commit": conditions["git_commit"] or "unknown",
-    }
+    by = "FPSMonitor during the training" if in_training else "rtseg benchmark"
+    date = str(conditions["date"]).replace("T", " ")
+    commit = conditions["git_commit"] or "unknown"
+    return f"{device['name']}{_threads(row, device)}; {_size(row)}; measured by {by} on {date}, commit {commit}."
+
+
+def _threads(row: NetworkReport, device: dict[str, Any]) -> str:
+    threads = row.engine.get("threads")
+    return "" if threads is None else f", {threads} thread{'s' * (threads != 1)} on {device['cores']} cores"
 
 
 def _size(row: NetworkReport) -> str:
     height, width = row.input_size
-    return f"{height}×{width}, batch {row.batch_size}"
+    return f"{height}×{width} (height × width), batch {row.batch_size}"
 
 
-def _rows(report: Report) -> list[tuple[str, list[str]]]:
-    several = len({_size(row) for row in report.networks}) > 1
+def _engine(row: NetworkReport, *, several: bool) -> str:
+    height, width = row.input_size
+    return f"{row.backend}, {height}×{width}, batch {row.batch_size}" if several else row.backend
+
+
+def _cells(row: NetworkReport) -> list[str]:
+    timing = row.class_map
+    if timing is None:
+        return []
     return [
-        (
-            f"{row.backend}{f', {_size(row)}' if several else ''}: {what}",
-            [
-                f"{timing.fps:.1f}",
-                f"{timing.median_ms:.2f}",
-                f"{timing.p5_ms:.2f} to {timing.p95_ms:.2f}",
-                f"{timing.p99_ms:.2f}",
-                f"{timing.iterations}",
-                f"{timing.drift:+.1%}",
-            ],
-        )
-        for row in report.networks
-        for what, timing in (("image → class map", row.class_map), ("network only", row.network))
-        if timing
+        f"{timing.fps:.1f}",
+        f"{timing.median_ms:.2f}",
+        f"{timing.p5_ms:.2f} to {timing.p95_ms:.2f}",
+        f"{timing.p99_ms:.2f}",
+        f"{row.network.median_ms:.2f}" if row.network else "not apart",
+        f"{row.parity.equal_percent:.3f} %" if row.parity else "reference",
     ]
 
 
 def _all_conditions(report: Report) -> dict[str, Any]:
-    row = report.networks[0]
+    timed = [row for row in report.networks if row.class_map]
+    row = timed[0]
     device = {f"device {key}": value for key, value in report.conditions["device"].items()}
     rest = {key: value for key, value in report.conditions.items() if key != "device" and value is not None}
-    parity = {
-        f"{row.backend}, {_size(row)}, pixels as in plain float32": f"{row.parity.equal_percent:.3f} %"
-        for row in report.networks
-        if row.parity
-    }
+    several = len({_size(row) for row in timed}) > 1
+    engines = {f"engine {_engine(row, several=several)}": _describe(row) for row in timed}
     memory = row.peak_memory_bytes
     return {
         "weights": row.weights,
-        "size": " and ".join(dict.fromkeys(map(_size, report.networks))),
+        "size": " and ".join(dict.fromkeys(map(_size, timed))),
         "peak memory": None if memory is None else f"{memory / 2**20:.0f} MiB",
-        **parity,
+        **engines,
         **device,
         **rest,
     }
+
+
+def _describe(row: NetworkReport) -> str:
+    """What an engine says of itself, and how often it ran."""
+    said = {key: value for key, value in row.engine.items() if key not in ("backend", "precision")}
+    facts = [f"{key} {', '.join(map(str, value)) if isinstance(value, list) else value}" for key, value in said.items()]
+    runs = f"{row.class_map.iterations} runs, drift {row.class_map.drift:+.1%}" if row.class_map else ""
+    return "; ".join([*facts, runs])
