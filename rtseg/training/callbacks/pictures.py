@@ -59,8 +59,8 @@ class PredictionPictures(Decoration):
         data = getattr(trainer, "datamodule", None)
         if not isinstance(data, SegmentationData):
             return {round(k * (total - 1) / max(self.count - 1, 1)): "" for k in range(self.count)}
-        dataset = data.split("val")
-        batches = {index: k for k, index in enumerate(list(trainer.val_dataloaders.sampler)[:total])}
+        dataset, loader = data.split("val"), cast(Any, trainer.val_dataloaders)
+        batches = {index: k for k, index in enumerate(list(loader.sampler)[:total])}
         chosen = choose_images(dataset, list(batches), self.count, _MOST * self.count)
         return {batches[index]: Path(dataset.pairs[index][0]).name if dataset.reads_files else "" for index in chosen}
 

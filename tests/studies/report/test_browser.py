@@ -42,7 +42,8 @@ addEventListener("load", () => {
   found.shown = dialog.querySelector("img").src === buttons[1].querySelector("img").src;
   found.inside = dialog.contains(document.activeElement);
   found.large_scroll = document.documentElement.scrollWidth;
-  found.steps = ["ArrowRight", "ArrowDown", "ArrowLeft", "Home", "ArrowLeft", "x"].map((key) => (press(key), caption()));
+  const keys = ["ArrowRight", "ArrowDown", "ArrowLeft", "Home", "ArrowLeft", "x"];
+  found.steps = keys.map((key) => (press(key), caption()));
   press("Home");
   dialog.addEventListener("close", () => {
     found.closes = !dialog.open;
