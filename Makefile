@@ -21,11 +21,13 @@ SPEED = $(if $(IMAGE),--image $(IMAGE)) --seconds 2 -o benchmarks/results $(ARGS
 SEEDS ?= 2
 DEMO := configs/rtformer_slim_demo.yaml
 DEMO_LAST := runs/demo/training/last.ckpt
-# bfloat16 is the fastest where the processor has it, and very slow where it has not.
+# What --auto chooses on a CPU, for the commands that have no --auto: bfloat16 where the processor computes in it.
 PRECISION := $(shell grep -qs avx512_bf16 /proc/cpuinfo && echo bf16-mixed || echo 32-true)
-# Without a GPU, two processes of half the cores each train 1.4 times as fast as one of all cores.
-PROCESSES = $(shell $(VENV)/bin/python -c "import os, torch; cpu = not torch.accelerator.is_available(); \
-	print('--trainer.devices=2 --trainer.strategy=ddp' if cpu and (os.cpu_count() or 1) > 1 else '')")
+CPU ?=
+INDEX ?=
+# PyTorch without CUDA; on macOS there is no other, and it has no name of its own.
+TORCH_CPU = $(if $(filter Linux,$(shell uname -s)),$(shell sed -nE 's/^(torch|torchvision)==.*/&+cpu/p' constraints.txt))
+PIP = $(VENV)/bin/pip install --quiet --constraint constraints.txt $(if $(INDEX),--extra-index-url $(INDEX))
 
 .PHONY: help install demo clean-demo pretrain transfer-check benchmark table2 table3 docs lint test test-slow torture
 
@@ -33,26 +35,41 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo; echo 'Variables: MODEL=$(MODEL) ATTN=attention, as gfa+ca DATA_DIR=folder of the data set ARGS="more flags"'
 
-install: $(VENV)/.installed ## install rtseg and its tools into .venv
+install: $(VENV)/.installed ## install rtseg and its tools into .venv; CPU=1 without CUDA's libraries
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+ifneq ($(and $(CPU),$(TORCH_CPU)),)
+	@$(PIP) --dry-run --no-deps $(TORCH_CPU) || { \
+		echo "pip finds no PyTorch without CUDA ($(TORCH_CPU)): the Python Package Index does not carry it."; \
+		echo "Give the address of PyTorch's own index: make install CPU=1 INDEX=https://..."; \
+		echo "(on pytorch.org, 'Get Started', choose Pip and CPU; the address follows --index-url)."; \
+		echo "Or run 'make install': it needs no address, and 6.7 GB instead of about 2.3 GB."; exit 1; }
+endif
+	$(PIP) $(if $(CPU),$(TORCH_CPU)) --editable '.[dev]'
 	@touch $@
 
 demo: install ## draw street scenes, train, score, time, show: runs/demo/report.html
 	@test ! -e runs/demo/report.html || { \
 		echo "the demo is done: open runs/demo/report.html, or 'make clean-demo' to begin anew"; exit 1; }
-	@test ! -e runs/demo || echo "going on with runs/demo; 'make clean-demo' begins anew"
+	@test ! -e runs/demo || echo "resuming runs/demo; 'make clean-demo' begins anew"
+	@echo "The demo has five stages: draw scenes, train, score, time, report."
+	@echo "Training takes most of the time; after its first steps it says when it ends."
+	@echo "1 of 5: draw street scenes, 500 to train on and 64 to score on"
 	test -d runs/demo/data || $(RUN) make-data --layout camvid -n 500 --number-val 64 --size 192 256 -o runs/demo/data
-	test -e runs/demo/.trained || $(RUN) fit --config $(DEMO) --output runs/demo/training \
-		--trainer.precision=$(PRECISION) $(if $(wildcard $(DEMO_LAST)),--ckpt_path $(DEMO_LAST)) $(ARGS)
+	@echo "2 of 5: train"
+	test -e runs/demo/.trained || $(RUN) fit --config $(DEMO) --auto --output runs/demo/training \
+		$(if $(wildcard $(DEMO_LAST)),--ckpt_path $(DEMO_LAST)) $(ARGS)
 	@touch runs/demo/.trained
+	@echo "3 of 5: score the best checkpoint on the 64 scenes"
 	$(RUN) validate --config $(DEMO) --ckpt_path runs/demo/training/best.ckpt
+	@echo "4 of 5: time three engines, one second for each figure"
 	test -e runs/demo/training/benchmark.json || \
 		$(RUN) benchmark runs/demo/training/best.ckpt --input-size 192 256 --image runs/demo/data/val --seconds 1 \
-		-o runs/demo/training/benchmark.json
-	$(RUN) predict runs/demo/training/best.ckpt runs/demo/data/val -o runs/demo/training/predictions --overwrite
+		--backend eager --backend onnxruntime --backend openvino -o runs/demo/training/benchmark.json
+	@echo "5 of 5: segment ten of the scenes, and write the report"
+	$(RUN) predict runs/demo/training/best.ckpt runs/demo/data/val/scene_0000*.png \
+		-o runs/demo/training/predictions --overwrite
 	$(RUN) report runs/demo/training -o runs/demo/report.html
 
 clean-demo: ## remove what make demo made
@@ -63,7 +80,7 @@ train-cityscapes: install ## train on Cityscapes
 train-camvid: install ## train on CamVid
 train-%:
 	$(RUN) fit --config configs/$(MODEL)_$*.yaml $(if $(ATTN),--model.attention=$(ATTN)) \
-		$(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(if $(filter camvid,$*),--trainer.precision=$(PRECISION) $(PROCESSES)) $(ARGS)
+		$(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(if $(filter camvid,$*),--auto) $(ARGS)
 
 pretrain: install ## ImageNet, RTFormer's recipe: DATA_DIR=folder or shards; MODEL= any of table 2, ATTN=; needs GPUs
 	$(PRETRAIN) fit --config pretrain/configs/rtformer_slim_in1k.yaml --model.name=$(MODEL) \
@@ -75,7 +92,7 @@ transfer-check: install ## does pre-training help? IMAGES=folder to pre-train on
 		echo "give IMAGES=folder of train/<class>/ and val/<class>/, and DATA_DIR=folder of CamVid"; exit 1; }
 	test -e $(TRANSFER)/pretrain/.trained || $(PRETRAIN) fit --config pretrain/configs/rtformer_slim_imagenette.yaml \
 		--model.name=$(MODEL) $(if $(ATTN),--model.attention=$(ATTN)) --data.root=$(IMAGES) \
-		--output=$(TRANSFER)/pretrain --trainer.precision=$(PRECISION) $(PROCESSES) \
+		--output=$(TRANSFER)/pretrain --auto \
 		$(if $(wildcard $(TRANSFER)/pretrain/last.ckpt),--ckpt_path $(TRANSFER)/pretrain/last.ckpt)
 	@touch $(TRANSFER)/pretrain/.trained
 	test -e $(TRANSFER)/backbone/config.json || $(PRETRAIN) export $(TRANSFER)/pretrain/last.ckpt -o $(TRANSFER)/backbone

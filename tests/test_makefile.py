@@ -32,6 +32,7 @@ def test_an_attention_is_handed_on_where_it_is_given(tmp_path: Path) -> None:
     printed = make(tmp_path, "-n", "train-camvid", "ATTN=sa", "DATA_DIR=data/camvid")
     assert "fit --config configs/rtformer_slim_camvid.yaml --model.attention=sa" in printed
     assert "--data.root=data/camvid" in printed
+    assert "--auto" in printed.split()
     assert "ATTN=attention, as gfa+ca" in make(tmp_path)
 
 
@@ -55,6 +56,7 @@ def test_demo_does_what_is_missing_and_no_more(tmp_path: Path) -> None:
     first = ran(fails="fit")
     assert [line.split()[0] for line in first] == ["make-data", "fit"]
     assert "--ckpt_path" not in first[-1]
+    assert "--auto" in first[-1].split()
     (demo / "data").mkdir()
     (demo / "training" / "last.ckpt").touch()
     second = ran(fails="predict")
@@ -62,6 +64,41 @@ def test_demo_does_what_is_missing_and_no_more(tmp_path: Path) -> None:
     assert "--ckpt_path runs/demo/training/last.ckpt" in second[0]
     (demo / "training" / "benchmark.json").touch()
     assert [line.split()[0] for line in ran(fails="")] == ["validate", "predict", "report"]
+
+
+def test_demo_says_what_comes(tmp_path: Path) -> None:
+    lines = [line for line in make(tmp_path, "-n", "demo").splitlines() if line.startswith("echo")]
+    stages = [line for line in lines if " of 5: " in line]
+    assert [re.findall(r"(\d) of 5: (\w+)", line)[0] for line in stages] == [
+        ("1", "draw"), ("2", "train"), ("3", "score"), ("4", "time"), ("5", "segment"),
+    ]  # fmt: skip
+    assert "it says when it ends" in "".join(lines[: lines.index(stages[0])])
+
+
+def test_an_installation_without_cuda(tmp_path: Path) -> None:
+    """With a program in place of pip that writes its arguments down, and finds no build where the test says so."""
+    pip = tmp_path / ".venv" / "bin" / "pip"
+    pip.parent.mkdir(parents=True)
+    pip.write_text('#!/bin/sh\necho "$@" >> pip-ran\n[ ! -e nothing-found ]\n')
+    pip.chmod(0o755)
+    (tmp_path / "constraints.txt").write_text("torch==1.2\ntorchmetrics==5\ntorchvision==3.4\n")
+    (tmp_path / "pyproject.toml").touch()
+    command = ["make", "-f", str(MAKEFILE), "install", "CPU=1", "INDEX=https://there", "PYTHON=true"]
+
+    def installed() -> tuple[int, str, list[str]]:
+        (tmp_path / "pip-ran").unlink(missing_ok=True)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, (tmp_path / "pip-ran").read_text().splitlines()
+
+    (tmp_path / "nothing-found").touch()
+    status, said, ran = installed()
+    assert status
+    assert len(ran) == 1
+    assert "make install CPU=1 INDEX=" in said
+    (tmp_path / "nothing-found").unlink()
+    status, _, (_, installation) = installed()
+    assert not status
+    assert "--extra-index-url https://there torch==1.2+cpu torchvision==3.4+cpu --editable" in installation
 
 
 def test_pretraining_and_its_check(tmp_path: Path) -> None:
