@@ -119,11 +119,11 @@ def _check_records(file: FileIO, records: Sequence[zipfile.ZipInfo]) -> None:
 def _wrong(content: Any, needs: Sequence[str]) -> str | None:
     """What is wrong with the content as a checkpoint, for an error; None where nothing is."""
     if not isinstance(content, dict):
-        return f"it holds no model card (found: {type(content).__name__})"
+        return f"it does not contain a model card (found: {type(content).__name__})"
     if missing := [key for key in needs if key not in content]:
         found = ", ".join([key for key in content if isinstance(key, str)][:6]) or "nothing by name"
         what = "model card" if missing[0] == "model_card" else missing[0]
-        return f"it holds no {what} (found: {found})"
+        return f"it does not contain the {what} (found: {found})"
     for key, kind in _KINDS.items():
         value = content.get(key)
         if key in content and (not isinstance(value, kind) or isinstance(value, bool)):
@@ -137,7 +137,7 @@ def _wrong(content: Any, needs: Sequence[str]) -> str | None:
     for key in ("optimizer_states", "lr_schedulers"):
         states = content.get(key, [])
         if key in needs and not (states and all(isinstance(state, dict) for state in states)):
-            return f"its {key} hold no state to resume from"
+            return f"its {key} do not contain a state to resume from"
     if not is_bounded(content, depth=32, entries=1_000_000):
         return "it is nested too deeply, or holds more than a million entries"
     return None

@@ -117,7 +117,7 @@ def convert_trunk(path: str | Path, model: str) -> tuple[ModelCard, dict[str, Te
     foreign = [name for name in params if not to_state_dict({name: params[name]}).keys() <= own.keys()]
     if foreign:
         warnings.warn(
-            f"{len(foreign)} entries of '{path}' are no part of the trunk and are left out: {', '.join(foreign)}",
+            f"{len(foreign)} entries of '{path}' do not belong to the backbone and are left out: {', '.join(foreign)}",
             stacklevel=2,
         )
     return card, trunk
@@ -143,7 +143,9 @@ def _check_count(
 ) -> None:
     """Raises: UserError where the shape that tells the official networks apart is not the one of `asked`."""
     if key not in params:
-        raise UserError(f"'{path}' holds no RTFormer: it has no '{key}', but {', '.join(list(params)[:3])} …")
+        raise UserError(
+            f"'{path}' does not contain an RTFormer: it has no '{key}', but {', '.join(list(params)[:3])} …"
+        )
     count = next(iter(params[key].shape), 0)
     if count != known[asked]:
         right = [name for name, number in known.items() if number == count]

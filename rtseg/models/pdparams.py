@@ -42,14 +42,16 @@ def read_pdparams(path: str | Path) -> dict[str, np.ndarray]:
     values.pop("StructuredToParameterName@@", None)  # Paddle's internal names
     split = values.pop("UnpackBigParamInfor@@", {})
     if not values:
-        raise UserError(f"'{path}' holds no parameters")
+        raise UserError(f"'{path}' does not contain parameters")
     arrays = {}
     for name, value in values.items():
         array = value.array if isinstance(value, _Array) else None
         if not isinstance(name, str) or array is None or array.dtype.kind != "f":
             kind = "dict" if isinstance(value, dict) else type(value).__name__
             what = kind if array is None else f"array of {array.dtype}"
-            raise UserError(f"'{path}': {name!r} is no array of floats but a {what}; weights are in a model.pdparams")
+            raise UserError(
+                f"'{path}': {name!r} is not an array of floats but a {what}; weights are in a model.pdparams"
+            )
         with np.errstate(over="ignore"):
             arrays[name] = array.astype(np.float32)
         if not np.isfinite(arrays[name]).all():
@@ -119,7 +121,7 @@ def _build(unpickler: Any) -> None:
     """Only arrays and their dtypes have a state; pickle would also set attributes of functions and classes."""
     state = unpickler.stack.pop()
     if not isinstance(unpickler.stack[-1], _Array | _Dtype):
-        raise pickle.UnpicklingError("it sets the state of what is no array")
+        raise pickle.UnpicklingError("it sets the state of something that is not an array")
     unpickler.stack[-1].__setstate__(state)
 
 
@@ -166,5 +168,5 @@ class _ArrayUnpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._ADMITTED:
-            raise UserError(f"it asks for '{module}.{name}', which is no part of an array: refused, and not run")
+            raise UserError(f"it asks for '{module}.{name}', which does not belong to an array: refused, and not run")
         return self._ADMITTED[module, name]

@@ -47,9 +47,9 @@ def _fault(key: Any, value: Any, own: Tensor | None) -> str | None:
     if not isinstance(key, str):
         return "have no text as their name"
     if not isinstance(value, Tensor):
-        return f"are no tensors but of type {type(value).__name__}"
+        return f"are not tensors but of type {type(value).__name__}"
     if not _is_plain(value):
-        return "are no plain dense tensors"
+        return "are not plain dense tensors"
     wanted = value.dtype if own is None else own.dtype
     if _kind(value.dtype) != _kind(wanted):
         return f"are of {_name(value.dtype)}, not {_name(wanted)}"

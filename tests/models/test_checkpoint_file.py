@@ -129,8 +129,8 @@ def twice(levels: int) -> Any:
         ({"model_card": torch.ones(3)}, "its model_card is of type Tensor, not dict"),
         ({"global_step": -1}, "its global_step is -1"),
         ({"state_dict": {5: torch.ones(1)}}, "an entry of its state_dict has no text as its name"),
-        ({"optimizer_states": []}, "its optimizer_states hold no state to resume from"),
-        ({"lr_schedulers": [7]}, "its lr_schedulers hold no state to resume from"),
+        ({"optimizer_states": []}, "its optimizer_states do not contain a state to resume from"),
+        ({"lr_schedulers": [7]}, "its lr_schedulers do not contain a state to resume from"),
         ({"callbacks": {"a": twice(40)}}, "it is nested too deeply, or holds more than a million entries"),
     ],
 )
@@ -144,7 +144,7 @@ def test_what_no_training_writes_is_said_in_a_sentence(changes: dict[str, Any], 
 def test_what_a_resumed_training_needs_is_missed(tmp_path: Path) -> None:
     torch.save({key: value for key, value in CONTENT.items() if key != "loops"}, tmp_path / "last.ckpt")
     load_checkpoint(tmp_path / "last.ckpt")
-    with pytest.raises(UserError, match=r"it holds no loops \(found: model_card, state_dict"):
+    with pytest.raises(UserError, match=r"it does not contain the loops \(found: model_card, state_dict"):
         load_checkpoint(tmp_path / "last.ckpt", RESUMED)
 
 

@@ -115,17 +115,17 @@ def test_a_forged_dtype_reads_no_foreign_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({}, "holds no parameters"),
-        ({"StructuredToParameterName@@": {}}, "holds no parameters"),
+        ({}, "does not contain parameters"),
+        ({"StructuredToParameterName@@": {}}, "does not contain parameters"),
         ([ARRAYS["a.bias"]], "holds a list"),
         (3, "holds a int"),
         (
             {**ARRAYS, "LR_Scheduler": {"last_lr": 0.1}},
-            "'LR_Scheduler' is no array of floats but a dict; weights are in",
+            "'LR_Scheduler' is not an array of floats but a dict; weights are in",
         ),
-        ({**ARRAYS, "epoch": 3}, "'epoch' is no array of floats but a int"),
-        ({7: ARRAYS["a.bias"]}, "7 is no array of floats"),
-        ({"ids": np.arange(3)}, "'ids' is no array of floats but a array of int64"),
+        ({**ARRAYS, "epoch": 3}, "'epoch' is not an array of floats but a int"),
+        ({7: ARRAYS["a.bias"]}, "7 is not an array of floats"),
+        ({"ids": np.arange(3)}, "'ids' is not an array of floats but a array of int64"),
         ({"o": np.array([None, "x"], dtype=object)}, "dtype 'O8', which is refused"),
         ({"s": np.array(["text"])}, "dtype 'U4', which is refused"),
         ({**ARRAYS, "UnpackBigParamInfor@@": {"w": {"OriginShape": (9,), "slices": ["gone"]}}}, "damaged.*split"),
@@ -173,10 +173,13 @@ TWICE = b")" + b"".join(b"q" + bytes([k]) + b"h" + bytes([k]) + b"\x86" for k in
         (b"\x80\x02}" + TWICE + b"K\x01s.", "an entry under a tuple in place of a name"),
         (b"\x80\x02}" + TWICE + b"d.", "unknown operation 100"),
         (b"\x80\x04\x8f(" + TWICE + b"\x90.", "unknown operation 143"),
-        (b"\x80\x02}r\xff\xff\xff\x7f.", "holds no parameters"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "does not contain parameters"),
         (b"\x80\x02}" + b"20" * 200_000 + b".", "more than 300,000 steps"),
         (b"\x80\x02" + b"]" * 5_000 + b"a" * 4_999 + b".", "holds a list, not parameters by name"),
-        (b"\x80\x02ccollections\nOrderedDict\n}}X\x01\0\0\0ah\0s\x86b.", "the state of what is no array|damaged"),
+        (
+            b"\x80\x02ccollections\nOrderedDict\n}}X\x01\0\0\0ah\0s\x86b.",
+            "the state of something that is not an array|damaged",
+        ),
     ],
     ids=["keys", "a dictionary", "a set", "memo", "steps", "depth", "a state"],
 )
@@ -278,7 +281,9 @@ def test_weights_of_another_network_name_the_right_one(golden: Path, cityscapes_
     params["seghead.conv2.weight"] = np.zeros((11, 128, 1, 1), np.float32)
     with pytest.raises(UserError, match="11 classes, cityscapes has 19: published networks have 150 or 19"):
         convert(write(tmp_path / "m.pdparams", params), "rtformer_slim", "cityscapes")
-    with pytest.raises(UserError, match=r"holds no RTFormer: it has no 'conv1\.0\.weight', but a\.weight, a\.bias"):
+    with pytest.raises(
+        UserError, match=r"does not contain an RTFormer: it has no 'conv1\.0\.weight', but a\.weight, a\.bias"
+    ):
         convert(write(tmp_path / "m.pdparams", ARRAYS), "rtformer_slim", "cityscapes")
 
 

@@ -57,7 +57,7 @@ def test_what_is_no_part_of_the_trunk_is_counted_and_named(golden: Path, tmp_pat
         ("layer5.down.0.bias", r"1 missing \(backbone\.block5\.high_to_low\.0\.0\.bias\)"),
         ("layer4.attn_l.k", r"1 missing \(backbone\.block4\.low_attention\.keys\.weight\)"),
         ("layer1.0.bn1._mean", r"2 missing \(backbone\.stage1\.0\.bn1\.num_batches_tracked, .*running_mean\)"),
-        ("conv1.0.weight", "holds no RTFormer"),
+        ("conv1.0.weight", "does not contain an RTFormer"),
     ],
 )
 def test_a_trunk_with_a_gap_is_refused(lost: str, message: str, golden: Path, tmp_path: Path) -> None:

@@ -71,7 +71,11 @@ def test_foreign_objects_in_a_checkpoint_are_not_run(tmp_path: Path) -> None:
         ("a.ckpt", b"", r"is empty \(0 bytes\): copy it again, or give another checkpoint"),
         ("a.ckpt", b"text, not weights", r"is damaged or no rtseg checkpoint \(17 bytes\): copy it again"),
         ("a.ckpt", b"PK\x03\x04 cut", "is damaged or no rtseg checkpoint"),
-        ("a.ckpt", pickle.dumps({"a": 1}, protocol=2), "is damaged or no rtseg checkpoint|holds no model card"),
+        (
+            "a.ckpt",
+            pickle.dumps({"a": 1}, protocol=2),
+            "is damaged or no rtseg checkpoint|does not contain a model card",
+        ),
         ("model.safetensors", b"", "does not say which network it is of: give its folder"),
         ("model.pdparams", b"", "holds PaddleSeg's weights: `rtseg convert`"),
     ],
@@ -86,8 +90,8 @@ def test_other_files_are_refused(name: str, content: bytes, message: str, tmp_pa
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"state_dict": {}, "epoch": 3}, r"holds no model card \(found: state_dict, epoch\)"),
-        ([1, 2], r"holds no model card \(found: list\)"),
+        ({"state_dict": {}, "epoch": 3}, r"does not contain a model card \(found: state_dict, epoch\)"),
+        ([1, 2], r"does not contain a model card \(found: list\)"),
         ({"state_dict": {}, "model_card": {"model": "m"}}, "model card: attention, num_classes missing"),
     ],
 )
