@@ -11,10 +11,11 @@ from typing import Annotated
 
 import typer
 
-from rtseg.command_line import Device, create_app, lightning_command, plugin_option, run_app
+from rtseg.command_line import Device, create_app, lightning_command, plugin_option, resumable, run_app
 from rtseg.configs import list_configs
+from rtseg.deploy.result_names import RECORD
 from rtseg.output.folders import check_empty, check_new_file, check_place
-from rtseg.paths import check_exists, check_file, check_images, check_network, is_path
+from rtseg.paths import check_any_image, check_exists, check_file, check_images, check_network, is_path
 from rtseg.studies import commands
 from rtseg.terminal import say
 from rtseg.training.first_look import check_flags
@@ -32,16 +33,30 @@ def predict(
     device: Device = None,
     alpha: Annotated[float, typer.Option(help="share of the colour in the overlay, 0..1")] = 0.5,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="predict only the images whose results are missing")] = False,
     max_pixels: Annotated[int, typer.Option(help="larger images fail, before they are decoded")] = 2**26,
 ) -> None:
-    """Segment images: class maps in the data set's ids (.png) and colour overlays (_overlay.jpg)."""
+    """Segment images: a class map, its colours and an overlay of each, and a legend of the classes."""
     check_network(checkpoint)
-    check_images(sources)
-    _check_results(output, overwrite)
-    from rtseg.deploy.predictor import load, predict_files
+    check_any_image(sources)
+    _check_results(output, overwrite or resume or (output.expanduser() / RECORD).is_file())  # then the network decides
+    from rtseg.deploy.predict_files import Counts, predict_files
+    from rtseg.deploy.predictor import load
 
-    predictor = load(checkpoint, device=device)
-    failed = predict_files(predictor, sources, output, overwrite=overwrite, alpha=alpha, max_pixels=max_pixels)
+    counts = Counts()
+    with resumable(lambda: f"{counts.done} of {counts.total} images are written. To go on: {_to_resume()}"):
+        predictor = load(checkpoint, device=device)
+        failed = predict_files(
+            predictor,
+            sources,
+            output,
+            overwrite=overwrite,
+            resume=resume,
+            alpha=alpha,
+            max_pixels=max_pixels,
+            checkpoint=checkpoint,
+            counts=counts,
+        )
     if failed:
         raise typer.Exit(1)
 
@@ -180,7 +195,8 @@ def convert(
     from rtseg.models.backbone_folder import fit_command, save_backbone
     from rtseg.models.paddle import convert as convert_weights
     from rtseg.models.paddle import convert_trunk, holds_trunk
-    from rtseg.output.folders import check_empty
+    from rtseg.deploy.result_names import RECORD
+from rtseg.output.folders import check_empty
     from rtseg.output.lock import locked_target
 
     with locked_target(output):
@@ -267,6 +283,13 @@ def _check_results(folder: Path, overwrite: bool) -> None:
     check_place(folder)
     if not overwrite:
         check_empty(folder, "give another folder, or --overwrite to replace results in it")
+
+
+def _to_resume() -> str:
+    """The command that resumes `rtseg predict`."""
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    command = shlex.join(["rtseg", *words, "--resume"])
+    return command if len(command) <= 1000 else "the same command with --resume"
 
 
 def _command_line() -> str:

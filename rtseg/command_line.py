@@ -102,11 +102,11 @@ def restore_signals(previous: Mapping[int, Any]) -> None:
 
 
 @contextmanager
-def resumable(repair: str) -> Iterator[None]:
+def resumable(repair: str | Callable[[], str]) -> Iterator[None]:
     """What is done inside can be resumed: Ctrl-C, SIGTERM and SIGHUP end the program with status 75.
 
     Args:
-        repair: how to resume it, a sentence.
+        repair: how to resume it, a sentence; or what makes that sentence when it is needed.
     """
 
     with _ended_by_signals(repair, lambda number: STOPPED):
@@ -121,9 +121,9 @@ def _stopped_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def _ended_by_signals(repair: str, status: Callable[[int], int]) -> Iterator[None]:
+def _ended_by_signals(repair: str | Callable[[], str], status: Callable[[int], int]) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        say_at_once(f"Stopped. {repair}")
+        say_at_once(f"Stopped. {repair() if callable(repair) else repair}")
         raise SystemExit(status(number))
 
     previous = catch_signals(stop)

@@ -6,7 +6,7 @@ Nothing heavy is imported here.
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,19 @@ def check_network(source: str | Path) -> None:
 def check_images(sources: Iterable[str]) -> None:
     """Raises: UserError where an image, a folder or a glob leads nowhere."""
     for source in sources:
-        path = os.path.expanduser(source)
-        if not os.path.exists(path) and not (glob.has_magic(path) and any(glob.iglob(path, recursive=True))):
+        if not _leads_somewhere(source):
             raise UserError(no_images(source))
+
+
+def check_any_image(sources: Sequence[str]) -> None:
+    """Raises: UserError where all images, folders and globs lead nowhere."""
+    if not any(map(_leads_somewhere, sources)):
+        check_images(sources)
+
+
+def _leads_somewhere(source: str) -> bool:
+    path = os.path.expanduser(source)
+    return os.path.exists(path) or (glob.has_magic(path) and any(glob.iglob(path, recursive=True)))
 
 
 def no_images(source: str) -> str:

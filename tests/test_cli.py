@@ -56,8 +56,8 @@ def test_predict(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
         cv2.imwrite(str(tmp_path / name), np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8))
     out = tmp_path / "out"
     assert run("predict", trained, tmp_path / "a", tmp_path / "b" / "*.jpg", "-o", out, "--device", "cpu") == 0
-    maps = sorted(out.rglob("*.png"))
-    assert len(maps) == 2
+    maps = sorted(out.rglob("x*.png"))
+    assert len(maps) == 4  # in grey, and with a palette
     for file in maps:
         assert set(np.unique(np.asarray(Image.open(file)))) <= {7, 8, 11}
     assert len(list(out.rglob("*_overlay.jpg"))) == 2

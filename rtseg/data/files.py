@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from rtseg.data.header import image_size, jpeg_ends
+from rtseg.data.kinds import HEAD, RAW_SUFFIXES, refuse_other_kind
 from rtseg.errors import UserError, first_line
 from rtseg.paths import no_images
 
@@ -71,6 +72,7 @@ def _decoded(path: Path, data: bytes, what: str, decode: Callable[[], np.ndarray
         why = ", too large for the memory"
     except Exception as error:
         why = f", {getattr(error, 'err', None) or first_line(error)}"  # OpenCV's str() begins with where it was built
+    refuse_other_kind(path, data[:HEAD], what)
     raise _unreadable(path, f"{len(data)} bytes{why}", what)
 
 
@@ -89,20 +91,16 @@ def _read_whole(path: Path, max_pixels: int, what: str) -> bytes:
 
     A JPEG or PNG that breaks off is refused, where OpenCV would fill the rest and go on.
     """
-    if path.suffix.lower() in FILM_SUFFIXES:
-        raise UserError(
-            f"""{path}: a film, and this takes images. Frame by frame, in Python:
-import cv2, rtseg
-segment, film = rtseg.load("best.ckpt"), cv2.VideoCapture({str(path)!r})
-while (frame := film.read()[1]) is not None:
-    classes = segment(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))"""
-        )
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device would be waited for
             raise UserError(f"{path}: a folder, pipe or device, not an image file; remove it")
         # As many bytes as the largest image takes without compression, with alpha, and what cameras add.
-        _check_at_most(path, f"{status.st_size:,} bytes", status.st_size, 4 * max_pixels + 2**26)
+        most = 4 * max_pixels + 2**26
+        if status.st_size > most or path.suffix.lower() in RAW_SUFFIXES:  # many RAW files would be read as a preview
+            with path.open("rb") as file:
+                refuse_other_kind(path, file.read(HEAD), what)
+        _check_at_most(path, f"{status.st_size:,} bytes", status.st_size, most)
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
@@ -116,6 +114,7 @@ while (frame := film.read()[1]) is not None:
         )
     size = image_size(data)
     if size is None or 0 in size:
+        refuse_other_kind(path, data[:HEAD], what)
         raise _unreadable(path, f"{len(data)} bytes", what)
     width, height = size
     _check_at_most(path, f"{width}x{height} pixels (width x height)", width * height, max_pixels)

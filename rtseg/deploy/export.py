@@ -62,7 +62,9 @@ class OnnxGraph:
         if shape != self.shape:
             own, asked = ("x".join(map(str, s)) for s in (self.shape, shape))
             raise UserError(
-                f"{self.name} takes {own} images (batch x height x width), not {asked}: export it for this size"
+                f"{self.name} takes {own} images (batch x height x width), not {asked}. Export the checkpoint again "
+                f"with --batch-size {shape[0]} --input-size {shape[1]} {shape[2]}; or use `rtseg predict`, which "
+                "resizes images of any size (docs/deploy.md)"
             )
         if output != self.output:
             raise UserError(

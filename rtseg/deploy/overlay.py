@@ -9,6 +9,8 @@ from rtseg.checks import check_between
 from rtseg.errors import UserError
 
 Palette = Sequence[tuple[int, int, int]]
+_OUTLINE = (255, 255, 255)
+_WIDER = 700  # pixels of the shorter side for each further pixel of an outline
 IGNORED = 255  # drawn black, and left transparent in an overlay
 
 
@@ -29,7 +31,9 @@ def colorize(class_map: np.ndarray, palette: Palette) -> np.ndarray:
     return colors[class_map]
 
 
-def overlay(image: np.ndarray, class_map: np.ndarray, palette: Palette, alpha: float = 0.5) -> np.ndarray:
+def overlay(
+    image: np.ndarray, class_map: np.ndarray, palette: Palette, alpha: float = 0.5, *, outlines: bool = False
+) -> np.ndarray:
     """The image tinted by its classes.
 
     Args:
@@ -37,6 +41,7 @@ def overlay(image: np.ndarray, class_map: np.ndarray, palette: Palette, alpha: f
         class_map: (H, W) class numbers; 255 (ignored) leaves the image as it is.
         palette: RGB of class 0..K-1.
         alpha: share of the colour, 0..1.
+        outlines: draw a white line between classes, so that a dark colour is seen on a dark image. Not with `alpha` 0.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -51,4 +56,16 @@ def overlay(image: np.ndarray, class_map: np.ndarray, palette: Palette, alpha: f
         )
     check_between("alpha", alpha, 0, 1, "0 is the image alone, 1 the colours alone")
     mixed = cv2.addWeighted(image, 1 - alpha, colorize(class_map, palette), alpha, 0)
-    return np.where((class_map == IGNORED)[..., None], image, mixed)
+    tinted = np.where((class_map == IGNORED)[..., None], image, mixed)
+    if outlines and alpha > 0:
+        tinted[_borders(class_map)] = _OUTLINE
+    return tinted
+
+
+def _borders(class_map: np.ndarray) -> np.ndarray:
+    """(H, W), whether another class begins to the right or below; the line is wider in a large image."""
+    border = np.zeros(class_map.shape, np.uint8)
+    border[:, :-1] |= class_map[:, :-1] != class_map[:, 1:]
+    border[:-1] |= class_map[:-1] != class_map[1:]
+    width = 1 + min(class_map.shape) // _WIDER
+    return cv2.dilate(border, np.ones((width, width), np.uint8)).astype(bool) if width > 1 else border.astype(bool)

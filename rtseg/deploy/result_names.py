@@ -1,17 +1,23 @@
-"""What the results of an image are called: as short as is unique, and never longer than the system takes."""
+"""The names of the results of an image: as short as is unique, and never longer than the system takes."""
 
 import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-# Linux takes 255 bytes of a name and 4095 of a path; `_overlay.jpg`, and what a file is called while it is written,
+# Linux takes 255 bytes of a name and 4095 of a path. `_overlay.jpg`, and what a file is called while it is written,
 # come on top.
 _MOST_NAME, _MOST_PATH = 200, 4000
+LEGEND, RECORD = "legend.png", "predictions.jsonl"
+
+
+def result_files(name: str) -> tuple[str, str, str]:
+    """The files of an image: the class map, its colours, the overlay."""
+    return f"{name}.png", f"{name}_colour.png", f"{name}_overlay.jpg"
 
 
 def result_names(found: Sequence[tuple[Path, Path]], out_dir: Path) -> tuple[dict[Path, str], list[str]]:
-    """Absolute path of each image -> name of its results below `out_dir`, without suffix.
+    """Absolute path of each image -> name of its results below `out_dir`, as `result_files` takes it.
 
     Args:
         found: (root, image); names keep the folders below the root.
@@ -28,7 +34,8 @@ def result_names(found: Sequence[tuple[Path, Path]], out_dir: Path) -> tuple[dic
     )
     for scheme in schemes:
         names = {path: scheme(path).as_posix() for path in roots}
-        if len({name.lower() for name in names.values()}) == len(names):  # some file systems know no case
+        files = [file.lower() for name in names.values() for file in result_files(name)]  # some systems ignore case
+        if len({*files, LEGEND}) == len(files) + 1:
             break
     fitting = {path: _fitting(name, out_dir) for path, name in names.items()}
     return fitting, [short for path, short in fitting.items() if short != names[path]]

@@ -129,7 +129,7 @@ def test_empty_and_wrong_files_are_refused(tmp_path: Path, write: Write) -> None
     text.write_text("not a picture")
     with pytest.raises(UserError, match=r"empty\.jpg: empty file"):
         one(empty, good)[0]
-    with pytest.raises(UserError, match=r"text\.png: not a readable image \(13 bytes\)"):
+    with pytest.raises(UserError, match=r"text\.png: not a readable image: it is a text file"):
         one(text, good)[0]
     with pytest.raises(UserError, match=r"text\.png: not a readable label image.*8 or 16 bit"):
         one(good, text)[0]

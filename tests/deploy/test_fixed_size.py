@@ -11,7 +11,8 @@ from PIL import Image
 import rtseg
 from rtseg.deploy.export import OnnxGraph
 from rtseg.deploy.fuse import deploy
-from rtseg.deploy.predictor import Predictor, predict_files
+from rtseg.deploy.predict_files import predict_files
+from rtseg.deploy.predictor import Predictor
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import texture

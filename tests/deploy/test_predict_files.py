@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rtseg.deploy.predictor import Predictor, predict_files
+from rtseg.deploy.predict_files import predict_files
+from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.result_names import result_names
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
@@ -100,7 +101,9 @@ def test_names_of_any_length_and_bytes(predictor: Faulty, tmp_path: Path, capsys
     (tmp_path / "in" / os.fsdecode(b"\x1b]0;title\x07\xe9.png")).touch()
     failed = predict_files(predictor, [tmp_path / "in"], tmp_path / "out")
     assert len(failed) == 1
-    assert len(list((tmp_path / "out").glob("*.png"))) == len(list((tmp_path / "out").glob("*_overlay.jpg"))) == 5
+    assert (
+        len(list((tmp_path / "out").glob("*_colour.png"))) == len(list((tmp_path / "out").glob("*_overlay.jpg"))) == 5
+    )
     said = capsys.readouterr().err
     assert "names that are too long for results are cut and end in a digest: 'x" in said
     assert r"\x1b]0;title\x07\udce9.png: empty file" in said

@@ -11,7 +11,9 @@ from PIL import Image
 import rtseg
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.overlay import overlay
-from rtseg.deploy.predictor import Predictor, load, predict_files
+from rtseg.deploy.predict_files import predict_files
+from rtseg.deploy.predictor import Predictor, load
+from rtseg.deploy.result_names import LEGEND, RECORD, result_files
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter, describe
 from rtseg.speed.benchmark import texture
@@ -137,7 +139,11 @@ def read(path: Path) -> np.ndarray:
 
 
 def results(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """Names of the results, each of which has all its files; nothing else is there but the legend and the record."""
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    names = {file.removesuffix("_overlay.jpg") for file in files if file.endswith("_overlay.jpg")}
+    assert files == {file for name in names for file in result_files(name)} | ({RECORD, LEGEND} if names else set())
+    return names
 
 
 def test_files_folders_and_globs(predictor: Predictor, tmp_path: Path) -> None:
@@ -149,23 +155,22 @@ def test_files_folders_and_globs(predictor: Predictor, tmp_path: Path) -> None:
     out = tmp_path / "out"
     failed = predict_files(predictor, [tmp_path / "set", f"{tmp_path}/more/y*"], out)
     assert failed == {}
-    assert results(out) == {"a/x.png", "a/x_overlay.jpg", "b/x.png", "b/x_overlay.jpg", "y1.png", "y1_overlay.jpg"}
+    assert results(out) == {"a/x", "b/x", "y1"}
     classes = predictor(IMAGE)
     written = read(out / "a" / "x.png")
     assert written.dtype == np.uint16  # the ids of the card reach 300
     assert np.array_equal(written, predictor.to_ids(classes))
     shown = np.asarray(Image.open(out / "a" / "x_overlay.jpg")).astype(int)
-    assert np.abs(shown - overlay(IMAGE, classes, predictor.palette)).mean() < 12
+    assert np.abs(shown - overlay(IMAGE, classes, predictor.palette, outlines=True)).mean() < 12
 
 
 def test_equal_names_do_not_collide(predictor: Predictor, tmp_path: Path) -> None:
     pictures = [save(tmp_path / folder / "x.png", texture((9, 9))) for folder in ("a", "b")]
     predict_files(predictor, [*pictures, pictures[0]], tmp_path / "out")
-    assert results(tmp_path / "out") == {"a/x.png", "a/x_overlay.jpg", "b/x.png", "b/x_overlay.jpg"}
+    assert results(tmp_path / "out") == {"a/x", "b/x"}
     pictures.append(save(tmp_path / "a" / "x.jpg", texture((9, 9))))
     predict_files(predictor, pictures, tmp_path / "out2")
-    names = ("a/x.png", "b/x.png", "a/x.jpg")
-    assert results(tmp_path / "out2") == {f"{n}{end}" for n in names for end in (".png", "_overlay.jpg")}
+    assert results(tmp_path / "out2") == {"a/x.png", "b/x.png", "a/x.jpg"}
 
 
 def test_unreadable_pictures_are_reported_and_stop_nothing(
@@ -176,7 +181,7 @@ def test_unreadable_pictures_are_reported_and_stop_nothing(
     (tmp_path / "set" / "empty.jpg").touch()
     failed = predict_files(predictor, [tmp_path / "set"], tmp_path / "out")
     assert {path.name for path in failed} == {"a_cut.png", "empty.jpg"}
-    assert results(tmp_path / "out") == {"good.png", "good_overlay.jpg"}
+    assert results(tmp_path / "out") == {"good"}
     assert "a_cut.png" in capsys.readouterr().err.replace("\n", "")
 
 
@@ -189,7 +194,7 @@ def test_results_are_never_overwritten_silently(predictor: Predictor, tmp_path: 
         predict_files(predictor, [picture], out)
     save(picture, texture((8, 8)))
     predict_files(predictor, [tmp_path], out, overwrite=True)  # its own results below the source are no pictures
-    assert results(out) == {"x.png", "x_overlay.jpg"}
+    assert results(out) == {"x"}
     assert (out / "x.png").read_bytes() != before
     with pytest.raises(UserError, match="is a file"):
         predict_files(predictor, [picture], picture)
@@ -211,7 +216,15 @@ def test_names_that_differ_by_case_alone_stay_apart(predictor: Predictor, tmp_pa
     for name in ("A.png", "a.jpg"):
         save(tmp_path / "in" / name)
     predict_files(predictor, [tmp_path / "in"], tmp_path / "out")
-    assert len({name.lower() for name in results(tmp_path / "out")}) == 4
+    assert len({name.lower() for name in results(tmp_path / "out")}) == 2
+
+
+@pytest.mark.parametrize("names", [("a.png", "a_colour.jpg"), ("legend.jpg", "a.png")])
+def test_names_that_are_those_of_other_results_stay_apart(predictor: Predictor, tmp_path: Path, names: Any) -> None:
+    for name in names:
+        save(tmp_path / "in" / name, texture((9, 9)))
+    predict_files(predictor, [tmp_path / "in"], tmp_path / "out")
+    assert results(tmp_path / "out") == {*names}
 
 
 def test_sources_without_pictures_are_refused(predictor: Predictor, tmp_path: Path) -> None:

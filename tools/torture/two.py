@@ -37,7 +37,7 @@ def outcomes(folder: Path, quick: bool) -> Iterator[Outcome]:
         yield _pair("export", export, export, stagger, partial(_reads, target))
         target = folder / f"shown{k}"
         predict = ["predict", best, str(data / "train"), "-o", str(target)]
-        yield _pair("predict", predict, predict, stagger, partial(_counted, target, 12))
+        yield _pair("predict", predict, predict, stagger, partial(_counted, target, 6 * 3 + 2))
 
 
 def _pair(name: str, first: list[str], second: list[str], stagger: float, whole: Callable[[], str | None]) -> Outcome:

@@ -1,0 +1,69 @@
+"""The legend of overlays: the colour, the name and the share of each class as one image; the same as a sentence."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from rtseg.deploy.overlay import Palette
+from rtseg.terminal import visible
+
+_ROWS = 30  # in a column
+_LINE, _GAP, _FONT, _SWATCH = 26, 14, 16, 34  # pixels
+_LONGEST = 40  # characters of a name
+_LISTED = 8  # classes in the sentence
+
+
+def draw_legend(names: Sequence[str], palette: Palette, pixels: Sequence[int]) -> Image.Image:
+    """One line a class, the most frequent first: its colour, its name, and its share of all pixels.
+
+    Args:
+        names, palette: of class 0..K-1.
+        pixels: how many pixels each class has; a class without any shows a dash.
+    """
+    font = ImageFont.load_default(_FONT)
+    order = _most_first(pixels)
+    lines = [(_name(names[k]), _percent(pixels, k) or "—") for k in order]
+    name_width = max(round(font.getlength(name)) for name, _ in lines)
+    share_width = round(font.getlength("100.0 %"))
+    step = _SWATCH + name_width + share_width + 4 * _GAP
+    columns = -(-len(lines) // _ROWS)
+    image = Image.new("RGB", (columns * step, min(len(lines), _ROWS) * _LINE + 2 * _GAP), "white")
+    pen = ImageDraw.Draw(image)
+    for n, (k, (name, share)) in enumerate(zip(order, lines, strict=True)):
+        x, y = n // _ROWS * step + _GAP, n % _ROWS * _LINE + _GAP
+        pen.rectangle((x, y + 2, x + _SWATCH, y + _LINE - 4), fill=tuple(palette[k]), outline="black")
+        pen.text((x + _SWATCH + _GAP, y + 3), name, "black" if pixels[k] else "#777777", font)
+        right = x + _SWATCH + 2 * _GAP + name_width + share_width
+        pen.text((right - font.getlength(share), y + 3), share, "black", font)
+    return image
+
+
+def shares_sentence(names: Sequence[str], pixels: Sequence[int]) -> str:
+    """The shares of the most frequent classes, and those not found: "road 41.2 %, sky 20.1 %; not found: car"."""
+    order = _most_first(pixels)
+    there = [k for k in order if pixels[k]]
+    absent = [visible(names[k]) for k in order if not pixels[k]]
+    parts = [f"{visible(names[k])} {_percent(pixels, k)}" for k in there[:_LISTED]]
+    if rest := len(there) - _LISTED if len(there) > _LISTED else 0:
+        share = sum(pixels[k] for k in there[_LISTED:]) / max(sum(pixels), 1)
+        parts.append(f"{rest} other{'s' * (rest > 1)} {share:.1%}".replace("%", " %"))
+    more = f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
+    return ", ".join(parts) + (f"; not found: {', '.join(absent[:_LISTED])}{more}" if absent else "")
+
+
+def _most_first(pixels: Sequence[int]) -> list[int]:
+    return np.argsort(-np.asarray(pixels, np.int64), kind="stable").tolist()
+
+
+def _percent(pixels: Sequence[int], k: int) -> str:
+    """Empty for a class without pixels."""
+    if not pixels[k]:
+        return ""
+    share = 100 * pixels[k] / sum(pixels)
+    return f"{share:.1f} %" if share >= 0.05 else "< 0.1 %"
+
+
+def _name(name: str) -> str:
+    shown = visible(name)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"

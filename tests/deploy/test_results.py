@@ -1,0 +1,104 @@
+"""What `rtseg predict` writes: class maps that every library reads as ids, colours, a legend; and films."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from rtseg.data.files import read_mask
+from rtseg.deploy.legend import draw_legend, shares_sentence
+from rtseg.deploy.overlay import overlay
+from rtseg.deploy.predict_files import predict_files
+from rtseg.deploy.predictor import Predictor, load
+from rtseg.models.segmenter import Segmenter
+from rtseg.speed.benchmark import texture
+
+
+def written(segmenter: Segmenter, folder: Path) -> tuple[Predictor, np.ndarray]:
+    """The predictor, and the classes of the image `a.png` whose results are in the folder `out`."""
+    Image.fromarray(texture((45, 60))).save(folder / "a.png")
+    predictor = Predictor(segmenter, device="cpu")
+    assert predict_files(predictor, [folder / "a.png"], folder / "out") == {}
+    return predictor, predictor(texture((45, 60)))
+
+
+@pytest.mark.parametrize("ids", [(7, 8, 11, 255, 0), (7, 8, 11, 300, 12), ()])
+def test_the_class_map_has_the_ids_in_every_library(segmenter: Segmenter, tmp_path: Path, ids: tuple[int, ...]) -> None:
+    segmenter.card = replace(segmenter.card, ids=ids)
+    predictor, classes = written(segmenter, tmp_path)
+    expected = predictor.to_ids(classes)
+    class_map, colours = tmp_path / "out" / "a.png", tmp_path / "out" / "a_colour.png"
+    for flag in (cv2.IMREAD_UNCHANGED, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH):
+        pixels = cv2.imread(str(class_map), flag)
+        assert pixels is not None
+        assert np.array_equal(pixels, expected)
+    assert np.array_equal(np.asarray(Image.open(class_map)), expected)
+    assert np.array_equal(read_mask(class_map), expected)
+    with Image.open(colours) as image:
+        assert image.mode == "P"
+        assert np.array_equal(np.asarray(image), expected if max(ids, default=0) < 256 else classes)
+        assert np.array_equal(np.asarray(image.convert("RGB")), np.array(predictor.palette, np.uint8)[classes])
+
+
+def test_outlines_show_a_dark_colour_on_a_dark_image() -> None:
+    image, palette = np.full((800, 900, 3), 20, np.uint8), ((0, 0, 0), (10, 10, 30))
+    classes = np.zeros((800, 900), np.uint8)
+    classes[200:400, 200:400] = 1
+    shown = overlay(image, classes, palette, outlines=True)
+    white = (shown == 255).all(-1)
+    assert white[200:400, 199].all()
+    assert white[399, 210:390].all()
+    assert 0 < white.sum() < 4 * 200 * 3
+    assert (shown[~white] == overlay(image, classes, palette)[~white]).all()
+    assert (overlay(image, classes, palette, 0, outlines=True) == image).all()
+
+
+def test_the_legend_has_every_class_its_colour_and_its_share() -> None:
+    names = ["road", "car \x1b[31m", "sky", "sign"]
+    palette = ((128, 64, 128), (0, 0, 142), (70, 130, 180), (220, 220, 0))
+    pixels = [700, 299_300, 0, 700_000]
+    drawn = np.asarray(draw_legend(names, palette, pixels)).reshape(-1, 3)
+    for color in palette:
+        assert (drawn == color).all(-1).sum() > 300
+    assert shares_sentence(names, pixels) == r"sign 70.0 %, car \x1b[31m 29.9 %, road 0.1 %; not found: sky"
+    many = [f"class {k}" for k in range(200)]
+    assert draw_legend(many, ((1, 2, 3),) * 200, [1] * 200).width < 2000
+    said = shares_sentence(many, [*range(100, 0, -1), *[0] * 100])
+    assert said.startswith("class 0 2.0 %, class 1 2.0 %")
+    assert "92 others 84.7 %; not found: class 100" in said
+    assert said.endswith("class 107 and 92 more")
+
+
+@pytest.mark.parametrize(("name", "codec"), [("film.avi", "MJPG"), ("film", "mp4v")])
+def test_the_three_lines_about_a_film_segment_it(
+    segmenter: Segmenter, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, codec: str
+) -> None:
+    frames = [np.roll(texture((64, 96)), k, 1) for k in range(3)]
+    file = tmp_path / f"{name.partition('.')[0]}.{'avi' if codec == 'MJPG' else 'mp4'}"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*codec), 10, (96, 64))
+    if not writer.isOpened():
+        pytest.skip(f"this OpenCV writes no {codec}")
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+    film = file.rename(tmp_path / name)
+    segmenter.save_pretrained(tmp_path / "net")
+    Image.fromarray(frames[0]).save(tmp_path / "a.png")
+    predictor = load(tmp_path / "net", device="cpu")
+    out, net = tmp_path / "out", str(tmp_path / "net")
+    assert list(predict_files(predictor, [film, tmp_path / "a.png"], out, checkpoint=net)) == [film]
+    assert (out / "a.png").is_file()
+    said = capsys.readouterr().err
+    assert f"{film}: this is a film; rtseg predicts images so far. In Python:\n" in said
+    lines = said.partition("In Python:\n")[2].splitlines()[:3]
+    seen: list[np.ndarray] = []
+    scope: dict[str, object] = {}
+    exec(lines[0] + "\n" + lines[1], scope)
+    segment = scope["segment"]
+    assert isinstance(segment, Predictor)
+    scope["segment"] = lambda image: seen.append(segment(image))
+    exec(lines[2], scope)
+    assert [classes.shape for classes in seen] == [(64, 96)] * 3
