@@ -185,9 +185,7 @@ def _found(sources: Sequence[str | Path], out_dir: Path) -> tuple[list[tuple[Pat
         except UserError as error:
             failed[Path(source)] = str(error)
     if not found:
-        more = len(failed) - 1
-        others = f" ({more} more source{'s' * (more > 1)} without images)" if more else ""
-        raise UserError(next(iter(failed.values())) + others)
+        raise UserError(next(iter(failed.values())))
     return found, failed
 
 
