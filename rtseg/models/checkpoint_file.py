@@ -122,8 +122,8 @@ def _wrong(content: Any, needs: Sequence[str]) -> str | None:
         return f"it does not contain a model card (found: {type(content).__name__})"
     if missing := [key for key in needs if key not in content]:
         found = ", ".join([key for key in content if isinstance(key, str)][:6]) or "nothing by name"
-        what = "model card" if missing[0] == "model_card" else missing[0]
-        return f"it does not contain the {what} (found: {found})"
+        what = "a model card" if missing[0] == "model_card" else f"its {missing[0]}"
+        return f"it does not contain {what} (found: {found})"
     for key, kind in _KINDS.items():
         value = content.get(key)
         if key in content and (not isinstance(value, kind) or isinstance(value, bool)):

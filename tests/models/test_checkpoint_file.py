@@ -144,7 +144,7 @@ def test_what_no_training_writes_is_said_in_a_sentence(changes: dict[str, Any], 
 def test_what_a_resumed_training_needs_is_missed(tmp_path: Path) -> None:
     torch.save({key: value for key, value in CONTENT.items() if key != "loops"}, tmp_path / "last.ckpt")
     load_checkpoint(tmp_path / "last.ckpt")
-    with pytest.raises(UserError, match=r"it does not contain the loops \(found: model_card, state_dict"):
+    with pytest.raises(UserError, match=r"it does not contain its loops \(found: model_card, state_dict"):
         load_checkpoint(tmp_path / "last.ckpt", RESUMED)
 
 
