@@ -10,11 +10,13 @@ _MARGIN = 0.06  # of the range, between the outermost values and the ends of a l
 
 @dataclass(frozen=True)
 class Scale:
-    """An axis that knows its values.
+    """An axis with its range, as drawn.
 
     Attributes:
+        low, high: the range.
         ticks: (value, text).
-        downwards: the least value is at the far end, as rows of a table go down.
+        log: logarithmic.
+        downwards: the lowest value is at the far end, as rows of a table go down.
     """
 
     low: float
@@ -24,7 +26,7 @@ class Scale:
     downwards: bool = False
 
     def share(self, value: float) -> float:
-        """Where a value lies: 0 at the low end, 1 at the high one."""
+        """The place of a value: 0 at the low end, 1 at the high end."""
         low, high, value = (math.log(v) if self.log else v for v in (self.low, self.high, value))
         share = (value - low) / (high - low)
         return 1 - share if self.downwards else share
@@ -32,15 +34,15 @@ class Scale:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows.
+    """How an axis is drawn, before its values are known.
 
     Attributes:
-        label: with the unit.
-        log: logarithmic; what is not above 0 is not drawn.
+        label: its name, with the unit.
+        log: logarithmic; values that are not above 0 are not drawn.
         zero: a linear axis starts at 0.
         until: the axis ends here at least.
-        ticks: where they stand; none for round numbers.
-        names: of rows or columns, at 0, 1, ..., instead of numbers.
+        ticks: the values that are written; empty for round numbers.
+        names: written at 0, 1, ... instead of numbers.
     """
 
     label: str = ""
@@ -55,7 +57,7 @@ class Axis:
         return abs(value) <= _LARGEST and (value > _LEAST or not self.log)
 
     def scale(self, values: Iterable[float]) -> Scale:
-        """For values that it shows, at least one."""
+        """The scale for some values, at least one, all of which the axis shows."""
         if self.names:
             return Scale(-0.5, len(self.names) - 0.5, list(enumerate(self.names)), downwards=True)
         found = [*values, *([] if self.until is None else [self.until])]
@@ -92,7 +94,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def number(value: float) -> str:
-    """'0', '0.05', '2e-5', '12k'."""
+    """A tick's text, such as '0', '0.05', '2e-5' or '12k'."""
     if abs(value) >= 10000:
         return f"{value / 1000:g}k"
     return f"{value:.3g}".replace("e-0", "e-") if abs(value) < 1000 else f"{value:.0f}"

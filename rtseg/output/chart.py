@@ -37,7 +37,7 @@ STYLE = (
 
 @dataclass(frozen=True)
 class Series:
-    """What has one colour and one name in the legend.
+    """A line or a set of dots with one colour and one name in the legend.
 
     Attributes:
         points: (x, y); those that an axis does not show are left out.
@@ -63,9 +63,9 @@ class Chart:
     """Series over a pair of axes.
 
     Attributes:
-        marks: (x, y, text): a ring, with the text beside it; left out as points are.
-        labels: (x, y, text): a text to the right of the point; lower ones make way. Left out as points are.
-        size: (width, height) in pixels within the axes; of an axis with names, each takes a row.
+        marks: (x, y, text): a ring with a text beside it. Marks that an axis does not show are left out.
+        labels: (x, y, text): a text to the right of the point; lower ones make way. They are left out as marks are.
+        size: (width, height) in pixels within the axes. On an axis with names each name takes a row instead.
     """
 
     title: str
@@ -80,7 +80,7 @@ class Chart:
         return self.x.shows(x) and self.y.shows(y)
 
     def texts(self, placed: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
-        """Those of `marks` or `labels` that the axes show."""
+        """The `marks` or `labels` that the axes show."""
         return [(x, y, text) for x, y, text in placed if self._shows(x, y)]
 
     @property
@@ -98,7 +98,7 @@ class Chart:
 
 
 def draw(charts: Sequence[Chart], columns: int = 2) -> str:
-    """Charts row by row, as the text of an SVG file; those without a point are left out."""
+    """The text of an SVG file with the charts row by row. Charts without a point are left out."""
     charts = [chart for chart in charts if chart.shown]
     rows = [charts[start : start + columns] for start in range(0, len(charts), columns)]
     # The axes of a row begin at one height, so that names beside its first chart are those of the next.

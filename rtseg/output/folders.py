@@ -16,13 +16,13 @@ _LONGEST_NAME = 255  # bytes, on the usual file systems
 
 
 def check_empty(folder: Path, repair: str) -> None:
-    """Nothing may stand where results are to go; a folder that does not exist yet is fine, and is not made.
+    """Checks that a folder is empty or does not exist yet. Nothing is made.
 
     Args:
-        repair: what to do where it holds something, for the error.
+        repair: what to do if it is not empty, for the error.
 
     Raises:
-        UserError: it holds something, or is no folder.
+        UserError: the folder is not empty, or it is not a folder.
     """
     try:
         found = sorted(path.name for path in folder.iterdir() if not is_lock(path))
@@ -36,7 +36,7 @@ def check_empty(folder: Path, repair: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder with its parents; one that is there must be writable.
+    """Makes a folder with its parents. If it exists, it must be writable.
 
     Raises:
         UserError: a file stands in the way, or the system refuses.
@@ -50,7 +50,7 @@ def make_folder(folder: Path) -> None:
 
 
 def check_place(folder: Path) -> None:
-    """What `make_folder` would refuse, said before anything is made.
+    """Checks, before anything is made, that `make_folder` would succeed.
 
     Raises:
         UserError: a file stands in the way, or the nearest folder that is there may not be written to.
@@ -68,7 +68,7 @@ def check_new_file(file: Path) -> None:
 
 
 def missing_parents(folder: Path) -> list[Path]:
-    """What `make_folder` would make, the deepest first: the folder itself among it."""
+    """The folders that `make_folder` would make, the deepest first; the folder itself is one of them."""
     folder = folder.absolute()
     return [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
 
@@ -88,7 +88,7 @@ def is_lock(path: Path) -> bool:
 
 @contextmanager
 def written_whole(file: Path) -> Iterator[Path]:
-    """A path beside a file, which becomes that file at the end; whatever fails before then leaves the older file.
+    """A path beside a file that becomes that file at the end. If anything fails before, the older file stays.
 
     A link is followed: what it points to is replaced. The mode of a file that is replaced is kept.
 
@@ -137,7 +137,7 @@ def replace_between(page: Path, begin: str, end: str, content: str) -> None:
     """Replaces what stands between two lines of a page, which stay.
 
     Raises:
-        UserError: there is no such page, or the lines are not in it once each.
+        UserError: the page does not exist, or does not contain each line once.
     """
     try:
         text = page.read_text()

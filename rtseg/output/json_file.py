@@ -10,7 +10,7 @@ _LARGEST = 4 * 2**20  # bytes of a file that people and programs write about one
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file holds.
+    """The content of a JSON file.
 
     Raises:
         UserError: it cannot be read, is larger than 4 MiB, is not UTF-8 or not JSON, or is nested too deeply.
@@ -25,7 +25,7 @@ def read_json(file: Path) -> Any:
 
 
 def parse_json(text: str | bytes, name: str) -> Any:
-    """What a JSON text says.
+    """The content of a JSON text.
 
     Args:
         name: of the text, for the error.

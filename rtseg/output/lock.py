@@ -1,4 +1,4 @@
-"""One command at a time writes to a folder or a file; the next one is told who is there."""
+"""One command at a time writes to a folder or a file. A second command is told which one is at work."""
 
 import json
 import os
@@ -26,12 +26,13 @@ _held: dict[int, Path] = {}  # by this process: descriptor -> lock file
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[int]:
-    """Keeps other commands out of a folder, which is made if missing, and removed again if it is still empty then.
+    """Keeps other commands out of a folder while the block runs.
 
-    The lock is `.lock` inside of it. It goes with the process, however that ends.
+    A missing folder is made, and removed at the end if it is still empty. The lock is the file `.lock` in it. The
+    system releases it when the process ends, however it ends.
 
     Returns:
-        The lock's descriptor: a child that is to keep others out as well is given it (`pass_fds`).
+        The lock's descriptor. Pass it to a child process (`pass_fds`) that shall keep others out as well.
 
     Raises:
         UserError: another command works there, or a process that it started; or the folder cannot be written to.
@@ -49,9 +50,9 @@ def locked_folder(folder: Path) -> Iterator[int]:
 
 @contextmanager
 def locked_target(target: Path) -> Iterator[None]:
-    """Keeps other commands from a file, or from a folder that is written aside and then moved: both need not be there.
+    """Keeps other commands from a file, or from a folder that is written aside and then moved, while the block runs.
 
-    The lock lies beside it. Missing parents are made.
+    The target need not exist. The lock lies beside it. Missing parents are made.
 
     Raises:
         UserError: another command writes it; or the folder that it lies in cannot be written to.

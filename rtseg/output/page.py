@@ -11,11 +11,11 @@ from rtseg.terminal import visible
 
 
 def render(template: Path, **values: Any) -> str:
-    """A page, in which characters that no page may hold are written as escapes.
+    """A page made from a template. Characters that a page must not contain are written as escapes.
 
     Args:
-        template: the file; those that it includes lie beside it.
-        values: what it names. A name that is missing is an error (of ours).
+        template: the template's file; the templates that it includes lie beside it.
+        values: the names that it uses. A name that is missing is an error of this project, not the user's.
     """
     pages = Environment(
         loader=FileSystemLoader(template.parent),
@@ -28,5 +28,5 @@ def render(template: Path, **values: Any) -> str:
 
 
 def drawing(chart: Chart) -> Markup:
-    """A chart inside a page, which needs `rtseg.output.chart.STYLE`; the chart has escaped its texts itself."""
+    """A chart for a page that has `rtseg.output.chart.STYLE`. The chart has escaped its texts itself."""
     return Markup(inline(chart))

@@ -26,7 +26,7 @@ class ClassRow:
 
     Attributes:
         kind: "present", "least" (the smallest of the data) or "absent".
-        width: of its bar, in per cent; None for none.
+        width: the bar's, in per cent; None without a bar.
     """
 
     name: str
@@ -38,17 +38,17 @@ class ClassRow:
 
 
 def best_miou(run: Run) -> Figure | None:
-    """None before the first validation."""
+    """The best mean IoU; None before the first validation."""
     best = run.log.best
     if best is None:
         return None
     epoch = f", epoch {best['epoch'] + 1:.0f}" if "epoch" in best else ""
-    what = f"mean IoU on the validation images, the best of the training: step {best['step']:.0f}{epoch}"
+    what = f"mean IoU (1 is perfect) on the validation images, the best of the training: step {best['step']:.0f}{epoch}"
     return Figure(f"{best['val/miou']:.4f}", what)
 
 
 def figures(run: Run) -> list[Figure]:
-    """Those of the network beside its mIoU."""
+    """The network's figures beside its mIoU."""
     best = run.log.best
     found = []
     if best and "val/accuracy" in best:
@@ -117,7 +117,7 @@ def curves(run: Run) -> list[Chart]:
 
 
 def curve_notes(run: Run) -> list[str]:
-    """What the curves do not tell."""
+    """Notes below the curves: what they do not show by themselves."""
     notes = [
         "train/loss is the training's own loss, auxiliary head included; val/loss is the plain cross-entropy of the "
         "main head: the two are on different scales."
@@ -130,7 +130,7 @@ def curve_notes(run: Run) -> list[str]:
 
 
 def throughput(run: Run) -> Throughput | None:
-    """Over the whole log; each row stands for the same number of images, so times add up, not rates."""
+    """The throughput over the whole log; each row is of the same number of images, so times add up, not rates."""
     rows = [
         row
         for row in run.log.rows
@@ -151,7 +151,7 @@ def throughput(run: Run) -> Throughput | None:
 
 
 def class_rows(run: Run) -> list[ClassRow]:
-    """In the order of the data set; none before the first validation."""
+    """The rows of the table of classes, in the data set's order; none before the first validation."""
     if run.log.best is None:
         return []
     least = min((entry.share for entry in run.classes if entry.share), default=None)
@@ -169,7 +169,7 @@ def class_rows(run: Run) -> list[ClassRow]:
 
 
 def class_notes(run: Run) -> list[str]:
-    """Below the table of the classes."""
+    """Notes below the table of classes."""
     best = run.log.best
     notes = [f"At the best validation, step {best['step']:.0f}. The dashed line is the mean."] if best else []
     if any(entry.iou is not None and math.isnan(entry.iou) for entry in run.classes):

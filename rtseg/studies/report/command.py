@@ -10,19 +10,19 @@ from rtseg.studies.report.run_folder import read_run
 
 
 def write_report(run: Path, output: Path | None = None) -> Path:
-    """Writes the page. What the folder does not hold is left out, and the page says how to make it.
+    """Writes the report of a training.
 
-    A report that exists is written anew: everything in it comes from the run.
+    The page leaves out what the folder does not have, and says how to make it. An older report is replaced.
 
     Args:
-        run: folder that `rtseg fit --output` wrote; may still be training.
+        run: the folder that `rtseg fit --output` wrote. The training may still be running.
         output: the HTML file; None for report.html in the run's folder.
 
     Returns:
-        The file written.
+        The file that was written.
 
     Raises:
-        UserError: `run` is no run folder, a file in it is damaged, or `output` is a folder or cannot be written.
+        UserError: `run` is not a run folder, a file in it is damaged, or `output` is a folder or cannot be written.
     """
     run = Path(run)
     output = run / "report.html" if output is None else Path(output)

@@ -6,6 +6,7 @@
   const image = dialog.querySelector("img");
   const caption = dialog.querySelector(".caption");
   const count = dialog.querySelector(".count");
+  const key = dialog.querySelector(".key");
   let at = 0;
 
   function show(index) {
@@ -16,6 +17,8 @@
     image.className = buttons[at].dataset.kind;
     caption.textContent = buttons[at].dataset.caption;
     count.textContent = `${at + 1} of ${buttons.length}`;
+    const legend = document.querySelector(image.className === "errors" ? ".of-errors" : ".of-classes");
+    key.replaceChildren(...(legend && image.className !== "image" ? [legend.cloneNode(true)] : []));
   }
 
   function step(by) {

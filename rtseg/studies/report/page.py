@@ -23,7 +23,7 @@ from rtseg.studies.report.speed import Speed, speed
 
 
 def page(run: Run) -> str:
-    """Its HTML."""
+    """The HTML of a run's report."""
     commands = _commands(run)
     best = run.log.best
     script = Path(__file__).with_name("large.js").read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def _progress(run: Run) -> str:
 
 
 def _commands(run: Run) -> dict[str, str]:
-    """What can be done with what the folder holds."""
+    """The commands that can be run with the files of the folder."""
     config, benchmark, predictions, again = (
         shlex.quote(str(path))
         for path in (
@@ -123,7 +123,7 @@ def _commands(run: Run) -> dict[str, str]:
 
 
 def _left_out(run: Run, commands: Mapping[str, str]) -> list[tuple[str, str]]:
-    """What this page could also show, and how to come by it."""
+    """What this page could show as well, each with the command that makes it."""
     missing = []
     if run.checkpoint is None:
         missing.append(("No best.ckpt or last.ckpt: colours, parameters and multiply-adds are unknown.", ""))

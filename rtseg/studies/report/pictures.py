@@ -71,7 +71,7 @@ class Overlay(NamedTuple):
 
 
 def validation(run: Run) -> Validation | None:
-    """None where the run has none."""
+    """The validation images of a run; None where it has none."""
     if run.picture is None:
         return None
     step = int(run.picture.stem[5:])
@@ -110,7 +110,7 @@ def _row(example: Example, palette: list[Colour], room: int) -> Row:
 
 
 def overlays(run: Run) -> list[Overlay]:
-    """A handful of them."""
+    """A handful of the run's predictions over their images."""
     count = min(_OVERLAYS, len(run.overlays))
     chosen = [run.overlays[round(k * (len(run.overlays) - 1) / max(count - 1, 1))] for k in range(count)]
     found = []

@@ -1,4 +1,4 @@
-"""What a training left in its folder, read without Lightning: log, config, model card, benchmark, pictures."""
+"""What a training left in its folder, read without Lightning: log, config, model card, benchmark, images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Run:
-    """A training as its folder tells it; None or empty where the folder does not say.
+    """A training as its folder describes it. A value is None or empty where the folder does not say it.
 
     Attributes:
         checkpoint: best.ckpt, else last.ckpt.
@@ -56,7 +56,7 @@ class Run:
         picture: the validation examples nearest to the best validation, else the last: a folder of
             `rtseg.output.examples`, or the grid (.jpg) of a run that has none.
         origin: where the training images come from, as the checkpoint or the data say; None where neither does.
-        overlays: of `rtseg predict`.
+        overlays: the predictions over images that `rtseg predict` wrote.
         shares_note: where the classes' shares of the pixels were counted, or why they were not.
     """
 
@@ -75,18 +75,18 @@ class Run:
 
     @property
     def model(self) -> str:
-        """Its name."""
+        """The network's name."""
         return self.card.model if self.card else str(self.setting("model", "name") or "an unnamed network")
 
     @property
     def attention(self) -> str:
-        """As in 'gfa+ca'; empty for a network without."""
+        """The attention's name, such as 'gfa+ca'; empty for a network without attention."""
         found = self.card.attention if self.card else str(self.setting("model", "attention") or "")
         return "" if found == NO_ATTENTION else found
 
     @property
     def dataset(self) -> str:
-        """Its name."""
+        """The data set's name."""
         return str((self.card and self.card.dataset) or self.setting("data", "dataset") or "an unnamed data set")
 
     @property
@@ -111,24 +111,24 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Reads the folder that `rtseg fit --output` made; nothing in it changes.
+    """Reads the folder that `rtseg fit --output` made. Nothing in it changes.
 
     Raises:
-        UserError: the folder is none of a training, or a file in it is damaged or belongs to another network.
+        UserError: the folder is not a training's, or a file in it is damaged or belongs to another network.
     """
     if not folder.is_dir():
-        raise UserError(f"'{folder}' is no folder; give the run folder that `rtseg fit --output` wrote")
+        raise UserError(f"'{folder}' is not a folder; give the run folder that `rtseg fit --output` wrote")
     if not (folder / "metrics.csv").is_file():
         inside = sorted(path.parent for path in folder.glob("*/metrics.csv"))
         hint = f"did you mean '{inside[0]}'?" if inside else "give the folder that `rtseg fit --output` wrote"
-        raise UserError(f"'{folder}' is no run folder: it holds no metrics.csv; found: {_listing(folder)}; {hint}")
+        raise UserError(f"'{folder}' is not a run folder: it has no metrics.csv; found: {_listing(folder)}; {hint}")
     log = read_log(folder / "metrics.csv")
     config = _read_config(folder / "config.yaml")
     checkpoint = next((path for name in ("best", "last") if (path := folder / f"{name}.ckpt").is_file()), None)
     card = read_weights(checkpoint)[0] if checkpoint else None
     if not config and card is None:
         raise UserError(
-            f"'{folder}' holds metrics.csv but neither config.yaml nor best.ckpt nor last.ckpt, so nothing says which "
+            f"'{folder}' has metrics.csv but neither config.yaml nor best.ckpt nor last.ckpt, so nothing says which "
             f"network was trained; found: {_listing(folder)}. Put config.yaml back beside it"
         )
     model = config.get("model")
@@ -168,7 +168,7 @@ def _read_config(file: Path) -> dict[str, Any]:
         return {}
     config = read_yaml(file)
     if not isinstance(config, dict):
-        raise UserError(f"'{file}' holds no settings; put the file back as training wrote it, or remove it")
+        raise UserError(f"'{file}' has no settings; put the file back as training wrote it, or remove it")
     return config
 
 

@@ -8,14 +8,14 @@ from rtseg.speed.report import NetworkReport, Report
 from rtseg.studies.report.figures import Figure
 from rtseg.studies.report.run_folder import Run
 
-_COLUMNS = ("FPS", "median ms", "5 to 95 % ms", "99 % ms", "network only ms", "equal")
+_COLUMNS = ("FPS", "median ms", "5–95 % ms", "99 % ms", "network only ms", "equal")
 
 
 class EngineRow(NamedTuple):
     """One engine as the table shows it.
 
     Attributes:
-        width: of its bar, in per cent of the fastest.
+        width: the bar's, in per cent of the fastest.
         cells: one for each of `Speed.columns`.
     """
 
@@ -49,7 +49,7 @@ class Speed:
 
 
 def speed(run: Run) -> Speed | None:
-    """None where nothing was measured."""
+    """The speeds of a run; None where nothing was measured."""
     report = run.benchmark
     if report is None:
         return None
@@ -92,7 +92,7 @@ def _where(row: NetworkReport, conditions: dict[str, Any], *, in_training: bool)
     """Where, when and how it was measured."""
     device = conditions["device"]
     by = "FPSMonitor during the training" if in_training else "rtseg benchmark"
-    date = str(conditions["date"]).replace("T", " ")
+    date = str(conditions["date"]).replace("T", " ").replace("+00:00", " UTC")
     commit = conditions["git_commit"] or "unknown"
     return f"{device['name']}{_threads(row, device)}; {_size(row)}; measured by {by} on {date}, commit {commit}."
 
@@ -119,7 +119,7 @@ def _cells(row: NetworkReport) -> list[str]:
     return [
         f"{timing.fps:.1f}",
         f"{timing.median_ms:.2f}",
-        f"{timing.p5_ms:.2f} to {timing.p95_ms:.2f}",
+        f"{timing.p5_ms:.2f}–{timing.p95_ms:.2f}",
         f"{timing.p99_ms:.2f}",
         f"{row.network.median_ms:.2f}" if row.network else "not apart",
         f"{row.parity.equal_percent:.3f} %" if row.parity else "reference",

@@ -41,6 +41,7 @@ addEventListener("load", () => {
   found.open = dialog.open;
   found.shown = dialog.querySelector("img").src === buttons[1].querySelector("img").src;
   found.inside = dialog.contains(document.activeElement);
+  found.legend = Array.from(dialog.querySelectorAll(".key li"), (entry) => entry.textContent);
   found.large_scroll = document.documentElement.scrollWidth;
   const keys = ["ArrowRight", "ArrowDown", "ArrowLeft", "Home", "ArrowLeft", "x"];
   found.steps = keys.map((key) => (press(key), caption()));
@@ -100,6 +101,7 @@ def test_nothing_is_cut_and_the_large_view_works(run: Path, tmp_path: Path, widt
     assert found["shown"]
     assert found["inside"]
     assert found["large_scroll"] <= width
+    assert found["legend"] == [*names, "not labelled"]
     second = "m" * 200 + ".png"
     last = "drive/8"
     assert found["steps"] == ["a.png, truth", f"{second}, truth", f"{second}, prediction", "a.png, image", last, last]

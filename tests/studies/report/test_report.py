@@ -52,7 +52,7 @@ def test_figures_are_those_of_the_files(run: Path, measured: str) -> None:
     text = Page(write_report(run)).text
     report = json.loads(measured)
     network, conditions = report["networks"][0], report["conditions"]
-    assert "0.6543 mean IoU on the validation images, the best of the training: step 29, epoch 3" in text
+    assert "0.6543 mean IoU (1 is perfect) on the validation images, the best of the training: step 29, epoch 3" in text
     assert "0.9000 pixel accuracy" in text
     assert f"({network['parameters']:,})" in text
     assert f"{network['macs'] / 1e9:.2f} G multiply-adds of one image, 24×32" in text
@@ -62,7 +62,8 @@ def test_figures_are_those_of_the_files(run: Path, measured: str) -> None:
     assert f"24×32 (height × width), batch 1, eager:fp32, {where}" in text
     assert f"{where}; 24×32 (height × width), batch 1; measured by rtseg benchmark on" in text
     for condition in (
-        f"on {conditions['date'].replace('T', ' ')}, commit {conditions['git_commit'] or 'unknown'}.",
+        f"on {conditions['date'].replace('T', ' ').replace('+00:00', ' UTC')}, commit ",
+        f", commit {conditions['git_commit'] or 'unknown'}.",
         f"torch {conditions['torch']}; memory_format channels_last; batchnorm folded",
         f"{network['class_map']['iterations']} runs, drift {network['class_map']['drift']:+.1%}",
     ):
@@ -173,7 +174,7 @@ def test_log_of_a_resumed_run(run: Path) -> None:
     assert log.points("val/miou") == [(19, 0.41), (29, 0.55), (39, 0.6012)]
     assert log.points("train/loss")[-2:] == [(39, 3 / 40), (59, 0.01)]
     text = Page(write_report(run)).text
-    assert "0.6012 mean IoU on the validation images, the best of the training: step 39, epoch 4" in text
+    assert "0.6012 mean IoU (1 is perfect) on the validation images, the best of the training: step 39, epoch 4" in text
     assert "train/loss was not finite at 1 logged steps" in text
 
 
@@ -253,13 +254,13 @@ def break_benchmark(run: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda run: (run / "metrics.csv").unlink(), r"holds no metrics.csv; found: benchmark.json, best.ckpt"),
+        (lambda run: (run / "metrics.csv").unlink(), r"it has no metrics.csv; found: benchmark.json, best.ckpt"),
         (lambda run: (run / "metrics.csv").write_text("epoch,step\n"), r"holds no row: the training ended before"),
         (lambda run: (run / "metrics.csv").write_text(""), r"holds no row"),
         (lambda run: (run / "metrics.csv").write_text("step,a\n1,2\n2,x\n"), r"line 3 is no row of numbers"),
         (lambda run: (run / "metrics.csv").write_text("step,a\n,2\n"), r"line 2 is no row of numbers with a step"),
         (lambda run: (run / "config.yaml").write_text("a: [1"), r"config.yaml, line 2: not valid YAML"),
-        (lambda run: (run / "config.yaml").write_text("a"), r"holds no settings"),
+        (lambda run: (run / "config.yaml").write_text("a"), r"has no settings"),
         (lambda run: (run / "best.ckpt").write_bytes(b"PK"), r"best.ckpt' is damaged"),
         (lambda run: (run / "benchmark.json").write_text("{"), r"not written by this version of rtseg"),
         (break_benchmark, r"KeyError: 'git_commit'"),
@@ -277,7 +278,7 @@ def test_damage_is_named(run: Path, damage: Any, message: str) -> None:
 def test_folder_that_is_no_run(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"did you mean '.*my run'\?"):
         write_report(tmp_path)
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         write_report(tmp_path / "absent")
     for name in ("config.yaml", "best.ckpt"):
         (run / name).unlink()
