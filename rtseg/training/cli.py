@@ -90,7 +90,7 @@ def look_at_data(config: Namespace, command: str | None) -> None:
 
 
 def _begin(config: Namespace) -> None:
-    """Of a new training: what the data are like, and what follows from that."""
+    """Says what the data of a new training are like, and what follows from that."""
     speaks = is_first_process()
     if not speaks and not follows_data(config):
         return
