@@ -159,6 +159,8 @@ def export_file(checkpoint: str, file: Path, shape: tuple[int, int, int], output
         graph = export(segmenter, shape, output)
         write_whole(file, graph.model)
     say(f"{file}: {segmenter.card.model}, {output}, {len(graph.model) / 2**20:.1f} MiB")
+    put_out = "float32 logits, classes last" if output == "logits" else "int64 class numbers"
+    say(f"In: uint8 {(*shape, 3)}, RGB, 0 to 255. Out: {put_out}. Code of your own: docs/deploy.md")
     say(f"Try: rtseg benchmark {file}")
 
 
