@@ -34,8 +34,8 @@ class ShardReader:
 
         Args:
             shards: numbers of the shards in the order of the epoch; their images, one after the other, are a sequence.
-            first: of the images in that sequence.
-            order: places behind `first`, in the order in which their images are to come. Shards that have none of them
+            first: place of the first image in that sequence.
+            order: places after `first`, in the order in which their images are returned. Shards that have none of them
                 are not opened.
         """
         held: dict[int, tuple[int, Raw | None]] = {}

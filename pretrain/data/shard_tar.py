@@ -21,15 +21,14 @@ class Raw(NamedTuple):
 
 
 def tar_images(url: str, wanted: np.ndarray | None = None) -> Iterator[Raw | None]:
-    """The images of a shard in order; None for those that are not `wanted`, whose bytes are left alone. Ends after the
-    last that is.
+    """The images of a shard in order, up to the last wanted one; None for the others, whose bytes are not read.
 
     Args:
-        wanted: for each image of the shard whether it is; by default all.
+        wanted: (N,) bool, one entry for each image of the shard; None: all.
 
     Raises:
-        FileNotFoundError
-        CutShard: it cannot be read to its end.
+        FileNotFoundError: the shard is missing.
+        CutShard: the shard cannot be read to its end.
         UserError: see `open_file`; a class that is not a number.
     """
     last = None if wanted is None else int(np.flatnonzero(wanted)[-1])
@@ -44,7 +43,7 @@ def tar_images(url: str, wanted: np.ndarray | None = None) -> Iterator[Raw | Non
 
 
 def tar_labels(url: str) -> Iterator[int]:
-    """The classes of a shard's images in order, whose bytes are left alone. Raises: as `tar_images`."""
+    """The classes of a shard's images in order; the images are not read. Raises: as `tar_images`."""
     with _open_tar(url) as tar:
         for _, label in _pairs(tar):
             yield _label(url, tar, label)

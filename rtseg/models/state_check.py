@@ -50,12 +50,12 @@ def _fault(key: Any, value: Any, own: Tensor | None) -> str | None:
         return f"are not tensors but of type {type(value).__name__}"
     if not _is_plain(value):
         return "are not plain dense tensors"
-    wanted = value.dtype if own is None else own.dtype
-    if _kind(value.dtype) != _kind(wanted):
-        return f"are of {_name(value.dtype)}, not {_name(wanted)}"
+    dtype = value.dtype if own is None else own.dtype
+    if _kind(value.dtype) != _kind(dtype):
+        return f"are of {_name(value.dtype)}, not {_name(dtype)}"
     if not value.is_floating_point() or not value.numel():
         return None
-    converted = value.to(wanted)
+    converted = value.to(dtype)
     # The sum is ten times as fast, but may overflow where each value is finite.
     if not converted.sum().isfinite() and not converted.isfinite().all():
         return "hold NaN or infinity"

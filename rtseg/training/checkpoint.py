@@ -115,9 +115,9 @@ def check_model(asked: Namespace, checkpoint: dict[str, Any]) -> None:
         UserError: it is another; the message says in what.
     """
     card = ModelCard.from_dict(checkpoint["model_card"])
-    wanted = ModelCard(asked.name, asked.attention, card.num_classes, asked.options or {}, head=asked.head)
+    asked_card = ModelCard(asked.name, asked.attention, card.num_classes, asked.options or {}, head=asked.head)
     unlike, repairs = [], []
-    for key, (theirs, ours) in differences(card, wanted).items():
+    for key, (theirs, ours) in differences(card, asked_card).items():
         flag = "name" if key == "model" else key
         unlike.append(f"model.{flag}={ours} differs from the checkpoint's {theirs}")
         repairs.append("give the same options" if key == "options" else f"set --model.{flag}={theirs}")
