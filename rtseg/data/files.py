@@ -4,15 +4,14 @@ import glob
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from rtseg.data.header import image_size, jpeg_ends
 from rtseg.data.kinds import HEAD, RAW_SUFFIXES, refuse_other_kind
+from rtseg.data.mask_file import MaskError, stored_numbers
 from rtseg.errors import UserError, first_line
 from rtseg.paths import no_images
 
@@ -38,28 +37,14 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A label file as stored: HW of class numbers (palette PNGs give the index, 16 bit stays), or HWC RGB / RGBA.
+    """A label file as stored: HW of class numbers (a palette gives the index, 16 bit stays), or HWC RGB / RGBA.
 
     Raises:
-        UserError: the file cannot be read whole, is no label image, or has more than `MAX_PIXELS` pixels.
+        UserError: the file cannot be read whole, is no label image, went through a lossy format such as JPEG, or has
+            more than `MAX_PIXELS` pixels.
     """
     data = _read_whole(path, MAX_PIXELS, _MASK)
-    depth, colors = (data[24], data[25]) if _is_png(data) else (8, 0)
-    if colors == 3:  # OpenCV turns a palette's numbers into its colours
-        return _decoded(path, data, _MASK, lambda: _palette_indices(data))
-    raw = _decoded(path, data, _MASK, lambda: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
-    if raw.dtype not in (np.uint8, np.uint16):
-        raise _unreadable(path, f"{raw.dtype} pixels", _MASK)
-    if depth < 8:  # OpenCV spreads 1, 2 and 4 bits over 0..255
-        return raw // (255 // (2**depth - 1))
-    if raw.ndim == 3:
-        raw = cv2.cvtColor(raw, cv2.COLOR_BGRA2RGBA if raw.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    return raw
-
-
-def _palette_indices(data: bytes) -> np.ndarray:
-    with Image.open(BytesIO(data)) as file:
-        return np.asarray(file)
+    return _decoded(path, data, _MASK, lambda: stored_numbers(data))
 
 
 def _decoded(path: Path, data: bytes, what: str, decode: Callable[[], np.ndarray | None]) -> np.ndarray:
@@ -68,6 +53,8 @@ def _decoded(path: Path, data: bytes, what: str, decode: Callable[[], np.ndarray
     try:
         if (pixels := decode()) is not None:
             return pixels
+    except MaskError as error:
+        raise _unreadable(path, str(error), what) from None
     except MemoryError:
         why = ", too large for the memory"
     except Exception as error:
@@ -77,13 +64,12 @@ def _decoded(path: Path, data: bytes, what: str, decode: Callable[[], np.ndarray
 
 
 def _unreadable(path: Path, found: str, what: str) -> UserError:
-    repair = "expected a PNG of 8 or 16 bit class numbers" if what == _MASK else "replace or remove it"
+    repair = (
+        "save it as a PNG of 8 or 16 bit class numbers, made anew from the labels"
+        if what == _MASK
+        else "replace or remove it"
+    )
     return UserError(f"{path}: not a readable {what} ({found}); {repair}")
-
-
-def _is_png(data: bytes) -> bool:
-    """With a whole header: byte 24 is the bit depth, byte 25 the kind of colours (3: palette)."""
-    return data[:4] == b"\x89PNG" and len(data) > 25
 
 
 def _read_whole(path: Path, max_pixels: int, what: str) -> bytes:

@@ -33,7 +33,7 @@ def image_size(data: bytes) -> tuple[int, int] | None:
             return _bmp(data)
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             return _webp(data)
-        if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        if is_tiff(data):
             return _tiff(data)
     except (struct.error, IndexError, OverflowError):  # the file ends inside its header
         return None
@@ -110,21 +110,37 @@ def _webp(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _tiff(data: bytes) -> tuple[int, int] | None:
-    """The larger of the first image and of a tile of it: libtiff makes room for both."""
+def is_tiff(data: bytes) -> bool:
+    """Whether the bytes begin as a TIFF does, an ordinary one or one of more than 4 GiB."""
+    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def tiff_tags(data: bytes) -> dict[int, int]:
+    """The whole numbers in the first directory of a TIFF, by tag; of a list of up to two its first number.
+
+    Raises:
+        struct.error: the file ends inside its directory.
+    """
     order = "<" if data[:1] == b"I" else ">"
     big = 0x2B in data[2:4]
     count, entry, offset = ("Q", 20, 8) if big else ("H", 12, 4)
     (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, offset)
     (number,) = struct.unpack_from(order + count, data, start)
     start += 8 if big else 2
-    sides: dict[str, int] = {}
+    tags: dict[int, int] = {}
     for at in range(start, start + entry * min(number, 4096), entry):
         tag, kind = struct.unpack_from(order + "HH", data, at)
         form = {3: "H", 4: "I", 16: "Q"}.get(kind)
-        if tag in _TIFF_SIDES and form:
+        if form:
             (value,) = struct.unpack_from(order + form, data, at + (12 if big else 8))
-            sides[_TIFF_SIDES[tag]] = max(value, sides.get(_TIFF_SIDES[tag], 0))
+            tags[tag] = max(value, tags.get(tag, 0))
+    return tags
+
+
+def _tiff(data: bytes) -> tuple[int, int] | None:
+    """The larger of the first image and of a tile of it: libtiff makes room for both."""
+    tags = tiff_tags(data)
+    sides = {name: tags[tag] for tag, name in _TIFF_SIDES.items() if tag in tags}
     if "width" not in sides or "height" not in sides:
         return None
     sizes = [(sides["width"], sides["height"]), (sides.get("tile width", 0), sides.get("tile height", 0))]
