@@ -6,7 +6,8 @@ Layout: images/{training,validation}/*.jpg, annotations/{training,validation}/*.
 from pathlib import Path
 
 from rtseg.data.dataset import IGNORE, IdDecoder, LabelSpace, SegmentationDataset, check_split, register_dataset
-from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, find_files, pair_files, require_files
+from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, pair_files, require_files
+from rtseg.data.walk import find_files
 
 # Colour (RRGGBB) and first name of class id 1..150, in this order: the set's own color150.mat and objectInfo150.txt.
 _CLASSES = """

@@ -6,7 +6,8 @@ Layout: train/ trainannot/ val/ valannot/ test/ testannot/, images .png or .jpg,
 from pathlib import Path
 
 from rtseg.data.dataset import IGNORE, IdDecoder, LabelSpace, SegmentationDataset, check_split, register_dataset
-from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, find_files, pair_files, require_files
+from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, pair_files, require_files
+from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 
 LABELS = LabelSpace(

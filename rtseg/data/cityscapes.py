@@ -7,7 +7,8 @@ official script makes) or *_gtFine_labelIds.png.
 from pathlib import Path
 
 from rtseg.data.dataset import IGNORE, IdDecoder, LabelSpace, SegmentationDataset, check_split, register_dataset
-from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, find_files, pair_files, require_files
+from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, pair_files, require_files
+from rtseg.data.walk import find_files
 
 LABELS = LabelSpace(
     names=(

@@ -1,9 +1,9 @@
-"""Image and label files on disk: finding, pairing and reading them whole, and saying what is wrong with a folder."""
+"""Image and label files on disk: pairing and reading them whole, and saying what is wrong with a folder."""
 
 import glob
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -12,6 +12,7 @@ import numpy as np
 from rtseg.data.header import image_size, jpeg_ends
 from rtseg.data.kinds import HEAD, RAW_SUFFIXES, refuse_other_kind
 from rtseg.data.mask_file import MaskError, stored_numbers
+from rtseg.data.walk import find_files
 from rtseg.errors import UserError, first_line
 from rtseg.paths import no_images
 
@@ -130,8 +131,7 @@ def find_pictures(source: str) -> tuple[Path, list[Path]]:
         root, found = path, find_files(path, IMAGE_SUFFIXES, "**/*")
     elif glob.has_magic(source):
         root = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
-        matches = (Path(match) for match in glob.glob(str(path), recursive=True))
-        found = sorted(match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES)
+        found = find_files(root, IMAGE_SUFFIXES, path.relative_to(root).as_posix())
     elif os.path.exists(path):
         raise UserError(f"'{source}' is a pipe or a device, not an image, folder or glob")
     else:
@@ -139,16 +139,6 @@ def find_pictures(source: str) -> tuple[Path, list[Path]]:
     if not found:
         raise UserError(f"no images in '{source}': looked for {', '.join(IMAGE_SUFFIXES)}")
     return root, found
-
-
-def find_files(folder: Path, suffixes: Iterable[str], pattern: str = "*") -> list[Path]:
-    """The files of `folder` that match the glob pattern and a suffix (any case), sorted, hidden ones left out."""
-    wanted = tuple(suffixes)
-    found = (path for path in folder.glob(pattern) if path.suffix.lower() in wanted and not path.name.startswith("."))
-    try:
-        return sorted(path for path in found if path.is_file())
-    except OSError as error:  # a name that is too long, or a folder that vanishes meanwhile
-        raise UserError(f"{str(folder)[:200]}: cannot be searched ({error.strerror}); give another folder") from None
 
 
 def require_files(name: str, root: Path, found: Mapping[str, Sequence[Path]]) -> None:

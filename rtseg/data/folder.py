@@ -6,7 +6,7 @@ stand for the same text: `images/*_image.jpg` with `masks/*_label.png`.
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,15 +23,16 @@ from rtseg.data.dataset import (
     check_split,
     default_palette,
     register_dataset,
-    tally,
 )
-from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, find_files, pair_files, require_files
+from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, pair_files, require_files
+from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 from rtseg.registry import suggest
 from rtseg.yaml_file import read_yaml
 
 _SPLITS = ("train", "val", "test")
 _KEYS = (*_SPLITS, "classes", "palette", "label_map", "ignore", "colors")
+_NAMED_COLORS = 5  # in a message
 _MOST_STARS = 8  # each more multiplies the ways in which a name may match
 Color = tuple[int, int, int]
 
@@ -41,13 +42,14 @@ class ColorDecoder:
 
     Args:
         classes: RGB colour -> class 0..K-1, or 255 for ignore.
+        names: of the classes, for messages.
     """
 
-    def __init__(self, classes: Mapping[Color, int]) -> None:
+    def __init__(self, classes: Mapping[Color, int], names: Sequence[str]) -> None:
         codes = {_code(np.array(color)): label for color, label in classes.items()}
         self.codes = np.array(sorted(codes))
         self.classes = np.array([codes[code] for code in self.codes], np.uint8)
-        self.names = ", ".join(f"#{code:06x}" for code in self.codes)
+        self.names = names
 
     def __call__(self, raw: np.ndarray, path: Path) -> np.ndarray:
         if raw.ndim == 2 or raw.dtype != np.uint8:
@@ -59,13 +61,37 @@ class ColorDecoder:
         at = np.searchsorted(self.codes, code).clip(max=len(self.codes) - 1)
         unknown = self.codes[at] != code
         if unknown.any():
-            values, counts = np.unique(code[unknown], return_counts=True)
-            raise UserError(
-                f"{path}: colour {tally([f'#{value:06x}' for value in values], counts)} stands for no class. "
-                f"Allowed: {self.names}. Add it to `colors` (under `ignore` where it is no class), or repair the file; "
-                "many blended colours come from smoothing or JPEG"
-            )
+            raise UserError(f"{path}: {self._unknown(code[unknown], code.size)}")
         return self.classes[at]
+
+    def _unknown(self, codes: np.ndarray, pixels: int) -> str:
+        """What is said of colours that stand for no class: the commonest, and which class each is nearest to."""
+        values, counts = np.unique(codes, return_counts=True)
+        order = np.argsort(-counts, kind="stable")[:_NAMED_COLORS]
+        parts = [f"#{values[i]:06x} ({_share(counts[i], pixels)}, nearest: {self._nearest(values[i])})" for i in order]
+        more = f" and {len(values) - len(order)} more colours" if len(values) > len(order) else ""
+        share = _share(len(codes), pixels)
+        return (
+            f"{share} of the pixels have a colour that stands for no class: {', '.join(parts)}{more}. "
+            "Correct the colour in `colors`, add it (under `ignore` where it is no class), or repair the mask; many "
+            "blended colours come from smoothing or JPEG"
+        )
+
+    def _nearest(self, code: int) -> str:
+        distances = [np.abs(_levels(code) - _levels(known)).sum() for known in self.codes]
+        best = int(np.argmin(distances))
+        label = int(self.classes[best])
+        return f"{'ignore' if label == IGNORE else self.names[label]} #{self.codes[best]:06x}"
+
+
+def _share(part: int, whole: int) -> str:
+    percent = 100 * part / whole
+    return f"{percent:.1f} %" if percent >= 0.1 else f"{part} pixel{'s' * (part != 1)}"
+
+
+def _levels(code: int) -> np.ndarray:
+    """Red, green and blue."""
+    return np.array([code >> 16 & 255, code >> 8 & 255, code & 255])
 
 
 def _code(rgb: np.ndarray) -> np.ndarray:
@@ -198,7 +224,7 @@ def _color_masks(value: Any, names: list[str]) -> tuple[MaskDecoder, tuple[int, 
         if classes.setdefault(color, _class(name, names, "colors")) != _class(name, names, "colors"):
             raise UserError(f"`colors` gives {list(color)} to '{name}' and to another class; each needs its own colour")
     _complete("colors", names, classes.values())
-    return ColorDecoder(classes), tuple(range(len(names))), colors
+    return ColorDecoder(classes, names), tuple(range(len(names))), colors
 
 
 def _palette(value: Any, names: list[str], colors: dict[str, Color]) -> tuple[Color, ...]:

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rtseg.data.files import find_files, find_pictures, read_image, read_mask
+from rtseg.data.files import find_pictures, read_image, read_mask
 from rtseg.data.header import image_size
+from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (48, 61, 3), np.uint8)

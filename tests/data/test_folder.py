@@ -68,9 +68,10 @@ def test_colour_masks(tmp_path: Path, write: Write, channels: int) -> None:
 
 def test_unknown_colour_is_named_and_counted(tmp_path: Path, write: Write) -> None:
     pair(tmp_path, write, np.array([[[0, 0, 9], [255, 0, 0], [0, 0, 9], [255, 255, 255]]], np.uint8))
-    named = r"#000009 \(2 pixels\), #ffffff \(1 pixel\)"
-    with pytest.raises(UserError, match=rf"a\.png: colour {named}.*Allowed: #ff0000.*`ignore`"):
-        mask_of(tmp_path, classes=["lane"], colors={"lane": "#ff0000"})
+    first, second = r"#000009 \(50\.0 %, nearest: black #000000\)", r"#ffffff \(25\.0 %, nearest: lane #ff0000\)"
+    says = rf"75\.0 % of the pixels.*{first}, {second}\. "
+    with pytest.raises(UserError, match=rf"a\.png: {says}Correct.*`ignore`"):
+        mask_of(tmp_path, classes=["lane", "black"], colors={"lane": "#ff0000", "black": "#000000"})
 
 
 def test_class_numbers_where_colours_are_expected(tmp_path: Path, write: Write) -> None:
@@ -87,7 +88,7 @@ def test_class_numbers_where_colours_are_expected(tmp_path: Path, write: Write) 
 def test_colour_decoding_is_exact(colors: list[tuple[int, int, int]], pick: list[int]) -> None:
     wanted = np.array([[index % len(colors) for index in pick]])
     raw = np.array(colors, np.uint8)[wanted]
-    decode = ColorDecoder({color: k for k, color in enumerate(colors)})
+    decode = ColorDecoder({color: k for k, color in enumerate(colors)}, [str(color) for color in colors])
     np.testing.assert_array_equal(decode(raw, Path("m.png")), wanted)
 
 
