@@ -55,6 +55,7 @@ def _decoded(path: Path, data: bytes, what: str, decode: Callable[[], np.ndarray
         if (pixels := decode()) is not None:
             return pixels
     except MaskError as error:
+        refuse_other_kind(path, data[:HEAD], what)
         raise _unreadable(path, str(error), what) from None
     except MemoryError:
         why = ", too large for the memory"
