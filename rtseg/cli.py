@@ -101,11 +101,16 @@ def benchmark(
         str, typer.Option(help="rtseg, or ddrnet to measure as that repository does as well")
     ] = "rtseg",
     seconds: Annotated[float, typer.Option(help="seconds that each figure is timed at least")] = 6.0,
+    ratios: Annotated[bool, typer.Option("--ratios", help="show ratios even if the machine was busy")] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help=".json file for the result, or a folder")
+        Path | None, typer.Option("-o", "--output", help=".json file for the whole result, or a folder")
     ] = None,
 ) -> None:
-    """Measure latency and FPS from image to class map, engine by engine, with all conditions; the last line is JSON."""
+    """Measure latency and FPS from image to class map on every engine of this machine.
+
+    Each engine is first compared with plain PyTorch. The table of speeds comes last. The whole result is JSON: give -o,
+    or pipe it. A pipe gets one line of JSON, and the tables go to the standard error.
+    """
     for name in networks or []:
         if is_path(name):
             check_network(name)
@@ -120,7 +125,7 @@ def benchmark(
     from rtseg.speed.command import parse_size, run_benchmark
     from rtseg.speed.conditions import Conditions
 
-    asked = Asked(networks or [], attention or [], backend or [], num_classes)
+    asked = Asked(networks or [], attention or [], backend or [], num_classes, _command_line())
     sizes, batches = asked.own_shapes()
     conditions = Conditions(
         sizes=[*([input_size] if input_size else sizes), *map(parse_size, also or [])],
@@ -139,7 +144,7 @@ def benchmark(
         memory=memory,
         protocol=protocol,
         output=output,
-        command=_command_line(),
+        ratios=ratios,
     )
 
 

@@ -62,22 +62,44 @@ def device_line(described: Mapping[str, Any]) -> str:
     return ", ".join([described["name"], *facts])
 
 
-def other_work() -> dict[str, float]:
-    """How many cores other processes keep busy while this one sleeps; empty where the system does not tell.
+class OtherWork:
+    """Counts how many cores other processes keep busy, from its making on.
 
     Not the load average: it remembers a minute, so a training just ended would cast doubt on the figures after it.
     """
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic(), busy_seconds(), time.process_time()
+
+    def cores(self) -> float | None:
+        """The mean number of cores since then, of those that this process may use; None where the system is silent."""
+        begin, busy, own = self._begin
+        if busy is None:
+            return None
+        others = (busy_seconds() or busy) - busy - (time.process_time() - own)
+        return round(max(0.0, others) / max(time.monotonic() - begin, 1e-3), 2)  # ticks are coarse: never below 0
+
+
+def other_work() -> dict[str, float]:
+    """How many cores other processes keep busy while this one sleeps; empty where the system does not tell."""
+    watch = OtherWork()
+    time.sleep(0.5)
+    cores = watch.cores()
+    return {} if cores is None else {"cores_busy_with_other_work": cores}
+
+
+def busy_seconds() -> float | None:
+    """Seconds for which the cores that this process may use have worked, summed; None where the system is silent."""
     counters = Path("/proc/stat")
-    if not counters.is_file():
-        return {}
-
-    def busy() -> int:  # ticks of user, nice, system, irq, softirq and steal
-        fields = [int(field) for field in counters.read_text().split("\n", 1)[0].split()[1:9]]
-        return sum(fields) - fields[3] - fields[4]  # without idle and waiting for disks
-
-    seconds, before = 0.5, busy()
-    time.sleep(seconds)
-    return {"cores_busy_with_other_work": round((busy() - before) / os.sysconf("SC_CLK_TCK") / seconds, 2)}
+    if not counters.is_file() or not hasattr(os, "sched_getaffinity"):
+        return None
+    cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    ticks = 0  # of user, nice, system, irq, softirq and steal; without idle and waiting for disks
+    for name, *fields in map(str.split, counters.read_text().splitlines()):
+        if name in cores:
+            counted = [int(field) for field in fields[:8]]
+            ticks += sum(counted) - counted[3] - counted[4]
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _cpu_name() -> str:

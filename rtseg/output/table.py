@@ -1,10 +1,11 @@
 """Tables: rows once, for a terminal and for a page of Markdown.
 
-A terminal is narrow, a page is not: there, columns that name what several rows share become a line above them, and
-columns that may give way do so, until no cell is wrapped or cut. Only prose wraps.
+A terminal is narrow, a page is not. In a terminal, what all rows share stands in the title, and what neighbouring rows
+share becomes a line above them. Columns that may give way do so until no cell is wrapped or cut. Only prose wraps.
 """
 
 import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from textwrap import fill
@@ -34,7 +35,7 @@ class Column:
         form: of a number, as `str.format` takes it, "{:.2f} M"; texts are shown as they are.
         left: texts stand left, numbers right.
         prose: wraps where the terminal is narrow; all other cells stay whole.
-        groups: says what neighbouring rows share: in a terminal, a line above them.
+        groups: says what rows share: in a terminal, the title where it is all rows, else a line above the neighbours.
         optional: is not there where no row has a value.
         yields: above 0, a narrow terminal leaves the column out; the highest go first.
     """
@@ -102,25 +103,27 @@ class Table:
         body = [i for i in range(len(shown.columns)) if i not in groups]
         widths = shown._widths(body, width)
         texts = [[cell.replace("`", "") for cell in row] for row in shown.texts()]
-        parts: list[RenderableType] = [Text(visible(shown.title), "bold")]
+        shared = [i for i in groups if len({row[i] for row in texts}) == 1]
+        facts = shown._facts(shared, texts[0]) if shared else ""
+        title = f"{visible(shown.title)}: {facts}" if facts else visible(shown.title)
+        parts: list[RenderableType] = [Text(_fill(title, width), "bold")]
         parts.append(shown._rich([], body, widths, head=True))
-        for key, rows in itertools.groupby(texts, key=lambda row: [row[i] for i in groups]):
+        groups = [i for i in groups if i not in shared]
+        for _, neighbours in itertools.groupby(texts, key=lambda row: [row[i] for i in groups]):
+            rows = list(neighbours)
             if groups:
-                parts.append(Text(shown._group_line(groups, key, width), "italic"))
-            parts.append(shown._rich(list(rows), body, widths))
+                parts.append(Text(_fill(shown._facts(groups, rows[0]), width), "italic"))
+            parts.append(shown._rich(rows, body, widths))
         if left_out:
-            parts.append(Text(f"for want of width without: {'; '.join(left_out)}", "dim"))
+            parts.append(Text(f"not shown at this width: {'; '.join(left_out)}", "dim"))
         return Group(*parts)
 
-    def _group_line(self, groups: Sequence[int], key: Sequence[str], width: int) -> str:
-        columns = [self.columns[i] for i in groups]
+    def _facts(self, groups: Sequence[int], row: Sequence[str]) -> str:
+        """What some cells of a row say; the blanks inside of a fact are not to be broken at."""
         facts = [
-            text if column.left else f"{column.title} {text}"
-            for column, text in zip(columns, key, strict=True)
-            if text != MISSING
+            row[i] if self.columns[i].left else f"{self.columns[i].title} {row[i]}" for i in groups if row[i] != MISSING
         ]
-        line = ", ".join(fact.replace(" ", "\xa0") for fact in facts)  # breaks between facts alone
-        return fill(line, width, break_on_hyphens=False).replace("\xa0", " ")
+        return ", ".join(fact.replace(" ", "\xa0") for fact in facts)
 
     def _rich(
         self, rows: Sequence[Sequence[str]], body: Sequence[int], widths: Sequence[int], *, head: bool = False
@@ -178,6 +181,11 @@ class Table:
         return least
 
 
+def _fill(text: str, width: int) -> str:
+    """Broken at blanks, but for those inside of a fact."""
+    return fill(text, width, break_on_hyphens=False).replace("\xa0", " ")
+
+
 def _least(column: Column, texts: Sequence[str]) -> int:
     """Headings break between words, cells do not, but for prose."""
     words = max(map(cell_len, column.title.split()), default=0)
@@ -192,11 +200,14 @@ def bullets(notes: Sequence[str]) -> str:
     return "".join(f"- {note}\n" for note in notes)
 
 
-def show(*tables: Table, notes: Sequence[str] = ()) -> None:
-    """Prints tables and what stands below them to the standard output."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDE)
+def show(*tables: Table, notes: Sequence[str] = (), stderr: bool = False) -> None:
+    """Prints tables and what stands below them, to the standard output or the standard error.
+
+    A terminal is as wide as it says, anything else as `COLUMNS` says, or 200 characters.
+    """
+    console = Console(stderr=stderr)
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+        console = Console(stderr=stderr, width=WIDE)
     for i, table in enumerate(tables):
         console.print(*[""] * bool(i), table.rich(console.width), sep="\n")
     for note in notes:

@@ -1,7 +1,8 @@
 """Which networks on which engines somebody asks for, by name or file."""
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from rtseg.models.backbone import NO_ATTENTION, choose_attention
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
 from rtseg.registry import suggest
-from rtseg.speed.candidate import Candidate
+from rtseg.speed.candidate import Candidate, short_paths
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.rivals import create_rival, list_rivals
 from rtseg.terminal import Console
@@ -30,12 +31,14 @@ class Asked:
         attentions: of the models by name that have one; one network for each.
         backends: see `rtseg.deploy.engines`; all of `usual_backends` that can be had where there is none.
         num_classes: of the networks by name.
+        command: as it was typed, for the report.
     """
 
     networks: Sequence[str] = ()
     attentions: Sequence[str] = ()
     backends: Sequence[str] = ()
     num_classes: int = 150
+    command: str | None = None
 
     def candidates(self, conditions: Conditions) -> list[Candidate]:
         """The networks; those by name with the weights of the conditions' seed.
@@ -43,11 +46,17 @@ class Asked:
         Raises:
             UserError: an unknown name, a bad file or number.
         """
-        names = list(self.networks) or ["rtformer_slim"]
+        names = self._names() or ["rtformer_slim"]
         if self.attentions and not any(map(_has_attention, names)):
             names.append("rtformer_slim")
         with conditions.seeded():
-            return [candidate for name in names for candidate in self._candidates(name)]
+            found = [(name, candidate) for name in names for candidate in self._candidates(name)]
+        files = short_paths([name for name, candidate in found if candidate.trained])
+        return [replace(one, file=files.pop(0)) if one.trained else one for _, one in found]
+
+    def _names(self) -> list[str]:
+        """The networks, each once: a file by whatever path it is given."""
+        return list({os.path.realpath(name) if Path(name).exists() else name: name for name in self.networks}.values())
 
     def own_shapes(self) -> tuple[list[tuple[int, int]], list[int]]:
         """Sizes and batches that are measured where none is asked for: those of the exported files, else 512x512, 1.
@@ -65,7 +74,7 @@ class Asked:
 
     def _candidates(self, name: str) -> list[Candidate]:
         if name in list_models():
-            chosen = self.attentions if _has_attention(name) else ()
+            chosen = dict.fromkeys(self.attentions) if _has_attention(name) else ()
             options: Sequence[dict[str, str]] = [{"attention": attention} for attention in chosen] or [{}]
             return [Candidate(create_model(name, self.num_classes, **option)) for option in options]
         if name in list_rivals():

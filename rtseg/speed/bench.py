@@ -8,7 +8,7 @@ import torch
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.deploy.engines import Engine, Shape, create_engine, reference_for
 from rtseg.deploy.export import OnnxGraph
-from rtseg.speed.candidate import Candidate, Case
+from rtseg.speed.candidate import Candidate, Case, files
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.cost import Ceilings, measure_ceilings
 from rtseg.speed.images import Images
@@ -39,6 +39,7 @@ class Bench:
             for case in cases
             if case.candidate.trained and not isinstance(case.candidate.network, OnnxGraph)
         }
+        self.files = files(case.candidate for case in cases)
         self.conditions = conditions
         self.device = conditions.where
         self.images = images

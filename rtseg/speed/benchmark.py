@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from rtseg.data.dataset import SegmentationDataset
-from rtseg.deploy.device import describe_device
+from rtseg.deploy.device import OtherWork, describe_device
 from rtseg.deploy.engines import parse_backend
 from rtseg.deploy.export import OnnxGraph
 from rtseg.errors import UserError
@@ -89,14 +89,16 @@ def benchmark(
         rows = [Row(case, bench) for case in cases]
         timed = [row for row in rows if not row.refused]
         share = 0.7 if stages else 1.0  # of the time, for the figures
+        watch = OtherWork()
         figures = _measure(timed, Row.figures, conditions, progress.part(0, share))
+        busy = watch.cores() if device.type == "cpu" else None
         parts: list[dict[str, Timing]] = [{} for _ in timed]
         if stages:
             for i, row in enumerate(timed):  # one after the other: the reference's hold the upsampled logits
                 told = progress.part(share + (1 - share) * i / len(timed), (1 - share) / len(timed))
                 (parts[i],) = _measure([row], Row.parts, conditions.shorter(), told)
         published = _ddrnet(cases, conditions) if ddrnet else ()
-        said = _conditions(cases, conditions, described, len(images))
+        said = {**_conditions(cases, conditions, described, len(images)), "cores_busy_during_the_run": busy}
         measured = {id(row): (own, part) for row, own, part in zip(timed, figures, parts, strict=True)}
         reports = tuple(row.report(*measured.get(id(row), ({}, {}))) for row in rows)
         return Report(said, reports, published)

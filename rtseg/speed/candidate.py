@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from rtseg.checks import check_whole
 from rtseg.deploy.engines import Engine, Shape, parse_backend
@@ -20,12 +22,14 @@ class Candidate:
     Attributes:
         network: a segmenter, a network of another library or of your own, or an exported graph.
         weights: their hash, or `UNTRAINED`.
-        trained: whether the class maps mean something, so that engines are held to them.
+        trained: whether the class maps mean something, so that engines are compared by them.
+        file: the file or folder that it was read from, as short as tells it from others; empty where there is none.
     """
 
     network: Network | OnnxGraph
     weights: str = UNTRAINED
     trained: bool = False
+    file: str = ""
 
     @property
     def name(self) -> str:
@@ -63,12 +67,12 @@ class Case:
 
 
 def cases(candidates: Iterable[Candidate], backends: Sequence[str], conditions: Conditions) -> list[Case]:
-    """All combinations; of an exported graph only those that it can run.
+    """All combinations, each once; of an exported graph only those that it can run.
 
     Raises:
         UserError: an exported graph and none of its backends or sizes.
     """
-    found = []
+    found: dict[Any, Case] = {}
     for candidate in candidates:
         own = [Case(candidate, backend, shape) for shape in conditions.shapes for backend in backends]
         if isinstance(graph := candidate.network, OnnxGraph):
@@ -79,5 +83,29 @@ def cases(candidates: Iterable[Candidate], backends: Sequence[str], conditions: 
                     f"{graph.name} is of {size} (batch x height x width) and puts out {graph.output}: ask for this "
                     "--input-size and --batch-size, and for a backend that reads such files"
                 )
-        found += own
+        for case in own:
+            found.setdefault((id(candidate), parse_backend(case.backend), case.shape), case)
+    return list(found.values())
+
+
+def files(candidates: Iterable[Candidate]) -> dict[int, str]:
+    """id of a candidate -> its file; candidates that would share name and file are numbered."""
+    named: dict[tuple[str, str], dict[int, Candidate]] = {}
+    for candidate in candidates:
+        named.setdefault((candidate.name, candidate.file), {})[id(candidate)] = candidate
+    found = {}
+    for (_, file), own in named.items():
+        for number, key in enumerate(own, 1):
+            found[key] = f"{file} no. {number}".strip() if len(own) > 1 else file
+    return found
+
+
+def short_paths(paths: Sequence[str]) -> list[str]:
+    """Of each path the shortest end that no other path has: "a/best.ckpt", "b/best.ckpt", "net.onnx"."""
+    parts = [Path(path).parts or (path,) for path in paths]
+    ends = [[own[-k:] for k in range(1, len(own) + 1)] for own in parts]
+    found = []
+    for i, own in enumerate(ends):
+        others = {end for j, others in enumerate(ends) if parts[j] != parts[i] for end in others}
+        found.append("/".join(next((end for end in own if end not in others), own[-1])))
     return found

@@ -1,6 +1,7 @@
 """The command: networks by name or file on the engines of this machine, checked, timed in turns, reported."""
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,13 +18,12 @@ from rtseg.deploy.engines import parse_backend
 from rtseg.errors import UserError
 from rtseg.output.folders import write_whole
 from rtseg.output.lock import locked_target
-from rtseg.output.table import show
 from rtseg.speed.asked import Asked
 from rtseg.speed.benchmark import Candidate, Report, benchmark, cases, out_of_memory
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.plot import plot
 from rtseg.speed.progress import progress_bar
-from rtseg.speed.tables import headline, notes, published, stages
+from rtseg.speed.tables import tell
 from rtseg.terminal import Console, say
 
 _MOST_IMAGES = 16
@@ -39,9 +39,12 @@ def run_benchmark(
     memory: bool = False,
     protocol: str = "rtseg",
     output: Path | None = None,
-    command: str | None = None,
+    ratios: bool = False,
 ) -> Report:
-    """Prints tables and, as last line, the JSON.
+    """Measures, and prints tables for people, the speeds last.
+
+    Where the standard output is no terminal, it gets one line of JSON and nothing else.
+    The tables then go to the standard error.
 
     Args:
         images: images, folders and globs; at most 16 are taken, evenly.
@@ -49,9 +52,9 @@ def run_benchmark(
             run where there are no `images`.
         memory: also measure what each row holds of a CPU's memory.
         protocol: "ddrnet" also measures as that repository does.
+        ratios: show them even if the machine was busy; the JSON has all that they are made of.
         output: .json file, beside which goes the plot as .svg; or a folder, in which a file is named by device and
-            date. A file must not exist.
-        command: is noted with the conditions.
+            date. It must not exist.
 
     Raises:
         UserError: a bad name, file or number; see `benchmark`.
@@ -90,22 +93,23 @@ def run_benchmark(
                 "the memory is not enough: give fewer networks, a smaller --input-size or --batch-size, or leave the "
                 "backend reference out"
             ) from None
-        if command is not None:
-            report.conditions["command"] = command
-        _tell(report, file, console)
+        if asked.command is not None:
+            report.conditions["command"] = asked.command
+        _tell(report, file, console, ratios=ratios)
     return report
 
 
-def _tell(report: Report, file: Path | None, console: Console) -> None:
-    """Tables, then JSON, then the file."""
-    tables = (headline(report), stages(report), published(report))
-    show(*(table for table in tables if table), notes=notes(report))
+def _tell(report: Report, file: Path | None, console: Console, *, ratios: bool) -> None:
+    """The tables stand last in a terminal."""
+    piped = not sys.stdout.isatty()
     text = report.to_json()
-    say(text)
+    if piped:
+        say(text)
     if file is not None:
-        _write(file, text, plot(report), console)
+        _write(file, text, plot(report), console, printed=piped)
+    tell(report, ratios=ratios, stderr=piped)
     if not any(row.class_map for row in report.networks):
-        raise UserError("no row agrees with the reference, so that there is no FPS; see the column 'parity'")
+        raise UserError("no row agrees with the reference, so that there is no FPS; see the column 'equal'")
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -120,12 +124,15 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _write(file: Path, text: str, drawing: str | None, console: Console) -> None:
+def _write(file: Path, text: str, drawing: str | None, console: Console, *, printed: bool) -> None:
+    """The result, which is printed where it cannot be written: it took minutes."""
     try:
         write_whole(file, text + "\n")
         if drawing:
             write_whole(file.with_suffix(".svg"), drawing)
     except UserError as error:
+        if not printed:
+            say(text)
         raise UserError(f"{error}. The result stands above") from None
     console.print(f"Written: {file}" + (f" and {file.with_suffix('.svg').name}" if drawing else ""))
 

@@ -1,17 +1,16 @@
 """What a measurement found: a row for each network, engine and size, with the conditions that all of them share."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from rtseg.models.backbone import NO_ATTENTION
 from rtseg.output.json_file import parse_json
+from rtseg.speed.doubts import Doubts, Figure
 from rtseg.speed.parity import Parity
 from rtseg.speed.timing import Timing
 
-_FEW = 20
 _LARGEST = 1e300  # sums and percentages of it are still numbers
 UNTRAINED = "random (untrained)"
 PROTOCOL = {
@@ -28,6 +27,8 @@ class NetworkReport:
     """One row's figures.
 
     Attributes:
+        file: the file or folder that the network was read from, as short as tells it from the others of the report;
+            empty where it was made by name.
         engine: what the engine says of itself.
         parameters: of inference, the auxiliary head left out, BatchNorm as trained. None for an exported file.
         macs: multiply-adds of one image up to the logits, attention products counted. None for an exported file.
@@ -68,6 +69,7 @@ class NetworkReport:
     peak_memory_bytes: int | None = None
     kernels: int | None = None
     yardstick_ms: float | None = None
+    file: str = ""
 
     @property
     def network_name(self) -> str:
@@ -75,11 +77,20 @@ class NetworkReport:
         return network_name(self.model, self.attention)
 
     @property
-    def name(self) -> str:
-        """Network, engine and size."""
+    def label(self) -> str:
+        """The network's name, and its file where it has one."""
+        return ", ".join(filter(None, (self.network_name, self.file)))
+
+    @property
+    def shape(self) -> str:
+        """Height and width of the images, and the batch size where it is not 1."""
         height, width = self.input_size
-        batch = f", batch {self.batch_size}" if self.batch_size > 1 else ""
-        return f"{self.network_name}, {self.backend}, {height}x{width}{batch}"
+        return f"{height}x{width}" + (f", batch {self.batch_size}" if self.batch_size > 1 else "")
+
+    @property
+    def name(self) -> str:
+        """Network, engine and size: no two rows of a report share it."""
+        return f"{self.label}, {self.backend}, {self.shape}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,13 @@ class Report:
     def to_json(self) -> str:
         """One line."""
         return json.dumps(
-            {"protocol": PROTOCOL, **asdict(self), "doubts": self.doubts(), "launch_bound": self.launch_bound()}
+            {
+                "protocol": PROTOCOL,
+                **asdict(self),
+                "busy": self.doubted().busy(),
+                "doubts": self.doubts(),
+                "launch_bound": self.launch_bound(),
+            }
         )
 
     @classmethod
@@ -120,27 +137,14 @@ class Report:
         return cls(found["conditions"], tuple(rows), tuple(found["ddrnet_protocol"]))
 
     def doubts(self) -> list[str]:
-        """Why the figures may not repeat: those of `unsteady`, and figures of few runs."""
-        timings = {
-            f"{row.name}, {what}": timing
-            for row in self.networks
-            for what, timing in (("class map", row.class_map), ("network", row.network))
-        }
-        return [*self.unsteady(), *few_runs({name: timing.iterations for name, timing in timings.items() if timing})]
+        """Why the figures may not repeat: each doubt of each figure. A table says them shorter, see `Doubts`."""
+        return self.doubted().every()
 
-    def unsteady(self) -> list[str]:
-        """What was seen while it was measured: other work on the machine, drift, or a wide spread."""
-        device = self.conditions["device"]
-        found = []
-        if (busy := device.get("cores_busy_with_other_work", 0)) > 0.3:
-            found.append(f"other work kept {busy} cores of this machine busy before the start")
-        for row in self.networks:
-            for what, timing in (("class map", row.class_map), ("network", row.network)):
-                if timing and abs(timing.drift) > 0.1:
-                    found.append(f"{row.name}, {what}: drifted by {timing.drift:+.0%} during the run")
-                if timing and timing.p95_ms > 1.5 * timing.median_ms:
-                    found.append(f"{row.name}, {what}: unsteady, p95 / median above 1.5")
-        return found
+    def doubted(self) -> Doubts:
+        """The doubts, to be marked in a table."""
+        times = [(row, (("class map", row.class_map), ("network", row.network))) for row in self.networks]
+        figures = [Figure(row.name, what, timing) for row, own in times for what, timing in own if timing]
+        return Doubts(self.conditions, figures)
 
     def launch_bound(self) -> list[str]:
         """Rows in eager PyTorch whose time is that of launching kernels: replayed as a CUDA graph they are done in less
@@ -149,7 +153,7 @@ class Report:
         times: dict[tuple[Any, ...], float] = {}
         for row in self.networks:
             if row.class_map:
-                what = (row.model, row.attention, row.weights, row.input_size, row.batch_size)
+                what = (row.model, row.attention, row.weights, row.file, row.input_size, row.batch_size)
                 times[*what, row.backend] = row.class_map.median_ms
         found = []
         for (*of, backend), eager in times.items():
@@ -179,12 +183,6 @@ def _check_types(figures: NetworkReport | Parity | Timing | None) -> None:
         parts = value if isinstance(value, tuple) else ()
         if type(value) not in kinds or not all(type(part) is int and part > 0 for part in parts):
             raise TypeError(f"{name}={value!r}")
-
-
-def few_runs(runs: Mapping[str, int]) -> list[str]:
-    """The doubt about figures (by name) whose median says little, being of few runs; none where all have enough."""
-    few = [f"{name} ({number})" for name, number in runs.items() if number < _FEW]
-    return [f"fewer than {_FEW} runs: {', '.join(few)}; give more seconds"] if few else []
 
 
 def network_name(model: str, attention: str) -> str:

@@ -43,5 +43,6 @@ def refresh(results: Path, pages: Path) -> None:
 def _tables(report: Report, file: str) -> str:
     command = report.conditions.get("command")
     source = f"`{command}`\n\n" if command else ""
-    tables = [table.markdown() for table in (headline(report), stages(report), published(report)) if table]
+    found = [table for table in (headline(report), stages(report), published(report)) if table]
+    tables = [f"**{table.title}**\n\n{table.markdown()}" for table in found]
     return "\n".join([f"{source}Document: `benchmarks/results/{file}`.\n", *tables, bullets(notes(report)).rstrip()])

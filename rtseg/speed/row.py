@@ -141,6 +141,7 @@ class Row:
             overlay=parts.get("overlay"),
             peak_memory_bytes=None if broken else self._memory(),
             yardstick_ms=self._yardstick() if parts and not is_file else None,
+            file=self.bench.files[id(candidate)],
             kernels=None if broken else count_kernels(self.engine, self.batches[0]),
         )
 

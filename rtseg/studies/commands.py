@@ -103,6 +103,7 @@ def compare(
     ] = "rtformer_slim_camvid_half",
     seeds: Annotated[int, typer.Option(help="trainings a row, seeds 0, 1, ...")] = 1,
     jobs: Annotated[int, typer.Option(help="trainings at a time; on a CPU they share its cores")] = 1,
+    ratios: Annotated[bool, typer.Option("--ratios", help="show ratios of speed even if the machine was busy")] = False,
 ) -> None:
     """Attentions side by side: parameters, MACs, latency and FPS here, the paper's figures, mIoU where trained.
 
@@ -132,4 +133,5 @@ def compare(
         recipe=recipe,
         seeds=seeds,
         jobs=jobs,
+        ratios=ratios,
     )

@@ -25,6 +25,7 @@ fps: {{seconds: 0.05}}
 
 SPEED: dict[str, Any] = {
     "num_classes": 11,
+    "ratios": True,  # a test's machine is busy
     "conditions": Conditions(sizes=[(64, 96)], device="cpu", threads=1, seconds=0.05),
 }
 
@@ -54,12 +55,12 @@ def cells(comparison: Comparison) -> dict[str, dict[str, str]]:
     """Row -> heading -> cell."""
     lines = [line for line in comparison.markdown().splitlines() if line.startswith("|")]
     headings, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
-    return {row[0]: dict(zip(headings, row, strict=True)) for row in rows}
+    return {row[0].rstrip(" ¹²³"): dict(zip(headings, row, strict=True)) for row in rows}
 
 
 def tips(comparison: Comparison) -> list[str]:
     """Of the dots, without those of the legend."""
     return [
         tip.text or ""
-        for tip in ElementTree.fromstring(plot(comparison.to_dict()["rows"])).iter("{http://www.w3.org/2000/svg}title")
+        for tip in ElementTree.fromstring(plot(comparison.drawn())).iter("{http://www.w3.org/2000/svg}title")
     ]

@@ -45,19 +45,26 @@ def test_a_terminal_says_once_what_rows_share() -> None:
 
 def test_the_line_above_breaks_between_facts() -> None:
     columns = [Column("a", left=True, groups=True), Column("cost", form="{} G", groups=True), Column("x")]
-    lines = printed(Table("t", columns, [["a-name with-hyphens", 4.5, 1]]), 24)
-    assert lines[3:5] == ["a-name with-hyphens,", "cost 4.5 G"]
+    rows: list[list[Cell]] = [["a-name with-hyphens", 4.5, 1], ["b", 2, 1]]
+    assert printed(Table("t", columns, rows), 24)[3:5] == ["a-name with-hyphens,", "cost 4.5 G"]
+
+
+def test_what_all_rows_share_stands_in_the_title() -> None:
+    columns = [Column("a", left=True, groups=True), Column("cost", form="{} G", groups=True), Column("x")]
+    rows: list[list[Cell]] = [["first", 4.5, 1], ["first", 2, 3]]
+    assert printed(Table("t", columns, rows), 40) == ["t: first", "x", "─", "cost 4.5 G", "1", "cost 2 G", "3"]
+    assert printed(Table("t", columns, rows[:1]), 12)[:2] == ["t: first,", "cost 4.5 G"]
+    assert printed(Table("t", columns, []), 40)[0] == "t"
 
 
 def test_columns_give_way_and_it_is_said() -> None:
     rows: list[list[Cell]] = [["first", "eager", 1.0, 0.5, 7, None]]
     full, narrow, least = (printed(Table("Speed", COLUMNS, rows), width) for width in (60, 30, 22))
     assert "kernels" in full[1]
-    assert not any("without" in line for line in full)
+    assert not any("not shown" in line for line in full)
     assert "share" in " ".join(narrow)
-    assert "for want of width" in " ".join(narrow)
-    assert "without: kernels" in " ".join(narrow)
-    assert "without: share of it; kernels" in " ".join(least)
+    assert "not shown at this width: kernels" in " ".join(narrow)
+    assert "not shown at this width: share of it; kernels" in " ".join(least)
     assert any(line.split() == ["eager", "1.00"] for line in least)
 
 

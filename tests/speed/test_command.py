@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
+from rich.text import Text
 
 from rtseg.errors import UserError
 from rtseg.models import create_model
@@ -16,7 +17,8 @@ from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
 from rtseg.scenes import make_data
 from rtseg.speed.asked import Asked
-from rtseg.speed.benchmark import Candidate, Case, Report, benchmark, texture
+from rtseg.speed.benchmark import Candidate, Case, Report, benchmark, cases, texture
+from rtseg.speed.candidate import files
 from rtseg.speed.command import parse_size, run_benchmark
 from rtseg.speed.plot import plot
 from rtseg.speed.results import BEGIN, refresh
@@ -52,12 +54,12 @@ def test_a_checkpoint_on_two_engines(
 ) -> None:
     Image.fromarray(texture((50, 70))).save(tmp_path / "street.png")
     output = tmp_path / "new" / "speed.json"
-    asked = Asked([checkpoint], backends=["reference", "eager"])
+    asked = Asked([checkpoint], backends=["reference", "eager"], command="rtseg benchmark")
     images = [str(tmp_path / "street.png")]
-    found = run_benchmark(asked, QUICK, images=images, output=output, command="rtseg benchmark")
+    found = run_benchmark(asked, QUICK, images=images, output=output)
     printed = capsys.readouterr()
     assert rows(found) == [("rtformer_slim gfa+ca", "reference:fp32"), ("rtformer_slim gfa+ca", "eager:fp32")]
-    last = printed.out.splitlines()[-1]
+    (last,) = printed.out.splitlines()  # a pipe gets the JSON alone
     assert last + "\n" == output.read_text()
     assert Report.from_json(last) == found
     assert json.loads(last)["conditions"]["command"] == "rtseg benchmark"
@@ -70,9 +72,14 @@ def test_a_checkpoint_on_two_engines(
     assert parity is not None
     assert parity.gate == "equal_percent"  # the checkpoint counts as trained
     assert found.conditions["input"] == "1 given image(s)"
-    text = words(printed.out)
-    for part in ("image → class map, ms", "parity", "Stages, median ms", "upsample", "argmax", "x reference"):
+    text = words(printed.err)
+    for part in (
+        "Image → class map: rtformer_slim gfa+ca, net, 5 classes, weights",
+        "Where the time goes, ms",
+        "argmax",
+    ):
         assert part in text
+    assert text.index("Where the time goes") < text.index("Image → class map:") < text.index("engine ms FPS")
     assert "untrained networks" not in text
     picture = ElementTree.parse(output.with_suffix(".svg")).getroot()
     assert picture.tag == "{http://www.w3.org/2000/svg}svg"
@@ -94,7 +101,7 @@ def test_a_folder_is_sorted_by_device_and_date(checkpoint: str, tmp_path: Path) 
     assert page.name == f"{file.stem}_{folder.name}.md"
     begun = page.read_text()
     assert begun.startswith("# Speed on ")
-    assert "| rtformer_slim gfa+ca, 5 classes," in begun
+    assert "| rtformer_slim gfa+ca, net | 5 classes, weights " in begun
     page.write_text(begun.replace(BEGIN, f"My words.\n{BEGIN}\nrubbish"))
     refresh(tmp_path / "results", pages)
     assert page.read_text() == begun.replace(BEGIN, f"My words.\n{BEGIN}")
@@ -159,6 +166,34 @@ def test_an_exported_file_on_all_engines_that_read_it(exported: str, shared_segm
         run_benchmark(Asked([exported]), replace(QUICK, sizes=[(64, 64)]))
 
 
+def test_a_terminal_gets_the_table_last_and_no_json(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    run_benchmark(Asked([checkpoint], backends=["reference", "eager"]), QUICK, ratios=True)
+    printed = capsys.readouterr()
+    assert '{"protocol"' not in printed.out + printed.err
+    lines = Text.from_ansi(printed.out).plain.splitlines()
+    assert max(map(len, lines)) <= 80
+    table = next(i for i, line in enumerate(lines) if line.startswith("Image → class map:"))
+    first = [line.split()[0].rstrip(",") for line in lines[table + 1 :]]
+    assert first[first.index("engine") :][2:4] == ["reference:fp32", "eager:fp32"]
+    assert not any(line.startswith("Where the time goes") for line in lines[table:])
+
+
+def test_no_two_rows_share_a_name(checkpoint: str, exported: str) -> None:
+    """A file and its checkpoint, and whatever is asked for twice."""
+    asked = Asked([checkpoint, exported, checkpoint + "/", exported, "ddrnet_23_slim", "ddrnet_23_slim"], num_classes=3)
+    found = cases(asked.candidates(QUICK), ["onnxruntime", "onnxruntime:fp32"], replace(QUICK, sizes=[SIZE] * 2))
+    names = files(case.candidate for case in found)
+    assert [(case.candidate.name, names[id(case.candidate)]) for case in found] == [
+        ("rtformer_slim gfa+ca", "net"),
+        ("rtformer_slim gfa+ca", "net.onnx"),
+        ("ddrnet_23_slim", ""),
+    ]
+
+
 def test_folders_of_images_are_thinned(checkpoint: str, tmp_path: Path) -> None:
     for i in range(20):
         Image.fromarray(texture((9 + i, 12))).save(tmp_path / f"{i:02d}.png")
@@ -179,18 +214,19 @@ def test_several_sizes_and_batches(checkpoint: str) -> None:
 
 
 def test_tables_have_a_row_for_each_case(report: Report) -> None:
-    table = headline(report).without_empty()
-    rows = table.texts()
+    table = headline(report, ratios=True).without_empty()
+    headings = [column.heading for column in table.columns]
+    rows = [dict(zip(headings, row, strict=True)) for row in table.texts()]
     assert len(rows) == 4
-    assert {len(row) for row in rows} == {len(table.columns)} == {12}
-    assert [row[5] for row in rows][::2] == ["reference", "reference"]
-    assert [row[8] for row in rows][::2] == ["1.00", "1.00"]
+    assert [row["equal"] for row in rows][::2] == ["reference", "reference"]
+    assert [row["times"] for row in rows][::2] == ["1.00", "1.00"]
     for row, r in zip(rows, report.networks, strict=True):
         assert r.class_map is not None
-        assert row[7] == f"{r.class_map.fps:.1f}"
+        assert row["ms"] == f"{r.class_map.median_ms:.2f}"
+        assert row["FPS"] == f"{r.class_map.fps:.1f}"
         pixels = r.class_map.fps * r.input_size[0] * r.input_size[1] / 1e6
-        assert row[11] == f"{pixels:.1f}"
-    assert rows[-1][2] == "32x24, batch 2"
+        assert row["Mpixel/s"] == f"{pixels:.1f}"
+    assert rows[-1]["input"] == "32x24, batch 2"
     parts = stages(report)
     assert parts is not None
     assert {len(row) for row in parts.texts()} == {len(parts.columns)}
@@ -198,8 +234,8 @@ def test_tables_have_a_row_for_each_case(report: Report) -> None:
     assert own is not None
     assert [row[:2] for row in own.texts()] == [["rtformer_slim gfa+ca", "16x24"], ["rtformer_slim gfa+ca", "32x24"]]
     lines = table.markdown().splitlines()
-    assert lines[1] == "| --- | --- | --- |" + " ---: |" * 9
-    assert {line.count("|") for line in lines} == {13}
+    assert lines[1] == "| --- | --- | --- | ---: | ---: | --- |" + " ---: |" * 7
+    assert {line.count("|") for line in lines} == {14}
     assert any("23 BatchNorm folded, 24 left" in note for note in notes(report))
 
 
@@ -232,7 +268,7 @@ def test_miou_stands_beside_the_times(tmp_path: Path, capsys: pytest.CaptureFixt
     report = run_benchmark(asked, replace(QUICK, sizes=[(64, 96)], min_parity=0), data=tmp_path / "data")
     assert report.conditions["input"] == "2 given image(s)"  # the data set's own
     assert all(row.miou is not None for row in report.networks)
-    assert "mIoU" in capsys.readouterr().out
+    assert "mIoU" in capsys.readouterr().err
 
 
 def test_sizes_as_text() -> None:

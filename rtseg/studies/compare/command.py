@@ -34,11 +34,14 @@ def compare(
     recipe: Recipe | None = None,
     seeds: int = 1,
     jobs: int = 1,
+    ratios: bool = False,
 ) -> Comparison:
-    """Prints a table, and as last line, where no terminal is printed to, the JSON; writes `compare.json`, `compare.md`
-    and `compare.svg`.
+    """Prints a table; writes `compare.json`, `compare.md` and `compare.svg`.
 
-    Called again with the same folder it goes on: finished trainings and the measurement stay. Speed is measured first,
+    Where the standard output is no terminal, it gets `compare.json` in one line and nothing else.
+    The table then goes to the standard error.
+
+    Called again with the same folder it resumes: finished trainings and the measurement stay. Speed is measured first,
     on untrained networks, whose values do not change it.
 
     Args:
@@ -49,6 +52,7 @@ def compare(
         recipe: of the trainings; None trains nothing.
         seeds: trainings a row, with the seeds 0, 1, ...
         jobs: trainings at a time.
+        ratios: show ratios of speed even if the machine was busy.
 
     Raises:
         UserError: a bad name or number, or a recipe that `rtseg fit` refuses; another recipe than the folder's, or
@@ -73,16 +77,19 @@ def compare(
         if recipe:
             failed = train(wanted, recipe, lock=lock, jobs=jobs, console=console)
         scores = {(row, t.seed): t.score() for row in rows for t in wanted if t.variant == row and t.finished}
-        comparison = Comparison(rows, speed, recipe, scores)
+        comparison = Comparison(rows, speed, recipe, scores, ratios)
         result = comparison.to_dict()
         text = json.dumps(result)
         write_whole(output / "compare.json", text + "\n")
         write_whole(output / "compare.md", comparison.markdown())
-        write_whole(output / "compare.svg", plot(result["rows"]))
-    show(comparison.table(), notes=comparison.notes())
+        write_whole(output / "compare.svg", plot(comparison.drawn()))
     console.print(f"Written: {output}/compare.json, compare.md, compare.svg")
-    if not sys.stdout.isatty():
+    piped = not sys.stdout.isatty()
+    if piped:
         say(text)
+    show(notes=comparison.conditions(), stderr=piped)
+    say("", stderr=piped)
+    show(comparison.table(), notes=comparison.remarks(), stderr=piped)
     if failed:
         raise UserError("\n".join([*explain(failed), "The same command tries these again and keeps the others"]))
     return comparison

@@ -27,12 +27,14 @@ class Comparison:
         speed: of `read_speed`; networks by the row's name, None where the memory was not enough.
         recipe: of the trainings, None where nothing was trained.
         scores: (row, seed) -> `Training.score()`.
+        ratios: whether to show ratios of speed even if the machine was busy; the JSON has them in any case.
     """
 
     rows: Sequence[Row]
     speed: Mapping[str, Any]
     recipe: Recipe | None
     scores: Mapping[tuple[Row, int], Mapping[str, float]]
+    ratios: bool = False
 
     def mious(self, row: Row) -> list[float]:
         """Measured, one a seed."""
@@ -47,7 +49,8 @@ class Comparison:
         """JSON types."""
         return {
             "conditions": {**self.speed["conditions"], "protocol": self.speed["protocol"]},
-            "doubts": doubts(self.speed),
+            "busy": doubts(self.speed).busy(),
+            "doubts": doubts(self.speed).every(),
             "recipe": self.recipe and self.recipe.to_dict(),
             "seed_noise": self.seed_noise(),
             "rows": [self._row(row) for row in self.rows],
@@ -86,27 +89,38 @@ class Comparison:
             else None,
         }
 
+    def drawn(self) -> list[dict[str, Any]]:
+        """The rows for the plot: those of `to_dict`, without ratios where they are withheld."""
+        rows = [self._row(row) for row in self.rows]
+        return rows if self._shows_ratios() else [{**row, "fps_ratio": dict.fromkeys(FIGURES)} for row in rows]
+
     def table(self) -> Table:
         """A line a row."""
         best = self.speed["asked"]["best_backend"]
         columns = [
-            Column("network", left=True),
+            Column("network", left=True, prose=True),
             Column("params", form="{:.3f} M", yields=4),
             Column("MACs", form="{:.3f} G", yields=3),
-            *_speed_columns("image → class map", "class map"),
-            *_speed_columns("network alone", "alone", yields=6),
-            *(_speed_columns(f"class map, {best}", "best", yields=1) if best else ()),
+            *_speed_columns("eager"),
+            *_speed_columns("alone", yields=6),
+            *(_speed_columns("best", yields=1) if best else ()),
             Column("paper FPS", optional=True, yields=5),
-            Column("paper ratio", form="{:.2f}", optional=True, yields=2),
+            Column("paper times", form="{:.2f}", optional=True, yields=2),
             Column("paper mIoU", optional=True, yields=2),
             *([Column("mIoU here", form="{:.4f}"), Column("each seed", yields=7)] if self.scores else ()),
             *([Column("difference", form="{:+.4f}")] if self.scores else ()),
         ]
-        return Table("Attention, compared", columns, [self._line(row) for row in map(self._row, self.rows)])
+        height, width = self.speed["asked"]["input_size"]
+        title = f"Attention compared: image → class map, {height}x{width}, {self.speed['asked']['num_classes']} classes"
+        return Table(title, columns, [self._line(row) for row in self.drawn()])
+
+    def _shows_ratios(self) -> bool:
+        return self.ratios or doubts(self.speed).busy() is None
 
     def _line(self, row: Mapping[str, Any]) -> list[Cell]:
+        mark = doubts(self.speed).mark(row["name"])
         cells: list[Cell] = [
-            row["name"],
+            f"{row['name']} {mark}" if mark else row["name"],
             row["parameters"] and row["parameters"] / 1e6,
             row["macs"] and row["macs"] / 1e9,
         ]
@@ -136,17 +150,18 @@ class Comparison:
             found += [f"{row['name']}, {what}: refused: {why}" for what, why in whys.items()]
         return found
 
-    def notes(self) -> list[str]:
-        """Under which conditions the figures hold."""
+    def conditions(self) -> list[str]:
+        """Under which conditions the figures hold, and what the columns mean."""
         c, asked = self.speed["conditions"], self.speed["asked"]
         height, width = asked["input_size"]
         best = asked["best_backend"]
-        engines = "eager float32, channels_last, BatchNorm folded" + (f", and {best}{self._version()}" if best else "")
         found = [
-            f"speed: {height}x{width}, {asked['num_classes']} classes, batch 1, untrained, {engines}, "
+            f"speed: {height}x{width}, {asked['num_classes']} classes, batch 1, untrained; "
             f"PyTorch {c['torch']}; {device_line(c['device'])}; commit {c['git_commit'] or 'unknown'}, {c['date']}",
             *([Conditions.describe(c["timing"])] if "timing" in c else []),
-            f"ratio: FPS over that of {baseline(self.rows).name}",
+            "eager: image → class map in PyTorch, float32, channels_last, BatchNorm folded; alone: the network of that"
+            + (f"; best: image → class map on {best}{self._version()}, the fastest engine here" if best else ""),
+            f"times: FPS over that of {baseline(self.rows).name}",
         ]
         if any(row.paper_fps for row in self.rows):
             found.append(
@@ -170,7 +185,12 @@ class Comparison:
             options = (recipe.to_dict()["config"].get("model") or {}).get("options")
             if options:
                 found.append(f"trained with the configuration's model.options {options}, timed without them")
-        return found + self._without_times() + [f"doubt: {doubt}" for doubt in doubts(self.speed)]
+        return found
+
+    def remarks(self) -> list[str]:
+        """What has to be known to read the table: doubts, and why a row has no time."""
+        repair = "remove speed.json from the folder and run again on a quiet machine"
+        return doubts(self.speed).notes(ratios=self.ratios, repair=repair) + self._without_times()
 
     def _version(self) -> str:
         """Version of the best engine, in brackets; empty where nothing ran on it, or where it is PyTorch's own."""
@@ -181,14 +201,14 @@ class Comparison:
 
     def markdown(self) -> str:
         """The table for a page, with the notes below it."""
-        return self.table().markdown() + "\n" + bullets(self.notes())
+        return self.table().markdown() + "\n" + bullets([*self.conditions(), *self.remarks()])
 
 
-def _speed_columns(what: str, short: str, yields: int = 0) -> list[Column]:
+def _speed_columns(figure: str, yields: int = 0) -> list[Column]:
     return [
-        Column(what, form="{:.1f} ms", yields=yields),
-        Column(f"{short} FPS", form="{:.1f}", yields=yields),
-        Column(f"{short} ratio", form="{:.2f}", yields=yields),
+        Column(f"{figure} ms", form="{:.1f}", yields=yields),
+        Column(f"{figure} FPS", form="{:.1f}", yields=yields),
+        Column(f"{figure} times", form="{:.2f}", optional=True, yields=yields),
     ]
 
 

@@ -15,8 +15,9 @@ from rtseg.models import create_model
 from rtseg.output.folders import write_whole
 from rtseg.speed.benchmark import Candidate, Case, benchmark, out_of_memory
 from rtseg.speed.conditions import Conditions
+from rtseg.speed.doubts import Doubts, Figure
 from rtseg.speed.progress import progress_bar
-from rtseg.speed.report import few_runs
+from rtseg.speed.timing import Timing
 from rtseg.studies.compare.rows import Row
 from rtseg.terminal import Console
 
@@ -42,15 +43,15 @@ def read_speed(file: Path) -> dict[str, Any] | None:
     return speed
 
 
-def doubts(speed: Mapping[str, Any]) -> list[str]:
-    """Why the figures of a measurement may not repeat: those that it named itself, and figures of few runs."""
-    runs = {
-        f"{name}, {what}": timing["iterations"]
+def doubts(speed: Mapping[str, Any]) -> Doubts:
+    """Why the figures of a measurement may not repeat."""
+    figures = [
+        Figure(name, what, Timing(**timing))
         for name, network in speed["networks"].items()
         for figure, what in FIGURES.items()
         if (timing := timing_of(network, figure))
-    }
-    return [*speed["doubts"], *few_runs(runs)]
+    ]
+    return Doubts(speed["conditions"], figures)
 
 
 def timing_of(network: Mapping[str, Any] | None, figure: str) -> dict[str, Any] | None:
@@ -87,8 +88,8 @@ def measure_speed(
     if found and found["asked"] == asked:
         of = found["conditions"]
         console.print(
-            f"speed as measured on {of['date']}, commit {of['git_commit'] or 'unknown'}, "
-            f"{'; '.join(doubts(found)) or 'without doubts'}; to measure it anew, remove {file}",
+            f"speed as measured on {of['date']}, commit {of['git_commit'] or 'unknown'}; "
+            f"to measure it again, remove {file}",
             soft_wrap=True,
         )
         return found
@@ -113,8 +114,7 @@ def measure_speed(
     networks: dict[str, Any] = {}
     for row, fit in zip(rows, fits, strict=True):
         networks[row.name] = {**next(measured), "best": next(measured) if len(backends) > 1 else None} if fit else None
-    # By the names of this comparison's rows `doubts` says which figures are of few runs.
-    speed |= {"asked": asked, "networks": networks, "doubts": report.unsteady()}
+    speed |= {"asked": asked, "networks": networks}
     write_whole(file, json.dumps(speed) + "\n")
     return speed
 

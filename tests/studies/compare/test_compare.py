@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -16,13 +16,14 @@ import pytest
 
 from rtseg.errors import UserError
 from rtseg.models import create_model
-from rtseg.speed.benchmark import count_macs
+from rtseg.speed.benchmark import Timing, count_macs
 from rtseg.studies.compare import compare
 from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.report import Comparison
 from rtseg.studies.compare.rows import choose_rows
 from rtseg.studies.runs.metrics_log import read_log
-from tests.helpers.compare import CONFIG, document, settings
+from tests.helpers.compare import CONFIG, cells, document, settings, tips
+from tests.helpers.tables import check_whole
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["seed", "seeds"])
@@ -112,33 +113,50 @@ def test_called_again_it_measures_and_trains_nothing(
     commented.write_text(f"# the same settings\n{CONFIG}")
     compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, commented, seeds=seeds, jobs=2))
     printed = capsys.readouterr()
-    assert json.loads(printed.out.splitlines()[-1]) == document(done[1]) == before
-    (line,) = (line for line in printed.err.splitlines() if "remove" in line)
+    assert json.loads(printed.out) == document(done[1]) == before  # a pipe gets the JSON alone
+    assert "Attention compared" in printed.err
+    (line,) = (line for line in printed.err.splitlines() if "as measured on" in line)
     conditions = before["conditions"]
-    for words in (conditions["date"], f"commit {conditions['git_commit'] or 'unknown'}", *before["doubts"]):
+    for words in (conditions["date"], f"commit {conditions['git_commit'] or 'unknown'}"):
         assert words in line
     assert [file.stat().st_mtime_ns for file in files] == times
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     compare(["ea:ratio=1"], done[1], **settings(tiny_camvid, commented, seeds=seeds, jobs=2))
     printed = capsys.readouterr()
-    assert "Attention, compared" in printed.out
+    assert "Attention compared" in printed.out
     assert '{"conditions"' not in printed.out  # JSON would hide the table
 
 
-def test_figures_of_few_runs_are_doubted(done: tuple[Comparison, Path]) -> None:
-    comparison, own = done[0], {"doubts": ["drifted"]}
+def test_doubts_are_said_once_and_ratios_of_a_busy_machine_withheld(done: tuple[Comparison, Path]) -> None:
+    comparison = done[0]
+    still = asdict(Timing.of([10.0] * 20, batch_size=1, warmup_iterations=1))
     networks = {
-        name: network | {figure: network[figure] | {"iterations": 20} for figure in ("class_map", "network")}
+        name: network | {figure: still for figure in ("class_map", "network")}
         for name, network in comparison.speed["networks"].items()
     }
-    assert replace(comparison, speed={**comparison.speed, **own, "networks": networks}).to_dict()["doubts"] == [
-        "drifted"
-    ]
-    networks["gfa+ca"]["network"]["iterations"] = 19
-    found = replace(comparison, speed={**comparison.speed, **own, "networks": networks})
-    doubt = "fewer than 20 runs: gfa+ca, network (19); give more seconds"
-    assert found.to_dict()["doubts"] == ["drifted", doubt]
-    assert f"- doubt: {doubt}\n" in found.markdown()
+    speed = {**comparison.speed, "networks": networks}
+    speed["conditions"] = {**speed["conditions"], "cores_busy_during_the_run": 0.0}
+    quiet = replace(comparison, speed=speed, ratios=False)
+    assert (quiet.to_dict()["doubts"], quiet.to_dict()["busy"], quiet.remarks()) == ([], None, [])
+    networks["gfa+ca"]["network"] = still | {"iterations": 19}
+    assert quiet.to_dict()["doubts"] == ["fewer than 20 runs: gfa+ca, network (19); give more seconds"]
+    assert quiet.remarks() == ["¹ timed in 19 runs, fewer than 20: give more --seconds"]
+    assert "| gfa+ca ¹ |" in quiet.markdown()
+    assert cells(quiet)["ea:ratio=1"]["eager times"] == "1.00"
+
+    speed["conditions"]["cores_busy_during_the_run"] = 1.5
+    assert "eager times" not in cells(quiet)["ea:ratio=1"]
+    assert "ratios withheld; remove speed.json from the folder and run again" in quiet.markdown()
+    assert not any(tip.endswith(", here: 1") for tip in tips(quiet))
+    assert cells(replace(quiet, ratios=True))["ea:ratio=1"]["eager times"] == "1.00"
+    found = quiet.to_dict()  # all of it, with the doubt beside it
+    assert found["rows"][1]["fps_ratio"]["class_map"] == 1.0
+    assert found["busy"].startswith("other work kept 1.5 of ")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits_the_terminal(done: tuple[Comparison, Path], width: int) -> None:
+    check_whole(done[0].table(), width)
 
 
 def test_trainings_do_not_time(done: tuple[Comparison, Path], seeds: int) -> None:
@@ -251,4 +269,4 @@ def test_a_row_without_figures_is_shown(done: tuple[Comparison, Path]) -> None:
     assert "does not fit into memory" in without.markdown()
     assert without.to_dict()["rows"][1]["network"] is None
     zero = {key: {"miou": 0.0} for key in comparison.scores}
-    ElementTree.fromstring(plot(replace(comparison, scores=zero).to_dict()["rows"]))
+    ElementTree.fromstring(plot(replace(comparison, scores=zero).drawn()))
