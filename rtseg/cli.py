@@ -103,13 +103,12 @@ def benchmark(
     seconds: Annotated[float, typer.Option(help="seconds that each figure is timed at least")] = 6.0,
     ratios: Annotated[bool, typer.Option("--ratios", help="show ratios even if the machine was busy")] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help=".json file for the whole result, or a folder")
+        Path | None, typer.Option("-o", "--output", help=".json file for the result, or a folder")
     ] = None,
 ) -> None:
-    """Measure latency and FPS from image to class map on every engine of this machine.
+    """Measure latency and FPS from image to class map on every engine of this machine; plain PyTorch checks each.
 
-    Each engine is first compared with plain PyTorch. The table of speeds comes last. The whole result is JSON: give -o,
-    or pipe it. A pipe gets one line of JSON, and the tables go to the standard error.
+    The table of speeds comes last. A pipe gets one line of JSON instead, and the tables go to the standard error.
     """
     for name in networks or []:
         if is_path(name):
