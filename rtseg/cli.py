@@ -95,16 +95,14 @@ def benchmark(
     data: Annotated[Path | None, typer.Option(help="folder of a data set: also score every row")] = None,
     dataset: Annotated[str, typer.Option(help="which data set --data is")] = "camvid",
     memory: Annotated[
-        bool, typer.Option("--memory", help="also measure the memory of every row; takes seconds each")
+        bool, typer.Option("--memory", help="also measure the memory of each row; takes seconds")
     ] = False,
     protocol: Annotated[
         str, typer.Option(help="rtseg, or ddrnet to measure as that repository does as well")
     ] = "rtseg",
     seconds: Annotated[float, typer.Option(help="seconds that each figure is timed at least")] = 6.0,
     ratios: Annotated[bool, typer.Option("--ratios", help="show ratios even if the machine was busy")] = False,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help=".json file for the result, or a folder")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help=".json file or folder for the result")] = None,
 ) -> None:
     """Measure latency and FPS from image to class map on every engine of this machine; plain PyTorch checks each.
 
