@@ -94,9 +94,7 @@ def benchmark(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="folder of a data set: also score every row")] = None,
     dataset: Annotated[str, typer.Option(help="which data set --data is")] = "camvid",
-    memory: Annotated[
-        bool, typer.Option("--memory", help="also measure the memory of each row; takes seconds")
-    ] = False,
+    memory: Annotated[bool, typer.Option("--memory", help="also measure the memory of each row")] = False,
     protocol: Annotated[
         str, typer.Option(help="rtseg, or ddrnet to measure as that repository does as well")
     ] = "rtseg",
