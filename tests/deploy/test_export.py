@@ -102,7 +102,7 @@ def test_exporting_changes_no_network(shared_segmenter: Segmenter, logits_graph:
 def test_check(logits_graph: OnnxGraph, class_map_graph: OnnxGraph) -> None:
     logits_graph.check(SHAPE, "logits")
     class_map_graph.check(SHAPE, "class_map")
-    with pytest.raises(UserError, match=r"the exported graph takes 1x64x96 images .* not 1x96x64: export it for this"):
+    with pytest.raises(UserError, match=r"the exported graph takes 1x64x96 images .* not 1x96x64\. Export the"):
         logits_graph.check((1, 96, 64), "logits")
     with pytest.raises(UserError, match="puts out logits, and class_map is needed"):
         logits_graph.check(SHAPE, "class_map")
