@@ -207,6 +207,8 @@ class RunCLI(LightningCLI):
                 self._held.enter_context(refusals_told(output))
                 _check_output(output, config.get("ckpt_path"), checkpoint)
                 make_folder(output)
+                if is_first_process():
+                    self._held.push(lambda kind, *_: _set_log_aside(output) if kind else None)
                 if checkpoint is not None and is_first_process():
                     _remove_torn(output)
             config.output = str(output)
@@ -340,8 +342,8 @@ def _check_output(output: Path, ckpt_path: str | None, asked: dict[str, Any] | N
                 "go on from that one, or choose another --output"
             )
         return
-    checkpoints = {path.name for path in output.glob("*.ckpt") if not path.name.startswith(".")}
-    results = sorted(checkpoints - {nonfinite.FILE})  # that file is written again by the training that it is of
+    checkpoints = _checkpoints(output)
+    results = sorted(checkpoints)
     if _has_scores(output / "metrics.csv") and not list(output.glob(".*.ckpt-unfinished")):
         results.append("metrics.csv")
     if _is_users(output / "config.yaml"):
@@ -354,6 +356,22 @@ def _check_output(output: Path, ckpt_path: str | None, asked: dict[str, Any] | N
             f"the run folder '{output}' holds results ({', '.join(results)}), which would be overwritten: {go_on}"
             "choose another --output, or move it away"
         )
+
+
+def _checkpoints(output: Path) -> set[str]:
+    """Those that a training can be resumed from; a step that was not finite is written again by its training."""
+    return {path.name for path in output.glob("*.ckpt") if not path.name.startswith(".")} - {nonfinite.FILE}
+
+
+def _set_log_aside(output: Path) -> None:
+    """After an error between the first validation and its checkpoint, as on a full disk.
+
+    The log then has scores, and nothing can be resumed. It is kept under another name, so that the repaired command can
+    start in the same folder.
+    """
+    log = output / "metrics.csv"
+    if _has_scores(log) and not _checkpoints(output):
+        log.replace(log.with_name("metrics_failed.csv"))
 
 
 def _remove_torn(output: Path) -> None:
