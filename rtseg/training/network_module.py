@@ -158,7 +158,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         if self.trainer.world_size > 1 and not synchronised:
             rank_zero_info(
                 f"BatchNorm sees one process's images at a time, 1/{self.trainer.world_size} of a batch: the result "
-                "depends on the number of processes. PyTorch synchronises it on CUDA only (trainer.sync_batchnorm)."
+                "depends on the number of processes."
             )
 
     def total_steps(self) -> int:

@@ -1,5 +1,6 @@
 """What a training shows in a terminal: one bar for the whole of it, and a line for each validation."""
 
+import os
 import time
 from typing import Any
 
@@ -102,7 +103,8 @@ class Progress(Decoration, ProgressBar):
         best = _best(trainer, self.monitor)
         if self._enabled and self._began is not None:
             steps, seconds = trainer.global_step - self._first_step, time.monotonic() - self._began
-            found = f" The best checkpoint: {best.best_model_path}" if best and best.best_model_path else ""
+            path = best.best_model_path if best else ""
+            found = f" The best checkpoint: {os.path.relpath(path)}" if path else ""
             say(f"Trained {steps} steps in {in_words(seconds)}.{found}")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:

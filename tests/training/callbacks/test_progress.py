@@ -1,5 +1,6 @@
 """What `rtseg fit` prints: every line says something, at 80 columns."""
 
+import os
 import re
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def test_a_training_in_a_few_lines(
     assert [re.sub(r"[0-9.]+", "#", line) for line in said if not line.startswith(str(tmp_path))] == [
         "rtformer_slim: # million parameters, # classes# # steps of # images (CPU, #-true)#",
         "Epoch # of #: mIoU # (best)",
-        f"Trained # steps in # s# The best checkpoint: {re.sub(r'[0-9.]+', '#', str(tmp_path / 'run' / 'best.ckpt'))}",
+        f"Trained # steps in # s# The best checkpoint: {re.sub(r'[0-9.]+', '#', os.path.relpath(tmp_path))}/run/best#ckpt",
     ]
     assert bool(bars) == terminal
     assert all(len(line) <= WIDTH for line in bars)
