@@ -260,7 +260,7 @@ def run(
     command = args[0] if args else ""
     for message in _VOID_WARNINGS + _VOID_WHERE_NOTHING_IS_TRAINED * (command in SCORING):
         warnings.filterwarnings("ignore", message)
-    for package in ("lightning.pytorch", "lightning.fabric"):
+    for package in ("lightning", "lightning.pytorch", "lightning.fabric"):
         for handler in logging.getLogger(package).handlers:
             handler.addFilter(_says_something)
     torch.set_float32_matmul_precision("high")
