@@ -8,7 +8,7 @@ from rtseg.models.segmenter import Segmenter
 from rtseg.output.axis import Axis
 from rtseg.output.chart import GREY, Chart, Series
 from rtseg.speed.benchmark import count_macs, count_parameters
-from rtseg.studies.report.figures import Figure, percent
+from rtseg.studies.report.figures import Figure, amount, percent
 from rtseg.studies.report.run_folder import Run
 
 
@@ -60,8 +60,8 @@ def figures(run: Run) -> list[Figure]:
         found.append(Figure(f"{least.iou:.4f}", what))
     if (cost := _cost(run)) is not None:
         parameters, macs, (height, width) = cost
-        found.append(Figure(f"{parameters / 1e6:.2f} M", f"parameters at inference ({parameters:,})"))
-        found.append(Figure(f"{macs / 1e9:.2f} G", f"multiply-adds of one image, {height}×{width}"))
+        found.append(Figure(amount(parameters), f"parameters at inference ({parameters:,})"))
+        found.append(Figure(amount(macs), f"multiply-adds of one image, {height}×{width}"))
     return found
 
 

@@ -9,6 +9,16 @@
   const key = dialog.querySelector(".key");
   let at = 0;
 
+  // A copy of the page's legend, with the classes that the panel shows.
+  function legend({ kind, classes }) {
+    const whole = document.querySelector(kind === "errors" ? ".of-errors" : ".of-classes");
+    if (!whole || kind === "image") return [];
+    const copy = whole.cloneNode(true);
+    const shown = new Set((classes || "").split(" "));
+    if (classes) for (const entry of copy.querySelectorAll("li")) if (!shown.has(entry.dataset.class)) entry.remove();
+    return [copy];
+  }
+
   function show(index) {
     at = (index + buttons.length) % buttons.length;
     const small = buttons[at].querySelector("img");
@@ -17,8 +27,7 @@
     image.className = buttons[at].dataset.kind;
     caption.textContent = buttons[at].dataset.caption;
     count.textContent = `${at + 1} of ${buttons.length}`;
-    const legend = document.querySelector(image.className === "errors" ? ".of-errors" : ".of-classes");
-    key.replaceChildren(...(legend && image.className !== "image" ? [legend.cloneNode(true)] : []));
+    key.replaceChildren(...legend(buttons[at].dataset));
   }
 
   function step(by) {

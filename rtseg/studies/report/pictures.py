@@ -26,12 +26,14 @@ class Panel(NamedTuple):
         kind: "image", "prediction", "truth", "errors" or "overlay"; the first panel of each example is "image".
         source: data URI.
         size: (width, height) in pixels.
+        classes: the class numbers that a class map shows, 255 among them; empty where they are not known.
     """
 
     kind: str
     source: str
     size: tuple[int, int]
     alt: str
+    classes: tuple[int, ...] = ()
 
 
 class Row(NamedTuple):
@@ -101,8 +103,8 @@ def _row(example: Example, palette: list[Colour], room: int) -> Row:
         "nothing is labelled" if share is None else f"{percent(share)} of the labelled pixels are wrong",
         [
             _photo("image", Image.fromarray(example.image), f"{example.name}: image", 640, room * 2 // 5),
-            _drawing("prediction", palette_image(example.prediction, palette), example.name, room // 5),
-            _drawing("truth", palette_image(example.truth, palette), example.name, room // 5),
+            _class_map("prediction", example.prediction, palette, example.name, room // 5),
+            _class_map("truth", example.truth, palette, example.name, room // 5),
             # Right pixels are transparent, so that the map follows light and dark.
             _drawing("errors", map_of_errors, example.name, room // 5, transparency=bytes([0, 255, 110])),
         ],
@@ -138,6 +140,11 @@ def _photo(kind: str, image: Image.Image, alt: str, width: int, most: int) -> Pa
         if buffer.tell() <= most:
             break
     return Panel(kind, _data_uri("jpeg", buffer), image.size, alt)
+
+
+def _class_map(kind: str, class_map: np.ndarray, palette: list[Colour], name: str, most: int) -> Panel:
+    panel = _drawing(kind, palette_image(class_map, palette), name, most)
+    return panel._replace(classes=tuple(map(int, np.unique(class_map))))
 
 
 def _drawing(kind: str, image: Image.Image, name: str, most: int, **options: bytes) -> Panel:

@@ -101,7 +101,7 @@ def test_nothing_is_cut_and_the_large_view_works(run: Path, tmp_path: Path, widt
     assert found["shown"]
     assert found["inside"]
     assert found["large_scroll"] <= width
-    assert found["legend"] == [*names, "not labelled"]
+    assert found["legend"] == list(names), "of what the prediction shows"
     second = "m" * 200 + ".png"
     last = "drive/8"
     assert found["steps"] == ["a.png, truth", f"{second}, truth", f"{second}, prediction", "a.png, image", last, last]

@@ -41,7 +41,9 @@ def test_examples_in_the_colours_of_the_legend(run: Path) -> None:
     assert (errors[examples[0].wrong][:, :3] == WRONG).all()
     assert (errors[0][:, :3] == IGNORED).all()
     assert (errors[12:, :, 3] == 0).all(), "right pixels let the page's ground through, in light and dark"
-    legend = re.findall(r'<li><span class="swatch" style="background:(#\w{6})"></span><bdi>([^<]*)</bdi>', page.html)
+    legend = re.findall(
+        r'<li data-class="\d+"><span class="swatch" style="background:(#\w{6})"></span><bdi>([^<]*)</bdi>', page.html
+    )
     assert legend == [
         ("#{:02x}{:02x}{:02x}".format(*colour), name) for colour, name in zip(PALETTE, NAMES, strict=True)
     ]

@@ -18,6 +18,7 @@ from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import Report
 from rtseg.studies.report import write_report
+from rtseg.studies.report.figures import amount
 from rtseg.studies.runs.metrics_log import read_log
 from tests.helpers.run_folder import (
     NAMES,
@@ -55,7 +56,7 @@ def test_figures_are_those_of_the_files(run: Path, measured: str) -> None:
     assert "0.6543 mean IoU (1 is perfect) on the validation images, the best of the training: step 29, epoch 3" in text
     assert "0.9000 pixel accuracy" in text
     assert f"({network['parameters']:,})" in text
-    assert f"{network['macs'] / 1e9:.2f} G multiply-adds of one image, 24×32" in text
+    assert f"{amount(network['macs'])} multiply-adds of one image, 24×32" in text
     assert f"{network['class_map']['fps']:.1f} FPS, image → class map" in text
     device, threads = conditions["device"], network["engine"]["threads"]
     where = f"{device['name']}, {threads} thread{'s' * (threads != 1)} on {device['cores']} cores"
@@ -95,6 +96,14 @@ def test_a_network_without_attention(run: Path, measured: str) -> None:
         UserError, match=r"measured rtformer_slim gfa\+ca, 11 classes, but this run trained ddrnet_23_slim;"
     ):
         write_report(run)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0.00 k"), (21217, "21.22 k"), (4994987, "4.99 M"), (844988416, "0.84 G"), (10**11, "100.00 G")],
+)
+def test_amounts(number: int, text: str) -> None:
+    assert amount(number) == text
 
 
 def test_throughput_weighs_rows_by_their_time(run: Path) -> None:
