@@ -3,6 +3,7 @@
 Each looks at the paths that it is given, and only then imports what it needs: torch takes seconds.
 """
 
+import importlib
 import re
 import shlex
 import sys
@@ -16,6 +17,7 @@ from rtseg.configs import list_configs
 from rtseg.deploy.result_names import RECORD
 from rtseg.output.folders import check_empty, check_new_file, check_place
 from rtseg.paths import check_any_image, check_exists, check_file, check_images, check_network, is_path
+from rtseg.registry import UnknownNameError, suggest
 from rtseg.studies import commands
 from rtseg.terminal import say
 from rtseg.training.first_look import check_flags
@@ -228,9 +230,21 @@ def make_data(
     """Draw street scenes with exact masks in a data set's official layout, so that everything runs without a
     download.
     """
+    check_place(output)
     from rtseg.scenes import make_data as draw
 
     draw(layout, number, output, n_val=number_val, size=size, seed=seed)
+
+
+_LISTS = {  # the module with `list_<kind>`
+    "models": "rtseg.models",
+    "heads": "rtseg.models",
+    "attentions": "rtseg.attention",
+    "losses": "rtseg.training.losses",
+    "datasets": "rtseg.data",
+    "backends": "rtseg.deploy.engines",
+    "rivals": "rtseg.speed.rivals",
+}
 
 
 @app.command("list")
@@ -247,27 +261,11 @@ def list_names(
         width = max(map(len, list_configs()))
         say("\n".join(f"{name:{width}}  {text}" for name, text in list_configs().items()))
         return
-    from rtseg.attention import list_attentions
-    from rtseg.data import list_datasets
-    from rtseg.deploy.engines import list_backends
-    from rtseg.models import list_heads, list_models
-    from rtseg.registry import UnknownNameError, suggest
-    from rtseg.speed.rivals import list_rivals
-    from rtseg.training.losses import list_losses
-
-    kinds = {
-        "models": list_models,
-        "heads": list_heads,
-        "attentions": list_attentions,
-        "losses": list_losses,
-        "datasets": list_datasets,
-        "backends": list_backends,
-        "rivals": list_rivals,
-    }
-    if kind not in kinds:
-        raise UnknownNameError(f"nothing is called '{kind}' to list.{suggest(kind, [*kinds, 'configs'])}")
+    if kind not in _LISTS:
+        raise UnknownNameError(f"nothing is called '{kind}' to list.{suggest(kind, [*_LISTS, 'configs'])}")
     if not details:
-        say("\n".join(kinds[kind]()))
+        names = getattr(importlib.import_module(_LISTS[kind]), f"list_{kind}")
+        say("\n".join(names()))
     else:
         from rtseg.output.table import show
         from rtseg.studies.listing import details as listing

@@ -1,8 +1,14 @@
-"""What commands do before they import torch, which takes seconds: paths are looked at."""
+"""What commands import: nothing heavy for a wrong path, and little beside torch for an image."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tests.helpers.segmenters import small
 
 ROOT = Path(__file__).parents[1]
 # A command with a path that leads nowhere or cannot be written to: what its answer names.
@@ -89,3 +95,31 @@ def test_a_wrong_path_is_said_before_torch_is_imported(tmp_path: Path) -> None:
     for (command, named), answer in zip(WRONG.items(), lines[1::2], strict=True):
         assert answer.startswith("error: "), command
         assert named in answer, command
+
+
+PREDICT = """
+import sys
+from rtseg.cli import main
+try:
+    main("predict net image.png -o new --device cpu".split())
+except SystemExit as end:
+    assert not end.code
+elsewhere = "lightning torchmetrics albumentations jsonargparse timm torchvision transformers onnx onnxruntime openvino"
+slow = {*elsewhere.split(), "triton", "torch._dynamo", "sympy", "jinja2"} & sys.modules.keys()
+assert not slow, slow
+import rtseg.speed.benchmark
+slow = {"lightning", "torchmetrics", "albumentations", "jsonargparse", "timm"} & sys.modules.keys()
+assert not slow, slow
+"""
+
+
+def test_what_predict_imports_beside_torch(tmp_path: Path) -> None:
+    """timm alone takes as long as torch; drop path was all that was used of it."""
+    small().save_pretrained(tmp_path / "net")
+    cv2.imwrite(str(tmp_path / "image.png"), np.zeros((32, 32, 3), np.uint8))
+    done = subprocess.run(
+        [sys.executable, "-c", PREDICT],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-500:]
+    assert (tmp_path / "new" / "image.png").is_file()

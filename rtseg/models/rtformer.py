@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch.nn.functional as F
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from rtseg.attention import Attention, AttentionSpec, create_attention
@@ -29,6 +28,7 @@ from rtseg.layers.conv import (
     stem,
     upsample_to,
 )
+from rtseg.layers.drop_path import DropPath
 from rtseg.models.backbone import Auxiliary, Backbone, ClassifierHead, FeatureInfo, register_backbone
 from rtseg.options import Positive
 

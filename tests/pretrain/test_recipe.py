@@ -10,7 +10,6 @@ import pytest
 import torch
 from timm.data import RandomResizedCropAndInterpolation
 from timm.data.auto_augment import RandAugment
-from timm.layers import DropPath
 from timm.loss import SoftTargetCrossEntropy
 from torch.optim import AdamW
 from torchvision import transforms
@@ -18,6 +17,7 @@ from torchvision import transforms
 from pretrain.cli import PretrainCLI
 from pretrain.datamodule import ImageNetData
 from pretrain.module import ClassificationModule
+from rtseg.layers.drop_path import DropPath
 from rtseg.training.run_cli import run
 
 CONFIGS = Path(__file__).parents[2] / "pretrain" / "configs"

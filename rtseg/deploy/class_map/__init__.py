@@ -3,7 +3,7 @@
 For 150 classes the upsampled logits take 600 bytes a pixel, to write one: upsampling and argmax take longer than the
 network. Here they are never held. On a CPU a compiled kernel looks only at the classes that can win a cell
 (`cpu.py`), on CUDA one fused Triton kernel goes through all of them in registers (`triton.py`), elsewhere
-classes are upsampled in groups.
+classes are upsampled in groups. Numba and Triton take long to import, and only the one that is used is imported.
 
 B batch, K classes, h, w the size of the logits, H, W the size of the class map.
 """
@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtseg.deploy.class_map import triton as class_map_triton
-from rtseg.deploy.class_map.cpu import class_map_cpu
 from rtseg.errors import UserError
 
 _GROUP_ELEMENTS = 2**28  # of one upsampled group of classes, 1 GiB
@@ -36,11 +34,15 @@ def class_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
     kind = class_map_kind(logits.device)
     if kind == "cells":
         # float() alone would keep strides that are neither of the two formats.
+        from rtseg.deploy.class_map.cpu import class_map_cpu
+
         rows = logits.detach().float().permute(0, 2, 3, 1).contiguous()
         classes, _ = class_map_cpu(rows.numpy(), size, threads=torch.get_num_threads())
         return torch.from_numpy(classes)
     if kind == "triton":
-        return class_map_triton.class_map_triton(logits, size)
+        from rtseg.deploy.class_map.triton import class_map_triton
+
+        return class_map_triton(logits, size)
     return class_map_by_groups(logits, size)
 
 
@@ -58,7 +60,12 @@ def class_map_kind(device: torch.device) -> str:
     """Which way `class_map` takes: "cells", "triton" or "groups"."""
     if device.type == "cpu":
         return "cells"
-    return "triton" if device.type == "cuda" and class_map_triton.available() else "groups"
+    if device.type == "cuda":
+        from rtseg.deploy.class_map import triton
+
+        if triton.available():
+            return "triton"
+    return "groups"
 
 
 def class_map_by_groups(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timm.layers import DropPath
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,6 +15,7 @@ from rtseg.attention import list_attentions
 from rtseg.attention.cross_resolution import CrossResolutionAttention
 from rtseg.attention.registry import get_mechanism
 from rtseg.errors import UserError
+from rtseg.layers.drop_path import DropPath
 from rtseg.models import create_model, list_models
 from rtseg.models.backbone import backbone_options
 from rtseg.registry import UnknownNameError
