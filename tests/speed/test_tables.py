@@ -7,7 +7,7 @@ import pytest
 from rich.cells import cell_len
 
 from rtseg.speed.report import Report
-from rtseg.speed.tables import headline, stages
+from rtseg.speed.tables import headline, remarks, stages
 from tests.helpers.speed import STEADY, row, took
 from tests.helpers.tables import check_whole, printed
 
@@ -57,3 +57,11 @@ def test_stages_fit_too(width: int) -> None:
     assert table is not None
     check_whole(table, width)
     assert stages(Report(STEADY, (row(),))) is None
+
+
+def test_the_docs_show_the_table_as_it_is() -> None:
+    report = Report.from_json(RIVALS.read_text())
+    report = replace(report, networks=report.networks[:10])
+    shown = [*printed(headline(report), 80), *(f"- {note}" for note in remarks(report))]
+    page = (Path(__file__).parents[2] / "docs/benchmark.md").read_text()
+    assert " ".join(" ".join(shown).split()) in " ".join(page.split())
