@@ -101,7 +101,7 @@ def files(candidates: Iterable[Candidate]) -> dict[int, str]:
 
 
 def short_paths(paths: Sequence[str]) -> list[str]:
-    """Of each path the shortest end that no other path has: "a/best.ckpt", "b/best.ckpt", "net.onnx"."""
+    """The shortest end of each path that no other path has: "a/best.ckpt", "b/best.ckpt", "net.onnx"."""
     parts = [Path(path).parts or (path,) for path in paths]
     ends = [[own[-k:] for k in range(1, len(own) + 1)] for own in parts]
     found = []
