@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtseg.data.header import image_size, jpeg_ends
+from rtseg.data.header import image_size, is_tiff, jpeg_ends, tiff_tags
 from rtseg.data.kinds import HEAD, RAW_SUFFIXES, refuse_other_kind
 from rtseg.data.mask_file import MaskError, stored_numbers
 from rtseg.data.walk import find_files
@@ -21,6 +21,8 @@ MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 MAX_PIXELS = 178_956_970  # Pillow's limit: 0.5 GiB as RGB. Telephones' 108 megapixels pass
 _MAX_SIDE = 2**20  # OpenCV's
+LAB_REPAIR = "readers differ in how they turn these into RGB; convert it to RGB (in Python with PIL.ImageCms)"
+_PHOTOMETRIC, _LAB = 262, (8, 9, 10)  # a TIFF's tag of what its colours are; CIELab, ICCLab, ITULab
 _IMAGE, _MASK = "image", "label image"
 
 
@@ -34,6 +36,8 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         UserError: the file cannot be read whole, is no image, or is too large.
     """
     data = _read_whole(path, max_pixels, _IMAGE)
+    if is_tiff(data) and tiff_tags(data).get(_PHOTOMETRIC) in _LAB:
+        raise UserError(f"{path}: a TIFF of CIELab colours: {LAB_REPAIR}")
     return _decoded(path, data, _IMAGE, lambda: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
 
 

@@ -1,16 +1,16 @@
-"""Whatever holds an image -> (H, W, 3) uint8 RGB, upright."""
+"""A file, a PIL image or an array -> (H, W, 3) uint8 RGB, upright."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from rtseg.data.files import read_image
+from rtseg.data.files import LAB_REPAIR, read_image
 from rtseg.errors import UserError
 
 
 def to_rgb(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of whatever a predictor takes.
+    """The pixels of what a predictor takes, (H, W, 3) uint8 RGB.
 
     Raises:
         UserError: a file that cannot be read, or an array of another type or shape.
@@ -37,11 +37,17 @@ def _pil_to_rgb(image: Image.Image) -> np.ndarray:
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I") or upright.mode == "F":  # PIL's own conversion would clip at 255
             levels = np.asarray(upright)
-            if levels.dtype.kind == "f" or levels.min() < 0 or levels.max() > 65535:
+            unknown = levels.dtype.kind == "f" or levels.min() < 0 or levels.max() > 65535
+            if unknown or (upright.mode == "I" and levels.max() < 256):  # else 8 bit would be black as 16 bit
                 raise UserError(
-                    f"grey levels of a PIL image of mode {upright.mode} have no known range; convert it to L"
+                    f"grey levels of a PIL image of mode {upright.mode} have no known range; convert it to L "
+                    "(8 bit) or I;16 (16 bit)"
                 )
             return np.repeat((levels >> 8).astype(np.uint8)[..., None], 3, -1)
+        if upright.mode == "LAB":
+            raise UserError(f"a PIL image of mode LAB: {LAB_REPAIR}")
         return np.asarray(upright.convert("RGB"))
-    except OSError as error:
-        raise UserError(f"the PIL image cannot be decoded: {error}") from None
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UserError(f"the PIL image of mode {image.mode} cannot be read as RGB: {error}") from None

@@ -97,9 +97,9 @@ failures = []
 rows = {row[0]: row[4:] for row in attention_rows(failures)}
 assert rows["`wrong`"] == ("0", "—", "—", "no", "yes"), rows
 assert rows["`broken`"] == ("—", "—", "—", "no", "—"), rows
-said = "attention 'broken': its constructor fails: KeyError: 'depth' (bare_attention.py, line "
+said = "attention 'broken', constructor: KeyError: 'depth' (bare_attention.py, line "
 assert failures[0].startswith(said), failures
-assert failures[1].startswith("attention 'wrong': its cost fails: TypeError: Wrong.cost() takes 3 "), failures
+assert failures[1].startswith("attention 'wrong', cost: TypeError: Wrong.cost() takes 3 "), failures
 assert len(failures) == 2, failures
 networks = [rtseg.create_model("rtformer_slim", 3, attention=name, base_channels=8) for name in ("bare", "wrong")]
 assert len({count_macs(network, (32, 32)) for network in networks}) == 1
@@ -123,7 +123,7 @@ visualize("gfa+wrong", "image.png", "more_sheets")
     assert "not drawn: the attention_map of attention 'wrong' fails: RuntimeError: no map (bare_attention.py" in said
     status, said = python(plugin, "from rtseg.cli import main; main(['list', 'attentions', '--details'])")
     assert (status, "bare" in said, "—" in said) == (0, True, True), said
-    assert said.count(" fails: ") == 2
+    assert said.count("\n- attention '") == 2
 
 
 def test_a_network_hands_over_what_a_mechanism_asks_for(plugin: Path) -> None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 import rtseg
 from rtseg.deploy.fuse import deploy
@@ -64,8 +64,23 @@ def test_grey_and_16_bit(predictor: Predictor, tmp_path: Path) -> None:
     images: list[Any] = [*files, *map(Image.open, files), Image.fromarray(deep.astype(np.int32))]
     for image in images:
         assert np.array_equal(predictor(image), expected), image
-    with pytest.raises(UserError, match="mode F"):
-        predictor(Image.fromarray(grey.astype(np.float32)))
+    for kind in (np.float32, np.int32):  # of the second it is not known whether 255 or 65535 is white
+        with pytest.raises(UserError, match=r"mode [FI] have no known range; convert it to L"):
+            predictor(Image.fromarray(grey.astype(kind)))
+
+
+def test_colours_that_readers_convert_in_different_ways_are_refused(predictor: Predictor, tmp_path: Path) -> None:
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    lab = ImageCms.profileToProfile(Image.fromarray(IMAGE), *profiles, outputMode="LAB")
+    assert lab is not None
+    lab.save(tmp_path / "lab.tif")
+    Image.fromarray(IMAGE).save(tmp_path / "rgb.tif")
+    assert np.array_equal(predictor(tmp_path / "rgb.tif"), predictor(IMAGE))
+    for image in (lab, tmp_path / "lab.tif", Image.open(tmp_path / "lab.tif")):
+        with pytest.raises(UserError, match=r"LAB|CIELab.*convert it to RGB"):
+            predictor(image)
+    with pytest.raises(UserError, match="PIL image of mode La cannot be read as RGB"):
+        predictor(Image.fromarray(IMAGE).convert("LA").convert("La"))
 
 
 def test_exif_orientation_is_applied(predictor: Predictor, tmp_path: Path) -> None:

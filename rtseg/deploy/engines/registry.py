@@ -16,7 +16,10 @@ _DECLARED: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, Mapping) and all(isinstance(p, Precision) for p in value.values()),
         "by_name(FP32)",
     ),
-    "devices": (lambda value: isinstance(value, tuple | list), '("cpu",)'),
+    "devices": (
+        lambda value: isinstance(value, tuple | list) and all(isinstance(device, str) for device in value),
+        '("cpu",)',
+    ),
     "takes": (lambda value: value in ("network", "graph"), '"network" or "graph"'),
     "output": (lambda value: value in ("logits", "class_map"), '"logits" or "class_map"'),
 }

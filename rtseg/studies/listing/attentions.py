@@ -53,11 +53,11 @@ def _row(name: str, cells: Cells) -> tuple[str, ...]:
         f"`{option}`: {kind.__name__}, {_cell(str(own[option]) for own in values)}"
         for option, kind in mechanism.options().items()
     ]
-    attentions = cells.ask("its constructor", lambda: [_create(name, branch) for branch in branches]) or []
+    attentions = cells.ask("constructor", lambda: [_create(name, branch) for branch in branches]) or []
     macs, growth = _cost_cells(attentions, branches, cells)
     return (
         f"`{name}`",
-        cells.text("its docstring", lambda: _what(mechanism.cls)),
+        cells.text("docstring", lambda: _what(mechanism.cls)),
         ", ".join(branches),
         "; ".join(options) or "none",
         _cell(f"{sum(p.numel() for p in attention.parameters()):,}" for attention in attentions) or MISSING,
@@ -101,10 +101,10 @@ def _cost_cells(attentions: list[Attention], branches: list[Branch], cells: Cell
         found = [_macs(attention, SIZES[branch][1]) for attention, branch in zip(attentions, branches, strict=True)]
         return _cell(f"{each / 1e6:,.1f} M" for each in found)
 
-    first = cells.text("its cost", macs)
+    first = cells.text("cost", macs)
     if first == MISSING:  # one sentence is enough
         return MISSING, MISSING
-    return first, cells.text("its cost", lambda: _cell(_growth(attention) for attention in attentions))
+    return first, cells.text("cost", lambda: _cell(_growth(attention) for attention in attentions))
 
 
 def _growth(attention: Attention) -> str:

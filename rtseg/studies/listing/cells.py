@@ -24,12 +24,12 @@ class Cells(NamedTuple):
         """The answer; None where it fails.
 
         Args:
-            what: is asked, for the sentence: "its cost".
+            what: is asked, for the sentence: "cost".
         """
         try:
             return answer()
         except Exception as error:  # whatever a plug-in raises
-            self.failures.append(f"{self.whose}: {what} fails: {described(error)}")
+            self.failures.append(f"{self.whose}, {what}: {described(error)}")
             return None
 
     def text(self, what: str, answer: Callable[[], str]) -> str:

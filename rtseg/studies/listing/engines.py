@@ -25,11 +25,11 @@ def _columns(installed: str) -> list[Column]:
 def _row(kind: type[Engine], installed: str, cells: Cells) -> list[str]:
     return [
         f"`{kind.backend}`",
-        cells.text("its precisions", lambda: " ".join(kind.precisions)),
-        cells.text("its devices", lambda: " ".join(kind.devices)),
+        cells.text("precisions", lambda: " ".join(kind.precisions)),
+        cells.text("devices", lambda: " ".join(kind.devices)),
         kind.takes,
         installed,
-        cells.text("its docstring", kind.about),
+        cells.text("docstring", kind.about),
     ]
 
 
@@ -46,7 +46,7 @@ def table(failures: list[str]) -> Table:
     rows = []
     for kind in engine_classes():
         cells = Cells(f"backend '{kind.backend}'", failures)
-        rows.append(_row(kind, cells.text("what it must have installed", partial(_installed, kind)), cells))
+        rows.append(_row(kind, cells.text("what is missing", partial(_installed, kind)), cells))
     return Table("Engines", _columns("installed"), rows)
 
 
