@@ -18,8 +18,6 @@ MADE = "docs/licences.md"  # written by tools/licences.py
 CHANGES = "CHANGELOG.md"  # long; its entries are a sentence a line
 NOT_YET = [
     "README",
-    "docs/benchmark",
-    "docs/compare",
     "docs/data",
 ]
 PROSE = [page for page in PAGES if page not in (MADE, CHANGES) and page.removesuffix(".md") not in NOT_YET]

@@ -76,7 +76,7 @@ def _png(data: bytes) -> np.ndarray:
 
 
 def _bmp(data: bytes) -> np.ndarray:
-    """Of up to 8 bits the palette's indices, which neither OpenCV nor Pillow hands out for each palette."""
+    """The palette's indices of a BMP of up to 8 bits; neither OpenCV nor Pillow returns them for every palette."""
     (header,) = struct.unpack_from("<I", data, 14)
     old = header == 12
     width, height = struct.unpack_from("<HH" if old else "<ii", data, 18)
