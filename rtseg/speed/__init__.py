@@ -1,1 +1,1 @@
-"""How fast a network is, honestly: rows of networks and engines, each checked before it is timed, with conditions."""
+"""How fast networks are: each is checked on each engine before it is timed, and reported with its conditions."""

@@ -1,4 +1,4 @@
-"""Which networks on which engines somebody asks for, by name or file."""
+"""The networks and engines of a command, by name or file."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from rtseg.terminal import Console
 
 @dataclass(frozen=True)
 class Asked:
-    """Networks and engines.
+    """Networks and engines, as a command names them.
 
     Attributes:
         networks: checkpoints, exported .onnx files, names of models and of rivals; rtformer_slim where there is none.
@@ -41,7 +41,7 @@ class Asked:
     command: str | None = None
 
     def candidates(self, conditions: Conditions) -> list[Candidate]:
-        """The networks; those by name with the weights of the conditions' seed.
+        """The networks. Those by name have the weights of the conditions' seed.
 
         Raises:
             UserError: an unknown name, a bad file or number.
@@ -59,7 +59,7 @@ class Asked:
         return list({os.path.realpath(name) if Path(name).exists() else name: name for name in self.networks}.values())
 
     def own_shapes(self) -> tuple[list[tuple[int, int]], list[int]]:
-        """Sizes and batches that are measured where none is asked for: those of the exported files, else 512x512, 1.
+        """Default sizes and batches: those of the exported files, else 512x512 and 1.
 
         Raises:
             UserError: a bad file.
@@ -85,7 +85,7 @@ class Asked:
         return [_checkpoint(name)]
 
     def engines(self, device: torch.device, console: Console) -> list[str]:
-        """The backends; why one of the usual ones cannot be had here is said on the console."""
+        """The backends. The console says why one of the usual ones is missing here."""
         if self.backends:
             return list(self.backends)
         found = []

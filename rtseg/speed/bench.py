@@ -1,4 +1,4 @@
-"""What the rows of a report have in common: images, references, facts of networks, what the device reaches."""
+"""What the rows of a report share: images, references, facts of networks, ceilings of the device."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,13 +15,13 @@ from rtseg.speed.images import Images
 
 
 class Bench:
-    """Each is made once, when it is first asked for.
+    """What rows share. Each thing is made once, when a row first asks for it.
 
     Args:
         cases: all of them: an exported file is compared with the network that it was made of, where that is among them.
         dataset: to score trained networks on.
         memory: whether to measure what rows on a CPU hold.
-        building: is told what is built and checked next.
+        building: is called with the name of what is built and checked next.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Bench:
         self._references: dict[tuple[int, Shape], Engine] = {}
 
     def once(self, function: Callable[..., Any], candidate: Candidate, *arguments: Any) -> Any:
-        """function(network, *arguments), for each network and arguments a single time."""
+        """function(network, *arguments), called once for each network and arguments."""
         key = (function, id(candidate), arguments)
         if key not in self._facts:
             self._facts[key] = function(candidate.network, *arguments)

@@ -1,4 +1,4 @@
-"""Speed that can be believed: what networks need for an image on one or more engines, side by side, with conditions.
+"""Measures networks on engines side by side, with the conditions.
 
 docs/benchmark.md is the protocol. Everything that reports a speed comes here: `rtseg benchmark`, `rtseg compare`, the
 training callback and the tests.
@@ -60,7 +60,9 @@ def benchmark(
     ddrnet: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Measures rows side by side. Copies are measured; thread count and cuDNN's mode are put back afterwards.
+    """Measures rows side by side.
+
+    Copies of the networks are measured. Thread count and cuDNN's mode are restored afterwards.
 
     Args:
         cases: the rows; their shapes, not those of `conditions`, are measured, and are what the report says.
@@ -70,7 +72,7 @@ def benchmark(
         stages: also time the parts of each row, and the way to an overlay.
         memory: also measure what rows on a CPU hold, in a process for each.
         ddrnet: also time each network as DDRNet's repository does; see `rtseg.speed.protocols`.
-        progress: who is told.
+        progress: is called while it measures.
 
     Raises:
         UserError: a backend that cannot be had here; int8 without images.

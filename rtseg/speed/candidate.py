@@ -1,4 +1,4 @@
-"""What is to be measured: networks, and each of them on engines and at sizes."""
+"""What is measured: networks, and the engines and sizes for each."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

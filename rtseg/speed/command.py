@@ -1,4 +1,4 @@
-"""The command: networks by name or file on the engines of this machine, checked, timed in turns, reported."""
+"""`rtseg benchmark`: checks networks on the engines of this machine, times them in turns, and reports."""
 
 import re
 import sys

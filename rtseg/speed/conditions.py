@@ -1,4 +1,4 @@
-"""Under which conditions something is timed: one object for commands, callbacks and studies; reports print it."""
+"""The conditions of a timing: one object for commands, callbacks and studies. Reports print it."""
 
 import dataclasses
 import itertools
@@ -18,7 +18,7 @@ _MOST_THREADS = 1024  # tens of thousands end the process without a word, when i
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all rows of a report share, and which sizes and batches they are of.
+    """What all rows of a report share, and their sizes and batches.
 
     Attributes:
         sizes: (height, width) of the images; each makes rows of its own.
@@ -79,7 +79,7 @@ class Conditions:
 
     @property
     def where(self) -> torch.device:
-        """The device."""
+        """The device that is measured."""
         return choose_device(self.device)
 
     @property
@@ -94,7 +94,7 @@ class Conditions:
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
-        """PyTorch's random numbers on the CPU begin with the seed, and go on afterwards as if nothing had been."""
+        """Seeds PyTorch's random numbers on the CPU, and restores their state afterwards."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             yield

@@ -16,7 +16,7 @@ _MARKS = "¹²³"
 
 @dataclass(frozen=True)
 class Figure:
-    """A time of a row.
+    """A time of a row, with its names.
 
     Attributes:
         row: the row's name.

@@ -1,4 +1,4 @@
-"""What one frame takes beside time: memory and kernels on CUDA, classes looked at, and what folding does to it."""
+"""What one frame takes besides time: memory and kernels on CUDA, candidate classes, the effect of folding."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ def peak_memory(engine: Engine, images: Tensor) -> int | None:
 
 
 def count_kernels(engine: Engine, images: Tensor) -> int | None:
-    """How many are launched for one run on CUDA; None elsewhere."""
+    """The number of kernels that one run launches on CUDA; None elsewhere."""
     if images.device.type != "cuda":
         return None
     engine.run(images)

@@ -1,4 +1,4 @@
-"""What is run while the clock runs: given images or a drawn texture, in batches of a row's shape.
+"""The input of a timing: given images or a drawn texture, in batches of a row's shape.
 
 B batch, H, W image size, N images.
 """

@@ -24,7 +24,7 @@ def timing_settings(threads: int | None) -> Iterator[None]:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether this is how PyTorch says that the memory is not enough."""
+    """Whether PyTorch raised this error because the memory is not enough."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 

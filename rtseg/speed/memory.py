@@ -1,4 +1,4 @@
-"""What an engine needs of a CPU's memory, in a process of its own: in this one it would use what others have freed.
+"""How much CPU memory an engine needs, measured in a process of its own: here it would reuse what others have freed.
 
 Linux alone tells the peak; elsewhere there is no figure.
 """
@@ -20,7 +20,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def running_memory(backend: str, network: Network | OnnxGraph, images: Tensor, threads: int) -> int | None:
-    """Bytes that a process holds at most while it runs frames, beyond what it held before the engine was built.
+    """Peak bytes of a process that runs frames, beyond those before the engine was built.
 
     Weights, the engine's own memory and the feature maps are in it; what was needed to build it, as far as it was given
     back, is not. None where the system does not tell, and of a network that cannot be sent to another process.

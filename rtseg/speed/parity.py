@@ -1,7 +1,7 @@
-"""An engine proves itself before it is timed: its class maps are held against PyTorch's plain float32 on images.
+"""Checks an engine before it is timed: its class maps are compared with those of plain float32 PyTorch on images.
 
 The measure is the share of equal pixels. An untrained network separates its classes by hardly more than rounding, so
-there the share says nothing about an engine: its logits are held to the reference's instead.
+there the share says nothing about an engine. Its logits are compared with the reference's instead.
 """
 
 import math
@@ -39,7 +39,7 @@ class Parity:
     pictures: int
 
     def refusal(self) -> str:
-        """Why it is not timed."""
+        """The reason why the row is not timed."""
         if self.gate == "finite":
             return "its logits are not finite"
         if self.gate == "class_map":
@@ -53,7 +53,7 @@ class Parity:
 def measure_parity(
     engine: Engine, reference: Engine, batches: Sequence[Tensor], *, trained: bool, least_percent: float | None
 ) -> Parity:
-    """Holds `engine` against `reference`.
+    """Compares `engine` with `reference`.
 
     Args:
         batches: (B, H, W, 3) uint8 each, of the shape that both were built for.

@@ -1,4 +1,4 @@
-"""What a measurement says while it runs."""
+"""The progress of a measurement."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ def _nothing(_: object) -> None:
 
 @dataclass(frozen=True)
 class Progress:
-    """Who is told.
+    """Functions to call while it runs.
 
     Attributes:
         building: what is built and checked next.
@@ -26,13 +26,13 @@ class Progress:
     timed: Callable[[float], None] = _nothing
 
     def part(self, begin: float, share: float) -> Callable[[float], None]:
-        """`timed` for a part of the whole that begins there and is so large."""
+        """`timed` for a part of the whole, which begins at `begin` and has this share of it."""
         return lambda done: self.timed(begin + share * done)
 
 
 @contextmanager
 def progress_bar(description: str, console: Console) -> Iterator[Progress]:
-    """A bar for `benchmark`; while the clock runs it moves between the turns alone."""
+    """A bar for `benchmark`. It moves between the turns only, so that it costs no row time."""
     with rich.progress.Progress(console=console) as bars:
         bar = bars.add_task(description, total=1.0)
 

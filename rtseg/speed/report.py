@@ -35,7 +35,7 @@ class NetworkReport:
         batchnorm: how many were folded and left, and how far the logits of an image moved by it; None where nothing
             was folded.
         cell_candidates: classes that the class map looks at in a cell of four logits, on average.
-        parity: None for what the others are held against.
+        parity: None for the reference that the others are compared with.
         refused: why there are no times; None where there are.
         miou: of this very row on a data set's images, 0..1, where one was given.
         network: None where the engine gives class maps alone.
@@ -147,8 +147,9 @@ class Report:
         return Doubts(self.conditions, figures)
 
     def launch_bound(self) -> list[str]:
-        """Rows in eager PyTorch whose time is that of launching kernels: replayed as a CUDA graph they are done in less
-        than two thirds of the time. Their figure says little of the network.
+        """Rows in eager PyTorch whose time is that of launching kernels.
+
+        As a CUDA graph they take less than two thirds of the time. Their figure says little about the network.
         """
         times: dict[tuple[Any, ...], float] = {}
         for row in self.networks:

@@ -46,7 +46,7 @@ class Row:
         self.miou = self._score()
 
     def _build_and_compare(self, reference: Engine) -> None:
-        """One engine's failure is no reason to lose the others' figures. PyTorch's own is the caller's."""
+        """An engine that fails makes a refused row. An error of PyTorch itself is raised."""
         case, bench = self.case, self.bench
         calibrated = self.kind.precisions[self.precision].calibrated
         calibration, which = bench.images.calibration(case.shape) if calibrated else (None, "")
@@ -112,7 +112,7 @@ class Row:
         return {**steps, "overlay": _in_turn(to_overlay, host)}
 
     def report(self, figures: Mapping[str, Timing], parts: Mapping[str, Timing]) -> NetworkReport:
-        """Everything that is known of it; without times where it was refused."""
+        """All that is known of the row; a refused row has no times."""
         candidate, (batch, height, width) = self.case.candidate, self.case.shape
         network, card, once = candidate.network, candidate.network.card, self.bench.once
         is_file = isinstance(network, OnnxGraph)

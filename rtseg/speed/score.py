@@ -1,4 +1,4 @@
-"""How accurate an engine is: the mIoU of the very thing that is timed."""
+"""How accurate an engine is: the mIoU of what is timed."""
 
 import torch
 

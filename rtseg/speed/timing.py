@@ -80,7 +80,7 @@ def measure_together(
     Args:
         steps: functions without arguments; they choose the gradient mode themselves.
         batches: images in one run of each step, for the FPS; one where they are not given.
-        on_progress: is told between the turns what share of the work is done, 0..1.
+        on_progress: is called between the turns with the share of the work that is done, 0..1.
     """
     limit, seconds, rounds = conditions.limit, conditions.seconds, conditions.rounds
     stopwatch = _stopwatch(conditions.where)

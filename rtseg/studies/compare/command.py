@@ -1,4 +1,4 @@
-"""The command: measures every row, trains it where data are given, and reports."""
+"""`rtseg compare`: measures each row, trains it where data are given, and reports."""
 
 import json
 import sys

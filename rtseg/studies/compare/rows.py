@@ -9,7 +9,7 @@ from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, backbone_options, choose_attention, swappable_models
 from rtseg.studies.runs.variant import Variant
 
-BASELINE = "gfa+ca"  # the authors' choice, which every row is held against
+BASELINE = "gfa+ca"  # the authors' choice, which every row is compared with
 PAPER_MODEL = "rtformer_slim"  # the network of Table 3
 
 
@@ -20,7 +20,7 @@ class Row(Variant):
     Attributes:
         paper_fps, paper_miou: of RTFormer's Table 3 (https://arxiv.org/abs/2210.07124, appendix): ADE20K on an RTX
             2080 Ti. None where the paper has no such row.
-        is_baseline: whether the others are held against it.
+        is_baseline: whether the others are compared with it.
     """
 
     paper_fps: float | None = None
@@ -35,7 +35,7 @@ TABLE3 = (
     Row("ea:ratio=0.25", paper_fps=189.6, paper_miou=32.0),
     Row("ea:ratio=1", paper_fps=180.8, paper_miou=32.2),
     Row("ea:ratio=1", {"base_channels": 36, "head_channels": 64}, paper_fps=134.8, paper_miou=32.8),
-    # Linformer's own matrices, for the maps of a 512x512 picture; without them, grids of 16x16 that fit any size.
+    # Linformer's own matrices, for the maps of a 512x512 image; without them, grids of 16x16 that fit any size.
     Row("la:grid=16+la:grid=64", paper_fps=167.6, paper_miou=32.4),
     Row("la"),
     Row("na:landmarks=32", paper_fps=77.6, paper_miou=32.9),
@@ -81,7 +81,7 @@ def choose_rows(attentions: Sequence[str], model: str) -> tuple[Row, ...]:
 
 
 def baseline(rows: Sequence[Row]) -> Row:
-    """The row that the others are held against."""
+    """The row that the others are compared with."""
     return next(row for row in rows if row.is_baseline)
 
 
