@@ -9,31 +9,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pretrain.help import PAGES
 from rtseg.command_line import create_app, lightning_command, plugin_option, run_app
 from rtseg.configs import find_config
 from rtseg.paths import check_exists, check_file
 from rtseg.terminal import say
-from rtseg.training.first_look import check_flags
+from rtseg.training.first_look import look
 
 if TYPE_CHECKING:
     from pretrain.data.shard_index import ShardIndex
 
 app = create_app("python -m pretrain", "Pre-train backbones on ImageNet and export them for rtseg.")
 plugin_option(app)
-_check_flags = partial(check_flags, shipped=Path(__file__).with_name("configs"))
+_look = partial(look, pages=PAGES, shipped=Path(__file__).with_name("configs"))
 lightning_command(
     app,
     "fit",
     "Train a classifier: --config NAME or a YAML file, every key as a flag; --ckpt_path resumes a training.",
     "pretrain.cli",
-    _check_flags,
+    _look,
 )
 lightning_command(
     app,
     "validate",
     "Top-1 and top-5 of a checkpoint: --config ... --ckpt_path runs/.../best.ckpt",
     "pretrain.cli",
-    _check_flags,
+    _look,
 )
 
 

@@ -7,6 +7,7 @@ import importlib
 import re
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,8 @@ from rtseg.paths import check_any_image, check_exists, check_file, check_images,
 from rtseg.registry import UnknownNameError, suggest
 from rtseg.studies import commands
 from rtseg.terminal import say
-from rtseg.training.first_look import check_flags
+from rtseg.training.first_look import look
+from rtseg.training.help import PAGES
 
 app = create_app("rtseg", "Real-time semantic segmentation: train, score, time and use RTFormer.")
 
@@ -300,7 +302,7 @@ for _name, _help in {
     "validate": "Score a checkpoint on the validation images: --config ... --ckpt_path ...",
     "test": "Score a checkpoint on the test images.",
 }.items():
-    lightning_command(app, _name, _help, "rtseg.training.cli", check_flags)
+    lightning_command(app, _name, _help, "rtseg.training.cli", partial(look, pages=PAGES))
 
 
 plugin_option(app)

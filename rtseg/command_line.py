@@ -44,13 +44,13 @@ def create_app(name: str, help: str) -> typer.Typer:
 
 
 def lightning_command(
-    app: typer.Typer, name: str, help_text: str, module: str, check: Callable[[list[str]], None]
+    app: typer.Typer, name: str, help_text: str, module: str, look: Callable[[str, list[str]], None]
 ) -> None:
     """Lists a LightningCLI command in an app's `--help` without importing Lightning.
 
     Args:
         module: whose `main` runs it.
-        check: looks at the flags before that module is imported.
+        look: is given the command's name and its flags before that module is imported, to refuse them or to show help.
     """
 
     @app.command(
@@ -60,9 +60,10 @@ def lightning_command(
         add_help_option=False,
     )
     def run(context: typer.Context) -> None:
-        check(context.args)
+        look(name, context.args)
         with resumable(_FIT_AGAIN) if name == "fit" else _stopped_at_once():
-            importlib.import_module(module).main([name, *context.args])
+            words = ["--help" if word == "--help-all" else word for word in context.args]
+            importlib.import_module(module).main([name, *words])
 
 
 def say_at_once(text: str) -> None:

@@ -63,6 +63,10 @@ WRONG = {
 PROGRAM = f"""
 import sys
 import pretrain.commands, rtseg.cli
+try:
+    rtseg.cli.main(["fit", "--help"])
+except SystemExit as end:
+    assert not end.code
 commands = {{"rtseg": rtseg.cli.main, "pretrain": pretrain.commands.main}}
 for line in {list(WRONG)!r}:
     program, *words = line.split()

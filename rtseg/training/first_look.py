@@ -1,7 +1,7 @@
 """What can be said of a training's command line before torch and Lightning are imported, which takes seconds."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,8 +9,28 @@ from rtseg.configs import CONFIGS, with_found_configs
 from rtseg.errors import UserError
 from rtseg.output.folders import check_place
 from rtseg.paths import check_exists, check_network, missing
+from rtseg.terminal import say
+from rtseg.training.help import Page
 
 _NOTHING = ("", "null")
+
+
+def look(command: str, args: Sequence[str], pages: Mapping[str, Page], shipped: Path = CONFIGS) -> None:
+    """Shows the help of `fit`, `validate` or `test` where it is asked for, and ends; else looks at the paths.
+
+    Args:
+        args: the flags behind the command.
+        pages: the help by command.
+        shipped: folder of the configurations that `--config` finds by name.
+
+    Raises:
+        UserError: see `check_flags`.
+        SystemExit: after the help.
+    """
+    if {"-h", "--help"} & set(args):
+        say(pages[command])
+        raise SystemExit(0)
+    check_flags(args, shipped)
 
 
 def check_flags(args: Sequence[str], shipped: Path = CONFIGS) -> None:

@@ -84,7 +84,7 @@ class Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         program = self.prog.partition(" [")[0]
         command = sys.argv[1] if sys.argv[1:] and sys.argv[1] in SCORING else "fit"
-        raise UserError(f"{explain(message, settings(self))} (all keys: {program} {command} --help)") from ex
+        raise UserError(f"{explain(message, settings(self))} (all keys: {program} {command} --help-all)") from ex
 
 
 class LearningRates(Decoration, LearningRateMonitor):

@@ -55,7 +55,7 @@ def test_a_flag_of_a_wrong_kind(flags: str, says: str, parser: Parser, monkeypat
 
 def test_what_must_be_given(parser: Parser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["rtseg", "validate"])
-    says = r"--data.dataset and --data.root must be given, or a --config that .* \(all keys: rtseg validate --help\)"
+    says = r"--data.dataset and --data.root must be given, or .* \(all keys: rtseg validate --help-all\)"
     with pytest.raises(UserError, match=says):
         parser.error("the following arguments are required: validate.data.dataset, validate.data.root")
     with pytest.raises(UserError, match=r"^--config: there is no file '/a/no.yaml' \("):

@@ -1,0 +1,126 @@
+"""What `--help` of `fit`, `validate` and `test` shows: the settings that most people need, one line each.
+
+It imports nothing heavy. `--help-all` shows every key, from the parser. A test compares names and defaults with it.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+_WIDTH = 28  # of the column of flags
+
+
+class Setting(NamedTuple):
+    """A line of the help.
+
+    Attributes:
+        key: as it is typed, without dashes.
+        text: what it means.
+        default: None is not shown.
+    """
+
+    key: str
+    text: str
+    default: Any = None
+
+
+CONFIG = Setting("config", "a YAML file, or a name of `rtseg list configs`")
+SCORED = Setting("ckpt_path", "the checkpoint that is scored")
+DEVICES = (
+    Setting("trainer.devices", "how many GPUs, or processes on a CPU", "auto"),
+    Setting("trainer.accelerator", "cpu, gpu or mps", "auto"),
+)
+RUN = (
+    Setting("auto", "choose precision and processes for this machine"),
+    Setting("output", "folder of the run (default: runs/<config>)"),
+    Setting("ckpt_path", "resume a training from its last.ckpt"),
+    Setting("save_every", "time or steps between two last.ckpt", "10min"),
+    Setting("seed_everything", "of weights, order and augmentation", 0),
+)
+LENGTH = (
+    Setting("trainer.max_epochs", "length of the training in epochs"),
+    Setting("trainer.max_steps", "the same in optimizer steps; -1: epochs", -1),
+    Setting("trainer.precision", "bf16-mixed is fast where there is bfloat16"),
+)
+MODEL = (
+    Setting("model.name", "see `rtseg list models`", "rtformer_slim"),
+    Setting("model.attention", "as gfa+ca, see `rtseg list attentions`"),
+    Setting("model.options", "of the network, as '{cross_size: 12}'"),
+)
+DATA = (
+    Setting("data.dataset", "see `rtseg list datasets`; your own: folder"),
+    Setting("data.root", "its folder; of your own images a YAML file"),
+)
+WORKERS = Setting("data.num_workers", "loader processes of each device", 2)
+_FIT = (
+    CONFIG, *RUN, *MODEL,
+    Setting("model.weights", "start from a .ckpt, folder or Hugging Face id"),
+    Setting("model.ema_decay", "moving average of the weights; 0: none", 0.0),
+    Setting("model.optim.lr", "learning rate for lr_batch_size images", 0.0004),
+    Setting("model.loss.class_weights", "one factor a class, or auto: from the masks"),
+    *DATA,
+    Setting("data.batch_size", "images of a step, all devices; or auto", 12),
+    Setting("data.crop_size", "height, width of crops; or auto", [512, 1024]),
+    WORKERS, *LENGTH, *DEVICES,
+    Setting("fps.input_size", "height and width at which it is timed"),
+)  # fmt: skip
+_SCORE = (
+    CONFIG, SCORED,
+    Setting("model.weights", "instead: a folder or Hugging Face id"),
+    *DATA,
+    Setting("data.eval_resize", "short and long side of ADE20K's rule, or auto"),
+    WORKERS, *DEVICES,
+)  # fmt: skip
+SETTINGS = {"fit": _FIT, "validate": _SCORE, "test": _SCORE}
+
+
+class Page(NamedTuple):
+    """The help of a command.
+
+    Attributes:
+        command: as it is typed.
+        does: what it does, a sentence or two.
+        examples: flags that may follow it.
+    """
+
+    command: str
+    does: str
+    settings: Sequence[Setting]
+    examples: Sequence[str]
+
+    def __str__(self) -> str:
+        """For 80 columns."""
+        return "\n".join(
+            [
+                f"Usage: {self.command} --config NAME [--KEY VALUE ...]",
+                "",
+                f"  {self.does}",
+                "",
+                *(f"  --{key:{_WIDTH}}{text}{_shown(default)}" for key, text, default in self.settings),
+                f"  --{'help-all':{_WIDTH}}every key of model, data and trainer",
+                "",
+                "Examples:",
+                *(f"  {self.command} {example}" for example in self.examples),
+            ]
+        )
+
+
+_SCORES = ("--ckpt_path runs/a/best.ckpt", "--ckpt_path runs/a/best.ckpt --data.root ~/camvid")
+PAGES = {
+    "fit": Page(
+        "rtseg fit",
+        "Train a network. A configuration gives the settings, flags change them.",
+        SETTINGS["fit"],
+        ("--config rtformer_slim_demo --auto", "--config rtformer_slim_camvid --data.root ~/camvid --auto"),
+    ),
+    "validate": Page(
+        "rtseg validate", "Score a checkpoint on the validation images. It brings its settings.", _SCORE, _SCORES
+    ),
+    "test": Page("rtseg test", "Score a checkpoint on the test images. It brings its settings.", _SCORE, _SCORES),
+}
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return ""
+    return f" ({default if isinstance(default, str) else json.dumps(default, separators=(',', ':'))})"
