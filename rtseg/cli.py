@@ -48,7 +48,7 @@ def predict(
     from rtseg.deploy.predictor import load
 
     counts = Counts()
-    with resumable(lambda: f"{counts.done} of {counts.total} images are written. To go on: {_to_resume()}"):
+    with resumable(lambda: f"{counts.sentence()} To go on: {_to_resume()}"):
         predictor = load(checkpoint, device=device)
         failed = predict_files(
             predictor,

@@ -36,6 +36,10 @@ class Counts:
     done: int = 0
     total: int = 0
 
+    def sentence(self) -> str:
+        """How far it is, for the person who stopped it."""
+        return f"{self.done} of {self.total} images are written." if self.total else "Nothing is written yet."
+
 
 def predict_files(
     predictor: Predictor,

@@ -116,6 +116,7 @@ def test_ctrl_c_says_how_far_it_is_and_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert threading.current_thread() is threading.main_thread()
+    assert Counts().sentence() == "Nothing is written yet."
     segmenter.save_pretrained(tmp_path / "net")
     words = ["predict", str(tmp_path / "net"), *map(str, images), "-o", str(tmp_path / "out"), "--device", "cpu"]
     monkeypatch.setattr("sys.argv", ["rtseg", *words, "--overwrite"])
