@@ -57,16 +57,13 @@ def speed(run: Run) -> Speed | None:
     shapes = list(dict.fromkeys(_size(row) for row in report.networks if row.class_map))
     timed.sort(key=lambda row: shapes.index(_size(row)))
     best = timed[0]
-    named = [f"{best.name}, class map", f"{best.name}, network"]
-    others = [f"{row.name}, " for row in timed[1:]]
-    doubts = report.doubts()
-    apart = [doubt for doubt in doubts if any(o in doubt for o in others) and not any(n in doubt for n in named)]
+    doubts, cautions = _doubts(report, timed)
     fastest = max(map(_fps, timed))
     return Speed(
         headline=_headline(best, report.conditions["device"]),
         where=_where(best, report.conditions, in_training=run.benchmark_file.name == "speed.json"),
-        doubts=[doubt for doubt in doubts if doubt not in apart],
-        cautions=apart,
+        doubts=doubts,
+        cautions=cautions,
         rows=[
             EngineRow(_engine(row, several=len(shapes) > 1), 100 * _fps(row) / fastest, _cells(row)) for row in timed
         ],
@@ -77,6 +74,25 @@ def speed(run: Run) -> Speed | None:
         ],
         conditions=_all_conditions(report),
     )
+
+
+def _doubts(report: Report, timed: Sequence[NetworkReport]) -> tuple[list[str], list[str]]:
+    """The doubts that stand at the speeds, and those of engines that are not the headline (the first of `timed`).
+
+    That the machine was busy is said once: it explains what was seen of single engines, which then goes to the end.
+    """
+    doubts = report.doubts()
+    if busy := report.doubted().busy():
+        seen = [doubt for doubt in doubts if not doubt.startswith("other work kept")]
+        return [f"the machine was busy ({busy}); ratios between engines may be wrong by a factor of two"], seen
+    best, *others = timed
+    named = [f"{best.name}, class map", f"{best.name}, network"]
+    apart = [
+        doubt
+        for doubt in doubts
+        if any(f"{row.name}, " in doubt for row in others) and not any(name in doubt for name in named)
+    ]
+    return [doubt for doubt in doubts if doubt not in apart], apart
 
 
 def _fps(row: NetworkReport) -> float:
