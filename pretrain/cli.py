@@ -42,7 +42,7 @@ class PretrainCLI(RunCLI):
         card = ModelCard.from_dict(checkpoint["model_card"])
         if card.part != "classifier":
             raise UserError(
-                "--ckpt_path is a checkpoint of segmentation, no classifier: go on with it by rtseg fit --ckpt_path"
+                "--ckpt_path is a checkpoint of segmentation, not of a classifier: resume it with rtseg fit --ckpt_path"
             )
         options = classifier_options(asked.name, asked.options or {})
         wanted = ModelCard(asked.name, asked.attention or NO_ATTENTION, card.num_classes, options)

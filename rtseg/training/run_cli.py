@@ -338,8 +338,8 @@ def _check_output(output: Path, ckpt_path: str | None, asked: dict[str, Any] | N
                 newest = read_header(str(last)) or asked
         if newest["global_step"] > asked["global_step"]:
             raise UserError(
-                f"going on from {ckpt_path} in its own folder would overwrite the later steps in {last}: "
-                "go on from that one, or choose another --output"
+                f"resuming {ckpt_path} in its own folder would overwrite the later steps in {last}: "
+                "resume that one, or choose another --output"
             )
         return
     checkpoints = _checkpoints(output)
@@ -351,7 +351,7 @@ def _check_output(output: Path, ckpt_path: str | None, asked: dict[str, Any] | N
     if results:
         # best.ckpt is alone where a training was killed before its first last.ckpt was whole.
         resumable = [name for name in ("last.ckpt", "best.ckpt") if name in checkpoints]
-        go_on = f"go on with it by --ckpt_path {output / resumable[0]}, " if resumable else ""
+        go_on = f"resume it with --ckpt_path {output / resumable[0]}, " if resumable else ""
         raise UserError(
             f"the run folder '{output}' holds results ({', '.join(results)}), which would be overwritten: {go_on}"
             "choose another --output, or move it away"

@@ -82,7 +82,7 @@ def test_fit_validate_resume(tmp_path: Path, fit: list[str], capsys: pytest.Capt
     assert run("fit", *fit, f"--output={output}") == 2
     refused = capsys.readouterr().err
     assert "holds results" in refused
-    assert f"go on with it by --ckpt_path {output / 'best.ckpt'}" in refused
+    assert f"resume it with --ckpt_path {output / 'best.ckpt'}" in refused
     last.rename(output / "last.ckpt")
 
     assert run("validate", *fit, f"--ckpt_path={output / 'best.ckpt'}") == 0
