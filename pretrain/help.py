@@ -2,7 +2,7 @@
 
 from rtseg.training.help import DEVICES, LENGTH, MODEL, RUN, SCORED, WORKERS, Page, Setting
 
-_CONFIG = Setting("config", "a YAML file, or a name such as rtformer_slim_in1k")
+_CONFIG = Setting("config", "a YAML file, or a name as rtformer_slim_in1k")
 _ROOT = Setting("data.root", "folder of train/ and val/, or URL of shards")
 SETTINGS = {
     "fit": (
