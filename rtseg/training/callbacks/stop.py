@@ -32,21 +32,26 @@ class StopGracefully(BetweenSteps):
         self.checkpoint = Path(folder) / "last.ckpt"
         self._asked = self._end_validation = self._all_agreed = False
         self._previous: dict[int, Any] = {}
+        self._speaks = True  # Ctrl-C reaches every process, and one of them says so
 
     # Not in `setup`: behind it Lightning puts up a handler of its own for SIGTERM.
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._previous = catch_signals(self._ask)
+        self._previous, self._speaks = catch_signals(self._ask), trainer.is_global_zero
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._previous = self._previous or catch_signals(self._ask)
+        self._previous, self._speaks = self._previous or catch_signals(self._ask), trainer.is_global_zero
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if not self._asked:
             self._asked = self._end_validation = True
-            say_at_once("Stopping after this training step (Ctrl-C again to stop at once) ...")
+            self._say("Stopping after this training step (Ctrl-C again to stop at once) ...")
         elif number == signal.SIGINT:
-            say_at_once(f"Stopped at once. {self._repair()}")
+            self._say(f"Stopped at once. {self._repair()}")
             raise SystemExit(STOPPED)
+
+    def _say(self, text: str) -> None:
+        if self._speaks:
+            say_at_once(text)
 
     def on_step_end(self, trainer: L.Trainer) -> None:
         if trainer.strategy.reduce_boolean_decision(self._asked, all=False) and between_steps(trainer):
@@ -73,7 +78,7 @@ class StopGracefully(BetweenSteps):
 
     def _repair(self) -> str:
         if self.checkpoint.is_file():
-            return f"Go on with the same command and --ckpt_path {self.checkpoint}"
+            return f"Resume with the same command and --ckpt_path {self.checkpoint}"
         return "There is no checkpoint yet: the same command starts again"
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -118,7 +118,7 @@ def test_stopped_again_and_again_it_makes_the_same_rows_and_bits(
     said = capfd.readouterr().out
     assert "Stopped at step 0. There is no checkpoint yet: the same command starts again" in said
     for step in (2, 5, 7):
-        assert f"Stopped at step {step}. Go on with the same command and --ckpt_path {tmp_path}/run/last.ckpt" in said
+        assert f"Stopped at step {step}. Resume with the same command and --ckpt_path {tmp_path}/run/last.ckpt" in said
 
 
 def test_it_is_saved_by_the_clock_without_a_trace(
