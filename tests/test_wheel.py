@@ -114,6 +114,12 @@ def test_every_command_runs_from_an_empty_folder(built: tuple[Path, Path], tmp_p
     assert "transfer-check" in run("python", "-m", "pretrain", "--help")
     drawn = ["-n", "24", "--number-val", "12", "--size", "64", "64", "-o", "things"]
     run("rtseg", "make-data", "--layout", "imagenet", *drawn)
-    small = ["--data.root=things", "--data.batch_size=4", "--data.num_workers=0", "--data.augment.image_size=32"]
+    small = [
+        "--model.optim.warmup_epochs=0",
+        "--data.root=things",
+        "--data.batch_size=4",
+        "--data.num_workers=0",
+        "--data.augment.image_size=32",
+    ]
     run("python", "-m", "pretrain", "fit", "--config", "rtformer_slim_imagenette", "--auto", NETWORK[0], *small, *STEPS)
     assert (folder / "runs" / "rtformer_slim_imagenette" / "last.ckpt").is_file()
