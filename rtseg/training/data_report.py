@@ -6,6 +6,8 @@ from rtseg.errors import UserError
 
 _SHOWN = 12  # classes in a line
 _NAMED = 5  # absent classes in a warning
+_MUCH_MEMORY = 8  # GB
+_BYTES = 16  # of a class at a pixel while an image is scored: logits, and what the loss makes of them
 
 
 def describe(survey: Survey, validation: SegmentationDataset | None) -> list[str]:
@@ -26,6 +28,12 @@ def describe(survey: Survey, validation: SegmentationDataset | None) -> list[str
         lines.append(
             f"Caution: {some}{more} {'does' if len(survey.absent) == 1 else 'do'} not occur in {survey.masks}: what no "
             "training mask shows is not learnt. Check the class list and the numbers in the masks."
+        )
+    gigabytes = _BYTES * len(survey.dataset.labels.names) * survey.size[0] * survey.size[1] / 1e9
+    if validation is not None and gigabytes > _MUCH_MEMORY:
+        lines.append(
+            f"Caution: scoring an image of {survey.size[0]}x{survey.size[1]} takes about {gigabytes:.0f} GB of memory, "
+            "since each class has a number at each pixel. Make images and masks smaller (masks by nearest neighbour)."
         )
     if validation is not None and (both := shared_images(survey.dataset, validation)):
         lines.append(

@@ -45,6 +45,13 @@ def test_cautions() -> None:
     assert "Caution" not in told(["a", "b"], [1, 1])
 
 
+def test_much_memory_is_said_before() -> None:
+    names = [f"c{k}" for k in range(200)]
+    large = Survey(dataset(names), 2, tuple([1] * 200), 0, (3000, 4000))
+    assert "scoring an image of 3000x4000 takes about 38 GB" in "\n".join(describe(large, dataset(names, "val")))
+    assert "Caution" not in "\n".join(describe(large, None))
+
+
 @pytest.mark.parametrize(
     ("pixels", "ignored", "says"),
     [
