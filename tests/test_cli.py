@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import rtseg
-from rtseg.cli import app, main
+from rtseg.cli import main
 from rtseg.speed import timing
 from rtseg.speed.rivals import list_rivals
 
@@ -197,32 +197,3 @@ def test_convert(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert run("convert", weights, "--dataset", "cityscapes", "-o", tmp_path / "city") == 2
     assert run("convert", tmp_path / "absent", "-o", tmp_path / "x") == 2
     assert "Traceback" not in capsys.readouterr().err
-
-
-def test_commands_of_the_readme_exist() -> None:
-    """Each `rtseg ...` names a command and flags that exist, each `make ...` a target."""
-    text = (ROOT / "README.md").read_text()
-    commands = _typer_commands()
-    lines = [inline or block for inline, block in re.findall(r"`(rtseg [^`]+)`|^(rtseg .+)$", text, re.M)]
-    named = [line.removeprefix("rtseg ").partition(" ")[::2] for line in lines]
-    assert len(named) >= 9
-    for command, rest in named:
-        assert command in commands, command
-        if command not in ("fit", "validate", "test"):
-            for flag in re.findall(r"(?:^|(?<=\s))--?[a-z][a-z-]*", rest):
-                assert flag in commands[command], f"rtseg {command} {flag}"
-    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
-    for target in re.findall(r"^make ([a-z0-9-]+)", text, re.M):
-        assert target in targets, target
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (ROOT / link).exists(), link
-
-
-def _typer_commands() -> dict[str, set[str]]:
-    import typer
-
-    group = typer.main.get_command(app)
-    return {
-        name: {flag for parameter in command.params for flag in parameter.opts}
-        for name, command in group.commands.items()  # type: ignore[attr-defined]
-    }

@@ -16,8 +16,7 @@ PAGES = [
 ]
 MADE = "docs/licences.md"  # written by tools/licences.py
 CHANGES = "CHANGELOG.md"  # long; its entries are a sentence a line
-NOT_YET = ["README"]
-PROSE = [page for page in PAGES if page not in (MADE, CHANGES) and page.removesuffix(".md") not in NOT_YET]
+PROSE = [page for page in PAGES if page not in (MADE, CHANGES)]
 LONGEST_LINE, LONGEST_CELL = 120, 160
 ABBREVIATIONS = re.compile(r"\b(et al|e\.g|i\.e|vs)\.")
 NEXT_SENTENCE = re.compile(r"[.?!][)*\"]* +[*(\"]*[A-Z]")
