@@ -302,9 +302,9 @@ def test_bad_input_ends_in_one_line_and_makes_nothing(
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
     for arguments, message in [
-        ((net, tmp_path / "absent.png", "-o", out), "cannot be read"),
+        ((net, tmp_path / "absent.png", "-o", out), "does not exist"),
         ((net, broken, "-o", out), "not a readable image"),
-        ((net, tmp_path, "-o", out), "is a folder; one image is expected"),
+        ((net, tmp_path, "-o", out), "is a folder. Give an image file."),
         ((tmp_path / "absent", street, "-o", out), "absent"),
         ((tmp_path / "absent", street, "-o", tmp_path), "absent"),
         ((net, street, "-o", out, "--at", "-5,3"), "outside the image"),
