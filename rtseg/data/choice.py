@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from rtseg.data.dataset import SegmentationDataset
-from rtseg.data.files import read_mask
 
 _LOOKED_AT = 200  # label files, spread over the data set
 _ENOUGH = 0.02  # share of an image from which on a class counts as well seen
@@ -58,9 +57,5 @@ def cover(shares: np.ndarray, count: int, most: int) -> list[int]:
 
 def _shares(dataset: SegmentationDataset, index: int) -> np.ndarray:
     """Share of the pixels of each class in an image's label file."""
-    if dataset.reads_files:
-        path = dataset.pairs[index][1]
-        mask = dataset.decode(read_mask(path), path)
-    else:
-        mask = dataset[index].mask
+    mask = dataset.mask(index)
     return np.bincount(mask.ravel(), minlength=256)[: len(dataset.labels.names)] / max(1, mask.size)

@@ -138,6 +138,13 @@ class SegmentationDataset(Dataset[Sample[np.ndarray]]):
         """Where the images come from, if a card beside them says so (`rtseg.data.origin`)."""
         return read_origin(Path(self.pairs[0][0])) if self.reads_files and self.pairs else None
 
+    def mask(self, index: int) -> np.ndarray:
+        """The classes of an image, (H, W) uint8, without reading the image where that can be done."""
+        if not self.reads_files:
+            return self[index].mask
+        path = self.pairs[index][1]
+        return self.decode(read_mask(path), path)
+
     def __getitem__(self, index: int) -> Sample[np.ndarray]:
         image_path, mask_path = self.pairs[index]
         image = read_image(image_path)

@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image
 
 from rtseg.data.dataset import IGNORE, SegmentationDataset
-from rtseg.data.files import read_mask
 from rtseg.errors import UserError
 
 MOST_MASKS = 500
@@ -125,14 +124,8 @@ def _count_or_fault(dataset: SegmentationDataset, index: int) -> np.ndarray | st
 
 def _count(dataset: SegmentationDataset, index: int) -> np.ndarray:
     """Pixels of each label 0..255."""
-    if dataset.reads_files:
-        path = dataset.pairs[index][1]
-        mask = dataset.decode(read_mask(path), path)
-    else:
-        mask = dataset[index].mask
-    return (
-        cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel().astype(np.int64)
-    )  # np.bincount takes 30 times as long
+    histogram = cv2.calcHist([dataset.mask(index)], [0], None, [256], [0, 256])  # np.bincount takes 30 times as long
+    return histogram.ravel().astype(np.int64)
 
 
 def _median_size(dataset: SegmentationDataset, indices: Sequence[int]) -> tuple[int, int]:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from rtseg.data.dataset import create_dataset, default_palette
-from rtseg.data.files import read_mask
 from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION
 from rtseg.models.model_card import ModelCard
@@ -210,11 +209,11 @@ def _read_data(config: dict[str, Any]) -> tuple[dict[str, float], str, str | Non
         return {}, "config.yaml does not name a data set", None
     try:
         dataset = create_dataset(data["dataset"], data["root"], "val")
-        some = dataset.pairs[:: -(-len(dataset) // _MASKS)]
+        some = range(0, len(dataset), -(-len(dataset) // _MASKS))
         origin = dataset.origin
         counts = np.zeros(256, np.int64)
-        for _, path in some:
-            counts += np.bincount(dataset.decode(read_mask(path), path).ravel(), minlength=256)
+        for index in some:
+            counts += np.bincount(dataset.mask(index).ravel(), minlength=256)
     except UserError as error:
         return {}, str(error), None
     names = dataset.labels.names
