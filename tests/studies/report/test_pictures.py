@@ -56,6 +56,9 @@ def test_a_class_that_no_image_shows_is_named(run: Path) -> None:
     assert "No image here shows" not in Page(write_report(run)).text
     write_examples_of(run, ["a.png"], size=(24, 9))
     assert "No image here shows pedestrian , bicyclist ." in Page(write_report(run)).text
+    for name in ("best.ckpt", "last.ckpt"):
+        (run / name).unlink(missing_ok=True)
+    assert "No image here shows" not in Page(write_report(run)).text, "nothing says which number is which class"
 
 
 def test_names_are_text(run: Path) -> None:
