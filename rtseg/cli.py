@@ -116,10 +116,10 @@ def benchmark(
     check_images(image or [])
     if data is not None:
         check_exists(data, "Give the folder of a data set.")
-    if output is not None and output.suffix:
-        check_new_file(output)
-    elif output is not None:
+    if output is not None and (output.is_dir() or not output.suffix):
         check_place(output)
+    elif output is not None:
+        check_new_file(output)
     from rtseg.speed.asked import Asked
     from rtseg.speed.command import parse_size, run_benchmark
     from rtseg.speed.conditions import Conditions
@@ -287,7 +287,8 @@ def _check_results(folder: Path, overwrite: bool) -> None:
 def _to_resume() -> str:
     """The command that resumes `rtseg predict`."""
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
-    command = shlex.join(["rtseg", *words, "--resume"])
+    words.insert(words.index("--") if "--" in words else len(words), "--resume")  # behind "--" are images alone
+    command = shlex.join(["rtseg", *words])
     return command if len(command) <= 1000 else "the same command with --resume"
 
 

@@ -45,9 +45,9 @@ def shares_sentence(names: Sequence[str], pixels: Sequence[int]) -> str:
     there = [k for k in order if pixels[k]]
     absent = [visible(names[k]) for k in order if not pixels[k]]
     parts = [f"{visible(names[k])} {_percent(pixels, k)}" for k in there[:_LISTED]]
-    if rest := len(there) - _LISTED if len(there) > _LISTED else 0:
-        share = sum(pixels[k] for k in there[_LISTED:]) / max(sum(pixels), 1)
-        parts.append(f"{rest} other{'s' * (rest > 1)} {share:.1%}".replace("%", " %"))
+    if others := there[_LISTED:]:
+        share = 100 * sum(pixels[k] for k in others) / sum(pixels)
+        parts.append(f"{len(others)} other{'s' * (len(others) > 1)} {share:.1f} %")
     more = f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
     return ", ".join(parts) + (f"; not found: {', '.join(absent[:_LISTED])}{more}" if absent else "")
 

@@ -91,17 +91,27 @@ class Results:
         self._begun = True
 
     def has(self, image: Path, name: str) -> bool:
-        """Whether the results of this image are there, by the file's size and time; then they count in `pixels`."""
+        """Whether the results of this image are there, by the file's size and time.
+
+        If so, they count in `pixels`; if not, the record loses what it says of them.
+        """
         before = self._before.get(name)
-        if before is None or not all(os.path.isfile(self.folder / file) for file in result_files(name)):
+        if before is None:
             return False
-        try:
-            if {**before, **_file_facts(image)} != before:
-                return False
-        except OSError:
+        if not self._is_whole(image, before):
+            del self._before[name]
             return False
         self.pixels.update({int(k): count for k, count in before["pixels"].items()})
         return True
+
+    def _is_whole(self, image: Path, before: Mapping[str, Any]) -> bool:
+        """Whether a line of the record is of this image as it is now, and its results are there."""
+        try:
+            return before.items() >= _file_facts(image).items() and all(
+                os.path.isfile(self.folder / file) for file in result_files(before["name"])
+            )
+        except OSError:
+            return False
 
     def write(self, image: Path, name: str, pixels: np.ndarray, classes: np.ndarray) -> None:
         """Writes the three files of an image and its line in the record.

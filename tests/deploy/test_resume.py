@@ -47,8 +47,8 @@ def test_what_is_there_is_kept_and_counted(
     predict_files(predictor, images[:2], out)
     with pytest.raises(UserError, match=r"not empty.* or --resume to add what is missing"):
         predict_files(predictor, images, out)
-    with (out / "predictions.jsonl").open("a") as record:
-        record.write('{"name": "2", "ima')  # killed while it was written
+    with (out / "predictions.jsonl").open("a") as lines:
+        lines.write('{"name": "2", "ima')  # killed while it was written
     (out / "0_colour.png").unlink()
     before, counts = ages(out), Counts()
     capsys.readouterr()
@@ -67,6 +67,8 @@ def test_what_is_there_is_kept_and_counted(
     predict_files(predictor, images, out, resume=True)
     assert Image.open(out / "1.png").size == (40, 40)
     assert ages(out)["3_overlay.jpg"] == after["3_overlay.jpg"]
+    record = (out / "predictions.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["name"] for line in record[1:]) == ["0", "1", "2", "3"], "each has one line"
 
 
 def test_results_of_another_network_or_setting_are_not_mixed(
