@@ -100,13 +100,13 @@ def run_benchmark(
 
 
 def _tell(report: Report, file: Path | None, console: Console, *, ratios: bool) -> None:
-    """The tables stand last in a terminal."""
+    """The tables stand last in a terminal. The file comes first: a pipe may be closed."""
     piped = not sys.stdout.isatty()
     text = report.to_json()
+    if file is not None:
+        _write(file, text, plot(report), console)
     if piped:
         say(text)
-    if file is not None:
-        _write(file, text, plot(report), console, printed=piped)
     tell(report, ratios=ratios, stderr=piped)
     if not any(row.class_map for row in report.networks):
         raise UserError("no row agrees with the reference, so that there is no FPS; see the column 'equal'")
@@ -124,15 +124,14 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _write(file: Path, text: str, drawing: str | None, console: Console, *, printed: bool) -> None:
+def _write(file: Path, text: str, drawing: str | None, console: Console) -> None:
     """The result, which is printed where it cannot be written: it took minutes."""
     try:
         write_whole(file, text + "\n")
         if drawing:
             write_whole(file.with_suffix(".svg"), drawing)
     except UserError as error:
-        if not printed:
-            say(text)
+        say(text)
         raise UserError(f"{error}. The result stands above") from None
     console.print(f"Written: {file}" + (f" and {file.with_suffix('.svg').name}" if drawing else ""))
 
@@ -164,10 +163,11 @@ def _locked_file(output: Path | None, device: torch.device) -> Iterator[Path | N
     if output is None:
         yield None
         return
-    if output.suffix and output.suffix != ".json":
+    into_folder = output.is_dir() or not output.suffix
+    if not into_folder and output.suffix != ".json":
         raise UserError(f"'{output}' must end in .json, or be a folder")
     file = output
-    if output.suffix != ".json":
+    if into_folder:
         folder = re.sub(r"[^a-z0-9]+", "-", describe_device(device)["name"].lower()).strip("-")
         file = output / folder / f"{datetime.now(UTC):%Y-%m-%d_%H%M%S}.json"
     with locked_target(file):

@@ -87,23 +87,30 @@ def test_a_checkpoint_on_two_engines(
     assert "Written:" in printed.err
 
 
-def test_a_folder_is_sorted_by_device_and_date(checkpoint: str, tmp_path: Path) -> None:
-    run_benchmark(Asked([checkpoint], backends=["eager"]), QUICK, output=tmp_path / "results")
-    (folder,) = (tmp_path / "results").iterdir()
+def test_a_folder_is_sorted_by_device_and_date(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "results.2026"  # a folder although it looks like a file
+    results.mkdir()
+    with monkeypatch.context() as patch, open("/dev/full", "w") as full:
+        patch.setattr(sys, "stdout", full)
+        with pytest.raises(OSError, match="No space left"):  # what cannot be printed is in the file all the same
+            run_benchmark(Asked([checkpoint], backends=["eager"]), QUICK, output=results)
+    (folder,) = results.iterdir()
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", folder.name)
     (file,) = folder.glob("*.json")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d{6}", file.stem)
     assert file.with_suffix(".svg").is_file()
     pages = tmp_path / "pages"
     pages.mkdir()
-    refresh(tmp_path / "results", pages)
+    refresh(results, pages)
     (page,) = pages.iterdir()
     assert page.name == f"{file.stem}_{folder.name}.md"
     begun = page.read_text()
     assert begun.startswith("# Speed on ")
     assert "| rtformer_slim gfa+ca, net | 5 classes, weights " in begun
     page.write_text(begun.replace(BEGIN, f"My words.\n{BEGIN}\nrubbish"))
-    refresh(tmp_path / "results", pages)
+    refresh(results, pages)
     assert page.read_text() == begun.replace(BEGIN, f"My words.\n{BEGIN}")
 
 
