@@ -33,9 +33,9 @@ PIP = $(VENV)/bin/pip install --quiet --constraint constraints.txt $(if $(INDEX)
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo; echo 'Variables: MODEL=$(MODEL) ATTN=attention, as gfa+ca DATA_DIR=folder of the data set ARGS="more flags"'
+	@echo; echo 'Variables: MODEL=$(MODEL) ATTN=gfa+ca DATA_DIR=folder EPOCHS=16 SEEDS=2 ARGS="flags"'
 
-install: $(VENV)/.installed ## install rtseg and its tools into .venv; CPU=1 without CUDA's libraries
+install: $(VENV)/.installed ## install rtseg and its tools into .venv; CPU=1: without CUDA
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -49,7 +49,7 @@ endif
 	$(PIP) $(if $(CPU),$(TORCH_CPU)) --editable '.[dev]'
 	@touch $@
 
-demo: install ## draw street scenes, train, score, time, show: runs/demo/report.html
+demo: install ## draw scenes, train, score, time: runs/demo/report.html
 	@test ! -e runs/demo/report.html || { \
 		echo "the demo is done: open runs/demo/report.html, or 'make clean-demo' to begin anew"; exit 1; }
 	@test ! -e runs/demo || echo "resuming runs/demo; 'make clean-demo' begins anew"
@@ -75,19 +75,19 @@ demo: install ## draw street scenes, train, score, time, show: runs/demo/report.
 clean-demo: ## remove what make demo made
 	rm -rf runs/demo
 
-train-ade20k: install ## train on ADE20K; train-cityscapes, train-camvid likewise
+train-ade20k: install ## train on ADE20K
 train-cityscapes: install ## train on Cityscapes
 train-camvid: install ## train on CamVid
 train-%:
 	$(RUN) fit --config configs/$(MODEL)_$*.yaml $(if $(ATTN),--model.attention=$(ATTN)) \
 		$(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(if $(filter camvid,$*),--auto) $(ARGS)
 
-pretrain: install ## ImageNet, RTFormer's recipe: DATA_DIR=folder or shards; MODEL= any of table 2, ATTN=; needs GPUs
+pretrain: install ## pre-train on ImageNet: DATA_DIR=folder or shards; needs GPUs
 	$(PRETRAIN) fit --config pretrain/configs/rtformer_slim_in1k.yaml --model.name=$(MODEL) \
 		--output=runs/$(MODEL)_in1k $(if $(ATTN),--model.attention=$(ATTN)) \
 		$(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(ARGS)
 
-transfer-check: install ## does pre-training help? IMAGES=folder to pre-train on briefly, DATA_DIR=CamVid; EPOCHS=16 SEEDS=4
+transfer-check: install ## does pre-training help? IMAGES=folder DATA_DIR=CamVid
 	@test -n "$(IMAGES)" -a -n "$(DATA_DIR)" || { \
 		echo "give IMAGES=folder of train/<class>/ and val/<class>/, and DATA_DIR=folder of CamVid"; exit 1; }
 	test -e $(TRANSFER)/pretrain/.trained || $(PRETRAIN) fit --config pretrain/configs/rtformer_slim_imagenette.yaml \
@@ -101,24 +101,24 @@ transfer-check: install ## does pre-training help? IMAGES=folder to pre-train on
 
 transfer-check: SEEDS = 4
 
-table2: install ## RTFormer's Table 2: parameters and multiply-adds, latency and throughput measured here
+table2: install ## count and time the networks of RTFormer's Table 2
 	$(PRETRAIN) table2 -o runs/table2_$(shell date +%F_%H%M).json $(ARGS)
 
-benchmark: install ## speed of NETWORKS= on this machine's engines, IMAGE=file or folder; into docs/results/ (an hour)
+benchmark: install ## time NETWORKS= on all engines, an hour; IMAGE=file or folder
 	$(RUN) benchmark $(NETWORKS) $(SPEED) --protocol ddrnet --memory
 	$(RUN) benchmark $(MODEL) $(SPEED) --also 480x360 --also 720x960 --also 1024x2048
 	$(RUN) benchmark $(MODEL) $(SPEED) --batch-size 1 --batch-size 2 --batch-size 4 --batch-size 8
 	$(VENV)/bin/python -m tools.tables
 
-table3: install ## RTFormer's Table 3 measured here; with DATA_DIR= (CamVid) also trained: EPOCHS=16 SEEDS=2
+table3: install ## time RTFormer's Table 3; DATA_DIR=CamVid: train it too
 	$(RUN) compare -o runs/table3 --model $(MODEL) $(if $(DATA_DIR),--data $(DATA_DIR) --epochs $(EPOCHS) --seeds $(SEEDS) \
 		--config configs/rtformer_slim_camvid_half.yaml --trainer.precision=$(PRECISION)) $(ARGS)
 
-docs: install ## refresh the tables in docs/ that are made from the code and the environment
+docs: install ## write the tables in docs/ that are made from code and results
 	$(VENV)/bin/python -m tools.tables
 	$(VENV)/bin/python -m tools.licences docs/licences.md
 
-lint: install ## style, types, who imports whom, fresh tables in docs/, and the licences of what is installed
+lint: install ## check style, types, imports, the tables in docs/, licences
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -132,5 +132,5 @@ test: install ## everything a change must pass
 test-slow: install ## the tests that take minutes
 	$(VENV)/bin/pytest -m slow $(ARGS)
 
-torture: install ## inject faults and say what comes of them (an hour; TORTURE=quick: ten minutes; GROUP="damage hostile")
+torture: install ## inject faults, an hour; TORTURE=quick: ten minutes
 	$(VENV)/bin/python -m tools.torture $(GROUP) $(if $(filter quick,$(TORTURE)),--quick) $(ARGS)

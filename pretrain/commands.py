@@ -25,14 +25,14 @@ _look = partial(look, pages=PAGES, shipped=Path(__file__).with_name("configs"))
 lightning_command(
     app,
     "fit",
-    "Train a classifier: --config NAME or a YAML file, every key as a flag; --ckpt_path resumes a training.",
+    "Train a classifier; --ckpt_path resumes a training.",
     "pretrain.cli",
     _look,
 )
 lightning_command(
     app,
     "validate",
-    "Top-1 and top-5 of a checkpoint: --config ... --ckpt_path runs/.../best.ckpt",
+    "Score a checkpoint: top-1 and top-5.",
     "pretrain.cli",
     _look,
 )
@@ -44,7 +44,10 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for model.safetensors and config.json")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
 ) -> None:
-    """Write the backbone as a folder that `rtseg fit --model.weights=FOLDER` starts from."""
+    """Write the backbone of a classifier as a folder.
+
+    `rtseg fit --model.weights=FOLDER` starts from it.
+    """
     check_file(checkpoint, "Give the best.ckpt or last.ckpt of a training.")
     from pretrain.export import export as write
 
@@ -56,7 +59,10 @@ def replay(
     run: Annotated[Path, typer.Argument(help="folder of a training, or its nonfinite.ckpt")],
     device: Annotated[str | None, typer.Option(help="cpu, cuda; default: a GPU where there is one")] = None,
 ) -> None:
-    """Run the training step again whose loss, gradient or update was not finite, and say where that began."""
+    """Find where a training step stopped being finite.
+
+    It runs the step again whose loss, gradient or update was not finite.
+    """
     step = run / "nonfinite.ckpt" if run.is_dir() else run
     check_exists(step, "A training writes it when it stops because a step is not finite.")
     from pretrain.module import ClassificationModule
@@ -67,7 +73,10 @@ def replay(
 
 @app.command("list")
 def list_networks() -> None:
-    """List the networks that --model.name takes, and which of them can be handed over."""
+    """List the networks that --model.name takes.
+
+    `export` cannot write those that are marked "classifies only".
+    """
     from pretrain.networks.classifier import list_classifiers
     from rtseg.models import list_models
 
@@ -84,7 +93,10 @@ def check_data(
         Path | None, typer.Option("-o", "--output", help="text file for the names of the bad files")
     ] = None,
 ) -> None:
-    """Count classes and images, decode every file, and name what would stop or mislead a training."""
+    """Check every image before a training.
+
+    It counts classes and images, decodes every file, and names what would stop or mislead a training.
+    """
     _check_root(root)
     from pretrain.data.check import check_data as check
     from pretrain.data.check import describe, write_list
@@ -101,8 +113,8 @@ def check_data(
 def make_shards(
     root: Annotated[Path, typer.Argument(help="folder of train/<class>/*.JPEG and val/<class>/*.JPEG")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for the shards and index.json")],
-    per_shard: Annotated[int, typer.Option(help="images in one; of ImageNet's, 1000 are 110 MB")] = 1000,
-    workers: Annotated[int | None, typer.Option(help="shards written at a time; default: one a core")] = None,
+    per_shard: Annotated[int, typer.Option(help="images in a shard; 1000 of ImageNet take 110 MB")] = 1000,
+    workers: Annotated[int | None, typer.Option(help="processes; default: all cores")] = None,
 ) -> None:
     """Pack class folders into WebDataset shards, byte for byte."""
     check_exists(root, "Give the folder that holds train/ and val/.")
@@ -113,14 +125,17 @@ def make_shards(
 
 @app.command("index-shards")
 def index_shards(
-    root: Annotated[str, typer.Argument(help="folder or URL of shards that others wrote: <key>.jpg and <key>.cls")],
+    root: Annotated[str, typer.Argument(help="folder or URL of shards that contain <key>.jpg and <key>.cls")],
     train: Annotated[str, typer.Option(help="pattern of the training shards' names")] = "*train*.tar",
     val: Annotated[str, typer.Option(help="pattern of the validation shards' names")] = "*val*.tar",
     classes: Annotated[
-        Path | None, typer.Option(help="text file, the name of class 0, 1, ... on a line each; default: numbers")
+        Path | None, typer.Option(help="text file with the name of a class on each line; default: numbers")
     ] = None,
 ) -> None:
-    """Count the images of shards and write the index.json that a training needs beside them."""
+    """Write the index.json that a training needs beside shards.
+
+    It counts the images of shards that another program wrote.
+    """
     _check_root(root)
     if classes is not None:
         check_file(classes, "Give a text file with a class name on each line as --classes.")
@@ -143,11 +158,16 @@ def table2(
     networks: Annotated[list[str] | None, typer.Argument(help="default: every row of the paper's Table 2")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda; default: a GPU where there is one")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores")] = None,
-    seconds: Annotated[float, typer.Option(help="seconds that each figure is timed at least")] = 6.0,
-    batch_size: Annotated[int | None, typer.Option(help="batch of the throughput; default: 16, on CUDA 64")] = None,
+    seconds: Annotated[float, typer.Option(help="seconds to time each figure, at least")] = 6.0,
+    batch_size: Annotated[
+        int | None, typer.Option(help="images in a batch of the throughput; default: 16, on CUDA 64")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help=".json file for the result")] = None,
 ) -> None:
-    """RTFormer's Table 2: parameters and multiply-adds at 224x224, latency and throughput here, the paper's figures."""
+    """Count and time the networks of RTFormer's Table 2.
+
+    Parameters and multiply-adds are those at 224x224. The figures of the paper stand beside those of this machine.
+    """
     from pretrain.table2 import table2 as table
 
     table(networks or [], device=device, threads=threads, seconds=seconds, batch_size=batch_size, output=output)
@@ -155,7 +175,7 @@ def table2(
 
 @app.command()
 def curves(
-    runs: Annotated[list[Path], typer.Argument(help="run folders of `fit`")],
+    runs: Annotated[list[Path], typer.Argument(help="folders of trainings")],
     output: Annotated[Path, typer.Option("-o", "--output", help=".svg file")],
 ) -> None:
     """Draw loss and top-1 of trainings over their steps."""
@@ -171,17 +191,19 @@ def transfer_check(
     context: typer.Context,
     backbone: Annotated[Path, typer.Argument(help="folder that `export` wrote")],
     data: Annotated[Path, typer.Option(help="folder of the segmentation data set")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder; the same command again resumes there")] = Path(
-        "runs/transfer"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="folder for the results; the same command resumes there")
+    ] = Path("runs/transfer"),
     config: Annotated[
-        str, typer.Option(help="recipe of the trainings: a YAML file, or a name that `rtseg list configs` prints")
+        str, typer.Option(help="configuration of the trainings: a YAML file, or a name of `rtseg list configs`")
     ] = "rtformer_slim_camvid_half",
     epochs: Annotated[int, typer.Option(help="epochs of each training")] = 16,
     seeds: Annotated[int, typer.Option(help="trainings from scratch, and as many from the backbone")] = 3,
-    jobs: Annotated[int, typer.Option(help="trainings at a time; on a CPU they share its cores")] = 1,
+    jobs: Annotated[int, typer.Option(help="trainings at the same time; on a CPU they share its cores")] = 1,
 ) -> None:
-    """Fine-tune from a backbone and from scratch with equal data, budget and seeds: does pre-training help?
+    """Compare fine-tuning with training from scratch.
+
+    Both have equal data, budget and seeds.
 
     Flags of `rtseg fit` are passed to the trainings: --trainer.precision=bf16-mixed
     """

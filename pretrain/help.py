@@ -1,18 +1,18 @@
 """What `--help` of `python -m pretrain fit` and `validate` shows, see `rtseg.training.help`."""
 
-from rtseg.training.help import DEVICES, LENGTH, MODEL, RUN, SCORED, WORKERS, Page, Setting
+from rtseg.training.help import DEVICES, LENGTH, MODEL, RUN, SCORED, SCORED_NEEDS, WORKERS, Page, Setting
 
-_CONFIG = Setting("config", "a YAML file, or a name as rtformer_slim_in1k")
+_CONFIG = Setting("config", "a YAML file, or a name: rtformer_slim_in1k")
 _ROOT = Setting("data.root", "folder of train/ and val/, or URL of shards")
 SETTINGS = {
     "fit": (
         _CONFIG, *RUN, *MODEL,
         Setting("model.ema_decay", "moving average of the weights; 0: none", 0.0),
         Setting("model.optim.lr", "learning rate", 0.0005),
-        Setting("model.optim.weight_decay", "of all but norms and biases", 0.04),
+        Setting("model.optim.weight_decay", "decay of all but norms and biases", 0.04),
         _ROOT,
         Setting("data.batch_size", "images of a step, over all devices", 1024),
-        Setting("data.device_batch_size", "at most so many at a time", 128),
+        Setting("data.device_batch_size", "most images at a time on one device", 128),
         WORKERS, *LENGTH, *DEVICES,
     ),
     "validate": (_CONFIG, SCORED, _ROOT, WORKERS, *DEVICES),
@@ -26,8 +26,9 @@ PAGES = {
     ),
     "validate": Page(
         "python -m pretrain validate",
-        "Top-1 and top-5 of a checkpoint, which brings its settings.",
+        "Score a checkpoint: top-1 and top-5. The checkpoint brings its settings.",
         SETTINGS["validate"],
         ("--ckpt_path runs/a/best.ckpt", "--ckpt_path runs/a/best.ckpt --data.root in1k"),
+        SCORED_NEEDS,
     ),
 }

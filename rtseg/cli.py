@@ -32,15 +32,15 @@ def predict(
     checkpoint: Annotated[
         str, typer.Argument(help=".ckpt, folder with model.safetensors, exported .onnx file, or Hugging Face id")
     ],
-    sources: Annotated[list[str], typer.Argument(help="images, folders, globs")],
+    sources: Annotated[list[str], typer.Argument(help="images, folders or globs")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for the results")],
     device: Device = None,
-    alpha: Annotated[float, typer.Option(help="share of the colour in the overlay, 0..1")] = 0.5,
+    alpha: Annotated[float, typer.Option(help="weight of the colours in the overlay, from 0 to 1")] = 0.5,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="predict only the images whose results are missing")] = False,
-    max_pixels: Annotated[int, typer.Option(help="larger images fail, before they are decoded")] = 2**26,
+    max_pixels: Annotated[int, typer.Option(help="refuse images of more pixels than this")] = 2**26,
 ) -> None:
-    """Segment images: a class map, its colours and an overlay of each, and a legend of the classes."""
+    """Segment images: class maps, colours, overlays and a legend."""
     check_network(checkpoint)
     check_any_image(sources)
     _check_results(output, overwrite or resume or (output.expanduser() / RECORD).is_file())  # then the network decides
@@ -48,7 +48,7 @@ def predict(
     from rtseg.deploy.predictor import load
 
     counts = Counts()
-    with resumable(lambda: f"{counts.sentence()} To go on: {_to_resume()}"):
+    with resumable(lambda: f"{counts.sentence()} To resume: {_to_resume()}"):
         predictor = load(checkpoint, device=device)
         failed = predict_files(
             predictor,
@@ -69,46 +69,59 @@ def predict(
 def benchmark(
     networks: Annotated[
         list[str] | None,
-        typer.Argument(help="checkpoints, exported .onnx files, models or rivals by name; default: rtformer_slim"),
+        typer.Argument(
+            help="checkpoints, exported .onnx files, names of models or rivals; default: rtformer_slim",
+        ),
     ] = None,
     attention: Annotated[
-        list[str] | None, typer.Option(help="attention of models given by name, as in gfa+ca; repeat it to compare")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="attention of the models named, such as gfa+ca; may be repeated"),
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="engine, as in openvino:bf16; repeat it; default: all that this machine has. See rtseg list"),
+        typer.Option(
+            metavar="NAME",
+            help="engine, such as openvino:bf16; may be repeated; default: all of this machine (rtseg list backends)",
+        ),
     ] = None,
     input_size: Annotated[
         tuple[int, int] | None,
-        typer.Option(metavar="HEIGHT WIDTH", help="default: that of the exported files, else 512 512"),
+        typer.Option(metavar="HEIGHT WIDTH", help="image size; default: that of the exported files, else 512 512"),
     ] = None,
-    also: Annotated[list[str] | None, typer.Option(metavar="HxW", help="a further input size, as in 1024x2048")] = None,
+    also: Annotated[
+        list[str] | None, typer.Option(metavar="HxW", help="a further image size, such as 1024x2048; may be repeated")
+    ] = None,
     batch_size: Annotated[
-        list[int] | None, typer.Option(help="repeat it for throughput; default: that of the exported files, else 1")
+        list[int] | None,
+        typer.Option(
+            metavar="N", help="images in a batch; may be repeated; default: that of the exported files, else 1"
+        ),
     ] = None,
-    num_classes: Annotated[int, typer.Option(help="classes of networks given by name")] = 150,
+    num_classes: Annotated[int, typer.Option(help="classes of the models named")] = 150,
     device: Device = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores")] = None,
     image: Annotated[
-        list[str] | None, typer.Option(help="image, folder or glob to run on; default: a drawn texture")
+        list[str] | None,
+        typer.Option(
+            metavar="IMAGE", help="image, folder or glob to run on; may be repeated; default: a drawn texture"
+        ),
     ] = None,
     min_parity: Annotated[
         float | None,
-        typer.Option(help="least per cent of pixels equal to plain float32 PyTorch; a row below it is not timed"),
+        typer.Option(help="time a row only if so many per cent of its pixels equal those of plain PyTorch"),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="folder of a data set: also score every row")] = None,
-    dataset: Annotated[str, typer.Option(help="which data set --data is")] = "camvid",
-    memory: Annotated[bool, typer.Option("--memory", help="also measure the memory of each row")] = False,
-    protocol: Annotated[
-        str, typer.Option(help="rtseg, or ddrnet to measure as that repository does as well")
-    ] = "rtseg",
-    seconds: Annotated[float, typer.Option(help="seconds that each figure is timed at least")] = 6.0,
+    data: Annotated[Path | None, typer.Option(help="folder of a data set, to score each row")] = None,
+    dataset: Annotated[str, typer.Option(help="name of that data set (rtseg list datasets)")] = "camvid",
+    memory: Annotated[bool, typer.Option("--memory", help="measure the memory of each row")] = False,
+    protocol: Annotated[str, typer.Option(help="rtseg, or ddrnet to add the measurement of that repository")] = "rtseg",
+    seconds: Annotated[float, typer.Option(help="seconds to time each figure, at least")] = 6.0,
     ratios: Annotated[bool, typer.Option("--ratios", help="show ratios even if the machine was busy")] = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help=".json file or folder for the result")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help=".json file, or folder, for the result")] = None,
 ) -> None:
-    """Measure latency and FPS from image to class map on every engine of this machine; plain PyTorch checks each.
+    """Time networks from image to class map on every engine.
 
-    The table of speeds comes last. A pipe gets one line of JSON instead, and the tables go to the standard error.
+    Each engine is first compared with plain PyTorch. The table of speeds comes last. In a pipe, the output is one
+    line of JSON, and the tables go to the standard error.
     """
     for name in networks or []:
         if is_path(name):
@@ -151,13 +164,16 @@ def benchmark(
 def export(
     checkpoint: Annotated[str, typer.Argument(help=".ckpt, folder with model.safetensors, or Hugging Face id")],
     output: Annotated[Path, typer.Option("-o", "--output", help=".onnx file")],
-    input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH")] = (512, 512),
-    batch_size: int = 1,
+    input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="image size")] = (512, 512),
+    batch_size: Annotated[int, typer.Option(help="images in a batch")] = 1,
     class_map: Annotated[
-        bool, typer.Option("--class-map", help="upsampling and argmax in the graph: slower, but all in one file")
+        bool, typer.Option("--class-map", help="give class maps in place of logits: simpler to use, but slower")
     ] = False,
 ) -> None:
-    """Write a network as ONNX: uint8 images in, logits out, for one input size; BatchNorm folded."""
+    """Write a network as ONNX for one input size.
+
+    The file takes uint8 images and gives logits. BatchNorm is folded into the convolutions.
+    """
     check_network(checkpoint)
     check_new_file(output)
     from rtseg.deploy.export import export_file
@@ -170,7 +186,10 @@ def replay(
     run: Annotated[Path, typer.Argument(help="folder of a training, or its nonfinite.ckpt")],
     device: Device = None,
 ) -> None:
-    """Run the training step again whose loss, gradient or update was not finite, and say where that began."""
+    """Find where a training step stopped being finite.
+
+    It runs the step again whose loss, gradient or update was not finite.
+    """
     step = run / "nonfinite.ckpt" if run.is_dir() else run
     check_exists(step, "A training writes it when it stops because a step is not finite.")
     from rtseg.training.module import SegmentationModule
@@ -185,13 +204,14 @@ def convert(
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for model.safetensors and config.json")],
     model: Annotated[str, typer.Option(help="rtformer_slim or rtformer_base")] = "rtformer_slim",
     dataset: Annotated[
-        str, typer.Option(help="data set of the weights: ade20k or cityscapes; not needed for a pre-trained trunk")
+        str, typer.Option(help="data set of the weights: ade20k or cityscapes; unused for a trunk")
     ] = "ade20k",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
 ) -> None:
-    """Turn PaddleSeg's published RTFormer weights into a folder that rtseg loads; Paddle is not needed.
+    """Convert PaddleSeg's RTFormer weights; Paddle is not needed.
 
-    A trunk pre-trained on ImageNet becomes a backbone for rtseg fit --model.weights.
+    Weights of a segmentation network become a folder that rtseg loads. A trunk pre-trained on ImageNet becomes a
+    backbone for `rtseg fit --model.weights`.
     """
     check_file(weights, "Give the path of a model.pdparams.")
     _check_results(output, overwrite)
@@ -220,17 +240,18 @@ def convert(
 
 @app.command("make-data")
 def make_data(
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder to make")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for the data set")],
     layout: Annotated[str, typer.Option(help="ade20k, cityscapes, camvid or imagenet")] = "camvid",
     number: Annotated[int, typer.Option("-n", "--number", help="training images")] = 200,
     number_val: Annotated[int | None, typer.Option(help="validation images; default: an eighth, at least 10")] = None,
     size: Annotated[
-        tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="default: the layout's own")
+        tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="image size; default: that of the layout")
     ] = None,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="of the random numbers; one seed always draws the same images")] = 0,
 ) -> None:
-    """Draw street scenes with exact masks in a data set's official layout, so that everything runs without a
-    download.
+    """Draw street scenes with exact masks, as data to try out.
+
+    The folder has the official layout of a data set.
     """
     check_place(output)
     from rtseg.scenes import make_data as draw
@@ -255,7 +276,7 @@ def list_names(
         str, typer.Argument(help="models, heads, attentions, losses, datasets, backends, rivals or configs")
     ],
     details: Annotated[
-        bool, typer.Option("--details", help="of attentions options, costs and papers; of backends what they run on")
+        bool, typer.Option("--details", help="attentions: options, cost, paper; backends: devices, what to install")
     ] = False,
 ) -> None:
     """List the names that options take."""
@@ -299,8 +320,8 @@ def _command_line() -> str:
 
 app.add_typer(commands.app)
 for _name, _help in {
-    "fit": "Train a network: --config NAME (rtseg list configs), every key as a flag; --ckpt_path resumes a training.",
-    "validate": "Score a checkpoint on the validation images: --config ... --ckpt_path ...",
+    "fit": "Train a network; --ckpt_path resumes a training.",
+    "validate": "Score a checkpoint on the validation images.",
     "test": "Score a checkpoint on the test images.",
 }.items():
     lightning_command(app, _name, _help, "rtseg.training.cli", partial(look, pages=PAGES))

@@ -143,8 +143,7 @@ def plugin_option(app: typer.Typer) -> None:
             list[str] | None,
             typer.Option(
                 metavar="FILE|MODULE",
-                help="code of your own that registers an attention, backbone, head, loss, data set, engine or rival; "
-                "repeat it; before or after the command",
+                help="your own attention, backbone, head, loss, data set, engine or rival; may be repeated",
             ),
         ] = None,
     ) -> None:

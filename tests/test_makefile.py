@@ -33,7 +33,7 @@ def test_an_attention_is_handed_on_where_it_is_given(tmp_path: Path) -> None:
     assert "fit --config configs/rtformer_slim_camvid.yaml --model.attention=sa" in printed
     assert "--data.root=data/camvid" in printed
     assert "--auto" in printed.split()
-    assert "ATTN=attention, as gfa+ca" in make(tmp_path)
+    assert "ATTN=gfa+ca" in make(tmp_path)
 
 
 def test_demo_does_what_is_missing_and_no_more(tmp_path: Path) -> None:

@@ -23,10 +23,13 @@ app = typer.Typer()
 def report(
     run: Annotated[Path, typer.Argument(help="folder of a training")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="default: report.html in the run's folder")
+        Path | None, typer.Option("-o", "--output", help=".html file; default: report.html in the run's folder")
     ] = None,
 ) -> None:
-    """Write one self-contained HTML page about a run: curves, IoU by class, images, FPS with its conditions."""
+    """Write one HTML page about a training.
+
+    It shows curves, the IoU of each class, images, and the latency with its conditions.
+    """
     check_exists(run, "Give the run folder that `rtseg fit --output` wrote.")
     from rtseg.studies.report import write_report
 
@@ -36,17 +39,20 @@ def report(
 @app.command()
 def visualize(
     checkpoint: Annotated[str, typer.Argument(help=".ckpt, folder with model.safetensors, or Hugging Face id")],
-    image: Annotated[str, typer.Argument(help="an image file")],
+    image: Annotated[str, typer.Argument(help="image file")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="folder for the sheets; default: runs/visualize/<image>")
     ] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="X,Y", help="the pixel whose view is drawn; default: the image's centre")
+        str | None, typer.Option(metavar="X,Y", help="pixel whose attention is drawn; default: the centre of the image")
     ] = None,
     device: Device = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
 ) -> None:
-    """Draw what each attention of a network looks at: basis masks, memory slots, or the view of one pixel."""
+    """Draw what each attention of a network looks at.
+
+    That is a set of basis masks or memory slots, or what one pixel attends to.
+    """
     folder = output or Path("runs/visualize") / Path(image).stem
     check_network(checkpoint)
     check_file(os.path.expanduser(image), "Give an image file.")
@@ -65,11 +71,14 @@ def complexity(
         64,
         64,
     ),
-    measure: Annotated[bool, typer.Option("--measure", help="also run fa and nl on growing maps")] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="run fa and nl on growing maps too")] = False,
     device: Device = None,
-    seconds: Annotated[float, typer.Option(help="seconds that each map is timed at least")] = 2.0,
+    seconds: Annotated[float, typer.Option(help="seconds to time each map, at least")] = 2.0,
 ) -> None:
-    """Memory and compute of linear and quadratic attention: the factorized-attention paper's tables and figures."""
+    """Count what linear and quadratic attention cost.
+
+    The tables and figures of memory and compute are those of the paper on factorized attention.
+    """
     from rtseg.speed.conditions import Conditions
     from rtseg.studies.complexity import complexity_report
 
@@ -82,30 +91,35 @@ def complexity(
 def compare(
     context: typer.Context,
     attention: Annotated[
-        list[str] | None, typer.Option(help="a row, as in gfa+ca; repeat it; default: the rows of RTFormer's Table 3")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="attention, such as gfa+ca; may be repeated; default: those of RTFormer's Table 3"
+        ),
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder; the same command again resumes there")] = Path(
-        "runs/compare"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="folder for the results; the same command resumes there")
+    ] = Path("runs/compare"),
     model: Annotated[str, typer.Option(help="rtformer_slim or rtformer_base")] = "rtformer_slim",
-    input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="image size of the timing")] = (
+    input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="image size")] = (
         512,
         512,
     ),
     num_classes: Annotated[int, typer.Option(help="classes of the timed networks")] = 150,
     device: Device = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of PyTorch; default: all cores")] = None,
-    seconds: Annotated[float, typer.Option(help="seconds that each figure is timed at least")] = 6.0,
-    data: Annotated[Path | None, typer.Option(help="folder of a data set: also train each row")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores")] = None,
+    seconds: Annotated[float, typer.Option(help="seconds to time each figure, at least")] = 6.0,
+    data: Annotated[Path | None, typer.Option(help="folder of a data set, to train each row")] = None,
     epochs: Annotated[int | None, typer.Option(help="epochs of each training")] = None,
     config: Annotated[
-        str, typer.Option(help="recipe of the trainings: a YAML file, or a name that `rtseg list configs` prints")
+        str, typer.Option(help="configuration of the trainings: a YAML file, or a name of `rtseg list configs`")
     ] = "rtformer_slim_camvid_half",
-    seeds: Annotated[int, typer.Option(help="trainings a row, seeds 0, 1, ...")] = 1,
-    jobs: Annotated[int, typer.Option(help="trainings at a time; on a CPU they share its cores")] = 1,
-    ratios: Annotated[bool, typer.Option("--ratios", help="show ratios of speed even if the machine was busy")] = False,
+    seeds: Annotated[int, typer.Option(help="trainings of each row, with the seeds 0, 1, ...")] = 1,
+    jobs: Annotated[int, typer.Option(help="trainings at the same time; on a CPU they share its cores")] = 1,
+    ratios: Annotated[bool, typer.Option("--ratios", help="show ratios even if the machine was busy")] = False,
 ) -> None:
-    """Attentions side by side: parameters, MACs, latency and FPS here, the paper's figures, mIoU where trained.
+    """Compare attentions: parameters, MACs, latency, FPS and mIoU.
+
+    The figures of RTFormer's paper stand beside those of this machine. mIoU needs --data and --epochs.
 
     Flags of `rtseg fit` are passed to the trainings: --trainer.precision=bf16-mixed --data.num_workers=4
     """

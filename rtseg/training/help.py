@@ -25,7 +25,8 @@ class Setting(NamedTuple):
 
 
 CONFIG = Setting("config", "a YAML file, or a name of `rtseg list configs`")
-SCORED = Setting("ckpt_path", "the checkpoint that is scored")
+SCORED_NEEDS = "--ckpt_path FILE"
+SCORED = Setting("ckpt_path", "checkpoint to score")
 DEVICES = (
     Setting("trainer.devices", "how many GPUs, or processes on a CPU", "auto"),
     Setting("trainer.accelerator", "cpu, gpu or mps", "auto"),
@@ -35,21 +36,21 @@ RUN = (
     Setting("output", "folder of the run (default: runs/<config>)"),
     Setting("ckpt_path", "resume a training from its last.ckpt"),
     Setting("save_every", "time or steps between two last.ckpt", "10min"),
-    Setting("seed_everything", "of weights, order and augmentation", 0),
+    Setting("seed_everything", "seed of weights, order and augmentation", 0),
 )
 LENGTH = (
     Setting("trainer.max_epochs", "length of the training in epochs"),
-    Setting("trainer.max_steps", "the same in optimizer steps; -1: epochs", -1),
+    Setting("trainer.max_steps", "length in optimizer steps; -1: in epochs", -1),
     Setting("trainer.precision", "bf16-mixed is fast where there is bfloat16"),
 )
 MODEL = (
     Setting("model.name", "see `rtseg list models`", "rtformer_slim"),
-    Setting("model.attention", "as gfa+ca, see `rtseg list attentions`"),
-    Setting("model.options", "of the network, as '{cross_size: 12}'"),
+    Setting("model.attention", "such as gfa+ca, see `rtseg list attentions`"),
+    Setting("model.options", "of the network, such as '{cross_size: 12}'"),
 )
 DATA = (
-    Setting("data.dataset", "see `rtseg list datasets`; your own: folder"),
-    Setting("data.root", "its folder; of your own images a YAML file"),
+    Setting("data.dataset", "see `rtseg list datasets`; for your own: folder"),
+    Setting("data.root", "folder of the data; for your own a YAML file"),
 )
 WORKERS = Setting("data.num_workers", "loader processes of each device", 2)
 _FIT = (
@@ -57,18 +58,18 @@ _FIT = (
     Setting("model.weights", "start from a .ckpt, folder or Hugging Face id"),
     Setting("model.ema_decay", "moving average of the weights; 0: none", 0.0),
     Setting("model.optim.lr", "learning rate for lr_batch_size images", 0.0004),
-    Setting("model.loss.class_weights", "one factor a class, or auto: from the masks"),
+    Setting("model.loss.class_weights", "a factor for each class; auto: from the masks"),
     *DATA,
-    Setting("data.batch_size", "images of a step, all devices; or auto", 12),
-    Setting("data.crop_size", "height, width of crops; or auto", [512, 1024]),
+    Setting("data.batch_size", "images of a step, over all devices; or auto", 12),
+    Setting("data.crop_size", "height and width of crops; or auto", [512, 1024]),
     WORKERS, *LENGTH, *DEVICES,
-    Setting("fps.input_size", "height and width at which it is timed"),
+    Setting("fps.input_size", "image size of the timing, height and width"),
 )  # fmt: skip
 _SCORE = (
     CONFIG, SCORED,
-    Setting("model.weights", "instead: a folder or Hugging Face id"),
+    Setting("model.weights", "folder or Hugging Face id to score instead"),
     *DATA,
-    Setting("data.eval_resize", "short and long side of ADE20K's rule, or auto"),
+    Setting("data.eval_resize", "short and long side for ADE20K; or auto"),
     WORKERS, *DEVICES,
 )  # fmt: skip
 SETTINGS = {"fit": _FIT, "validate": _SCORE, "test": _SCORE}
@@ -81,18 +82,20 @@ class Page(NamedTuple):
         command: as it is typed.
         does: what it does, a sentence or two.
         examples: flags that may follow it.
+        needs: flags that it cannot do without.
     """
 
     command: str
     does: str
     settings: Sequence[Setting]
     examples: Sequence[str]
+    needs: str = "--config NAME"
 
     def __str__(self) -> str:
         """For 80 columns."""
         return "\n".join(
             [
-                f"Usage: {self.command} --config NAME [--KEY VALUE ...]",
+                f"Usage: {self.command} {self.needs} [--KEY VALUE ...]",
                 "",
                 f"  {self.does}",
                 "",
@@ -114,9 +117,19 @@ PAGES = {
         ("--config rtformer_slim_demo --auto", "--config rtformer_slim_camvid --data.root ~/camvid --auto"),
     ),
     "validate": Page(
-        "rtseg validate", "Score a checkpoint on the validation images. It brings its settings.", _SCORE, _SCORES
+        "rtseg validate",
+        "Score a checkpoint, which brings its settings, on the validation images.",
+        _SCORE,
+        _SCORES,
+        SCORED_NEEDS,
     ),
-    "test": Page("rtseg test", "Score a checkpoint on the test images. It brings its settings.", _SCORE, _SCORES),
+    "test": Page(
+        "rtseg test",
+        "Score a checkpoint, which brings its settings, on the test images.",
+        _SCORE,
+        _SCORES,
+        SCORED_NEEDS,
+    ),
 }
 
 

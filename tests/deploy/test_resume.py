@@ -126,8 +126,8 @@ def test_ctrl_c_says_how_far_it_is_and_how_to_go_on(
     monkeypatch.setattr("rtseg.deploy.predictor.load", lambda *_, **__: stopping)
     assert exit_status(main, *words, "--overwrite") == STOPPED
     said = capfd.readouterr().out
-    assert "Stopped. 2 of 4 images are written. To go on: rtseg predict " in said
-    command = re.search("To go on: rtseg (.*)", said)
+    assert "Stopped. 2 of 4 images are written. To resume: rtseg predict " in said
+    command = re.search("To resume: rtseg (.*)", said)
     assert command is not None
     assert command[1].split() == [*words, "--resume"]
     monkeypatch.undo()
