@@ -65,6 +65,23 @@ def predict(
         raise typer.Exit(1)
 
 
+Attentions = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="attention of the models named, such as gfa+ca; may be repeated"),
+]
+Backends = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="engine, such as openvino:bf16; may be repeated; default: all of this machine (rtseg list backends)",
+    ),
+]
+Batches = Annotated[
+    list[int] | None,
+    typer.Option(metavar="N", help="images in a batch; may be repeated; default: that of the exported files, else 1"),
+]
+
+
 @app.command()
 def benchmark(
     networks: Annotated[
@@ -73,17 +90,8 @@ def benchmark(
             help="checkpoints, exported .onnx files, names of models or rivals; default: rtformer_slim",
         ),
     ] = None,
-    attention: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="attention of the models named, such as gfa+ca; may be repeated"),
-    ] = None,
-    backend: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="engine, such as openvino:bf16; may be repeated; default: all of this machine (rtseg list backends)",
-        ),
-    ] = None,
+    attention: Attentions = None,
+    backend: Backends = None,
     input_size: Annotated[
         tuple[int, int] | None,
         typer.Option(metavar="HEIGHT WIDTH", help="image size; default: that of the exported files, else 512 512"),
@@ -91,12 +99,7 @@ def benchmark(
     also: Annotated[
         list[str] | None, typer.Option(metavar="HxW", help="a further image size, such as 1024x2048; may be repeated")
     ] = None,
-    batch_size: Annotated[
-        list[int] | None,
-        typer.Option(
-            metavar="N", help="images in a batch; may be repeated; default: that of the exported files, else 1"
-        ),
-    ] = None,
+    batch_size: Batches = None,
     num_classes: Annotated[int, typer.Option(help="classes of the models named")] = 150,
     device: Device = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores")] = None,

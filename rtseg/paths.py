@@ -121,7 +121,7 @@ def fetch_network(source: str | Path, *files: str, **hub: Any) -> Path:
     except UserError as error:
         here = "; ".join(_end(path, listing=False))
         raise UserError(
-            f"'{source}' is neither a path here ({here}) nor a Hugging Face id that can be had: {error}"
+            f"'{source}' is neither a path here ({here}) nor a Hugging Face id that can be loaded: {error}"
         ) from None
 
 

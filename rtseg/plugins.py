@@ -130,7 +130,7 @@ def how_to_load(wanted: Sequence[str]) -> str:
 def _load_file(file: Path) -> None:
     path, name = file.resolve(), file.stem
     if file.suffix != ".py" or path.is_dir():
-        raise UserError(f"plug-in '{file}' is no .py file; give one, as in --plugin my_attention.py")
+        raise UserError(f"plug-in '{file}' is not a .py file; give one, as in --plugin my_attention.py")
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         raise UserError(f"plug-in '{file}' does not exist; .py files there: {', '.join(beside[:10]) or 'none'}")

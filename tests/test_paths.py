@@ -69,7 +69,7 @@ def test_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [("rnus/firts", ("config.json",))]
     assert str(caught.value) == (
         "'rnus/firts' is neither a path here (there is no folder 'rnus'; did you mean 'runs'?) nor a Hugging Face id "
-        "that can be had: the hub does not answer"
+        "that can be loaded: the hub does not answer"
     )
 
 

@@ -104,7 +104,7 @@ def test_a_broken_installed_package_is_named(folder: Path) -> None:
 WRONG = [
     ("absent.py", None, "plug-in 'absent.py' does not exist; .py files there: "),
     ("no/such.py", None, "plug-in 'no/such.py' does not exist; .py files there: none"),
-    ("site/", None, "plug-in 'site' is no .py file; give one, as in --plugin my_attention.py"),
+    ("site/", None, "plug-in 'site' is not a .py file; give one, as in --plugin my_attention.py"),
     ("absent", None, "plug-in 'absent': Python finds no module 'absent'; install it, or give a file"),
     ("a.b", None, "plug-in 'a.b': Python finds no module 'a'; install it"),
     ("equals.py", "x = 1\nx = = 2\n", "plug-in 'equals.py', line 2: SyntaxError: invalid syntax"),

@@ -72,7 +72,9 @@ def _write(file: Path, images: ImageFolder, numbers: np.ndarray) -> None:
             try:
                 data = path.read_bytes()
             except OSError as error:
-                raise UserError(f"{path}: cannot be read ({error.strerror}); nothing is left out, so mend it") from None
+                raise UserError(
+                    f"{path}: cannot be read ({error.strerror}); repair or remove it, and run the command again"
+                ) from None
             # A key ends at its first dot; the number makes it unique.
             key = f"{number:07d}_{path.parent.name}_{path.stem}".replace(".", "_")
             _add(tar, f"{key}{path.suffix.lower()}", data)

@@ -75,7 +75,7 @@ class ShardReader:
             if self.broken == "refuse":
                 raise UserError(
                     f"{url}: {found} images where the index counts {count}: {problem}. Copy or make that shard again, "
-                    "make the index anew, or train on with --data.broken=skip"
+                    "make the index anew, or continue with --data.broken=skip"
                 )
             name_skipped(url, f"{found} images where the index counts {count}: {problem}", self.instead)
             yield from ((int(within), None) for within in wanted[wanted >= found])

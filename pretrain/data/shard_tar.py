@@ -103,4 +103,6 @@ def _label(url: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> int:
     try:
         return int(text)
     except ValueError:
-        raise UserError(f"{url}: {member.name} holds {text[:20]!r}, no class number; make that shard again") from None
+        raise UserError(
+            f"{url}: {member.name} holds {text[:20]!r}, not a class number; make that shard again"
+        ) from None

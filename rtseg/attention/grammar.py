@@ -41,7 +41,7 @@ def parse_branch(text: str) -> AttentionSpec:
         if key not in known:
             raise UserError(f"attention '{name}' has no option '{key}'.{suggest(key, known)}")
         if key in options:
-            raise UserError(f"attention '{text}': option '{key}' is given twice; leave one")
+            raise UserError(f"attention '{text}': option '{key}' is given twice; keep one")
         options[key] = _parse_value(name, key, value, known[key])
     return AttentionSpec(name, options)
 

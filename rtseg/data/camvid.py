@@ -48,7 +48,7 @@ def camvid_drive_out(root: Path, split: str) -> SegmentationDataset:
     pairs = [pair for pair in _pairs(root, "train") if pair[0].name.startswith(_DRIVES[split])]
     if not pairs:
         raise UserError(
-            f"{root / 'train'} holds no frame of drive {' or '.join(_DRIVES[split])}; "
+            f"{root / 'train'} does not contain a frame of drive {' or '.join(_DRIVES[split])}; "
             "the drive-out split needs CamVid's own frames, called <drive>_<frame>.png"
         )
     return SegmentationDataset(pairs, LABELS, split, _DECODE)

@@ -231,7 +231,9 @@ def create_dataset(name: str, root: str | Path, split: str) -> SegmentationDatas
 def check_dataset(name: str, dataset: SegmentationDataset) -> None:
     """Raises: UserError where what a registered function made is no data set or has no image."""
     if not isinstance(dataset, SegmentationDataset):
-        raise UserError(f"data set '{name}': its function returned a {type(dataset).__name__}, no SegmentationDataset")
+        raise UserError(
+            f"data set '{name}': its function returned a {type(dataset).__name__}, not a SegmentationDataset"
+        )
     if not len(dataset):
         raise UserError(
             f"data set '{name}': its function found no '{dataset.split}' image; it should say which it wants"

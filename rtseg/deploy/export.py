@@ -184,7 +184,7 @@ def read_onnx(file: str | Path) -> OnnxGraph:
     except UserError:
         raise
     except Exception as error:  # protobuf's and the checker's own, one for every kind of damage
-        raise UserError(f"'{file}' is no whole ONNX file ({first_line(error)}): export it again") from None
+        raise UserError(f"'{file}' is not a complete ONNX file ({first_line(error)}): export it again") from None
     found = {entry.key: entry.value for entry in proto.metadata_props}.get(_KEY)
     if found is None:
         raise UserError(
@@ -205,7 +205,7 @@ def read_onnx(file: str | Path) -> OnnxGraph:
             name=f"'{file}'",
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"'{file}': what it says of its network is damaged ({error!r}): export it again") from None
+        raise UserError(f"'{file}': its description of the network is damaged ({error!r}): export it again") from None
     if not whole:
         raise UserError(f"'{file}' is not as it was written: nodes or weights have changed. Export it again")
     _check_said(proto, graph)

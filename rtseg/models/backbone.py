@@ -251,7 +251,9 @@ def building(what: str, call: str) -> Iterator[None]:
 def check_contract(what: str, backbone: Backbone, cls: type[Backbone]) -> None:
     """Raises: UserError where a built backbone does not say what a segmenter needs to know."""
     if not isinstance(backbone, cls):
-        raise UserError(f"{what}: built a {type(backbone).__name__}, no {cls.__name__}; mend its return annotation")
+        raise UserError(
+            f"{what}: built a {type(backbone).__name__}, not a {cls.__name__}; correct its return annotation"
+        )
     features = getattr(backbone, "features", {})
     if not (features and isinstance(features, Mapping) and all(map(_is_info, features.values()))):
         raise UserError(

@@ -60,7 +60,7 @@ def convert(
     params = read_pdparams(path)
     _check_count(params, path, "conv1.0.weight", model, _BASE_CHANNELS, "base channels", "--model")
     if _is_trunk(params):
-        raise UserError(f"'{path}' holds a trunk alone, no segmentation network: convert_trunk reads it")
+        raise UserError(f"'{path}' contains a trunk, not a segmentation network: convert_trunk reads it")
     if "seghead.conv2.weight" in params:
         _check_count(params, path, "seghead.conv2.weight", dataset, _NUM_CLASSES, "classes", "--dataset")
     segmenter = create_model(model, _NUM_CLASSES[dataset], **OFFICIAL_VARIANTS[model, dataset])

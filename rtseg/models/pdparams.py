@@ -36,7 +36,7 @@ def read_pdparams(path: str | Path) -> dict[str, np.ndarray]:
     except UserError as error:
         raise UserError(f"'{path}': {error}") from None
     except Exception as error:  # a damaged pickle raises anything, as its bytes decide
-        raise UserError(f"'{path}' is damaged or no .pdparams file: {first_line(error)}") from None
+        raise UserError(f"'{path}' is damaged or not a .pdparams file: {first_line(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"'{path}' holds a {type(values).__name__}, not parameters by name")
     values.pop("StructuredToParameterName@@", None)  # Paddle's internal names

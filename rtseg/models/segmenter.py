@@ -108,8 +108,8 @@ class Segmenter(
         for key in given:
             if key not in known:
                 raise UserError(
-                    f"model '{self.card.model}' gives its head '{head}' a default of '{key}', which is no option of "
-                    f"it.{suggest(key, known)}"
+                    f"model '{self.card.model}' gives its head '{head}' a default of '{key}', which is not an option "
+                    f"of it.{suggest(key, known)}"
                 )
         return dict(given)
 

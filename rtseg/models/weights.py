@@ -56,7 +56,7 @@ def check_part(card: ModelCard, source: str | Path, parts: tuple[str, ...]) -> N
     if card.part not in parts:
         wanted = " or ".join(_CALLED[part] for part in parts)
         raise UserError(
-            f"'{source}' holds a {_CALLED[card.part]} ({card.model}), no {wanted}: "
+            f"'{source}' holds a {_CALLED[card.part]} ({card.model}), not a {wanted}: "
             f"{_USES[card.part].format(source=source)}"
         )
 

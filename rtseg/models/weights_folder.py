@@ -74,7 +74,7 @@ def read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     for name in (CARD_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             found = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
-            raise UserError(f"'{folder}' holds no {name}, which save_pretrained writes; found: {found}")
+            raise UserError(f"'{folder}' does not contain {name}, which save_pretrained writes; found: {found}")
     entries = read_json(folder / CARD_FILE)
     crc = entries.pop(_CRC, {}) if isinstance(entries, dict) else {}
     card = read_card(entries, folder / CARD_FILE)
@@ -83,7 +83,7 @@ def read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     if crc.get(CARD_FILE, _card_crc(entries)) != _card_crc(entries):
         say(
             f"'{folder / CARD_FILE}' has changed since it was written. If you did not change it, copy the folder "
-            f"again; if you did, remove '{CARD_FILE}' from its '{_CRC}', and this line goes",
+            f"again; if you did, remove '{CARD_FILE}' from its '{_CRC}', and this line disappears",
             stderr=True,
         )
     try:
@@ -97,7 +97,7 @@ def read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     except OSError as error:
         raise UserError(f"'{folder / WEIGHTS_FILE}' cannot be read: {error.strerror}") from None
     except SafetensorError as error:
-        raise UserError(f"'{folder / WEIGHTS_FILE}' is damaged or no safetensors file: {error}") from None
+        raise UserError(f"'{folder / WEIGHTS_FILE}' is damaged or not a safetensors file: {error}") from None
 
 
 def _hex(crc: int) -> str:

@@ -111,5 +111,5 @@ def _checkpoint(name: str) -> Candidate:
         if Path(name).exists() or "/" in name:
             raise
         known = suggest(name, [*list_models(), *list_rivals()])
-        raise UserError(f"'{name}' is no checkpoint, .onnx file, model or rival.{known} ({error})") from None
+        raise UserError(f"'{name}' is not a checkpoint, .onnx file, model or rival.{known} ({error})") from None
     return Candidate(segmenter, weights_hash(segmenter), trained=True)

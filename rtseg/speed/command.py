@@ -120,7 +120,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     found = re.fullmatch(r"(\d+)x(\d+)", text.strip())
     if found is None:
-        raise UserError(f"'{text}' is no input size: give height x width, as in 1024x2048")
+        raise UserError(f"'{text}' is not an input size: give height x width, as in 1024x2048")
     return int(found[1]), int(found[2])
 
 

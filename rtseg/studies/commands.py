@@ -128,7 +128,9 @@ def compare(
     from rtseg.studies.runs.recipe import Recipe
 
     if context.args and not context.args[0].startswith("-"):
-        raise UserError(f"'{context.args[0]}' belongs to no option; a row is given as --attention {context.args[0]}")
+        raise UserError(
+            f"'{context.args[0]}' does not belong to an option; give a row as --attention {context.args[0]}"
+        )
     own = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
     for name in (argument.partition("=")[0] for argument in context.args):
         if name.startswith("--") and "." not in name:  # flags of `rtseg fit` have a dot

@@ -53,7 +53,7 @@ def test_choices_are_taken_apart(text: str, low: AttentionSpec, high: AttentionS
         ("sa:", "'' is not option=value"),
         ("sa:heads=two", "attention 'sa': heads=two is not of type int"),
         ("sa:heads=2.0", "attention 'sa': heads=2.0 is not of type int"),
-        ("sa:heads=2:heads=4", "option 'heads' is given twice; leave one"),
+        ("sa:heads=2:heads=4", "option 'heads' is given twice; keep one"),
         ("gfa:stride=2", "attention 'gfa' has no option 'stride'"),
         (None, "attention 'None': write 'low[+]high'"),
         (3, "attention '3': write 'low[+]high'"),

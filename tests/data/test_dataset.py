@@ -202,7 +202,7 @@ def test_a_data_set_that_registers_no_classes() -> None:
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (1, "data set 'toy': its function returned a int, no SegmentationDataset"),
+        (1, "data set 'toy': its function returned a int, not a SegmentationDataset"),
         (
             SegmentationDataset([], LABELS, "val", DECODE),
             "data set 'toy': its function found no 'val' image; it should",

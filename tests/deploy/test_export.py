@@ -159,7 +159,7 @@ def refuse(path: Path, data: bytes, message: str) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"not a graph", b"\x08\x0a", b"PK\3\4" + bytes(100)])
 def test_other_bytes_are_refused(tmp_path: Path, data: bytes) -> None:
-    refuse(tmp_path / "x.onnx", data, r"x\.onnx' is no whole ONNX file \(.+\): export it again")
+    refuse(tmp_path / "x.onnx", data, r"x\.onnx' is not a complete ONNX file \(.+\): export it again")
 
 
 @quick

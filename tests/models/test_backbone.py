@@ -176,5 +176,5 @@ def test_maps_that_are_not_what_is_said(maps: Any, says: str) -> None:
 
 
 def test_a_function_that_builds_another_class_than_it_says() -> None:
-    with pytest.raises(UserError, match="model 'it': built a Plain, no NoMaps; mend its return annotation"):
+    with pytest.raises(UserError, match="model 'it': built a Plain, not a NoMaps; correct its return annotation"):
         check_contract("model 'it'", Plain(), NoMaps)

@@ -144,7 +144,7 @@ def test_damaged_files_are_refused_wherever_they_end(tmp_path: Path) -> None:
     path = tmp_path / "m.pdparams"
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        with pytest.raises(UserError, match=re.escape(f"'{path}' is damaged or no .pdparams file")):
+        with pytest.raises(UserError, match=re.escape(f"'{path}' is damaged or not a .pdparams file")):
             read_pdparams(path)
 
 
@@ -201,7 +201,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "m.pdparams"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"is damaged or no \.pdparams file"):
+    with pytest.raises(UserError, match=r"is damaged or not a \.pdparams file"):
         read_pdparams(path)
 
 
@@ -319,7 +319,7 @@ def test_a_trunk_and_a_segmentation_network_are_not_confused(
     path = write(tmp_path / "backbone.pdparams", trunk_params(golden))
     with pytest.raises(UserError, match="32 base channels, rtformer_base has 64: use --model rtformer_slim"):
         convert_trunk(path, "rtformer_base")
-    with pytest.raises(UserError, match="holds a trunk alone, no segmentation network"):
+    with pytest.raises(UserError, match="contains a trunk, not a segmentation network"):
         convert(path, "rtformer_slim", "ade20k")
     assert not holds_trunk(cityscapes_file)
 

@@ -173,10 +173,10 @@ def test_what_is_no_segmentation_network_says_what_it_is_and_what_it_is_good_for
     folder, _ = write_backbone(tmp_path / "net")
     file = write_classifier(tmp_path / "last.ckpt")
     told = {
-        folder: f"'{folder}' holds a pre-trained backbone (rtformer_slim), no segmentation network: train a "
+        folder: f"'{folder}' holds a pre-trained backbone (rtformer_slim), not a segmentation network: train a "
         f"segmentation network from it with rtseg fit --model.weights={folder}",
-        file: f"'{file}' holds a classifier in pre-training (rtformer_slim), no segmentation network: export it first "
-        f"with python -m pretrain export {file} -o FOLDER, and train a segmentation network from that with rtseg fit "
+        file: f"'{file}' holds a classifier in pre-training (rtformer_slim), not a segmentation network: export it "
+        f"first with python -m pretrain export {file} -o FOLDER, and train a segmentation network from that with rtseg fit "
         "--model.weights=FOLDER",
     }
     for source, message in told.items():
@@ -198,4 +198,4 @@ def test_commands_refuse_what_is_no_segmentation_network(
         with pytest.raises(SystemExit) as end:
             main([command, str(source), *picture, "-o", str(tmp_path / ("out.onnx" if command == "export" else "out"))])
         assert end.value.code == 2
-        assert f"'{source}' holds a {kind} (rtformer_slim), no segmentation network" in capsys.readouterr().err
+        assert f"'{source}' holds a {kind} (rtformer_slim), not a segmentation network" in capsys.readouterr().err

@@ -151,7 +151,10 @@ def card_of(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"model_card": card_of(part="segmenter")}, "holds a segmentation network .*, no classifier in pre-training"),
+        (
+            {"model_card": card_of(part="segmenter")},
+            "holds a segmentation network .*, not a classifier in pre-training",
+        ),
         ({"model_card": None}, "does not contain a model card"),
         ({"model_card": card_of(attention="sa+ca")}, r"not those that its card describes: .*missing.*unknown"),
         ({"model_card": card_of(options={"base_channels": 16})}, "not those that its card .* of another shape"),

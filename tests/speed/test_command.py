@@ -281,5 +281,5 @@ def test_miou_stands_beside_the_times(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_sizes_as_text() -> None:
     assert parse_size("1024x2048") == (1024, 2048)
     for bad in ("5x", "x5", "5", "", "5x5x5", "ax5", "5 x 5", "-5x5", "5×5"):
-        with pytest.raises(UserError, match=f"'{re.escape(bad)}' is no input size: give height x width"):
+        with pytest.raises(UserError, match=f"'{re.escape(bad)}' is not an input size: give height x width"):
             parse_size(bad)

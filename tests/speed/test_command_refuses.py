@@ -54,7 +54,10 @@ def test_ones_own_parity(checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["rtformer_slm"], "'rtformer_slm' is no checkpoint, .onnx file, model or rival. Did you mean 'rtformer_slim'"),
+        (
+            ["rtformer_slm"],
+            "'rtformer_slm' is not a checkpoint, .onnx file, model or rival. Did you mean 'rtformer_slim'",
+        ),
         (["segformer_b2"], r"Did you mean 'segformer_b[01]'"),
         (["lost.onnx"], r"no such file: 'lost\.onnx'"),
         (["runs/lost.ckpt"], r"'runs/lost\.ckpt' does not exist"),
@@ -67,7 +70,7 @@ def test_unknown_networks_are_refused(names: list[str], message: str) -> None:
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    for name, message in (("net.onnx", "is no whole ONNX file"), ("net.ckpt", "damaged")):
+    for name, message in (("net.onnx", "is not a complete ONNX file"), ("net.ckpt", "damaged")):
         (tmp_path / name).write_bytes(b"some bytes of another kind")
         with pytest.raises(UserError, match=message):
             run_benchmark(Asked([str(tmp_path / name)]), QUICK)
@@ -133,7 +136,7 @@ def test_data_that_do_not_fit_are_refused(checkpoint: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--also", "5x"], "error: '5x' is no input size: give height x width, as in 1024x2048"),
+        (["--also", "5x"], "error: '5x' is not an input size: give height x width, as in 1024x2048"),
         (["--min-parity", "101"], "error: min_parity=101.0 must be from 0 to 100"),
         (["--protocol", "foo"], "error: protocol=foo is unknown"),
         (["rtformer_slm"], "Did you mean 'rtformer_slim'"),

@@ -29,7 +29,7 @@ class OnnxRuntimePlain(OnnxRuntime):
         return "in the graph"
 
     def logits(self, prepared: Tensor) -> Tensor:
-        raise UserError(f"the graph of '{self.backend}' puts out class maps alone")
+        raise UserError(f"the graph of '{self.backend}' gives class maps only")
 
     def run(self, images: Tensor) -> Tensor:
         return self.infer(images)

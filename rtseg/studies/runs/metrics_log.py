@@ -61,10 +61,12 @@ def read_log(file: Path) -> MetricsLog:
                 raise ValueError
     except (csv.Error, ValueError, TypeError, KeyError):
         raise UserError(
-            f"'{file}', line {reader.line_num} is no row of numbers with a step; put the file back as training wrote it"
+            f"'{file}', line {reader.line_num} is not a row of numbers with a step; "
+            "put the file back as training wrote it"
         ) from None
     if not rows:
         raise UserError(
-            f"'{file}' holds no row: the training ended before its first log (trainer.log_every_n_steps). Train again"
+            f"'{file}' does not contain a row: the training ended before its first log "
+            "(trainer.log_every_n_steps). Train again"
         )
     return MetricsLog(tuple(rows))

@@ -44,10 +44,10 @@ class Recipe:
         for flag in self.flags:
             name = flag.partition("=")[0]
             if name.startswith("--fps."):
-                raise UserError(f"'{name}' is without use here: trainings of a comparison do not time; leave it out")
+                raise UserError(f"'{name}' has no effect here: trainings of a comparison do not time; leave it out")
             if not flag.startswith(_FLAGS) or "=" not in flag:
                 raise UserError(
-                    f"'{flag}' is no option of this command; flags of `rtseg fit` are handed on as "
+                    f"'{flag}' is not an option of this command; flags of `rtseg fit` are passed on as "
                     f"--data.key=value, and likewise {', '.join(f'{prefix}*' for prefix in _FLAGS)}"
                 )
             if name in _OWN_FLAGS:
@@ -67,12 +67,10 @@ class Recipe:
         """
         if data is None and epochs is None:
             if flags:
-                raise UserError(
-                    f"'{flags[0]}' is for trainings, or no option at all; trainings want --data and --epochs"
-                )
+                raise UserError(f"'{flags[0]}' is not an option, or one of trainings, which need --data and --epochs")
             return None
         if data is None or epochs is None:
-            raise UserError("trainings want a data set and a length: --data DIR --epochs N")
+            raise UserError("trainings need a data set and a length: --data DIR --epochs N")
         return cls(model, config, data, epochs, tuple(flags))
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,7 +123,7 @@ def _read_settings(config: Path, above: tuple[Path, ...] = ()) -> Any:
     except UserError as error:
         raise UserError(f"--config: {error}") from None
     if not isinstance(settings, dict):
-        raise UserError(f"--config: '{config}' holds no settings; give a configuration of `rtseg fit`")
+        raise UserError(f"--config: '{config}' does not contain settings; give a configuration of `rtseg fit`")
     parts = {key: value for key, value in settings.items() if isinstance(value, str) and value.endswith(".yaml")}
     return settings | {
         key: _read_settings(config.parent / value, (*above, config.resolve())) for key, value in parts.items()

@@ -84,7 +84,7 @@ def train(wanted: Sequence[Training], recipe: Recipe, *, lock: int, jobs: int, c
     running: dict[Training, subprocess.Popen] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
-        resumable("The same command goes on."),
+        resumable("The same command resumes it."),
         _ended(running, console),
         Progress(*columns, console=console) as progress,
     ):

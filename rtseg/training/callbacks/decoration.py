@@ -76,6 +76,6 @@ def _tell(name: str, error: Exception) -> None:
         with contextlib.suppress(OSError):  # a terminal that has gone
             say(
                 f"Warning: {name} failed and is left out where it does ({kind[1]}: {first_line(error)}). "
-                "The training goes on.",
+                "The training continues.",
                 stderr=True,
             )

@@ -32,6 +32,6 @@ class SaveFailedValidation(Callback):
         except Exception:  # a full disk, weights that are not finite: the first error says what matters
             return
         say_at_once(
-            f"The validation failed; the weights of step {trainer.global_step} are saved. When its cause is mended, "
+            f"The validation failed; the weights of step {trainer.global_step} are saved. When its cause is repaired, "
             f"the same command with --ckpt_path {self.checkpoint} repeats it"
         )

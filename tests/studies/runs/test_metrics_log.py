@@ -14,7 +14,7 @@ LONG = b"step,a\n1," + b"x" * 200_000 + b"\n"
 def test_is_refused(tmp_path: Path, rows: str | bytes) -> None:
     content = rows if isinstance(rows, bytes) else rows.replace(" ", "\n").encode() + b"\n"
     (tmp_path / "metrics.csv").write_bytes(content)
-    with pytest.raises(UserError, match=r"metrics\.csv', line \d is no row of numbers with a step"):
+    with pytest.raises(UserError, match=r"metrics\.csv', line \d is not a row of numbers with a step"):
         read_log(tmp_path / "metrics.csv")
 
 

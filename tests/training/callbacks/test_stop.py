@@ -148,8 +148,9 @@ def test_a_validation_that_fails_costs_no_epoch(
     assert run(*flags) == 2
     said = capfd.readouterr()
     assert f"{mask}: label 77" in said.err
-    assert f"the weights of step 5 are saved. When its cause is mended, the same command with --ckpt_path {output}" in (
-        said.out + said.err
+    assert (
+        f"the weights of step 5 are saved. When its cause is repaired, the same command with --ckpt_path {output}"
+        in (said.out + said.err)
     )
     mask.write_bytes(good)
     assert run(*flags, f"--ckpt_path={output / 'last.ckpt'}") == 0
