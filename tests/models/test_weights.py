@@ -176,8 +176,8 @@ def test_what_is_no_segmentation_network_says_what_it_is_and_what_it_is_good_for
         folder: f"'{folder}' holds a pre-trained backbone (rtformer_slim), not a segmentation network: train a "
         f"segmentation network from it with rtseg fit --model.weights={folder}",
         file: f"'{file}' holds a classifier in pre-training (rtformer_slim), not a segmentation network: export it "
-        f"first with python -m pretrain export {file} -o FOLDER, and train a segmentation network from that with rtseg fit "
-        "--model.weights=FOLDER",
+        f"first with python -m pretrain export {file} -o FOLDER, and train a segmentation network from that with rtseg "
+        "fit --model.weights=FOLDER",
     }
     for source, message in told.items():
         for read in (read_weights, Segmenter.from_pretrained, rtseg.load):
