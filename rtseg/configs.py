@@ -15,6 +15,7 @@ from rtseg.errors import UserError
 _INSTALLED = Path(__file__).with_name("shipped_configs")  # setup.py puts configs/ there
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "configs"
 _FOLDERS = ((), ("configs",), ("pretrain", "configs"))  # that may stand before a name, as in the repository
+_FLAGS = ("--config", "-c")
 _MOST = 3  # near names in an error
 
 
@@ -73,9 +74,9 @@ def with_found_configs(args: Sequence[str], shipped: Path = CONFIGS) -> list[str
     found: list[str] = []
     for before, word in pairwise(["", *args]):
         flag, is_flag, value = word.partition("=")
-        if before == "--config" and not _is_yaml(word):
+        if before in _FLAGS and not _is_yaml(word):
             found.append(str(find_config(word, shipped)))
-        elif flag == "--config" and is_flag and not _is_yaml(value):
+        elif flag in _FLAGS and is_flag and not _is_yaml(value):
             found.append(f"--config={find_config(value, shipped)}")
         else:
             found.append(word)

@@ -63,6 +63,14 @@ def test_a_wrong_name_is_refused_with_those_near_it(name: str, says: str) -> Non
     assert says in str(refused.value)
 
 
+def test_a_flag_has_a_short_and_a_long_form() -> None:
+    file = str(CONFIGS / "rtformer_slim_demo.yaml")
+    for args in (["-c", "rtformer_slim_demo"], ["--config", "rtformer_slim_demo"]):
+        assert with_found_configs(args) == [args[0], file]
+    for args in (["-c=rtformer_slim_demo"], ["--config=rtformer_slim_demo"]):
+        assert with_found_configs(args) == [f"--config={file}"]
+
+
 def test_settings_in_place_of_a_file_stay() -> None:
     args = ["fit", "--config", "trainer: {max_steps: 9}", "--config=seed_everything: 1", "--config"]
     assert with_found_configs(args) == args

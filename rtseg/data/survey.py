@@ -63,10 +63,15 @@ class Survey:
         return [name for name, number in zip(self.dataset.labels.names, self.pixels, strict=True) if not number]
 
     @property
+    def all_read(self) -> bool:
+        """Whether every mask was read."""
+        return self.read == len(self.dataset)
+
+    @property
     def masks(self) -> str:
         """'80 masks', or '500 of 10,000 masks'."""
         total = len(self.dataset)
-        return f"{total:,} mask{'s' * (total != 1)}" if self.read == total else f"{self.read:,} of {total:,} masks"
+        return f"{total:,} mask{'s' * (total != 1)}" if self.all_read else f"{self.read:,} of {total:,} masks"
 
 
 def survey(dataset: SegmentationDataset) -> Survey:

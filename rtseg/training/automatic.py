@@ -17,7 +17,6 @@ from rtseg.deploy.device import available_cores, instruction_sets
 
 # PyTorch emulates bfloat16 where the processor has neither, and is then far slower than with float32.
 _BFLOAT16 = ("amx_bf16", "avx512_bf16")
-_STARTERS = {"TORCHELASTIC_RUN_ID": "torchrun", "SLURM_NTASKS": "SLURM"}  # that start the processes themselves
 
 
 @dataclass(frozen=True)
@@ -116,15 +115,19 @@ def choose(
     else:
         trainer.precision, reason = machine.precision()
         lines.append(f"--auto chooses --trainer.precision={trainer.precision}: {reason}.")
-    starter = next((starter for name, starter in _STARTERS.items() if name in os.environ), None)
     if trainer.devices != "auto":
         return [*lines, f"--auto keeps --trainer.devices={trainer.devices}: it is given."]
-    if starter is not None:
-        return [*lines, f"--auto leaves --trainer.devices to {starter}, which starts the processes."]
-    verb, (number, reason) = "chooses", machine.processes(fits)
+    started = os.environ.get("LOCAL_WORLD_SIZE") if "TORCHELASTIC_RUN_ID" in os.environ else None
+    if started is None and "SLURM_NTASKS" in os.environ:
+        return [*lines, "--auto leaves --trainer.devices to SLURM, which starts the processes."]
     had = (checkpoint or {}).get("world_size", 0) // trainer.num_nodes
-    if 1 <= had <= (max(1, len(machine.gpus)) if machine.kind != "cpu" else max(2, machine.cores)):
+    verb = "chooses"
+    if started is not None:
+        number, reason = int(started), f"torchrun starts {started} on this machine"
+    elif 1 <= had <= (max(1, len(machine.gpus)) if machine.kind != "cpu" else max(2, machine.cores)):
         verb, number, reason = "keeps", had, "the checkpoint was trained with it"
+    else:
+        number, reason = machine.processes(fits)
     trainer.devices, flags = number, f"--trainer.devices={number}"
     if number > 1 and trainer.strategy == "auto":
         trainer.strategy = "ddp"

@@ -22,13 +22,10 @@ def describe(survey: Survey, validation: SegmentationDataset | None) -> list[str
     lines = [f"{len(survey.dataset):,} training pairs{validated}; {size}."]
     ignored = f"; ignored: {_percent(survey.ignored_share)} of all pixels" if survey.ignored else ""
     lines.append(f"Classes in {survey.masks}: {_classes(survey)}{ignored}.")
-    if survey.absent:
-        some = ", ".join(f"'{name}'" for name in survey.absent[:_NAMED])
-        more = f" and {len(survey.absent) - _NAMED} more" if len(survey.absent) > _NAMED else ""
-        lines.append(
-            f"Caution: {some}{more} {'does' if len(survey.absent) == 1 else 'do'} not occur in {survey.masks}: what no "
-            "training mask shows is not learnt. Check the class list and the numbers in the masks."
-        )
+    if fault := _one_class(survey):
+        lines.append(f"Caution: {fault}.")
+    elif survey.absent:
+        lines.append(_absent(survey))
     gigabytes = _BYTES * len(survey.dataset.labels.names) * survey.size[0] * survey.size[1] / 1e9
     if validation is not None and gigabytes > _MUCH_MEMORY:
         lines.append(
@@ -45,25 +42,41 @@ def describe(survey: Survey, validation: SegmentationDataset | None) -> list[str
 
 def check_labels(survey: Survey) -> None:
     """Raises: UserError where all labels are ignored, or all masks were read and only one of several classes occurs."""
-    names, masks = survey.dataset.labels.names, survey.masks
     if not any(survey.pixels):
         raise UserError(
-            f"every pixel of {masks} is ignored, so there is nothing to learn: check which numbers the masks hold, and "
-            "say what they mean (`label_map` or `colors` of data set 'folder', docs/data.md)"
+            f"every pixel of {survey.masks} is ignored, so there is nothing to learn: check which numbers the "
+            "masks hold, and say what they mean (`label_map` or `colors` of data set 'folder', docs/data.md)"
         )
-    if len(names) == 1 or len(survey.absent) < len(names) - 1 or survey.read < len(survey.dataset):
-        return
+    if survey.all_read and (fault := _one_class(survey)):
+        raise UserError(f"nothing can be learnt from these masks: {fault}")
+
+
+def _one_class(survey: Survey) -> str | None:
+    """What is wrong where only one of several classes occurs, and what to do; else None."""
+    names, decode = survey.dataset.labels.names, survey.dataset.decode
+    if len(names) == 1 or len(survey.absent) < len(names) - 1:
+        return None
     present = names[next(k for k, number in enumerate(survey.pixels) if number)]
-    told = f"of {len(names)} classes only '{present}' occurs in {masks}, so there is nothing to learn"
-    decode = survey.dataset.decode
+    fault = f"of {len(names)} classes only '{present}' occurs in {survey.masks}"
     if survey.ignored and isinstance(decode, IdDecoder) and decode.table[255] == IGNORE:
-        told += f". {_percent(survey.ignored_share)} of the pixels are ignored, and the number 255 means ignore"
         other = survey.absent[0] if len(names) == 2 else "<class>"
-        raise UserError(
-            f"{told}. If 255 is a class of yours, write into the YAML: "
+        return (
+            f"{fault}. {_percent(survey.ignored_share)} of the pixels are ignored, and the number 255 means ignore. "
+            "If 255 is a class of yours, write into the YAML: "
             f"label_map: {{{survey.dataset.labels.ids[names.index(present)]}: {present}, 255: {other}}}"
         )
-    raise UserError(f"{told}: check which numbers the masks hold, and the order of `classes`")
+    return f"{fault}: check which numbers the masks hold, and the order of `classes`"
+
+
+def _absent(survey: Survey) -> str:
+    """A caution only where every mask was read: in a large data set a rare class may be in the others."""
+    some = ", ".join(f"'{name}'" for name in survey.absent[:_NAMED])
+    more = f" and {len(survey.absent) - _NAMED} more" if len(survey.absent) > _NAMED else ""
+    told = f"{some}{more} {'does' if len(survey.absent) == 1 else 'do'} not occur in {survey.masks}"
+    if not survey.all_read:
+        return f"{told}; the others were not read."
+    repair = "Check the class list and the numbers in the masks."
+    return f"Caution: {told}: what no training mask shows is not learnt. {repair}"
 
 
 def _classes(survey: Survey) -> str:

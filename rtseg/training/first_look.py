@@ -57,9 +57,13 @@ def check_flags(args: Sequence[str], shipped: Path = CONFIGS) -> None:
 
 
 def values(flag: str, args: Sequence[str]) -> list[str]:
-    """What is given for a flag, as in `--flag value` and `--flag=value`; null is nothing."""
-    found = [following for word, following in pairwise([*args, ""]) if word == flag]
-    found += [word.removeprefix(f"{flag}=") for word in args if word.startswith(f"{flag}=")]
+    """What is given for a flag, as in `--flag value` and `--flag=value`, in this order; null is nothing."""
+    found = []
+    for word, following in pairwise([*args, ""]):
+        if word == flag:
+            found.append(following)
+        elif word.startswith(f"{flag}="):
+            found.append(word.removeprefix(f"{flag}="))
     return [value for value in found if value not in _NOTHING]
 
 

@@ -11,7 +11,6 @@ import sys
 import warnings
 from contextlib import ExitStack, suppress
 from functools import cache, partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -42,6 +41,7 @@ from rtseg.training.callbacks.throughput import ThroughputMonitor
 from rtseg.training.callbacks.time_left import TimeLeft
 from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, read_header, recorded_settings
 from rtseg.training.failures import check_trainer, in_a_sentence
+from rtseg.training.first_look import values
 from rtseg.training.flag_errors import explain, settings
 from rtseg.training.loggers import ResumableCSVLogger, RunTensorBoardLogger
 from rtseg.training.network_module import NetworkModule
@@ -70,6 +70,7 @@ _VOID_MESSAGES = (
     "Loading `train_dataloader` to estimate",
     "Restoring states from",  # "Restored all states" follows
     "`Trainer.fit` stopped: ",
+    "`Trainer(val_check_interval=1)` was configured",
     "Received SIGTERM",  # `StopGracefully` says what comes of it
     "Bypassing SIGTERM",
 )
@@ -164,7 +165,8 @@ class RunCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Where a checkpoint is scored, what it says of itself is the default, and no flag has to repeat it."""
         command, *words = sys.argv[1:] or [""]
-        if command in SCORING and (checkpoint := read_header(_last_of("--ckpt_path", words))):
+        given = values("--ckpt_path", words)
+        if command in SCORING and given and (checkpoint := read_header(given[-1])):
             scored, recorded = self._subcommand_parsers[command], recorded_settings(checkpoint)
             known = settings(scored)
             scored.set_defaults({key: value for key, value in recorded.items() if key in known})
@@ -249,7 +251,9 @@ class RunCLI(LightningCLI):
             kwargs["logger"] = False
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
-        return super().instantiate_trainer(**kwargs, callbacks=callbacks)
+        trainer = super().instantiate_trainer(**kwargs, callbacks=callbacks)
+        _check_started(trainer.world_size)
+        return trainer
 
 
 def run(
@@ -287,17 +291,6 @@ def _says_something(record: logging.LogRecord) -> bool:
     return not _RANK.sub("", record.getMessage()).startswith(_VOID_MESSAGES)
 
 
-def _last_of(flag: str, words: list[str]) -> str | None:
-    """The value of a flag, before the command line is parsed."""
-    found = None
-    for word, following in pairwise([*words, ""]):
-        if word == flag:
-            found = following or None
-        elif word.startswith(f"{flag}="):
-            found = word.removeprefix(f"{flag}=")
-    return found
-
-
 @cache  # once a process
 def _check_configs() -> None:
     """jsonargparse's loader runs no code, but knows no bounds, and of a key that stands twice takes the second."""
@@ -314,6 +307,16 @@ def is_first_process() -> bool:
     """Whether this is not one of the further processes of a training, which run the same command in the same folder."""
     ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
     return all(os.environ.get(name, "0") in ("", "0") for name in ranks)
+
+
+def _check_started(processes: int) -> None:
+    """Refuses processes of torchrun that would not train together: each would train alone, in one folder."""
+    started = os.environ.get("WORLD_SIZE", "1") if "TORCHELASTIC_RUN_ID" in os.environ else "1"
+    if int(started) > processes:
+        raise UserError(
+            f"torchrun started {started} processes, and each would train alone: give --auto, or "
+            f"--trainer.strategy=ddp --trainer.devices={os.environ['LOCAL_WORLD_SIZE']}"
+        )
 
 
 def _listed(value: Any) -> list[Any]:

@@ -10,7 +10,7 @@ from pretrain.cli import PretrainCLI
 from rtseg.cli import main
 from rtseg.training.automatic import Machine, choose
 from rtseg.training.cli import RTSegCLI
-from tests.helpers.command import exit_status
+from tests.helpers.command import check_refused, exit_status
 
 AMX = Machine("cpu", 8, "amx_bf16")
 AVX2 = Machine("cpu", 2)
@@ -68,8 +68,24 @@ def test_a_resumed_training_keeps_what_it_had() -> None:
 
 
 def test_who_starts_the_processes_decides_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("SLURM_NTASKS", "4")
     assert chosen(AMX) == ("bf16-mixed", "auto", "auto")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert chosen(AMX) == ("bf16-mixed", 4, "ddp")
+    assert chosen(AMX, checkpoint={"settings": {}, "world_size": 2}) == ("bf16-mixed", 4, "ddp")
+    assert chosen(AMX, devices=1) == ("bf16-mixed", 1, "auto")
+
+
+def test_processes_of_torchrun_that_would_train_alone_are_refused(
+    tmp_path: Path, tiny_camvid: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = {"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    flags = ("--data.dataset=camvid", f"--data.root={tiny_camvid}", "--trainer.accelerator=cpu")
+    status = exit_status(main, "fit", *flags, "--trainer.max_steps=1", f"--output={tmp_path / 'run'}")
+    check_refused(status, "torchrun started 2 processes, and each would train alone: give --auto", capsys)
 
 
 def test_what_divides(tiny_camvid: Path) -> None:

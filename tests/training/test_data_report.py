@@ -57,7 +57,7 @@ def test_much_memory_is_said_before() -> None:
     [
         ([0, 0], 9, "every pixel of 2 masks is ignored"),
         ([5, 0], 5, r"50\.0 % of the pixels are ignored.*label_map: \{0: background, 255: object\}$"),
-        ([0, 5], 0, "of 2 classes only 'object' occurs in 2 masks, so there is nothing to learn: check"),
+        ([0, 5], 0, "nothing can be learnt .*: of 2 classes only 'object' occurs in 2 masks: check"),
     ],
 )
 def test_labels_from_which_nothing_can_be_learnt(pixels: list[int], ignored: int, says: str) -> None:
@@ -66,4 +66,13 @@ def test_labels_from_which_nothing_can_be_learnt(pixels: list[int], ignored: int
 
 
 def test_one_class_in_some_of_the_masks_is_no_error() -> None:
-    assert "'object' does not occur in 1 of 2 masks" in told(["background", "object"], [5, 0], read=1)
+    assert "Caution: of 2 classes only 'background' occurs in 1 of 2 masks: check" in told(
+        ["background", "object"], [5, 0], read=1
+    )
+    assert "255: object}." in told(["background", "object"], [5, 0], 5, read=1)
+
+
+def test_a_class_that_may_be_in_the_other_masks_is_no_caution() -> None:
+    said = told(["a", "b", "c"], [5, 5, 0], read=1)
+    assert said.endswith("'c' does not occur in 1 of 2 masks; the others were not read.")
+    assert "Caution" not in said

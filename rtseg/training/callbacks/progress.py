@@ -1,7 +1,7 @@
 """What a training shows in a terminal: one bar for the whole of it, and a line for each validation."""
 
-import os
 import time
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -104,7 +104,7 @@ class Progress(Decoration, ProgressBar):
         if self._enabled and self._began is not None:
             steps, seconds = trainer.global_step - self._first_step, time.monotonic() - self._began
             path = best.best_model_path if best else ""
-            found = f" The best checkpoint: {os.path.relpath(path)}" if path else ""
+            found = f" The best checkpoint: {_shortest(path)}" if path else ""
             say(f"Trained {steps} steps in {in_words(seconds)}.{found}")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -148,6 +148,11 @@ def _place(trainer: L.Trainer) -> str:
     if trainer.max_steps == -1 and trainer.val_check_batch == trainer.num_training_batches:
         return f"Epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
     return f"Step {trainer.global_step} of {trainer.estimated_stepping_batches}"
+
+
+def _shortest(path: str) -> str:
+    """From the current folder, where it lies below that; Windows has no way from one drive to another."""
+    return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
 
 
 def _best(trainer: L.Trainer, monitor: str) -> ModelCheckpoint | None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import Timer
 
 from rtseg.terminal import say
 from rtseg.training.callbacks.decoration import Decoration
@@ -41,7 +42,7 @@ class TimeLeft(Decoration):
         left = validations(trainer, total) - validations(trainer, done if self._validated_at == done else done - 1)
         images = sum(trainer.num_val_batches) if left else 0
         one = self._validation if self._validation is not None else (self._image or batch) * images
-        return max(total - done, 0) * batch + left * one
+        return min(max(total - done, 0) * batch + left * one, _allowed(trainer))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._validating_since = self._image_since = time.monotonic()
@@ -72,6 +73,13 @@ class TimeLeft(Decoration):
             left = self.seconds(trainer) or 0.0
             if left >= SHORT:
                 say(f"The training takes about {in_words(left)} more, until {clock(left)}.")
+
+
+def _allowed(trainer: L.Trainer) -> float:
+    """Seconds that `trainer.max_time` leaves; infinite without it."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    timers = [callback for callback in callbacks if isinstance(callback, Timer)]
+    return min((timer.time_remaining() or 0.0 for timer in timers), default=math.inf)
 
 
 def _batches(trainer: L.Trainer) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """What `rtseg fit` prints: every line says something, at 80 columns."""
 
-import os
 import re
 from pathlib import Path
 
@@ -23,6 +22,7 @@ def test_a_training_in_a_few_lines(
 ) -> None:
     for name, value in {"TTY_COMPATIBLE": str(int(terminal)), "COLUMNS": str(WIDTH), "NO_COLOR": "1"}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
     options = [f"--model.options.{key}={value}" for key, value in TINY_OPTIONS.items()]
     flags = [
         "--data.dataset=camvid", f"--data.root={tiny_camvid}", "--data.batch_size=3", "--data.crop_size=[32,48]",
@@ -36,7 +36,7 @@ def test_a_training_in_a_few_lines(
     bars = [line for line in lines if "━" in line or line in ("Epoch 1 of 1", "validating")]  # an empty one is blank
     said = [re.sub(r"[0-9.]+", "#", line) for line in lines if line not in bars]
     of_training = next(k for k, line in enumerate(said) if line.startswith("rtformer_slim"))  # those of the data before
-    best = re.sub(r"[0-9.]+", "#", os.path.relpath(tmp_path / "run" / "best.ckpt"))
+    best = re.sub(r"[0-9.]+", "#", str(Path("run", "best.ckpt")))
     assert said[of_training:] == [
         "rtformer_slim: # million parameters, # classes# # steps of # images (CPU, #-true)#",
         "Epoch # of #: mIoU # (best)",

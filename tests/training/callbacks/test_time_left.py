@@ -82,6 +82,13 @@ def test_the_end_is_foreseen_and_said_once(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out.count("The training takes about ") == 1
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_limit_of_time_ends_it_before(tmp_path: Path) -> None:
+    train(tmp_path, slow := Slow(), 10, max_epochs=500, max_time={"seconds": 5})
+    assert slow.found is not None
+    assert slow.found < 5
+
+
 def test_times_in_words() -> None:
     seconds = (0.4, 45.2, 60, 160, 1500, 3600, 11000, 200000)
     assert [in_words(time) for time in seconds] == [
