@@ -222,7 +222,6 @@ def convert(
     from rtseg.models.backbone_folder import fit_command, save_backbone
     from rtseg.models.paddle import convert as convert_weights
     from rtseg.models.paddle import convert_trunk, holds_trunk
-    from rtseg.output.folders import check_empty
     from rtseg.output.lock import locked_target
 
     with locked_target(output):

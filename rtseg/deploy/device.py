@@ -1,4 +1,4 @@
-"""Where a network runs: a device by name, and what must be known of it to believe a time measured on it."""
+"""Devices by name, and the facts of a device without which a time measured on it means little."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ def choose_device(name: str | torch.device | None) -> torch.device:
     """The device called `name` ("cpu", "cuda", "cuda:1", "mps"); None takes CUDA or MPS where present, else the CPU.
 
     Raises:
-        UserError: no such device on this machine, or a name of none.
+        UserError: the name is unknown, or this machine does not have the device.
     """
     if name is None:
         present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
@@ -63,16 +63,16 @@ def device_line(described: Mapping[str, Any]) -> str:
 
 
 class OtherWork:
-    """Counts how many cores other processes keep busy, from its making on.
+    """Counts the cores that other processes keep busy, from its construction on.
 
-    Not the load average: it remembers a minute, so a training just ended would cast doubt on the figures after it.
+    The load average remembers a minute: a training that has just ended would cast doubt on the figures after it.
     """
 
     def __init__(self) -> None:
         self._begin = time.monotonic(), busy_seconds(), time.process_time()
 
     def cores(self) -> float | None:
-        """The mean number of cores since then, of those that this process may use; None where the system is silent."""
+        """Mean number since then, of the cores that this process may use; None where the system does not tell."""
         begin, busy, own = self._begin
         if busy is None:
             return None
@@ -89,7 +89,7 @@ def other_work() -> dict[str, float]:
 
 
 def busy_seconds() -> float | None:
-    """Seconds for which the cores that this process may use have worked, summed; None where the system is silent."""
+    """Seconds for which the cores that this process may use have worked, summed; None if the system is silent."""
     counters = Path("/proc/stat")
     if not counters.is_file() or not hasattr(os, "sched_getaffinity"):
         return None

@@ -1,4 +1,4 @@
-"""An exported graph at work on images of any size: it takes one size alone, so that images are brought to it.
+"""An exported graph for images of any size. The graph takes one size, so images are resized to it.
 
 B batch, H, W size of the graph's images, K classes, h, w the size of its logits.
 """
@@ -18,7 +18,7 @@ class FixedSize:
     """A graph in ONNX Runtime.
 
     Args:
-        graph: of whatever batch; one image fills it.
+        graph: of any batch size; one image is repeated to fill the batch.
         device: where it runs; None takes the CPU.
 
     Attributes:
@@ -35,13 +35,15 @@ class FixedSize:
         self.device = self._engine.device
 
     def resize(self, image: np.ndarray) -> np.ndarray:
-        """(height, width, 3) uint8 -> (H, W, 3), not in proportion."""
+        """(height, width, 3) uint8 -> (H, W, 3). The proportions may change."""
         if image.shape[:2] == self.size:
             return image
         return cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_LINEAR)
 
     def __call__(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """(H, W, 3) uint8 -> class map of `size`: of logits the exact one, of a graph's class map the nearest.
+        """(H, W, 3) uint8 -> class map of `size`.
+
+        Logits are upsampled to it. A class map that the graph puts out is resized by nearest neighbour.
 
         Raises:
             UserError: the logits are not finite.

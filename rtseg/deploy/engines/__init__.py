@@ -1,7 +1,7 @@
-"""A network at work on one of several engines, all behind one protocol: images -> logits -> class maps.
+"""Engines that run a network, all with one interface: images -> logits -> class maps.
 
-One engine a file, each registered with what it is; docs/benchmark.md has the table, `rtseg list backends --details`
-prints it. A backend's name takes a precision: "openvino:bf16"; without one the engine's first, fp32.
+Each engine has a file. docs/benchmark.md and `rtseg list backends --details` have a table of them. A backend's name may
+have a precision: "openvino:bf16". The default is the engine's first precision, fp32.
 
 B batch, H, W image size, K classes, h, w the size of the logits.
 """
@@ -55,7 +55,7 @@ __all__ = [
 
 
 def best_backend(device: torch.device) -> str | None:
-    """What is usually the fastest of the engines that can be had here beside eager PyTorch; None where none can."""
+    """The backend that is usually the fastest of those installed here, eager PyTorch left out; None without any."""
     ranked = [
         (rank, kind, precision)
         for kind in engine_classes()
@@ -72,13 +72,13 @@ def best_backend(device: torch.device) -> str | None:
 
 
 def usual_backends(device: torch.device) -> list[str]:
-    """What is measured on a device where no engine is asked for, whether it can be had here or not."""
+    """The backends that are measured on a device by default, installed or not."""
     kinds = [kind for kind in engine_classes() if device.type in kind.devices]
     return [short_name(kind, precision) for kind in kinds for precision in kind.measured(device)]
 
 
 def reference_for(network: Network | OnnxGraph) -> str:
-    """The backend that others are compared with: plain PyTorch; of an exported graph one that reads it as it is."""
+    """The backend that others are compared with: plain PyTorch; for an exported graph, one that reads graphs."""
     takes = "graph" if isinstance(network, OnnxGraph) else "network"
     return next(
         kind.backend for kind in engine_classes() if kind.is_reference and kind.takes == takes and kind.runs(network)
@@ -103,8 +103,8 @@ def create_engine(
         calibration: (N, H, W, 3) uint8 images from which int8 takes its ranges.
 
     Raises:
-        UserError: an unknown backend, or one that is not installed or cannot run on this device, at this precision or
-            shape, or this graph, or does not return an engine.
+        UserError: the backend is unknown, not installed, or cannot run this network on this device at this precision
+            and shape; or a plug-in's `create` does not return an engine.
     """
     kind, precision = parse_backend(name)
     device = choose_device(device or "cpu")

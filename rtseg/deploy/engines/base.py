@@ -1,4 +1,4 @@
-"""What an engine is to the rest of rtseg: images -> logits -> class maps, for images of one shape.
+"""The interface of an engine: images -> logits -> class maps, for images of one shape.
 
 B batch, H, W image size, K classes, h, w the size of the logits.
 """
@@ -26,18 +26,18 @@ Shape = tuple[int, int, int]  # (B, H, W)
 
 
 class Engine(ABC):
-    """A network on an engine, built for images of one shape; calling it gives class maps.
+    """A network on an engine, built for images of one shape. Calling it gives class maps.
 
-    What `logits` and `run` return may be overwritten by the next call, what calling it returns is one's own.
-    A registered class declares what it is; all listings are made of that. The first line of its docstring is shown.
+    The next call may overwrite what `logits` and `run` return. Calling the engine itself returns a copy.
+    A registered class declares the attributes below. Listings show them with the first paragraph of its docstring.
 
     Attributes:
         backend: its name; `register_engine` sets it.
-        precisions: name -> what it asks for; the first one is taken where none is named.
+        precisions: name -> `Precision`; the first is the default.
         devices: types of device: "cpu", "cuda", "mps".
-        takes: what `create` gets: a PyTorch "network", or an exported "graph".
+        takes: the input of `create`: a PyTorch "network", or an exported "graph".
         output: what it computes, and what a graph must put out: "logits", or "class_map" alone.
-        libraries: module that it imports -> what `pip install` is told.
+        libraries: module that it imports -> the package that `pip install` takes.
         is_reference: whether other engines are compared with it, for the networks or graphs that it takes.
         launches_kernels: whether PyTorch launches kernel by kernel, so that PyTorch knows what memory a run takes, and
             a lack of it is the caller's.
@@ -79,7 +79,7 @@ class Engine(ABC):
     def create(
         cls, source: Any, precision: str, shape: Shape, device: torch.device, calibration: Tensor | None
     ) -> "Engine":
-        """Builds it; `create_engine` has checked what it is given.
+        """Builds the engine. `create_engine` has checked the arguments.
 
         Args:
             source: what the class `takes`: a `Network`, which is copied, or an `OnnxGraph` of this shape and `output`.
@@ -98,12 +98,12 @@ class Engine(ABC):
 
     @classmethod
     def needs(cls, precision: str) -> Sequence[str]:
-        """Which of `libraries`."""
+        """The `libraries` that a precision needs."""
         return list(cls.libraries)
 
     @classmethod
     def missing(cls) -> list[str]:
-        """What `pip install` must be told before it has all precisions; empty where nothing is missing."""
+        """What to `pip install` for all precisions; empty where nothing is missing."""
         return list(dict.fromkeys(packages for module, packages in cls.libraries.items() if not _is_there(module)))
 
     @classmethod
@@ -113,7 +113,7 @@ class Engine(ABC):
 
     @classmethod
     def check(cls, precision: str, device: torch.device) -> None:
-        """Whether it can be built here, before anything is.
+        """Checks that it can be built here. Nothing is built.
 
         Raises:
             UserError: another device, a missing library or a missing instruction; the message says how to get it.
@@ -128,7 +128,7 @@ class Engine(ABC):
 
     @classmethod
     def runs(cls, network: Network | OnnxGraph) -> bool:
-        """Whether it can take this: a graph by its output; networks can be exported."""
+        """Whether it can run this: every network; of graphs those with its `output`, if it takes graphs."""
         if isinstance(network, OnnxGraph):
             return cls.takes == "graph" and cls.output == network.output
         return True
@@ -146,11 +146,11 @@ class Engine(ABC):
         return class_map(logits, self.shape[1:])
 
     def run(self, images: Tensor) -> Tensor:
-        """`__call__` without its checks."""
+        """`__call__` without its checks and its copy."""
         return self.classes(self.logits(self.prepare(images)))
 
     def stages(self, images: Tensor) -> dict[str, Callable[[], Any]]:
-        """The parts of `run`, each to be timed apart, on what the part before it has made."""
+        """The parts of `run`, each with the result of the part before it, so that each can be timed."""
         prepared = self.prepare(images)
         logits = self.logits(prepared).clone()  # the engine may write the next image's into the same memory
         return {

@@ -11,9 +11,9 @@ class Precision:
 
     Attributes:
         dtype: PyTorch's type of it; None where PyTorch has no products in it.
-        least_equal_percent: of a trained network's pixels, that must be of the same class as plain float32's.
-        most_logits_error: of an untrained network: root mean square of the difference of its logits, over that of the
-            reference's about their mean.
+        least_equal_percent: of a trained network's pixels, how many must have the class that plain float32 gives them.
+        most_logits_error: of an untrained network: the largest root mean square difference of its logits, over the
+            standard deviation of the reference's logits.
         calibrated: whether its ranges are taken from images.
     """
 

@@ -1,4 +1,4 @@
-"""Engines are found by name; a name takes a precision: "openvino:bf16"."""
+"""Engines by name. A name may have a precision: "openvino:bf16"."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -26,11 +26,10 @@ _DECLARED: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def register_engine(backend: str) -> Callable[[type[EngineClass]], type[EngineClass]]:
-    """Class decorator: files an engine under the name that `create_engine`, commands and listings take.
+    """Class decorator: registers an engine under the name that `create_engine`, commands and listings take.
 
     Raises:
-        UserError: this is no name; or, from the decorator, the class does not declare what it must, or something else
-            has this name.
+        UserError: `backend` is not a name. From the decorator: a declaration is missing or wrong, or the name is taken.
     """
     register = _ENGINES.register(backend)
 
@@ -54,7 +53,7 @@ def list_backends() -> list[str]:
 
 
 def engine_classes() -> list[type[Engine]]:
-    """All that are registered, in the order of listings: as they were registered, plug-ins last."""
+    """All registered engines, in the order of their registration, plug-ins last."""
     return list(_ENGINES.entries().values())
 
 
@@ -72,5 +71,5 @@ def parse_backend(name: str) -> tuple[type[Engine], str]:
 
 
 def short_name(kind: type[Engine], precision: str) -> str:
-    """What `parse_backend` takes, without the precision where it is the one that is taken by itself."""
+    """The name that `parse_backend` takes, without the precision where it is the default."""
     return kind.backend if precision == next(iter(kind.precisions)) else f"{kind.backend}:{precision}"
