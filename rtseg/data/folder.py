@@ -33,6 +33,7 @@ from rtseg.yaml_file import read_yaml
 _SPLITS = ("train", "val", "test")
 _KEYS = (*_SPLITS, "classes", "palette", "label_map", "ignore", "colors")
 _NAMED_COLORS = 5  # in a message
+_NO_VALIDATION = ", or train without validation: --trainer.limit_val_batches=0"
 _MOST_STARS = 8  # each more multiplies the ways in which a name may match
 Color = tuple[int, int, int]
 
@@ -111,7 +112,10 @@ class _Spec:
 def folder(root: Path, split: str) -> SegmentationDataset:
     """The `split` (train, val, test) of a YAML; `root` is that file or the folder that holds dataset.yaml."""
     spec = _read_spec(root)
-    check_split(f"folder ({spec.file})", split, tuple(spec.splits))
+    check_split(f"folder ({spec.file})", split, _SPLITS)
+    if split not in spec.splits:
+        needs = f"{spec.file} has no `{split}` images: add `{split}: {{images: <folder>, masks: <folder>}}`"
+        raise UserError(f"{needs}{_NO_VALIDATION if split == 'val' else ''}")
     base = spec.file.parent
     image_pattern, mask_pattern = spec.splits[split]
     images, masks = _match(base, image_pattern, IMAGE_SUFFIXES), _match(base, mask_pattern, MASK_SUFFIXES)

@@ -56,6 +56,8 @@ class RTSegCLI(RunCLI):
         share, left = divmod(config.data.batch_size, processes)
         if left or share < 2:  # BatchNorm needs two images
             return False
+        if config.trainer.limit_val_batches == 0:
+            return True
         return len(create_dataset(config.data.dataset, config.data.root, "val")) >= processes
 
     def more_callbacks(self, config: Namespace) -> list[Callback]:

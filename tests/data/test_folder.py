@@ -187,7 +187,7 @@ def test_missing_yaml_split_and_files(tmp_path: Path, write: Write) -> None:
     with pytest.raises(UserError, match=r"described by a YAML file; give it"):
         label_space("folder")
     describe(tmp_path, classes=["a"])
-    with pytest.raises(UserError, match=r"dataset\.yaml\)': split=val is unknown.*Known: train"):
+    with pytest.raises(UserError, match=r"dataset\.yaml has no `val` images: add `val: .*limit_val_batches=0"):
         create_dataset("folder", tmp_path, "val")
     with pytest.raises(UserError, match=r"looked for .*/images/\*\*/\*, but in .* there is: dataset\.yaml"):
         create_dataset("folder", tmp_path, "train")

@@ -89,14 +89,16 @@ def test_processes_of_torchrun_that_would_train_alone_are_refused(
 
 
 def test_what_divides(tiny_camvid: Path) -> None:
-    def divides(batch: int, processes: int) -> bool:
+    def divides(batch: int, processes: int, validated: float = 1.0) -> bool:
         data = Namespace(dataset="camvid", root=str(tiny_camvid), batch_size=batch)
-        return RTSegCLI.fits(None, Namespace(data=data), processes)  # type: ignore[arg-type]
+        trainer = Namespace(limit_val_batches=validated)
+        return RTSegCLI.fits(None, Namespace(data=data, trainer=trainer), processes)  # type: ignore[arg-type]
 
     assert divides(4, 2)
     assert not divides(5, 2)
     assert not divides(2, 2)  # one image each, of which BatchNorm cannot learn
     assert not divides(1000, 500)  # more than the validation images
+    assert divides(1000, 500, validated=0)
     data = Namespace(batch_size=12, device_batch_size=4)
     found = [PretrainCLI.fits(None, Namespace(data=data), number) for number in (1, 2, 3, 5)]  # type: ignore[arg-type]
     assert found == [True, False, True, False]
@@ -120,3 +122,4 @@ def test_a_training_says_what_is_chosen_and_keeps_it(
     said = capsys.readouterr().out
     assert "--auto keeps --trainer.precision=32-true: the checkpoint was trained with it." in said
     assert "--auto keeps --trainer.devices=1: the checkpoint was trained with it." in said
+    assert "Nothing is left to train: the checkpoint has the last step, 1." in said

@@ -107,6 +107,10 @@ class Progress(Decoration, ProgressBar):
             found = f" The best checkpoint: {_shortest(path)}" if path else ""
             say(f"Trained {steps} steps in {in_words(seconds)}.{found}")
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._enabled and self._began is None:
+            say(f"Nothing is left to train: the checkpoint has the last step, {trainer.global_step}.")
+
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._close()
 
