@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtseg.data.files import find_pictures, read_image
+from rtseg.data.files import find_images, read_image
 from rtseg.deploy.class_map import class_map
 from rtseg.deploy.class_map.cpu import class_map_cpu
 from rtseg.deploy.device import choose_device, describe_device
@@ -42,7 +42,7 @@ def cases(checkpoints: list[str], image: str | None) -> dict[str, Tensor]:
         if image is None:
             raise UserError("a checkpoint wants a picture: --image FILE")
         network = deploy(Segmenter.from_pretrained(checkpoint))
-        picture = cv2.resize(read_image(find_pictures(image)[1][0]), SIZE[::-1], interpolation=cv2.INTER_AREA)
+        picture = cv2.resize(read_image(find_images(image)[1][0]), SIZE[::-1], interpolation=cv2.INTER_AREA)
         card, file = network.segmenter.card, Path(checkpoint)
         name = f"{card.model}, {card.num_classes} classes, {file.parent.name if file.suffix else file.name}"
         found[name] = network.logits(network.prepare(torch.from_numpy(picture)[None]))

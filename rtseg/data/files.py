@@ -123,7 +123,7 @@ def _check_at_most(path: Path, what: str, value: int, most: int) -> None:
         )
 
 
-def find_pictures(source: str) -> tuple[Path, list[Path]]:
+def find_images(source: str) -> tuple[Path, list[Path]]:
     """The images that a file, a folder (searched to the bottom) or a glob stands for, and the folder they are in.
 
     Raises:

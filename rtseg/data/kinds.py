@@ -1,4 +1,4 @@
-"""What a file is that is no image: its first bytes tell, whatever its name says.
+"""The kind of a file that is not an image: its first bytes tell, whatever its name says.
 
 Looked at only after a file could not be read, so reading images costs nothing more.
 """
@@ -100,7 +100,7 @@ def _is_film(head: bytes) -> bool:
 
 
 def _kind(path: Path, head: bytes) -> tuple[str, str] | None:
-    """What it is, and what to do; None where it may be a damaged image, or where nothing is known of it."""
+    """The kind, and what to do; None for an unknown kind, which may be a damaged image."""
     for start, what, repair in _STARTS:
         if head.startswith(start):
             return what, repair

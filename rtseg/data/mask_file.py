@@ -1,6 +1,6 @@
 """Class numbers as a label file stores them: the same from every container, or a refusal.
 
-Decoders make pictures: they put a palette's colours in the place of its numbers, spread 1 bit over 0..255, and accept
+Decoders make images: they put a palette's colours in the place of its numbers, spread 1 bit over 0..255, and accept
 JPEG under any name. A label file needs the numbers that were written.
 """
 

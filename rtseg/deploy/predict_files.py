@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtseg.checks import check_between
-from rtseg.data.files import find_pictures, read_image
+from rtseg.data.files import find_images, read_image
 from rtseg.data.kinds import FilmError
 from rtseg.deploy.legend import shares_sentence
 from rtseg.deploy.predictor import Predictor
@@ -168,7 +168,7 @@ def _resized(height: int, width: int) -> str:
 
 
 def _disk_is_full(error: Exception) -> bool:
-    """Or read-only: no other image would be written either. A disk's broken place may be that of one image."""
+    """Whether no other image could be written either: full or read-only. A broken place may concern one image alone."""
     reason = refused(error)
     return reason is not None and reason.errno != errno.EIO
 
@@ -195,7 +195,7 @@ def _found(sources: Sequence[str | Path], out_dir: Path) -> tuple[list[tuple[Pat
 
 def _expand(source: str, out_dir: Path) -> list[tuple[Path, Path]]:
     """(root, image) of one source; the names of results are relative to the root."""
-    root, found = find_pictures(source)
+    root, found = find_images(source)
     # Results of an earlier run in a folder inside the source are not predicted.
     if Path(source).is_file() or not out_dir.absolute().is_relative_to(root.absolute()):
         return [(root, image) for image in found]

@@ -166,7 +166,7 @@ class Results:
 
 
 def _read(record: Path) -> list[dict[str, Any]]:
-    """Its lines; empty where it is none. The last line may have broken off when the command was killed."""
+    """The lines of a record; empty if it is not one. The last line may have broken off when the command was killed."""
     try:
         lines = record.read_text().splitlines()
     except (OSError, ValueError):
@@ -177,7 +177,11 @@ def _read(record: Path) -> list[dict[str, Any]]:
             found.append(json.loads(line))
         except ValueError:
             continue
-    whole = [line for line in found[1:] if isinstance(line, dict) and {"name", "pixels"} <= line.keys()]
+    whole = [
+        line
+        for line in found[1:]
+        if isinstance(line, dict) and isinstance(line.get("name"), str) and isinstance(line.get("pixels"), dict)
+    ]
     return [found[0], *whole] if found and isinstance(found[0], dict) and "network" in found[0] else []
 
 

@@ -119,7 +119,7 @@ class Table:
         return Group(*parts)
 
     def _facts(self, groups: Sequence[int], row: Sequence[str]) -> str:
-        """What some cells of a row say; the blanks inside of a fact are not to be broken at."""
+        """Some cells of a row as facts, with blanks inside that do not break."""
         facts = [
             row[i] if self.columns[i].left else f"{self.columns[i].title} {row[i]}" for i in groups if row[i] != MISSING
         ]
@@ -182,7 +182,7 @@ class Table:
 
 
 def _fill(text: str, width: int) -> str:
-    """Broken at blanks, but for those inside of a fact."""
+    """The text broken into lines, at blanks that are not inside a fact."""
     return fill(text, width, break_on_hyphens=False).replace("\xa0", " ")
 
 
@@ -196,7 +196,7 @@ def _least(column: Column, texts: Sequence[str]) -> int:
 
 
 def bullets(notes: Sequence[str]) -> str:
-    """What stands below a table in Markdown."""
+    """The notes below a table, in Markdown."""
     return "".join(f"- {note}\n" for note in notes)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from rtseg.checks import check_one_of
 from rtseg.data.dataset import SegmentationDataset, create_dataset
-from rtseg.data.files import find_pictures, read_image
+from rtseg.data.files import find_images, read_image
 from rtseg.deploy.device import describe_device
 from rtseg.deploy.engines import parse_backend
 from rtseg.errors import UserError
@@ -62,7 +62,7 @@ def run_benchmark(
     console, device = Console(stderr=True), conditions.where
     check_one_of("protocol", protocol, ("rtseg", "ddrnet"))
     scored = None if data is None else create_dataset(dataset, data, "val")
-    paths = [image for source in images for image in find_pictures(source)[1]]
+    paths = [image for source in images for image in find_images(source)[1]]
     given = _read_images(paths or [image for image, _ in scored.pairs] if scored else paths)
     backends = asked.engines(device, console)
     candidates = asked.candidates(conditions)

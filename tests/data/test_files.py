@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rtseg.data.files import find_pictures, read_image, read_mask
+from rtseg.data.files import find_images, read_image, read_mask
 from rtseg.data.header import image_size
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
@@ -156,15 +156,15 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     (folder / "dangling.png").symlink_to("nothing.png")
     (folder / "loop.png").symlink_to("loop.png")
     Image.fromarray(PIXELS).save(folder / "good.png")
-    assert find_pictures(str(folder))[1] == [folder / "good.png"]
+    assert find_images(str(folder))[1] == [folder / "good.png"]
     for name in ("pipe.png", "folder.png", "dangling.png", "loop.png", "x" * 300, "good.png/a.png"):
         with pytest.raises(UserError, match=name[:40]):
             read_image(folder / name)
         if name != "folder.png":
             with pytest.raises(UserError, match=r"is a pipe or a device|no such image"):
-                find_pictures(str(folder / name))
+                find_images(str(folder / name))
     with pytest.raises(UserError, match="no such image"):
-        find_pictures("~nobody-of-this-name/a.png")
+        find_images("~nobody-of-this-name/a.png")
 
 
 def test_a_film_is_called_a_film(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from rtseg.data.dataset import create_dataset
-from rtseg.data.files import find_pictures
+from rtseg.data.files import find_images
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 
@@ -37,7 +37,7 @@ def test_all_ways_agree(root: Path) -> None:
     right = [train / "day" / "1.png", train / "night" / "2.png"]
     assert find_files(train, [".png"], "**/*") == right
     for source in (f"{train}", f"{train}/**/*.png", f"{train}/**", f"{train}/*/*.png", f"{train}/[dn]*/[!3].p?g"):
-        assert find_pictures(source)[1] == right, source
+        assert find_images(source)[1] == right, source
     (root / "dataset.yaml").write_text("classes: [a]\ntrain: {images: images/train, masks: masks/train}\n")
     assert [image for image, _ in create_dataset("folder", root, "train").pairs] == right
 

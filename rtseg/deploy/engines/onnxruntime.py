@@ -60,7 +60,7 @@ class OnnxRuntime(GraphEngine):
             raise UserError(f"ONNX Runtime cannot run {graph.name}: {first_line(error)}") from None
         self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
         (provider, *_) = self._session.get_providers()
-        if device.type == "cuda" and provider != "CUDAExecutionProvider":  # it goes on with the CPU where CUDA fails
+        if device.type == "cuda" and provider != "CUDAExecutionProvider":  # it falls back to the CPU
             raise UserError(
                 f"ONNX Runtime {onnxruntime.__version__} cannot start CUDA here: install the CUDA and cuDNN that it "
                 "was built for, or leave this backend out"
