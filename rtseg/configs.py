@@ -69,18 +69,25 @@ def with_found_configs(args: Sequence[str], shipped: Path = CONFIGS) -> list[str
     Settings that are given in place of a file, as `--config 'trainer: {max_steps: 9}'`, stay.
 
     Raises:
-        UserError: see `find_config`.
+        UserError: see `find_config`; or it is no file.
     """
     found: list[str] = []
     for before, word in pairwise(["", *args]):
         flag, is_flag, value = word.partition("=")
         if before in _FLAGS and not _is_yaml(word):
-            found.append(str(find_config(word, shipped)))
+            found.append(_find_file(word, shipped))
         elif flag in _FLAGS and is_flag and not _is_yaml(value):
-            found.append(f"--config={find_config(value, shipped)}")
+            found.append(f"--config={_find_file(value, shipped)}")
         else:
             found.append(word)
     return found
+
+
+def _find_file(name: str, shipped: Path) -> str:
+    file = find_config(name, shipped)
+    if not file.is_file():  # a pipe would be waited for
+        raise UserError(f"--config: '{file}' is a folder, pipe or device; give a YAML file")
+    return str(file)
 
 
 def _is_yaml(value: str) -> bool:

@@ -42,9 +42,7 @@ def check_flags(args: Sequence[str], shipped: Path = CONFIGS) -> None:
     Raises:
         UserError: one leads nowhere, or the run's folder cannot be written to.
     """
-    for config in values("--config", with_found_configs(args, shipped)):
-        if os.path.exists(config) and not os.path.isfile(config):
-            raise UserError(f"--config: '{config}' is a folder, pipe or device; give a YAML file")
+    with_found_configs(args, shipped)
     for checkpoint in values("--ckpt_path", args):
         check_checkpoint(checkpoint)
     for weights in values("--model.weights", args):

@@ -200,7 +200,7 @@ class RunCLI(LightningCLI):
         if config.trainer.accelerator == "cpu":
             config.trainer.sync_batchnorm = False  # PyTorch has none for CPU tensors
         if command == "fit":
-            files = config.get("config") or []
+            files = [file for file in config.get("config") or [] if file is not None]  # None: settings in its place
             name = Path(str(files[0])).stem if files else self.default_run(config)
             output = Path(config.output or Path("runs") / name)
             if not config.trainer.fast_dev_run:

@@ -36,3 +36,13 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     for arguments in (["--config", str(tmp_path / "pipe.yaml")], [f"--config={tmp_path}"]):
         with pytest.raises(UserError, match="is a folder, pipe or device"):
             main(["fit", *arguments])
+
+
+def test_settings_in_place_of_a_file_do_not_name_the_run(
+    tmp_path: Path, tiny_camvid: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = f"data: {{dataset: camvid, root: {tiny_camvid}, batch_size: 100}}"
+    with pytest.raises(UserError, match="more than the"):
+        main(["fit", "--config", settings, "--model.options.base_channels=8", "--trainer.accelerator=cpu"])
+    assert [run.name for run in Path("runs").iterdir()] == ["rtformer_slim_camvid"]
