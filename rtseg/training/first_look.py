@@ -43,14 +43,15 @@ def check_flags(args: Sequence[str], shipped: Path = CONFIGS) -> None:
         UserError: one leads nowhere, or the run's folder cannot be written to.
     """
     with_found_configs(args, shipped)
-    for checkpoint in values("--ckpt_path", args):
+    # Of a flag that is given twice the last counts.
+    for checkpoint in values("--ckpt_path", args)[-1:]:
         check_checkpoint(checkpoint)
-    for weights in values("--model.weights", args):
+    for weights in values("--model.weights", args)[-1:]:
         check_network(weights)
-    for root in values("--data.root", args):
+    for root in values("--data.root", args)[-1:]:
         if "://" not in root:  # shards may lie on a server
             check_exists(root, "Give the folder of a data set with --data.root, see docs/data.md.")
-    for output in values("--output", args):
+    for output in values("--output", args)[-1:]:
         check_place(Path(output))
 
 

@@ -40,7 +40,7 @@ def test_image_without_mask(tmp_path: Path, write: Write) -> None:
 def test_drive_out_needs_the_drives(tmp_path: Path, write: Write) -> None:
     write(tmp_path / "train" / "scene_1.png", np.zeros((3, 4, 3), np.uint8))
     write(tmp_path / "trainannot" / "scene_1.png", np.zeros((3, 4), np.uint8))
-    with pytest.raises(UserError, match=r"no frame of drive 0001TP.*<drive>_<frame>\.png"):
+    with pytest.raises(UserError, match=r"does not contain a frame of drive 0001TP.*<drive>_<frame>\.png"):
         create_dataset("camvid_drive_out", tmp_path, "val")
     with pytest.raises(UserError, match="split=test is unknown"):
         create_dataset("camvid_drive_out", tmp_path, "test")

@@ -222,7 +222,7 @@ def test_calls_of_the_class_map_alone(build: Build) -> None:
     logits = runtime.logits(runtime.prepare(pictures()))
     assert logits.shape == (1, 5, 8, 12)
     assert torch.equal(runtime(pictures()), class_map(logits, SHAPE[1:]))
-    with pytest.raises(UserError, match="class maps alone"):
+    with pytest.raises(UserError, match="class maps only"):
         build("onnxruntime-plain").logits(pictures())
 
 

@@ -22,7 +22,7 @@ def test_each_run_is_a_line_in_both_panels(tmp_path: Path) -> None:
     draw([log(tmp_path / "seed 0", 0.6), log(tmp_path / "a<b", 0.5)], tmp_path / "out" / "curves.svg")
     page = ElementTree.parse(tmp_path / "out" / "curves.svg")  # well-formed, whatever folders are called
     lines = [line.get("class") for line in page.iter(f"{SVG}polyline")]
-    assert lines == ["line c0", "line c1"] * 2
+    assert lines == ["line c0 d0", "line c1 d1"] * 2
     assert [text.text for text in page.iter(f"{SVG}text") if text.text in ("seed 0", "a<b")] == ["seed 0", "a<b"] * 2
 
 
