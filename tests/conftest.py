@@ -9,6 +9,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 # For the commands that tests start, as set_num_threads below. And oneDNN crashes where two threads share the backward
 # pass of a strided 1x1 convolution of 8 channels over a batch of 3, as tiny networks have it (PyTorch 2.15).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("COLUMNS", None)  # a worker of xdist has one, which would narrow what is piped
 
 import cv2
 import numpy as np
