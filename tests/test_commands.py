@@ -116,6 +116,12 @@ def wrong_config(words: Sequence[str], configs: Path) -> str:
     return ""
 
 
+def is_there(file: str, page: str) -> bool:
+    """Whether a program is in the repository, or is a code block of the page that the reader saves under this name."""
+    text = (ROOT / page).read_text() if (ROOT / page).is_file() else ""
+    return (ROOT / file).exists() or f"```python\n# {file}\n" in text
+
+
 def wrong(command: Command) -> str:
     """What is wrong with a command; empty where nothing is."""
     program, *rest = command.words
@@ -129,7 +135,7 @@ def wrong(command: Command) -> str:
     if program.startswith("python"):
         if rest[:2] == ["-m", "pretrain"]:
             return wrong_in(PRETRAIN, rest[2:])
-        there = find_spec(rest[1]) is not None if rest[0] == "-m" else (ROOT / rest[0]).exists()
+        there = find_spec(rest[1]) is not None if rest[0] == "-m" else is_there(rest[0], command.page)
         return "" if there else f"there is no '{rest[1] if rest[0] == '-m' else rest[0]}'"
     if program == "pytest":
         missing = [word for word in rest if word.startswith("tests") and not (ROOT / word).exists()]
