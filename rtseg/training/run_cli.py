@@ -82,6 +82,10 @@ _VOID_WHERE_NOTHING_IS_TRAINED = ("The dirpath has changed", ".*callbacks used t
 class Parser(LightningArgumentParser):
     """Says what to type where a setting is unknown or wrong, and keeps the long usage text out of the way."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)  # `--trainer.max_step` would be taken for `max_steps`
+        super().__init__(*args, **kwargs)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         program = self.prog.partition(" [")[0]
         command = sys.argv[1] if sys.argv[1:] and sys.argv[1] in SCORING else "fit"

@@ -28,6 +28,8 @@ CASES = {
     "--trainer.precision=fp8": "bf16-mixed, 32-true",
     "--model.optim=fast": "its keys are given one by one, as --model.optim.lr=0.0004",
     "--model.lr=3": "unknown key 'model.lr'. Did you mean 'model.optim.lr'?",
+    "--trainer.max_step 64": "unknown key 'trainer.max_step'. Did you mean 'trainer.max_steps'?",
+    "--data.batch=2": "unknown key 'data.batch'. Did you mean 'data.batch_size'?",
     "stray": "'stray' belongs to no flag",
     "my.yaml": "a configuration is a flag: give it as --config my.yaml",
 }

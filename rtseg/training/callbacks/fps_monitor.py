@@ -32,6 +32,8 @@ class FPSMonitor(Decoration):
     `speed.json` beside the log. A copy of the network is timed: weights, train mode, gradients, random states, threads
     and memory of the training stay as they are.
 
+    Nothing is measured under `trainer.fast_dev_run`, which only tries whether a training runs.
+
     Args:
         input_size: (height, width); None takes the model card's, which is the crop size of the training data.
         device: where to measure, e.g. "cpu" for a network trained on a GPU; None takes the training device.
@@ -73,7 +75,7 @@ class FPSMonitor(Decoration):
         self._measure(trainer, pl_module)
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.enabled:
+        if not self.enabled or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         try:
             if trainer.is_global_zero:

@@ -105,7 +105,7 @@ class Progress(Decoration, ProgressBar):
             steps, seconds = trainer.global_step - self._first_step, time.monotonic() - self._began
             path = best.best_model_path if best else ""
             found = f" The best checkpoint: {_shortest(path)}" if path else ""
-            say(f"Trained {steps} steps in {in_words(seconds)}.{found}")
+            say(f"Trained {steps} step{'s' * (steps != 1)} in {in_words(seconds)}.{found}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._enabled and self._began is None:

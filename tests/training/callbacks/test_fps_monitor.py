@@ -112,6 +112,12 @@ def test_a_network_that_is_refused_a_time_stops_no_training(
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_trial_of_a_step_is_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path, [FPSMonitor(input_size=(24, 40), seconds=0.1)], [], fast_dev_run=1)
+    assert "Speed:" not in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_input_size_comes_from_the_card(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="set input_size"):
         train(tmp_path, [FPSMonitor(seconds=0.1)], [])
