@@ -67,6 +67,14 @@ def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
     return tuple(color(k) for k in range(num_classes))
 
 
+class UnknownLabelError(UserError):
+    """The mask in `path` holds numbers that are no class: `highest` is the greatest of them."""
+
+    def __init__(self, message: str, path: Path, highest: int) -> None:
+        super().__init__(message)
+        self.path, self.highest = path, highest
+
+
 class MaskDecoder(Protocol):
     """Turns the content of a label file into classes."""
 
@@ -99,9 +107,11 @@ class IdDecoder:
         mask = cv2.LUT(raw, self.table[:256]) if raw.dtype == np.uint8 else self.table[raw]
         if (mask == _UNKNOWN).any():
             values, counts = np.unique(raw[mask == _UNKNOWN], return_counts=True)
-            raise UserError(
+            raise UnknownLabelError(
                 f"{path}: label {tally(values, counts)} outside the classes. Allowed: {_ranges(self.allowed)}. "
-                "Repair the file, or map the value to a class or to ignore (data set 'folder': `label_map`, `ignore`)"
+                "Repair the file, or map the value to a class or to ignore (data set 'folder': `label_map`, `ignore`)",
+                path,
+                int(values.max()),
             )
         return mask
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rtseg.data.dataset import IGNORE, SegmentationDataset
+from rtseg.data.dataset import IGNORE, MOST_CLASSES, LabelSpace, SegmentationDataset, UnknownLabelError
 from rtseg.errors import UserError
 
 MOST_MASKS = 500
@@ -83,7 +83,7 @@ def survey(dataset: SegmentationDataset) -> Survey:
     some = _spread(len(dataset), MOST_MASKS)
     size = _median_size(dataset, some)
     masks = _spread(len(dataset), max(LEAST_MASKS, min(MOST_MASKS, MOST_PIXELS // (size[0] * size[1]))))
-    counts = _sum(_parallel(lambda index: _count_or_fault(dataset, index), masks))
+    counts = _sum(_parallel(lambda index: _count_or_fault(dataset, index), masks), dataset.labels)
     number = len(dataset.labels.names)
     return Survey(dataset, len(masks), tuple(map(int, counts[:number])), int(counts[IGNORE]), size)
 
@@ -107,24 +107,38 @@ def _parallel(work: Callable[[int], Result], indices: Sequence[int]) -> list[Res
         return list(pool.map(work, indices))
 
 
-def _sum(results: Sequence[np.ndarray | str]) -> np.ndarray:
+def _sum(results: Sequence[np.ndarray | UserError], labels: LabelSpace) -> np.ndarray:
     """Raises: UserError where some masks have a fault."""
-    faults = [fault for fault in results if isinstance(fault, str)]
+    faults = [fault for fault in results if isinstance(fault, UserError)]
     if faults:
+        _check_enough_classes(faults, labels)
         more = f"\n  and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
         raise UserError(
             f"{len(faults)} of {len(results)} masks cannot be used:"
             + "".join(f"\n  {fault}" for fault in faults[:_NAMED])
             + more
         )
-    return np.sum([count for count in results if not isinstance(count, str)], axis=0)
+    return np.sum([count for count in results if not isinstance(count, UserError)], axis=0)
 
 
-def _count_or_fault(dataset: SegmentationDataset, index: int) -> np.ndarray | str:
+def _check_enough_classes(faults: Sequence[UserError], labels: LabelSpace) -> None:
+    """Raises: UserError where each of several faults is a number above those of the classes, which are 0 to K-1."""
+    number = len(labels.names)
+    unknown = [fault for fault in faults if isinstance(fault, UnknownLabelError)]
+    highest = max((fault.highest for fault in unknown), default=0)
+    if len(unknown) > 1 and unknown == faults and labels.ids == tuple(range(number)) and highest < MOST_CLASSES:
+        raise UserError(
+            f"the data set has {number} class{'es' * (number != 1)}, from 0 to {number - 1}, but masks reach {highest} "
+            f"({len(unknown)} masks, the first is {unknown[0].path}). Data set 'folder': add the missing names to "
+            "`classes`, or say with `label_map` what the other numbers mean"
+        )
+
+
+def _count_or_fault(dataset: SegmentationDataset, index: int) -> np.ndarray | UserError:
     try:
         return _count(dataset, index)
     except UserError as error:
-        return str(error)
+        return error
 
 
 def _count(dataset: SegmentationDataset, index: int) -> np.ndarray:

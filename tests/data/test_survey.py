@@ -62,11 +62,17 @@ def test_the_median_image_stands_upright(tmp_path: Path, write: Write) -> None:
 
 
 def test_masks_with_faults_are_counted_and_named(dataset: MakeDataset) -> None:
-    bad = [np.array([[7]])] * 7
-    with pytest.raises(UserError, match=r"7 of 8 masks cannot be used:\n  .*m1\.png: label 7") as told:
+    bad = [np.array([[254]])] * 7
+    with pytest.raises(UserError, match=r"7 of 8 masks cannot be used:\n  .*m1\.png: label 254") as told:
         survey(dataset(np.array([[0]]), *bad))
     assert str(told.value).endswith("\n  and 2 more")
     assert str(told.value).count("\n") == 6
+
+
+def test_masks_of_more_classes_than_are_named(dataset: MakeDataset) -> None:
+    told = r"^the data set has 3 classes, from 0 to 2, but masks reach 7 \(2 masks, the first is .*m1\.png\)"
+    with pytest.raises(UserError, match=told + r".*add the missing names to `classes`, or say with `label_map`"):
+        survey(dataset(*(np.array([[0, highest]]) for highest in (2, 5, 7))))
 
 
 def test_images_in_two_splits_are_found_behind_a_link(tmp_path: Path, dataset: MakeDataset) -> None:
