@@ -43,7 +43,8 @@ def best_miou(run: Run) -> Figure | None:
     if best is None:
         return None
     epoch = f", epoch {best['epoch'] + 1:.0f}" if "epoch" in best else ""
-    what = f"mean IoU (1 is perfect) on the validation images, the best of the training: step {best['step']:.0f}{epoch}"
+    when = f"step {best['step'] + 1:.0f}{epoch}"
+    what = f"mean IoU (1 is perfect) on the validation images, the best of the training: {when}"
     return Figure(f"{best['val/miou']:.4f}", what)
 
 
@@ -171,7 +172,7 @@ def class_rows(run: Run) -> list[ClassRow]:
 def class_notes(run: Run) -> list[str]:
     """Notes below the table of classes."""
     best = run.log.best
-    notes = [f"At the best validation, step {best['step']:.0f}. The dashed line is the mean."] if best else []
+    notes = [f"At the best validation, step {best['step'] + 1:.0f}. The dashed line is the mean."] if best else []
     if any(entry.iou is not None and math.isnan(entry.iou) for entry in run.classes):
         notes.append("The mean leaves out classes that neither occur in the labels nor are predicted.")
     if any(entry.share for entry in run.classes):

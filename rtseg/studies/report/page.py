@@ -89,7 +89,7 @@ def _cautions(run: Run, measured: Speed | None) -> list[str]:
 
 
 def _progress(run: Run) -> str:
-    progress = f"last logged step {run.log.last_step:.0f}"
+    progress = f"last logged step {run.log.finished_steps:.0f}"
     epochs = [row["epoch"] for row in run.log.rows if "epoch" in row]
     if epochs:
         of = run.setting("trainer", "max_epochs")

@@ -60,7 +60,7 @@ def speed(run: Run) -> Speed | None:
     doubts, cautions = _doubts(report, timed)
     fastest = max(map(_fps, timed))
     return Speed(
-        headline=_headline(best, report.conditions["device"]),
+        headline=_headline(best, report.conditions["device"], busy=report.doubted().busy() is not None),
         where=_where(best, report.conditions, in_training=run.benchmark_file.name == "speed.json"),
         doubts=doubts,
         cautions=cautions,
@@ -99,8 +99,9 @@ def _fps(row: NetworkReport) -> float:
     return row.class_map.fps if row.class_map else 0.0
 
 
-def _headline(row: NetworkReport, device: dict[str, Any]) -> Figure:
+def _headline(row: NetworkReport, device: dict[str, Any], *, busy: bool) -> Figure:
     what = f"FPS, image → class map: {_size(row)}, {row.backend}, {device['name']}{_threads(row, device)}"
+    what += "; measured on a busy machine" * busy
     return Figure(f"{_fps(row):.1f}", what)
 
 

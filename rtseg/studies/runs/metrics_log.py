@@ -38,6 +38,11 @@ class MetricsLog:
         return max(row["step"] for row in self.rows)
 
     @property
+    def finished_steps(self) -> float:
+        """How many steps were made by the last row: Lightning's rows, which say the epoch, count from 0."""
+        return max(row["step"] + ("epoch" in row) for row in self.rows)
+
+    @property
     def best(self) -> dict[str, float] | None:
         """The row of the highest `val/miou`, the first of equals as for best.ckpt; None before the first validation."""
         validations = {row["step"]: row for row in self.rows if math.isfinite(row.get("val/miou", math.nan))}

@@ -53,7 +53,7 @@ def test_figures_are_those_of_the_files(run: Path, measured: str) -> None:
     text = Page(write_report(run)).text
     report = json.loads(measured)
     network, conditions = report["networks"][0], report["conditions"]
-    assert "0.6543 mean IoU (1 is perfect) on the validation images, the best of the training: step 29, epoch 3" in text
+    assert "0.6543 mean IoU (1 is perfect) on the validation images, the best of the training: step 30, epoch 3" in text
     assert "0.9000 pixel accuracy" in text
     assert f"({network['parameters']:,})" in text
     assert f"{amount(network['macs'])} multiply-adds of one image, 24×32" in text
@@ -73,7 +73,7 @@ def test_figures_are_those_of_the_files(run: Path, measured: str) -> None:
         assert f"Caution: {doubt}" in text or report["busy"]
     assert (f"Caution: the machine was busy ({report['busy']})" in text) == bool(report["busy"])
     assert "8.00 images/s over the whole training, batch 2, crops of 24×32, precision bf16-mixed; 1.25% of that" in text
-    assert "last logged step 39, epoch 4 of 4" in text
+    assert "last logged step 40, epoch 4 of 4" in text
     assert "crop_size: - 24 - 32" in text
 
 
@@ -184,14 +184,14 @@ def test_log_of_a_resumed_run(run: Path) -> None:
     assert log.points("val/miou") == [(19, 0.41), (29, 0.55), (39, 0.6012)]
     assert log.points("train/loss")[-2:] == [(39, 3 / 40), (59, 0.01)]
     text = Page(write_report(run)).text
-    assert "0.6012 mean IoU (1 is perfect) on the validation images, the best of the training: step 39, epoch 4" in text
+    assert "0.6012 mean IoU (1 is perfect) on the validation images, the best of the training: step 40, epoch 4" in text
     assert "train/loss was not finite at 1 logged steps" in text
 
 
 def test_line_that_is_being_written_is_left_out(run: Path) -> None:
     with (run / "metrics.csv").open("a") as file:
         file.write("9999,")
-    assert "last logged step 39" in Page(write_report(run)).text
+    assert "last logged step 40" in Page(write_report(run)).text
 
 
 def test_without_benchmark_speed_is_that_of_the_training(run: Path, measured: str) -> None:
@@ -236,7 +236,7 @@ def test_without_checkpoint_or_data(run: Path, tmp_path: Path) -> None:
 def test_without_config(run: Path) -> None:
     (run / "config.yaml").unlink()
     text = Page(write_report(run)).text
-    assert "progress last logged step 39, epoch 4 page written" in text
+    assert "progress last logged step 40, epoch 4 page written" in text
     assert "rtseg fit" not in text
 
 

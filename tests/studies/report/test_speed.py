@@ -66,6 +66,7 @@ def test_each_doubt_is_said_once_where_it_belongs(run: Path, measured: str) -> N
     page = Page(write_report(run))
     assert engines(page) == ["eager:fp32", "slow:fp32"]
     assert page.text.count("the machine was busy") == page.text.count("other work kept") == 1
+    assert page.text.count("; measured on a busy machine") == 1
     assert page.text.count("drifted by +50%") == 1
     words = ("engine, fastest first", "Conditions and cautions", "drifted by")
     places = [page.text.index(word) for word in words]
@@ -75,6 +76,7 @@ def test_each_doubt_is_said_once_where_it_belongs(run: Path, measured: str) -> N
     (run / "benchmark.json").write_text(replace(report, conditions=conditions, networks=(row, row, fast)).to_json())
     text = Page(write_report(run)).text
     assert "the machine was busy" not in text
+    assert "on a busy machine" not in text
     assert text.index("drifted by -25%") < text.index("engine, fastest first"), "the headline's own doubt stands at it"
 
 
