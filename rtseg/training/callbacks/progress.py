@@ -49,9 +49,10 @@ class Progress(Decoration, ProgressBar):
         card, batch = pl_module.card, pl_module.step_size
         parameters = sum(parameter.numel() for parameter in pl_module.network.parameters()) / 1e6
         processes = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
+        steps = trainer.estimated_stepping_batches
         say(
             f"{card.model}: {parameters:.2f} million parameters, {card.num_classes} classes. "
-            f"{trainer.estimated_stepping_batches} steps{f' of {batch} images' if batch else ''} "
+            f"{steps} step{'s' * (steps != 1)}{f' of {batch} images' if batch else ''} "
             f"({pl_module.device.type.replace('cpu', 'CPU')}{processes}, {trainer.precision})."
         )
 
