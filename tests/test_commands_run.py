@@ -27,6 +27,7 @@ ELSEWHERE = {
     r"make (benchmark|table2|table3|transfer-check).*": "by hand, hours; test_makefile.py looks at their commands",
     r"rtseg compare .*--data .*": "tests/studies/compare",
     r".*(s3|gs|https?)://.*": "tests/pretrain, against a server on this machine",
+    r"rtseg replay .*": "tests/training/test_replay.py, after a step that was not finite",
     r"rtseg convert .*": "tests/models/test_paddle.py, with weights in PaddleSeg's format",
     r"(cd|git|pip|python3? -m venv) .*": "the reader's own folders",
 }
@@ -92,14 +93,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run(folder, f"rtseg make-data --layout {layout} -n 12 --number-val 10 --size 64 96 -o data/{name}")
     scene = next((folder / "data" / "camvid" / "val").iterdir())
     Image.open(scene).resize((480, 360)).save(folder / "street.jpg")
-    run(folder, "rtseg fit --config rtformer_slim_camvid --output runs/first")
+    run(folder, "rtseg fit --config rtformer_slim_camvid --output runs/of-the-house")
     run(folder, "python -m pretrain fit --config rtformer_slim_in1k --output runs/rtformer_slim_in1k")
     for name in {
         name for page in PAGES for name in re.findall(r"runs/([a-z0-9_]+)/(?:last|best)\.ckpt", page.read_text())
     }:
-        shutil.copytree(folder / "runs" / "first", folder / "runs" / name, dirs_exist_ok=True)
-    shutil.copytree(folder / "runs" / "first", folder / "runs" / "demo" / "training")
-    shutil.copytree(folder / "runs" / "first", folder / "RUN")
+        shutil.copytree(folder / "runs" / "of-the-house", folder / "runs" / name, dirs_exist_ok=True)
+    shutil.copytree(folder / "runs" / "of-the-house", folder / "runs" / "demo" / "training")
+    shutil.copytree(folder / "runs" / "of-the-house", folder / "RUN")
     (folder / "C").symlink_to(ROOT / "configs" / "rtformer_slim_camvid.yaml")
     own = {
         part: {"images": f"../data/camvid/{part}", "masks": f"../data/camvid/{part}annot"} for part in ("train", "val")
@@ -129,9 +130,9 @@ def run(folder: Path, script: str) -> None:
 def test_each_block_runs(page: Path, house: Path, tmp_path: Path) -> None:
     if str(page.relative_to(ROOT)) in FOLLOWED:
         pytest.skip("a test of its own follows it")
-    folder = tmp_path / "house"
-    shutil.copytree(house, folder, symlinks=True)
-    for script in blocks(page):
+    for number, script in enumerate(blocks(page)):
+        folder = tmp_path / str(number)
+        shutil.copytree(house, folder, symlinks=True)
         lines = script.replace("\\\n", " ").splitlines()
         for name in re.findall(r"fit (?!.*--ckpt_path).*--config (\w+)", script):
             shutil.rmtree(folder / "runs" / name, ignore_errors=True)  # this page trains it
