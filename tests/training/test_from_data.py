@@ -137,7 +137,7 @@ def asked(**trainer: Any) -> Namespace:
 
 
 def found(size: tuple[int, int] = (64, 80), classes: int = 2, images: int = 3) -> Survey:
-    """Of a data set whose class k has k + 1 pixels."""
+    """The survey of a data set whose class k has k + 1 pixels."""
     names = tuple(f"class {k}" for k in range(classes))
     labels = LabelSpace(names, default_palette(classes), tuple(range(classes)))
     pairs = [(Path("a.png"), Path("m.png"))] * images

@@ -110,7 +110,7 @@ def test_nothing_is_cut_and_the_large_view_works(run: Path, tmp_path: Path, widt
 
 
 def test_images_as_a_grid_open_too(run: Path, tmp_path: Path) -> None:
-    """Of a run that kept no single images."""
+    """The page of a run that kept no single images."""
     found = look(write_report(run, tmp_path / "page.html"), 390)
     assert found["open"]
     assert found["scroll"] <= 390

@@ -20,7 +20,7 @@ def faster(row: NetworkReport, **changes: Any) -> NetworkReport:
 
 
 def test_the_fastest_engine_is_the_headline(run: Path, measured: str) -> None:
-    """Of those that ran on pictures of the first row's size and number; all are in the table."""
+    """The fastest of the rows that ran on images of the first row's size and number; all are in the table."""
     report = Report.from_json(measured)
     (row,) = report.networks
     engine = {"backend": "quick", "precision": "int8", "quick": "7.1"}

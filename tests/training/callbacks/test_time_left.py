@@ -15,7 +15,7 @@ from tests.training.callbacks.test_decoration import Line
 
 
 def train(folder: Path, callback: Callback, batches: int, **trainer: Any) -> L.Trainer:
-    """Of `batches` an epoch, and two images a validation."""
+    """A training of `batches` an epoch, with two images a validation."""
     off = ("enable_progress_bar", "enable_model_summary", "enable_checkpointing", "logger")
     quiet: dict[str, Any] = dict.fromkeys(off, False)
     lightning = L.Trainer(callbacks=[callback], accelerator="cpu", default_root_dir=folder, **quiet, **trainer)
