@@ -3,13 +3,12 @@
 What it trains, the subclasses say.
 """
 
-import csv
 import logging
 import os
 import re
 import sys
 import warnings
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -30,7 +29,6 @@ from rtseg.output.folders import make_folder
 from rtseg.output.lock import locked_folder
 from rtseg.registry import trained_with
 from rtseg.terminal import say
-from rtseg.training import nonfinite
 from rtseg.training.automatic import Machine, choose
 from rtseg.training.callbacks.decoration import Decoration, HarmlessLog
 from rtseg.training.callbacks.failed_validation import SaveFailedValidation
@@ -45,11 +43,12 @@ from rtseg.training.first_look import values
 from rtseg.training.flag_errors import explain, settings
 from rtseg.training.loggers import ResumableCSVLogger, RunTensorBoardLogger
 from rtseg.training.network_module import NetworkModule
+from rtseg.training.run_folder import check_output, remove_torn, set_log_aside
 from rtseg.yaml_file import check_yaml
 
 # Lightning's warnings that are wrong or void here, and would hide a true one.
 _VOID_WARNINGS = (
-    "Checkpoint directory .* exists and is not empty",  # _check_output has decided on that
+    "Checkpoint directory .* exists and is not empty",  # check_output has decided on that
     "Found .* in eval mode",  # the moving average, which is not trained
     "Precision .* is not supported by the model summary",
     ".*isinstance.treespec, LeafSpec.* is deprecated",
@@ -211,12 +210,12 @@ class RunCLI(LightningCLI):
                 if is_first_process():
                     self._held.enter_context(locked_folder(output))
                 self._held.enter_context(refusals_told(output))
-                _check_output(output, config.get("ckpt_path"), checkpoint)
+                check_output(output, config.get("ckpt_path"), checkpoint)
                 make_folder(output)
                 if is_first_process():
-                    self._held.push(lambda kind, *_: _set_log_aside(output) if kind else None)
+                    self._held.push(lambda kind, *_: set_log_aside(output) if kind else None)
                 if checkpoint is not None and is_first_process():
-                    _remove_torn(output)
+                    remove_torn(output)
             config.output = str(output)
             config.trainer.default_root_dir = str(output)
         self._command, self._resumed_step = command, checkpoint["global_step"] if checkpoint else None
@@ -325,79 +324,3 @@ def _check_started(processes: int) -> None:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _check_output(output: Path, ckpt_path: str | None, asked: dict[str, Any] | None) -> None:
-    """Refuses a folder whose results would be overwritten.
-
-    What a start leaves that failed or was killed before its first checkpoint is no result: its configuration, and a log
-    without a score, from which nothing can be resumed.
-
-    Args:
-        asked: `read_header` of the checkpoint that is to be resumed.
-    """
-    if not output.is_dir():
-        return
-    if ckpt_path is not None and asked is not None and Path(ckpt_path).resolve().parent == output.resolve():
-        newest, last = asked, output / "last.ckpt"
-        if last.is_file() and not last.samefile(ckpt_path):
-            with suppress(UserError):  # it is damaged: no later steps are lost
-                newest = read_header(str(last)) or asked
-        if newest["global_step"] > asked["global_step"]:
-            raise UserError(
-                f"resuming {ckpt_path} in its own folder would overwrite the later steps in {last}: "
-                "resume that one, or choose another --output"
-            )
-        return
-    checkpoints = _checkpoints(output)
-    results = sorted(checkpoints)
-    if _has_scores(output / "metrics.csv") and not list(output.glob(".*.ckpt-unfinished")):
-        results.append("metrics.csv")
-    if _is_users(output / "config.yaml"):
-        results.append("config.yaml")
-    if results:
-        # best.ckpt is alone where a training was killed before its first last.ckpt was whole.
-        resumable = [name for name in ("last.ckpt", "best.ckpt") if name in checkpoints]
-        go_on = f"resume it with --ckpt_path {output / resumable[0]}, " if resumable else ""
-        raise UserError(
-            f"the run folder '{output}' holds results ({', '.join(results)}), which would be overwritten: {go_on}"
-            "choose another --output, or move it away"
-        )
-
-
-def _checkpoints(output: Path) -> set[str]:
-    """Those that a training can be resumed from; a step that was not finite is written again by its training."""
-    return {path.name for path in output.glob("*.ckpt") if not path.name.startswith(".")} - {nonfinite.FILE}
-
-
-def _set_log_aside(output: Path) -> None:
-    """After an error between the first validation and its checkpoint, as on a full disk.
-
-    The log then has scores, and nothing can be resumed. It is kept under another name, so that the repaired command can
-    start in the same folder.
-    """
-    log = output / "metrics.csv"
-    if _has_scores(log) and not _checkpoints(output):
-        log.replace(log.with_name("metrics_failed.csv"))
-
-
-def _remove_torn(output: Path) -> None:
-    """What a training that was killed had not written whole: one that has nothing left to do would leave it there."""
-    for torn in output.glob(".*-unfinished"):
-        torn.unlink(missing_ok=True)
-
-
-def _has_scores(log: Path) -> bool:
-    """A validation is logged in it: a checkpoint follows each."""
-    try:
-        with log.open(newline="") as lines:
-            return any(
-                value for row in csv.DictReader(lines) for key, value in row.items() if str(key).startswith("val/")
-            )
-    except (OSError, ValueError, csv.Error):
-        return False
-
-
-def _is_users(config: Path) -> bool:
-    """Not written by a training, which begins it with Lightning's version."""
-    return config.is_file() and not config.read_bytes().startswith(b"# lightning.pytorch==")
