@@ -6,6 +6,7 @@ Nothing heavy is imported here.
 import glob
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +18,24 @@ from rtseg.hub import fetch
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"  # of a folder of weights
 _FILE_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", ".onnx", ".json", ".yaml")
 _LISTED, _SEARCHED = 8, 2000  # names of a folder that are said, and that are compared with a wrong one
+
+
+def cache_folder() -> Path:
+    """Where rtseg keeps what it can make or fetch again. It need not exist; whoever writes there makes it.
+
+    $RTSEG_CACHE, else the system's place for a user's caches with `rtseg` in it: $XDG_CACHE_HOME or ~/.cache, on macOS
+    ~/Library/Caches, on Windows %LOCALAPPDATA%.
+    """
+    if own := os.environ.get("RTSEG_CACHE"):
+        return Path(own).expanduser().absolute()
+    home = Path(os.path.expanduser("~"))
+    if sys.platform == "win32":
+        place = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        place = home / "Library" / "Caches"
+    else:
+        place = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return place / "rtseg"
 
 
 def missing(path: str | Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rtseg.errors import UserError
-from rtseg.paths import check_file, check_images, check_network, is_path, missing
+from rtseg.paths import cache_folder, check_file, check_images, check_network, is_path, missing
 
 
 @pytest.fixture(autouse=True)
@@ -95,3 +95,23 @@ def test_what_can_only_be_a_path() -> None:
     assert [name for name in ("rtformer_slim", "x.ckpt", "a/b", "./a", "net.onnx") if not is_path(name)] == [
         "rtformer_slim"
     ]
+
+
+def test_the_cache_is_where_the_user_says_or_the_system(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    for name, value in {"HOME": str(here), "XDG_CACHE_HOME": "", "RTSEG_CACHE": ""}.items():
+        monkeypatch.setenv(name, value)
+    assert cache_folder() == here / ".cache" / "rtseg"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert cache_folder() == here / "Library" / "Caches" / "rtseg"
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(here / "local"))
+    assert cache_folder() == here / "local" / "rtseg"
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "xdg"))
+    assert cache_folder() == here / "xdg" / "rtseg"
+    monkeypatch.setenv("RTSEG_CACHE", "~/own")
+    assert cache_folder() == here / "own"
+    monkeypatch.setenv("RTSEG_CACHE", "beside")
+    assert cache_folder() == here / "beside"
+    assert not cache_folder().exists(), "nothing is made"
