@@ -38,13 +38,16 @@ _SPELLINGS = {
     "nvidia proprietary software": _NVIDIA,
     "python software foundation license": "PSF-2.0",
 }
-# Metadata says nothing or too little ("BSD"): each was looked up in the licence file that is installed with it.
+# Metadata says nothing or too little ("BSD"): each was looked up in the licence file that is installed with it, or,
+# where none is, in its repository's.
 _REVIEWED = {
     "cuda-toolkit": _NVIDIA,  # empty but for its requirements; it brings NVIDIA's libraries
     "jinja2": "BSD-3-Clause",
+    "mnn": "Apache-2.0",  # its repository's; "BSD-3" in its metadata
     "mpmath": "BSD-3-Clause",
     "nodeenv": "BSD-3-Clause",
     "numba": "BSD-2-Clause",
+    "pycocotools": "BSD-2-Clause",  # "FreeBSD" in its metadata
     "scipy": "BSD-3-Clause",
     "sympy": "BSD-3-Clause",
     "torchvision": "BSD-3-Clause",
