@@ -3,9 +3,13 @@
 import os
 import sys
 
-# OpenVINO 2026.4 sends at its import, NNCF 3.4 at each quantisation, both by this package, which has no switch but a
-# file in the home folder. Both do without it where it is not installed.
-_REPORTER = "openvino_telemetry"
+# These have no switch. Importing one fails, as if it were not installed, and the library does without it.
+_REPORTERS = (
+    "openvino_telemetry",  # OpenVINO 2026.4 sends at its import, NNCF 3.4 at each quantisation
+    # MNN 3.6's tools: this one has pip install a package, then asks its makers' server for a key, all at its import; it
+    # sends names of files and a number for this machine with each conversion.
+    "MNN.tools.utils.log",
+)
 _SWITCHES = (
     "ORT_DISABLE_TELEMETRY",  # ONNX Runtime 1.32: each session, and a number for this machine in the home folder
     "HF_HUB_DISABLE_TELEMETRY",  # huggingface_hub and transformers
@@ -20,4 +24,5 @@ def switch_off() -> None:
     """
     for name in _SWITCHES:
         os.environ.setdefault(name, "1")
-    sys.modules.setdefault(_REPORTER, None)  # type: ignore[arg-type]  # importing it fails, as if it were not installed
+    for reporter in _REPORTERS:
+        sys.modules.setdefault(reporter, None)  # type: ignore[arg-type]

@@ -56,6 +56,7 @@ _COPYLEFT = re.compile("GPL|General Public")
 _GCC = "GCC's runtime libraries: GPL-3.0 WITH GCC-exception-3.1, which permits linking"
 # What comes inside a package under another licence than its own.
 _NOTES = {
+    "mnn": _GCC,
     "numpy": _GCC,
     "opencv-python-headless": f"FFmpeg: LGPL-2.1, as shared libraries beside OpenCV's. {_GCC}",
     "pillow": "FreeType: its own permissive licence, chosen instead of GPL-2.0",
