@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from rtseg.data.origin import write_origin
-from rtseg.deploy.export import OnnxGraph, export
+from rtseg.deploy.export import export
+from rtseg.deploy.graph import Graph
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.cost import Ceilings, measure_ceilings
 from tests.helpers.networks import SHAPE, tiny_segmenter
@@ -92,10 +93,10 @@ def shared_segmenter() -> Segmenter:
 
 
 @pytest.fixture(scope="session")
-def logits_graph(shared_segmenter: Segmenter) -> OnnxGraph:
+def logits_graph(shared_segmenter: Segmenter) -> Graph:
     return export(shared_segmenter, SHAPE, "logits")
 
 
 @pytest.fixture(scope="session")
-def class_map_graph(shared_segmenter: Segmenter) -> OnnxGraph:
+def class_map_graph(shared_segmenter: Segmenter) -> Graph:
     return export(shared_segmenter, SHAPE, "class_map")

@@ -8,9 +8,8 @@ import json
 import logging
 import os
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from rtseg.checks import check_whole
 from rtseg.deploy.fuse import DeployedSegmenter, deploy
+from rtseg.deploy.graph import Graph, OpenShape, Output
 from rtseg.errors import UserError, first_line, require
 from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
@@ -29,47 +29,11 @@ from rtseg.output.json_file import parse_json
 from rtseg.output.lock import locked_target
 from rtseg.terminal import say
 
-Output = Literal["logits", "class_map"]
 _OUTPUTS: dict[str, Output] = {"logits": "logits", "class_map": "class_map"}
 _KEY = "rtseg"  # of the metadata
 _LARGEST = 2**31  # bytes, of a protobuf message
+_EXAMPLE = (2, 192, 256)  # what open dimensions are while the graph is traced: none of them 1, which would stay 1
 _INPUT = "pictures"  # its name in every file that was ever written
-
-
-@dataclass(frozen=True)
-class OnnxGraph:
-    """An ONNX file's content, and what it says of itself.
-
-    Attributes:
-        model: the file's bytes.
-        card, weights: the network's, by `weights_hash`.
-        output: "logits" (B, h, w, K) float32, or "class_map" (B, H, W), plainly upsampled inside of the graph.
-        shape: (B, H, W) of the images.
-        name: for messages.
-    """
-
-    model: bytes
-    card: ModelCard
-    weights: str
-    output: Output
-    shape: tuple[int, int, int]
-    name: str = "the exported graph"
-
-    def check(self, shape: tuple[int, int, int], output: Output) -> None:
-        """Raises:
-        UserError: it takes images of another shape, or puts out something else.
-        """
-        if shape != self.shape:
-            own, asked = ("x".join(map(str, s)) for s in (self.shape, shape))
-            raise UserError(
-                f"{self.name} takes {own} images (batch x height x width), not {asked}. Export the checkpoint again "
-                f"with --batch-size {shape[0]} --input-size {shape[1]} {shape[2]}; or use `rtseg predict`, which "
-                "resizes images of any size (docs/deploy.md)"
-            )
-        if output != self.output:
-            raise UserError(
-                f"{self.name} puts out {self.output}, and {output} is needed: export it from the checkpoint"
-            )
 
 
 class _Logits(nn.Module):
@@ -91,8 +55,8 @@ class _ClassMap(_Logits):
         return F.interpolate(logits, size=images.shape[1:3], mode="bilinear", align_corners=False).argmax(1)
 
 
-def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "logits") -> OnnxGraph:
-    """The graph of a network in float32, BatchNorm folded, for images of exactly `shape` = (B, H, W).
+def export(segmenter: Network, shape: OpenShape, output: Output = "logits") -> Graph:
+    """The graph of a network in float32, BatchNorm folded, for images of `shape` = (B, H, W); None takes any.
 
     Raises:
         UserError: the exporter is not installed, or a size that the network does not take.
@@ -101,7 +65,8 @@ def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "lo
         require(library, "onnx")
     network = deploy(segmenter, memory_format=torch.contiguous_format).float().cpu()
     graph = (_Logits if output == "logits" else _ClassMap)(network).eval()
-    images = torch.zeros(*shape, 3, dtype=torch.uint8)
+    example = (side or usual for side, usual in zip(shape, _EXAMPLE, strict=True))
+    images = torch.zeros(*example, 3, dtype=torch.uint8)
     with torch.inference_mode():
         graph(images)  # a size that the network does not take is refused here, in its own words
     disabled = logging.root.manager.disable
@@ -110,7 +75,13 @@ def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "lo
         logging.disable(logging.CRITICAL)  # PyTorch's loggers print whole graphs; what fails is raised
         try:
             program = torch.onnx.export(
-                graph, (images,), dynamo=True, verbose=False, input_names=[_INPUT], output_names=[output]
+                graph,
+                (images,),
+                dynamo=True,
+                verbose=False,
+                input_names=[_INPUT],
+                output_names=[output],
+                dynamic_shapes=(_open_dimensions(shape),),
             )
         finally:
             logging.disable(disabled)
@@ -122,7 +93,13 @@ def export(segmenter: Network, shape: tuple[int, int, int], output: Output = "lo
     }  # fmt: skip
     description["rest"] = _rest_digest(proto, description)
     proto.metadata_props.add(key=_KEY, value=json.dumps(description))
-    return OnnxGraph(proto.SerializeToString(), segmenter.card, weights, output, shape)
+    return Graph(proto.SerializeToString(), segmenter.card, weights, output, shape)
+
+
+def _open_dimensions(shape: OpenShape) -> dict[int, torch.export.Dim]:
+    """The dimensions of which the graph takes any number."""
+    named = enumerate(zip(shape, ("batch", "height", "width"), strict=True))
+    return {i: torch.export.Dim(name) for i, (side, name) in named if side is None}
 
 
 def _digest(proto: Any) -> str:
@@ -164,7 +141,7 @@ def export_file(checkpoint: str, file: Path, shape: tuple[int, int, int], output
     say(f"Try: rtseg benchmark {file}")
 
 
-def read_onnx(file: str | Path) -> OnnxGraph:
+def read_onnx(file: str | Path) -> Graph:
     """A graph that `export_file` wrote.
 
     Raises:
@@ -192,11 +169,11 @@ def read_onnx(file: str | Path) -> OnnxGraph:
         )
     try:
         description = parse_json(found, "the description")
-        batch, height, width = map(int, description["shape"])
+        batch, height, width = (side if side is None else int(side) for side in description["shape"])
         whole = description["graph"] == _digest(proto) and (
             "rest" not in description or description["rest"] == _rest_digest(proto, description)
         )
-        graph = OnnxGraph(
+        graph = Graph(
             model,
             ModelCard.from_dict(description["card"]),
             str(description["weights"]),
@@ -225,11 +202,11 @@ def _check_inside(proto: Any, file: Path) -> None:
             )
 
 
-def _check_said(proto: Any, graph: OnnxGraph) -> None:
+def _check_said(proto: Any, graph: Graph) -> None:
     """Raises: UserError where what goes in and comes out is not what the file says of itself."""
 
-    def sizes(values: Any) -> list[list[int]]:
-        return [[side.dim_value for side in value.type.tensor_type.shape.dim] for value in values]
+    def sizes(values: Any) -> list[list[int | None]]:
+        return [[side.dim_value or None for side in value.type.tensor_type.shape.dim] for value in values]
 
     put_in, put_out = sizes(proto.graph.input), sizes(proto.graph.output)
     batch, height, width = graph.shape

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rtseg.deploy.class_map import check_logits, class_map
 from rtseg.deploy.engines import create_engine, reference_for
-from rtseg.deploy.export import OnnxGraph
+from rtseg.deploy.graph import Graph
 
 
 class FixedSize:
@@ -29,9 +29,13 @@ class FixedSize:
         UserError: ONNX Runtime is missing, or cannot run the graph on this device.
     """
 
-    def __init__(self, graph: OnnxGraph, device: torch.device | str | None = None) -> None:
+    def __init__(self, graph: Graph, device: torch.device | str | None = None) -> None:
         self._engine = create_engine(reference_for(graph), graph, graph.shape, device=device)
-        self.size = graph.shape[1:]
+        batch, height, width = graph.shape
+        assert batch
+        assert height
+        assert width
+        self._batch, self.size = batch, (height, width)
         self.device = self._engine.device
 
     def resize(self, image: np.ndarray) -> np.ndarray:
@@ -48,7 +52,7 @@ class FixedSize:
         Raises:
             UserError: the logits are not finite.
         """
-        images = image.expand(self._engine.shape[0], *image.shape).contiguous()
+        images = image.expand(self._batch, *image.shape).contiguous()
         if self._engine.has_logits:
             logits = self._engine.logits(images)[:1]
             check_logits(logits)

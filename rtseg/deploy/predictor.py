@@ -13,9 +13,10 @@ from rtseg.data.dataset import default_palette
 from rtseg.data.evaluation import resize_for_evaluation
 from rtseg.data.files import FILM_SUFFIXES, IMAGE_SUFFIXES
 from rtseg.deploy.device import choose_device
-from rtseg.deploy.export import OnnxGraph, read_onnx
+from rtseg.deploy.export import read_onnx
 from rtseg.deploy.fixed_size import FixedSize
 from rtseg.deploy.fuse import deploy
+from rtseg.deploy.graph import Graph
 from rtseg.deploy.rgb import to_rgb
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
@@ -47,12 +48,12 @@ class Predictor:
         identity: the network and the size that it sees, for the record of results; equal for equal class maps.
     """
 
-    def __init__(self, network: Segmenter | OnnxGraph, *, device: str | torch.device | None = None) -> None:
+    def __init__(self, network: Segmenter | Graph, *, device: str | torch.device | None = None) -> None:
         self.card = network.card
         self.fixed_size: tuple[int, int] | None = None
         self.palette = self.card.palette or default_palette(self.card.num_classes)
         self.class_names = self.card.class_names or tuple(f"class {k}" for k in range(self.card.num_classes))
-        if isinstance(network, OnnxGraph):
+        if isinstance(network, Graph):
             graph = FixedSize(network, device)
             self._network: Callable[[Tensor, tuple[int, int]], Tensor] = graph
             self._resize, self.device, self.fixed_size = graph.resize, graph.device, graph.size

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from rtseg.deploy.engines import parse_backend, usual_backends
-from rtseg.deploy.export import OnnxGraph, read_onnx
+from rtseg.deploy.export import read_onnx
+from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
 from rtseg.models.backbone import NO_ATTENTION, choose_attention
@@ -59,17 +60,17 @@ class Asked:
         return list({os.path.realpath(name) if Path(name).exists() else name: name for name in self.networks}.values())
 
     def own_shapes(self) -> tuple[list[tuple[int, int]], list[int]]:
-        """Default sizes and batches: those of the exported files, else 512x512 and 1.
+        """Default sizes and batches: those of the exported files; 512x512 and 1 without any, and where these are open.
 
         Raises:
             UserError: a bad file.
         """
         shapes = [self._graphs(name).shape for name in self.networks if name.endswith(".onnx")]
-        sizes = list(dict.fromkeys((height, width) for _, height, width in shapes))
-        return sizes or [(512, 512)], list(dict.fromkeys(batch for batch, _, _ in shapes)) or [1]
+        sizes = list(dict.fromkeys((height or 512, width or 512) for _, height, width in shapes))
+        return sizes or [(512, 512)], list(dict.fromkeys(batch or 1 for batch, _, _ in shapes)) or [1]
 
     @cached_property  # each file is read once
-    def _graphs(self) -> Callable[[str], OnnxGraph]:
+    def _graphs(self) -> Callable[[str], Graph]:
         return cache(read_onnx)
 
     def _candidates(self, name: str) -> list[Candidate]:

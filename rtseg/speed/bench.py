@@ -7,7 +7,7 @@ import torch
 
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.deploy.engines import Engine, Shape, create_engine, reference_for
-from rtseg.deploy.export import OnnxGraph
+from rtseg.deploy.graph import Graph
 from rtseg.speed.candidate import Candidate, Case, files
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.cost import Ceilings, measure_ceilings
@@ -37,7 +37,7 @@ class Bench:
         self._originals = {
             case.candidate.weights: case.candidate.network
             for case in cases
-            if case.candidate.trained and not isinstance(case.candidate.network, OnnxGraph)
+            if case.candidate.trained and not isinstance(case.candidate.network, Graph)
         }
         self.files = files(case.candidate for case in cases)
         self.conditions = conditions

@@ -15,7 +15,7 @@ import torch
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.deploy.device import OtherWork, describe_device
 from rtseg.deploy.engines import parse_backend
-from rtseg.deploy.export import OnnxGraph
+from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
 from rtseg.speed.bench import Bench
 from rtseg.speed.candidate import Candidate, Case, cases
@@ -152,5 +152,5 @@ def _ddrnet(cases: Sequence[Case], conditions: Conditions) -> tuple[dict[str, An
             **ddrnet_protocol(case.candidate.network, size, conditions.where, seconds=conditions.seconds),
         }
         for (_, size), case in wanted.items()
-        if not isinstance(case.candidate.network, OnnxGraph)
+        if not isinstance(case.candidate.network, Graph)
     )

@@ -8,7 +8,8 @@ from typing import Any
 
 from rtseg.checks import check_whole
 from rtseg.deploy.engines import Engine, Shape, parse_backend
-from rtseg.deploy.export import OnnxGraph, Output, export
+from rtseg.deploy.export import export
+from rtseg.deploy.graph import Graph, Output, fits, written
 from rtseg.errors import UserError
 from rtseg.models.network import Network
 from rtseg.speed.conditions import Conditions
@@ -26,7 +27,7 @@ class Candidate:
         file: the file or folder that it was read from, as short as tells it from others; empty where there is none.
     """
 
-    network: Network | OnnxGraph
+    network: Network | Graph
     weights: str = UNTRAINED
     trained: bool = False
     file: str = ""
@@ -36,20 +37,20 @@ class Candidate:
         """Model and attention."""
         return network_name(self.network.card.model, self.network.card.attention)
 
-    def source(self, kind: type[Engine], shape: Shape) -> Network | OnnxGraph:
+    def source(self, kind: type[Engine], shape: Shape) -> Network | Graph:
         """What an engine of this class is built of."""
         return self.graph(shape, kind.output) if kind.takes == "graph" else self.network
 
-    def graph(self, shape: Shape, output: Output) -> OnnxGraph:
+    def graph(self, shape: Shape, output: Output) -> Graph:
         """Exported once for each shape and output."""
-        if isinstance(self.network, OnnxGraph):
+        if isinstance(self.network, Graph):
             return self.network
         if (shape, output) not in self._graphs:
             self._graphs[shape, output] = export(self.network, shape, output)
         return self._graphs[shape, output]
 
     @cached_property  # fills the dictionary of a frozen instance, which is not compared by value
-    def _graphs(self) -> dict[tuple[Shape, Output], OnnxGraph]:
+    def _graphs(self) -> dict[tuple[Shape, Output], Graph]:
         return {}
 
 
@@ -75,13 +76,12 @@ def cases(candidates: Iterable[Candidate], backends: Sequence[str], conditions: 
     found: dict[Any, Case] = {}
     for candidate in candidates:
         own = [Case(candidate, backend, shape) for shape in conditions.shapes for backend in backends]
-        if isinstance(graph := candidate.network, OnnxGraph):
-            own = [c for c in own if parse_backend(c.backend)[0].runs(graph) and c.shape == graph.shape]
+        if isinstance(graph := candidate.network, Graph):
+            own = [c for c in own if parse_backend(c.backend)[0].runs(graph) and fits(graph.shape, c.shape)]
             if not own:
-                size = "x".join(map(str, graph.shape))
                 raise UserError(
-                    f"{graph.name} is of {size} (batch x height x width) and puts out {graph.output}: ask for this "
-                    "--input-size and --batch-size, and for a backend that reads such files"
+                    f"{graph.name} is of {written(graph.shape)} (batch x height x width) and puts out {graph.output}: "
+                    "ask for this --input-size and --batch-size, and for a backend that reads such files"
                 )
         for case in own:
             found.setdefault((id(candidate), parse_backend(case.backend), case.shape), case)

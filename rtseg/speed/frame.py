@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rtseg.deploy.class_map.cpu import class_map_cpu
-from rtseg.deploy.engines import Engine
+from rtseg.deploy.engines import Engine, size_of
 from rtseg.deploy.fuse import count_batchnorm, deploy
 from rtseg.models.network import Network
 
@@ -43,14 +43,13 @@ def count_kernels(engine: Engine, images: Tensor) -> int | None:
 
 def cell_candidates(engine: Engine, batches: Sequence[Tensor]) -> float | None:
     """Classes that the class map looks at in a cell of four logits, on average; None without logits, and of batches."""
-    batch, *size = engine.shape
-    if not engine.has_logits or batch > 1:
+    if not engine.has_logits or len(batches[0]) > 1:
         return None
     seen = []
     for images in batches:  # one at a time: an engine may write all its logits into the same memory
         logits = engine.logits(engine.prepare(images))
         rows = logits.float().cpu().permute(0, 2, 3, 1).contiguous().numpy()
-        seen.append(class_map_cpu(rows, (size[0], size[1]))[1])
+        seen.append(class_map_cpu(rows, size_of(images))[1])
     return float(np.mean(seen))
 
 

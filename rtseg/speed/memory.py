@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from rtseg.deploy.engines import create_engine
-from rtseg.deploy.export import OnnxGraph
+from rtseg.deploy.graph import Graph
 from rtseg.models.network import Network
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def running_memory(backend: str, network: Network | OnnxGraph, images: Tensor, threads: int) -> int | None:
+def running_memory(backend: str, network: Network | Graph, images: Tensor, threads: int) -> int | None:
     """Peak bytes of a process that runs frames, beyond those before the engine was built.
 
     Weights, the engine's own memory and the feature maps are in it; what was needed to build it, as far as it was given
@@ -27,7 +27,7 @@ def running_memory(backend: str, network: Network | OnnxGraph, images: Tensor, t
     """
     if not _CLEAR.exists():
         return None
-    sent = network if isinstance(network, OnnxGraph) else network.recipe()
+    sent = network if isinstance(network, Graph) else network.recipe()
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     child = context.Process(target=_measure, args=(there, backend, sent, images, threads), daemon=True)
@@ -44,17 +44,15 @@ def running_memory(backend: str, network: Network | OnnxGraph, images: Tensor, t
         child.join()
 
 
-def _measure(
-    pipe: Connection, backend: str, sent: OnnxGraph | Callable[[], Network], images: Tensor, threads: int
-) -> None:
+def _measure(pipe: Connection, backend: str, sent: Graph | Callable[[], Network], images: Tensor, threads: int) -> None:
     try:
         pipe.send(_run(backend, sent, images, threads))
     except Exception:  # whatever fails here fails, with its message, where the row is timed
         pipe.send(None)
 
 
-def _run(backend: str, sent: OnnxGraph | Callable[[], Network], images: Tensor, threads: int) -> int:
-    network = sent if isinstance(sent, OnnxGraph) else sent()
+def _run(backend: str, sent: Graph | Callable[[], Network], images: Tensor, threads: int) -> int:
+    network = sent if isinstance(sent, Graph) else sent()
     torch.set_num_threads(threads)
     batch, height, width = images.shape[:3]
     before = _resident("VmRSS")

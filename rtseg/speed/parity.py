@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rtseg.deploy.class_map import class_map_by_groups
-from rtseg.deploy.engines import FP32, Engine
+from rtseg.deploy.engines import FP32, Engine, size_of
 from rtseg.errors import UserError
 
 
@@ -69,8 +69,8 @@ def measure_parity(
             expected = reference.logits(reference.prepare(images)).cpu().double()
             found = engine.logits(engine.prepare(images))
             _check_shape("logits", found, expected)
-            found = found.clone()
-            own.append(_equal(engine.classes(found), class_map_by_groups(found, engine.shape[1:])))
+            found, size = found.clone(), size_of(images)
+            own.append(_equal(engine.classes(found, size), class_map_by_groups(found, size)))
             difference = (found.cpu().double() - expected).square().mean().sqrt()
             errors.append((difference / expected.std().clamp_min(1e-30)).item())
         equal.append(_equal(engine.run(images), reference.run(images)))

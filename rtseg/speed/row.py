@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rtseg.data.dataset import default_palette
 from rtseg.deploy.engines import Engine, create_engine, parse_backend
-from rtseg.deploy.export import OnnxGraph
+from rtseg.deploy.graph import Graph
 from rtseg.deploy.overlay import overlay
 from rtseg.errors import UserError, first_line
 from rtseg.speed.bench import Bench
@@ -115,8 +115,8 @@ class Row:
         """All that is known of the row; a refused row has no times."""
         candidate, (batch, height, width) = self.case.candidate, self.case.shape
         network, card, once = candidate.network, candidate.network.card, self.bench.once
-        is_file = isinstance(network, OnnxGraph)
-        facts = {} if isinstance(network, OnnxGraph) else network.facts()
+        is_file = isinstance(network, Graph)
+        facts = {} if isinstance(network, Graph) else network.facts()
         plain = self.kind.is_reference and self.kind.takes == "network"
         broken = self.refused is not None and self.parity is None  # what could not be built cannot be asked
         return NetworkReport(

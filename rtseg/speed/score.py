@@ -4,6 +4,7 @@ import torch
 
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.deploy.engines import Engine
+from rtseg.deploy.graph import fits, written
 from rtseg.errors import UserError
 from rtseg.metrics import confusion_matrix, mean_iou
 
@@ -15,13 +16,13 @@ def score(engine: Engine, dataset: SegmentationDataset) -> float:
     Raises:
         UserError: an image of another size than the engine was built for, or a bad file.
     """
-    classes, (_, height, width) = len(dataset.labels.names), engine.shape
+    classes = len(dataset.labels.names)
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     for sample in map(dataset.__getitem__, range(len(dataset))):
-        if sample.size != (height, width):
+        if not fits(engine.shape, (1, *sample.size)):
             raise UserError(
-                f"'{sample.name}' is {sample.size[0]}x{sample.size[1]}, and {height}x{width} is measured: images are "
-                f"scored at their own size, so give --input-size {sample.size[0]} {sample.size[1]}"
+                f"'{sample.name}' is {sample.size[0]}x{sample.size[1]}, and {written(engine.shape[1:])} is measured: "
+                f"images are scored at their own size, so give --input-size {sample.size[0]} {sample.size[1]}"
             )
         image = torch.from_numpy(sample.image)[None].to(engine.device)
         confusion += confusion_matrix(engine.run(image)[0].cpu(), torch.from_numpy(sample.mask), classes)

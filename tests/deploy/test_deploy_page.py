@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rtseg.deploy.export import OnnxGraph
+from rtseg.deploy.graph import Graph
 from rtseg.deploy.predictor import Predictor
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import texture
@@ -18,7 +18,7 @@ pytest.importorskip("onnxruntime")
 PAGE = Path(__file__).parents[2] / "docs" / "deploy.md"
 
 
-def run_page(folder: Path, graph: OnnxGraph, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def run_page(folder: Path, graph: Graph, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The variables of the page's code after it has segmented an image."""
     (folder / "net.onnx").write_bytes(graph.model)
     Image.fromarray(image).save(folder / "street.png")
@@ -32,7 +32,7 @@ def run_page(folder: Path, graph: OnnxGraph, image: np.ndarray, monkeypatch: pyt
 
 
 def test_its_class_map_is_that_of_the_checkpoint(
-    shared_segmenter: Segmenter, logits_graph: OnnxGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared_segmenter: Segmenter, logits_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = texture(SHAPE[1:])
     scope = run_page(tmp_path, logits_graph, image, monkeypatch)
@@ -49,7 +49,7 @@ def test_its_class_map_is_that_of_the_checkpoint(
 
 @pytest.mark.parametrize("size", [(45, 60), (150, 170)])
 def test_images_of_other_sizes_are_resized_as_by_rtseg(
-    logits_graph: OnnxGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+    logits_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
     image = texture(size)
     scope = run_page(tmp_path, logits_graph, image, monkeypatch)

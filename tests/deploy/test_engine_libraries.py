@@ -10,7 +10,7 @@ from rtseg.deploy.engines import (
     create_engine,
     parse_backend,
 )
-from rtseg.deploy.export import OnnxGraph
+from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from tests.helpers.engines import CPU
@@ -76,9 +76,9 @@ def test_an_onnx_runtime_without_cuda_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(("name", "reader"), [("onnxruntime", "ONNX Runtime cannot run"), ("openvino", "OpenVINO")])
-def test_bytes_that_are_no_graph_are_refused(logits_graph: OnnxGraph, name: str, reader: str) -> None:
+def test_bytes_that_are_no_graph_are_refused(logits_graph: Graph, name: str, reader: str) -> None:
     pytest.importorskip(name)
     for model in (b"", b"no graph at all", logits_graph.model[: len(logits_graph.model) // 2]):
-        bad = OnnxGraph(model, logits_graph.card, logits_graph.weights, "logits", SHAPE)
+        bad = Graph(model, logits_graph.card, logits_graph.weights, "logits", SHAPE)
         with pytest.raises(UserError, match=reader):
             create_engine(name, bad, SHAPE)

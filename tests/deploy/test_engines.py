@@ -21,8 +21,8 @@ from rtseg.deploy.engines import (
     reference_for,
     usual_backends,
 )
-from rtseg.deploy.export import OnnxGraph
 from rtseg.deploy.fuse import deploy
+from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import texture
@@ -47,7 +47,7 @@ def pictures(shape: tuple[int, int, int] = SHAPE) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def build(shared_segmenter: Segmenter, logits_graph: OnnxGraph, class_map_graph: OnnxGraph) -> Build:
+def build(shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Graph) -> Build:
     """Runtimes by name, each built once; the test is skipped where one cannot be had."""
     graphs = {"logits": logits_graph, "class_map": class_map_graph}
     built: dict[str, Engine] = {}
@@ -122,7 +122,7 @@ def test_stages_in_a_row_are_the_run(build: Build, name: str) -> None:
     for stage in ("network", "normalize + network"):
         if stage in results:
             assert torch.equal(results[stage], runtime.logits(runtime.prepare(pictures())))
-            assert torch.equal(runtime.classes(results[stage]), runtime.run(pictures()))
+            assert torch.equal(runtime.classes(results[stage], SHAPE[1:]), runtime.run(pictures()))
     for _ in range(2):  # a stage may be run again and again, in any order
         for stage in reversed(stages):
             assert torch.equal(stages[stage](), results[stage])
@@ -150,7 +150,7 @@ def test_descriptions_name_versions_precision_and_threads(build: Build, name: st
         assert found["memory_format"] == ("contiguous_format" if backend == "reference" else "channels_last")
 
 
-def test_engines_take_pytorchs_threads(shared_segmenter: Segmenter, logits_graph: OnnxGraph) -> None:
+def test_engines_take_pytorchs_threads(shared_segmenter: Segmenter, logits_graph: Graph) -> None:
     pytest.importorskip("openvino")
     own = torch.get_num_threads()
     try:
@@ -203,11 +203,11 @@ def test_the_network_is_copied(segmenter: Segmenter) -> None:
 
 
 def test_a_graph_is_made_of_a_network_where_one_is_needed(
-    shared_segmenter: Segmenter, class_map_graph: OnnxGraph, monkeypatch: pytest.MonkeyPatch
+    shared_segmenter: Segmenter, class_map_graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
 
-    def exported(*arguments: Any) -> OnnxGraph:
+    def exported(*arguments: Any) -> Graph:
         asked.append(arguments)
         return class_map_graph
 
@@ -248,7 +248,7 @@ def test_what_is_measured_unasked(device: str, expected: str) -> None:
 
 
 def test_graphs_are_compared_with_an_engine_that_reads_them(
-    shared_segmenter: Segmenter, logits_graph: OnnxGraph, class_map_graph: OnnxGraph
+    shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Graph
 ) -> None:
     assert [reference_for(network) for network in (shared_segmenter, logits_graph, class_map_graph)] == [
         "reference", "onnxruntime", "onnxruntime-plain"
@@ -315,14 +315,14 @@ def test_a_device_that_is_not_there_is_refused(shared_segmenter: Segmenter) -> N
         create_engine("cudagraph", shared_segmenter, SHAPE)
 
 
-def test_int8_without_pictures_is_refused(logits_graph: OnnxGraph) -> None:
+def test_int8_without_pictures_is_refused(logits_graph: Graph) -> None:
     for library in ("openvino", "nncf"):
         pytest.importorskip(library)
     with pytest.raises(UserError, match="int8 takes its ranges from images: give some with --image"):
         create_engine("openvino:int8", logits_graph, SHAPE)
 
 
-def test_graphs_that_do_not_fit_are_refused(logits_graph: OnnxGraph, class_map_graph: OnnxGraph) -> None:
+def test_graphs_that_do_not_fit_are_refused(logits_graph: Graph, class_map_graph: Graph) -> None:
     pytest.importorskip("onnxruntime")
     for backend in ("reference", "eager", "compile"):
         with pytest.raises(UserError, match=f"'{backend}' runs PyTorch networks, not the exported graph"):

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rtseg.deploy.engines import create_engine
-from rtseg.deploy.export import OnnxGraph, Output, export_file, read_onnx
+from rtseg.deploy.export import export_file, read_onnx
 from rtseg.deploy.fuse import deploy
+from rtseg.deploy.graph import Graph, Output
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
@@ -34,7 +35,7 @@ def checkpoint(shared_segmenter: Segmenter, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def export_for_nothing(monkeypatch: pytest.MonkeyPatch, logits_graph: OnnxGraph) -> None:
+def export_for_nothing(monkeypatch: pytest.MonkeyPatch, logits_graph: Graph) -> None:
     """The graph that is there already, in place of a new one: for what happens around the export."""
     monkeypatch.setattr("rtseg.deploy.export.export", lambda *_: logits_graph)
 
@@ -63,7 +64,7 @@ def test_a_file_of_a_batch_of_odd_size_is_read_back_as_it_was(
 
 @pytest.mark.parametrize("output", ["logits", "class_map"])
 def test_what_a_graph_says_of_itself(
-    shared_segmenter: Segmenter, logits_graph: OnnxGraph, class_map_graph: OnnxGraph, output: Output, tmp_path: Path
+    shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Graph, output: Output, tmp_path: Path
 ) -> None:
     graph = {"logits": logits_graph, "class_map": class_map_graph}[output]
     assert (graph.output, graph.shape, graph.weights) == (output, SHAPE, weights_hash(shared_segmenter))
@@ -84,7 +85,7 @@ def test_what_a_graph_says_of_itself(
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "onnxruntime-plain"])
 def test_engines_run_what_is_read(
-    shared_segmenter: Segmenter, logits_graph: OnnxGraph, class_map_graph: OnnxGraph, backend: str, tmp_path: Path
+    shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Graph, backend: str, tmp_path: Path
 ) -> None:
     pytest.importorskip(backend.removesuffix("-plain"))
     graph = class_map_graph if backend.endswith("plain") else logits_graph
@@ -94,12 +95,12 @@ def test_engines_run_what_is_read(
     assert (found.long() == expected).double().mean() >= 0.9999
 
 
-def test_exporting_changes_no_network(shared_segmenter: Segmenter, logits_graph: OnnxGraph) -> None:
+def test_exporting_changes_no_network(shared_segmenter: Segmenter, logits_graph: Graph) -> None:
     assert shared_segmenter.training
     assert weights_hash(shared_segmenter) == logits_graph.weights
 
 
-def test_check(logits_graph: OnnxGraph, class_map_graph: OnnxGraph) -> None:
+def test_check(logits_graph: Graph, class_map_graph: Graph) -> None:
     logits_graph.check(SHAPE, "logits")
     class_map_graph.check(SHAPE, "class_map")
     with pytest.raises(UserError, match=r"the exported graph takes 1x64x96 images .* not 1x96x64\. Export the"):
@@ -164,7 +165,7 @@ def test_other_bytes_are_refused(tmp_path: Path, data: bytes) -> None:
 
 @quick
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_cut_files_are_refused(logits_graph: OnnxGraph, tmp_path: Path, share: float) -> None:
+def test_cut_files_are_refused(logits_graph: Graph, tmp_path: Path, share: float) -> None:
     refuse(tmp_path / "x.onnx", logits_graph.model[: int(share * len(logits_graph.model))], r"x\.onnx'")
 
 
@@ -177,7 +178,7 @@ def test_random_bytes_are_refused(tmp_path: Path, data: bytes) -> None:
 @quick
 @given(share=st.floats(0, 1, exclude_max=True), length=st.integers(1, 40), value=st.integers(0, 255))
 def test_overwritten_bytes_never_end_in_a_traceback(
-    logits_graph: OnnxGraph, tmp_path: Path, share: float, length: int, value: int
+    logits_graph: Graph, tmp_path: Path, share: float, length: int, value: int
 ) -> None:
     """Also where they hit weights, and the file is whole all the same."""
     at = int(share * len(logits_graph.model))
@@ -193,7 +194,7 @@ def test_overwritten_bytes_never_end_in_a_traceback(
     assert len(graph.shape) == 3
 
 
-def test_a_changed_weight_is_seen(logits_graph: OnnxGraph, tmp_path: Path) -> None:
+def test_a_changed_weight_is_seen(logits_graph: Graph, tmp_path: Path) -> None:
     proto = onnx.load_model_from_string(logits_graph.model)
     weight = max(proto.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     weight.raw_data = weight.raw_data[:-1] + bytes([weight.raw_data[-1] ^ 1])
@@ -202,7 +203,7 @@ def test_a_changed_weight_is_seen(logits_graph: OnnxGraph, tmp_path: Path) -> No
         read_onnx(tmp_path / "x.onnx")
 
 
-def test_what_it_says_of_itself_cannot_change(logits_graph: OnnxGraph, tmp_path: Path) -> None:
+def test_what_it_says_of_itself_cannot_change(logits_graph: Graph, tmp_path: Path) -> None:
     for old, new in ((b'"ids": [7, 8,', b'"ids": [9, 8,'), (b"pytorch", b"pYtorch")):
         assert logits_graph.model.count(old) == 1
         refuse(tmp_path / "x.onnx", logits_graph.model.replace(old, new), "is not as it was written")
@@ -240,7 +241,7 @@ def not_finite(proto: Any, said: dict[str, Any]) -> None:
     ],
 )
 def test_a_graph_of_another_s_data_or_shape_is_refused(
-    change: Any, message: str, logits_graph: OnnxGraph, tmp_path: Path
+    change: Any, message: str, logits_graph: Graph, tmp_path: Path
 ) -> None:
     """With right digests: as another program could write it."""
     proto = onnx.load_model_from_string(logits_graph.model)
@@ -253,19 +254,19 @@ def test_a_graph_of_another_s_data_or_shape_is_refused(
 
 
 def with_metadata(graph: Any, value: str | None, key: str = "rtseg") -> bytes:
-    proto = onnx.load_model_from_string(graph.model) if isinstance(graph, OnnxGraph) else graph
+    proto = onnx.load_model_from_string(graph.model) if isinstance(graph, Graph) else graph
     del proto.metadata_props[:]
     if value is not None:
         proto.metadata_props.add(key=key, value=value)
     return proto.SerializeToString()
 
 
-def test_files_of_others_are_refused(logits_graph: OnnxGraph, tmp_path: Path) -> None:
+def test_files_of_others_are_refused(logits_graph: Graph, tmp_path: Path) -> None:
     for data in (with_metadata(logits_graph, None), with_metadata(logits_graph, "{}", key="author")):
         refuse(tmp_path / "x.onnx", data, r"does not say which network it is: files of `rtseg export` do")
 
 
-def test_damaged_descriptions_are_refused(logits_graph: OnnxGraph, tmp_path: Path) -> None:
+def test_damaged_descriptions_are_refused(logits_graph: Graph, tmp_path: Path) -> None:
     proto = onnx.load_model_from_string(logits_graph.model)
     (text,) = [entry.value for entry in proto.metadata_props if entry.key == "rtseg"]
     good = json.loads(text)

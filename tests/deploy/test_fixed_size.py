@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 import rtseg
-from rtseg.deploy.export import OnnxGraph
 from rtseg.deploy.fuse import deploy
+from rtseg.deploy.graph import Graph
 from rtseg.deploy.predict_files import predict_files
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import UserError
@@ -24,7 +24,7 @@ pytest.importorskip("onnxruntime")
 
 @pytest.mark.parametrize("size", [SIZE, (45, 60), (120, 170)])
 def test_the_class_map_is_the_networks_at_the_files_size(
-    shared_segmenter: Segmenter, logits_graph: OnnxGraph, class_map_graph: OnnxGraph, size: tuple[int, int]
+    shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Graph, size: tuple[int, int]
 ) -> None:
     image = texture(size)
     resized = cv2.resize(image, SIZE[::-1], interpolation=cv2.INTER_LINEAR)
@@ -40,7 +40,7 @@ def test_the_class_map_is_the_networks_at_the_files_size(
 
 
 def test_a_file_is_loaded_and_says_its_size(
-    logits_graph: OnnxGraph, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    logits_graph: Graph, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "net.onnx").write_bytes(logits_graph.model)
     predictor = rtseg.load(tmp_path / "net.onnx")

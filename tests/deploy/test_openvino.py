@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rtseg.deploy.engines import create_engine
-from rtseg.deploy.export import OnnxGraph
+from rtseg.deploy.graph import Graph
 from tests.helpers.networks import SHAPE
 
 pytest.importorskip("openvino")
@@ -21,7 +21,7 @@ class SignalStack(ctypes.Structure):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's maps of memory")
-def test_signals_have_a_stack_after_engines_have_gone_in_any_order(logits_graph: OnnxGraph) -> None:
+def test_signals_have_a_stack_after_engines_have_gone_in_any_order(logits_graph: Graph) -> None:
     """Without one the end of a loader's process ends this one, and no handler can say why."""
     engines = [create_engine("openvino", logits_graph, SHAPE) for _ in range(2)]
     while engines:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from rtseg.deploy.export import OnnxGraph, export_file
+from rtseg.deploy.export import export_file
+from rtseg.deploy.graph import Graph
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
 from rtseg.speed.benchmark import (
@@ -13,7 +14,7 @@ from tests.helpers.networks import SHAPE
 
 
 @pytest.fixture(scope="module")
-def candidate(shared_segmenter: Segmenter, logits_graph: OnnxGraph, class_map_graph: OnnxGraph) -> Candidate:
+def candidate(shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Graph) -> Candidate:
     """With the graphs that are there already."""
     found = Candidate(shared_segmenter, weights_hash(shared_segmenter))
     found._graphs.update({(SHAPE, "logits"): logits_graph, (SHAPE, "class_map"): class_map_graph})

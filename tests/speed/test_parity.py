@@ -45,7 +45,7 @@ class Fake(Engine):
             0, 3, 1, 2
         )
 
-    def classes(self, logits: Tensor) -> Tensor:
+    def classes(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         return self.change_classes(logits.argmax(1).to(torch.uint8))
 
 
@@ -212,8 +212,8 @@ def test_a_network_that_is_deployed_wrongly_is_seen(shared_segmenter: Segmenter)
         def logits(self, prepared: Tensor) -> Tensor:
             return self.network.logits(prepared)  # type: ignore[operator]
 
-        def classes(self, logits: Tensor) -> Tensor:
-            return class_map(logits, self.shape[1:])
+        def classes(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+            return class_map(logits, size)
 
     for trained in (True, False):
         found = measure_parity(Deployed(bare), Deployed(right), BATCHES, trained=trained, least_percent=None)

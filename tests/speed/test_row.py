@@ -13,8 +13,8 @@ from rtseg.data.dataset import create_dataset
 from rtseg.deploy.engines.eager import Eager
 from rtseg.deploy.engines.onnxruntime import OnnxRuntime
 from rtseg.deploy.engines.openvino import OpenVINO
-from rtseg.deploy.export import OnnxGraph, Output
 from rtseg.deploy.fuse import deploy
+from rtseg.deploy.graph import Graph, Output
 from rtseg.errors import UserError
 from rtseg.metrics import confusion_matrix, mean_iou
 from rtseg.models import create_model
@@ -71,7 +71,7 @@ def test_ones_own_threshold(candidate: Candidate, monkeypatch: pytest.MonkeyPatc
 # --- exported files
 
 
-def test_an_exported_file_is_held_to_onnx_runtime(logits_graph: OnnxGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exported_file_is_held_to_onnx_runtime(logits_graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     exported = Candidate(logits_graph, logits_graph.weights, trained=True)
     backends = without_missing("reference", "eager", "onnxruntime", "onnxruntime-plain", "openvino")
@@ -92,7 +92,7 @@ def test_an_exported_file_is_held_to_onnx_runtime(logits_graph: OnnxGraph, monke
         assert found.networks[0].class_map is None
 
 
-def test_an_exported_class_map(class_map_graph: OnnxGraph) -> None:
+def test_an_exported_class_map(class_map_graph: Graph) -> None:
     pytest.importorskip("onnxruntime")
     exported = Candidate(class_map_graph, class_map_graph.weights, trained=True)
     (case,) = cases([exported], ["onnxruntime", "onnxruntime-plain", "openvino"], replace(QUICK, sizes=[SHAPE[1:]]))
@@ -104,7 +104,7 @@ def test_an_exported_class_map(class_map_graph: OnnxGraph) -> None:
 
 
 def test_an_exported_file_beside_its_checkpoint_is_held_to_that(
-    candidate: Candidate, logits_graph: OnnxGraph, monkeypatch: pytest.MonkeyPatch
+    candidate: Candidate, logits_graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnxruntime")
     exported = Candidate(logits_graph, logits_graph.weights, trained=True)
@@ -212,7 +212,7 @@ def test_rows_are_scored_as_they_are_timed(candidate: Candidate, tmp_path: Path)
     ],
 )
 def test_an_exported_file_without_a_row_is_refused(
-    logits_graph: OnnxGraph, sizes: list[tuple[int, int]], backends: list[str], batches: list[int]
+    logits_graph: Graph, sizes: list[tuple[int, int]], backends: list[str], batches: list[int]
 ) -> None:
     with pytest.raises(UserError, match=r"is of 1x64x96 .* and puts out logits: ask for this --input-size"):
         cases([Candidate(logits_graph)], backends, replace(QUICK, sizes=sizes, batches=batches))

@@ -17,7 +17,7 @@ from rtseg.deploy.engines import reference, eager, compiled, cudagraph  # noqa: 
 from rtseg.deploy.engines import onnxruntime, onnxruntime_plain, openvino  # noqa: F401
 
 # isort: on
-from rtseg.deploy.engines.base import Engine, Shape
+from rtseg.deploy.engines.base import Engine, size_of
 from rtseg.deploy.engines.graph_engine import GraphEngine
 from rtseg.deploy.engines.precision import BF16, FP16, FP32, INT8, Precision, by_name
 from rtseg.deploy.engines.registry import (
@@ -28,7 +28,8 @@ from rtseg.deploy.engines.registry import (
     short_name,
 )
 from rtseg.deploy.engines.torch_engine import TorchEngine
-from rtseg.deploy.export import OnnxGraph, export
+from rtseg.deploy.export import export
+from rtseg.deploy.graph import Graph, OpenShape, Shape, written
 from rtseg.errors import UserError
 from rtseg.models.network import Network
 
@@ -39,6 +40,7 @@ __all__ = [
     "INT8",
     "Engine",
     "GraphEngine",
+    "OpenShape",
     "Precision",
     "Shape",
     "TorchEngine",
@@ -50,6 +52,7 @@ __all__ = [
     "parse_backend",
     "reference_for",
     "register_engine",
+    "size_of",
     "usual_backends",
 ]
 
@@ -77,9 +80,9 @@ def usual_backends(device: torch.device) -> list[str]:
     return [short_name(kind, precision) for kind in kinds for precision in kind.measured(device)]
 
 
-def reference_for(network: Network | OnnxGraph) -> str:
+def reference_for(network: Network | Graph) -> str:
     """The backend that others are compared with: plain PyTorch; for an exported graph, one that reads graphs."""
-    takes = "graph" if isinstance(network, OnnxGraph) else "network"
+    takes = "graph" if isinstance(network, Graph) else "network"
     return next(
         kind.backend for kind in engine_classes() if kind.is_reference and kind.takes == takes and kind.runs(network)
     )
@@ -87,8 +90,8 @@ def reference_for(network: Network | OnnxGraph) -> str:
 
 def create_engine(
     name: str,
-    network: Network | OnnxGraph,
-    shape: Shape,
+    network: Network | Graph,
+    shape: OpenShape,
     *,
     device: torch.device | str | None = None,
     calibration: Tensor | None = None,
@@ -98,7 +101,7 @@ def create_engine(
     Args:
         name: "backend" or "backend:precision".
         network: a segmenter, or a module with its `card` and `logits`, which is copied; or an exported graph.
-        shape: (B, H, W) of the images.
+        shape: (B, H, W) of the images; None for any number, if the engine's class has `open_sizes`.
         device: None takes the CPU.
         calibration: (N, H, W, 3) uint8 images from which int8 takes its ranges.
 
@@ -113,11 +116,15 @@ def create_engine(
         calibration = None
     elif calibration is None:
         raise UserError(f"{precision} takes its ranges from images: give some with --image")
+    if None in shape and not kind.open_sizes:
+        raise UserError(f"backend '{kind.backend}' is built for images of one size: {written(shape)} leaves it open")
+    if None in shape and calibration is not None:
+        raise UserError(f"{precision} is built for images of one size: {written(shape)} leaves it open")
     source = network
     if kind.takes == "graph":
-        source = network if isinstance(network, OnnxGraph) else export(network, shape, kind.output)
+        source = network if isinstance(network, Graph) else export(network, shape, kind.output)
         source.check(shape, kind.output)
-    elif isinstance(network, OnnxGraph):
+    elif isinstance(network, Graph):
         raise UserError(f"backend '{kind.backend}' runs PyTorch networks, not {network.name}: give the checkpoint")
     engine = kind.create(source, precision, shape, device, calibration)
     if not isinstance(engine, Engine):

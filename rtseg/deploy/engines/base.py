@@ -1,4 +1,4 @@
-"""The interface of an engine: images -> logits -> class maps, for images of one shape.
+"""The interface of an engine: images -> logits -> class maps, for images of one shape or of any.
 
 B batch, H, W image size, K classes, h, w the size of the logits.
 """
@@ -17,16 +17,14 @@ from torch import Tensor
 from rtseg.deploy.class_map import class_map, class_map_kind
 from rtseg.deploy.device import instruction_sets
 from rtseg.deploy.engines.precision import Precision
-from rtseg.deploy.export import OnnxGraph, Output
 from rtseg.deploy.fuse import check_images
+from rtseg.deploy.graph import Graph, OpenShape, Output, fits, written
 from rtseg.errors import UserError, require_package
 from rtseg.models.network import Network
 
-Shape = tuple[int, int, int]  # (B, H, W)
-
 
 class Engine(ABC):
-    """A network on an engine, built for images of one shape. Calling it gives class maps.
+    """A network on an engine, built for images of one shape, or of any. Calling it gives class maps.
 
     The next call may overwrite what `logits` and `run` return. Calling the engine itself returns a copy.
     A registered class declares the attributes below. Listings show them with the first paragraph of its docstring.
@@ -37,11 +35,13 @@ class Engine(ABC):
         devices: types of device: "cpu", "cuda", "mps".
         takes: the input of `create`: a PyTorch "network", or an exported "graph".
         output: what it computes, and what a graph must put out: "logits", or "class_map" alone.
+        open_sizes: whether one engine can be built for images of any size and number.
         libraries: module that it imports -> the package that `pip install` takes.
         is_reference: whether other engines are compared with it, for the networks or graphs that it takes.
         launches_kernels: whether PyTorch launches kernel by kernel, so that PyTorch knows what memory a run takes, and
             a lack of it is the caller's.
         name: "backend:precision".
+        shape: (B, H, W) of the images that it was built for; None where it takes any number.
         device: where images and class maps lie.
         description: the engine, its versions, precision, threads and instruction sets, for a report. Plain JSON.
     """
@@ -51,11 +51,12 @@ class Engine(ABC):
     devices: ClassVar[tuple[str, ...]]
     takes: ClassVar[Literal["network", "graph"]]
     output: ClassVar[Output] = "logits"
+    open_sizes: ClassVar[bool] = False
     libraries: ClassVar[Mapping[str, str]] = {}
     is_reference: ClassVar[bool] = False
     launches_kernels: ClassVar[bool] = False
 
-    def __init__(self, precision: str, shape: Shape, device: torch.device, **description: Any) -> None:
+    def __init__(self, precision: str, shape: OpenShape, device: torch.device, **description: Any) -> None:
         self.name = f"{self.backend}:{precision}"
         self.precision = precision
         self.shape = shape
@@ -77,12 +78,14 @@ class Engine(ABC):
     @classmethod
     @abstractmethod
     def create(
-        cls, source: Any, precision: str, shape: Shape, device: torch.device, calibration: Tensor | None
+        cls, source: Any, precision: str, shape: OpenShape, device: torch.device, calibration: Tensor | None
     ) -> "Engine":
         """Builds the engine. `create_engine` has checked the arguments.
 
         Args:
-            source: what the class `takes`: a `Network`, which is copied, or an `OnnxGraph` of this shape and `output`.
+            source: what the class `takes`: a `Network`, which is copied, or a `Graph` that takes `shape` and puts out
+                `output`.
+            shape: (B, H, W) of the images; None for any number, which only classes with `open_sizes` are asked for.
             calibration: (N, H, W, 3) uint8 images for a precision that takes its ranges from them.
         """
 
@@ -127,9 +130,9 @@ class Engine(ABC):
             require_package(library, cls.libraries[library])
 
     @classmethod
-    def runs(cls, network: Network | OnnxGraph) -> bool:
+    def runs(cls, network: Network | Graph) -> bool:
         """Whether it can run this: every network; of graphs those with its `output`, if it takes graphs."""
-        if isinstance(network, OnnxGraph):
+        if isinstance(network, Graph):
             return cls.takes == "graph" and cls.output == network.output
         return True
 
@@ -141,13 +144,13 @@ class Engine(ABC):
     def logits(self, prepared: Tensor) -> Tensor:
         """-> (B, K, h, w)."""
 
-    def classes(self, logits: Tensor) -> Tensor:
-        """(B, K, h, w) -> (B, H, W)."""
-        return class_map(logits, self.shape[1:])
+    def classes(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """(B, K, h, w) -> (B, H, W) for `size` = (H, W)."""
+        return class_map(logits, size)
 
     def run(self, images: Tensor) -> Tensor:
         """`__call__` without its checks and its copy."""
-        return self.classes(self.logits(self.prepare(images)))
+        return self.classes(self.logits(self.prepare(images)), size_of(images))
 
     def stages(self, images: Tensor) -> dict[str, Callable[[], Any]]:
         """The parts of `run`, each with the result of the part before it, so that each can be timed."""
@@ -156,7 +159,7 @@ class Engine(ABC):
         return {
             "normalize": lambda: self.prepare(images),
             "network": lambda: self.logits(prepared),
-            "class map": lambda: self.classes(logits),
+            "class map": lambda: self.classes(logits, size_of(images)),
         }
 
     @torch.inference_mode()
@@ -167,10 +170,10 @@ class Engine(ABC):
             UserError: no images, or of another shape than the engine was built for.
         """
         check_images(images)
-        if tuple(images.shape[:3]) != self.shape:
+        if not fits(self.shape, images.shape[:3]):
             raise UserError(
-                f"'{self.name}' was built for {_times(self.shape)} images (batch x height x width), not "
-                f"{_times(images.shape[:3])}: build one for this shape"
+                f"'{self.name}' was built for {written(self.shape)} images (batch x height x width), not "
+                f"{written(images.shape[:3])}: build one for this shape"
             )
         return self.run(images).clone()
 
@@ -187,5 +190,6 @@ def _version(module: str) -> str:
     return str(found or importlib.metadata.version(module)).split("-")[0]
 
 
-def _times(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
+def size_of(images: Tensor) -> tuple[int, int]:
+    """(B, H, W, 3) -> (H, W)."""
+    return images.shape[1], images.shape[2]

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtseg.deploy.engines.base import Shape
 from rtseg.deploy.engines.registry import register_engine
 from rtseg.deploy.engines.torch_engine import TorchEngine
+from rtseg.deploy.graph import Shape
 from rtseg.errors import UserError
 from rtseg.models.network import Network
 

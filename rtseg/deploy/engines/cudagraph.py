@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from rtseg.deploy.engines.base import Shape
+from rtseg.deploy.engines.base import size_of
 from rtseg.deploy.engines.registry import register_engine
 from rtseg.deploy.engines.torch_engine import TorchEngine
+from rtseg.deploy.graph import Shape
 from rtseg.models.network import Network
 
 
@@ -30,7 +31,8 @@ class CudaGraph(TorchEngine):
         self._images = torch.zeros(*shape, 3, dtype=torch.uint8, device=device)
         self._prepared = self.prepare(self._images)
         self._logits = _record(self.network.logits, self._prepared)
-        self._run = _record(lambda images: self.classes(self.network.logits(self.prepare(images))), self._images)
+        size = size_of(self._images)
+        self._run = _record(lambda images: self.classes(self.network.logits(self.prepare(images)), size), self._images)
 
     def logits(self, prepared: Tensor) -> Tensor:
         self._prepared.copy_(prepared)

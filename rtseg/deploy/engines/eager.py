@@ -13,6 +13,7 @@ class Eager(TorchEngine):
     """PyTorch, BatchNorm folded, channels-last, then `class_map`."""
 
     launches_kernels = True
+    open_sizes = True
 
     @classmethod
     def measured(cls, device: torch.device) -> Sequence[str]:

@@ -7,11 +7,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from rtseg.deploy.engines.base import Shape
 from rtseg.deploy.engines.graph_engine import GraphEngine
 from rtseg.deploy.engines.precision import FP32, by_name
 from rtseg.deploy.engines.registry import register_engine
-from rtseg.deploy.export import OnnxGraph
+from rtseg.deploy.graph import Graph, OpenShape
 from rtseg.errors import UserError, first_line
 
 
@@ -23,6 +22,7 @@ class OnnxRuntime(GraphEngine):
     devices = ("cpu", "cuda")
     libraries: ClassVar[Mapping[str, str]] = {"onnxruntime": "rtseg[onnx]"}
     is_reference = True
+    open_sizes = True
 
     @classmethod
     def preferred(cls, device: torch.device) -> Mapping[str, int]:
@@ -42,11 +42,11 @@ class OnnxRuntime(GraphEngine):
 
     @classmethod
     def create(
-        cls, source: OnnxGraph, precision: str, shape: Shape, device: torch.device, calibration: Tensor | None = None
+        cls, source: Graph, precision: str, shape: OpenShape, device: torch.device, calibration: Tensor | None = None
     ) -> Self:
         return cls(precision, shape, device, source)
 
-    def __init__(self, precision: str, shape: Shape, device: torch.device, graph: OnnxGraph) -> None:
+    def __init__(self, precision: str, shape: OpenShape, device: torch.device, graph: Graph) -> None:
         onnxruntime = importlib.import_module("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()

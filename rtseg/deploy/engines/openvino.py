@@ -9,12 +9,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from rtseg.deploy.engines.base import Shape
 from rtseg.deploy.engines.graph_engine import GraphEngine
 from rtseg.deploy.engines.openvino_core import core
 from rtseg.deploy.engines.precision import BF16, FP16, FP32, INT8, by_name
 from rtseg.deploy.engines.registry import register_engine
-from rtseg.deploy.export import OnnxGraph
+from rtseg.deploy.graph import Graph, OpenShape
 from rtseg.errors import UserError, first_line
 
 
@@ -29,6 +28,7 @@ class OpenVINO(GraphEngine):
 
     precisions = by_name(FP32, BF16, FP16, INT8)
     devices = ("cpu",)
+    open_sizes = True
     libraries: ClassVar[Mapping[str, str]] = {"openvino": "rtseg[openvino]", "nncf": "rtseg[openvino]"}
 
     @classmethod
@@ -54,19 +54,21 @@ class OpenVINO(GraphEngine):
 
     @classmethod
     def create(
-        cls, source: OnnxGraph, precision: str, shape: Shape, device: torch.device, calibration: Tensor | None = None
+        cls, source: Graph, precision: str, shape: OpenShape, device: torch.device, calibration: Tensor | None = None
     ) -> Self:
         return cls(precision, shape, device, source, calibration)
 
     def __init__(
-        self, precision: str, shape: Shape, device: torch.device, graph: OnnxGraph, calibration: Tensor | None
+        self, precision: str, shape: OpenShape, device: torch.device, graph: Graph, calibration: Tensor | None
     ) -> None:
         try:
             model = core().read_model(graph.model, b"")
         except Exception as error:  # RuntimeError, or one of the engine's own
             raise UserError(f"OpenVINO cannot read {graph.name}: {first_line(error)}") from None
+        if shape != graph.shape:
+            model.reshape([*(-1 if side is None else side for side in shape), 3])
         if calibration is not None:
-            model = _quantize(model, calibration, shape[0])
+            model = _quantize(model, calibration, shape[0] or 1)
         hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "bf16" if _has_bf16() else "f32"}[precision]
         settings = {
             "PERFORMANCE_HINT": "LATENCY",

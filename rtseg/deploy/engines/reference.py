@@ -6,6 +6,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from rtseg.deploy.engines.base import size_of
 from rtseg.deploy.engines.precision import FP32, by_name
 from rtseg.deploy.engines.registry import register_engine
 from rtseg.deploy.engines.torch_engine import TorchEngine
@@ -18,21 +19,23 @@ class Reference(TorchEngine):
     precisions = by_name(FP32)
     is_reference = True
     launches_kernels = True
+    open_sizes = True
     memory_format = "contiguous_format"
     fold = False
 
     def _class_map_kind(self) -> str:
         return "interpolate and argmax"
 
-    def _upsample(self, logits: Tensor) -> Tensor:
-        return F.interpolate(logits, size=self.shape[1:], mode="bilinear", align_corners=False)
+    def _upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
-    def classes(self, logits: Tensor) -> Tensor:
-        return self._upsample(logits).argmax(1)
+    def classes(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        return self._upsample(logits, size).argmax(1)
 
     def stages(self, images: Tensor) -> dict[str, Callable[[], Any]]:
         stages = super().stages(images)
         logits = self.logits(self.prepare(images))
-        upsampled = self._upsample(logits)
+        size = size_of(images)
+        upsampled = self._upsample(logits, size)
         del stages["class map"]
-        return {**stages, "upsample": lambda: self._upsample(logits), "argmax": lambda: upsampled.argmax(1)}
+        return {**stages, "upsample": lambda: self._upsample(logits, size), "argmax": lambda: upsampled.argmax(1)}

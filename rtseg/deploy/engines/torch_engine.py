@@ -6,9 +6,10 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from rtseg.deploy.engines.base import Engine, Shape
+from rtseg.deploy.engines.base import Engine
 from rtseg.deploy.engines.precision import BF16, FP16, FP32, by_name
 from rtseg.deploy.fuse import DeployedSegmenter, count_batchnorm, deploy
+from rtseg.deploy.graph import OpenShape
 from rtseg.models.network import Network
 
 
@@ -22,7 +23,7 @@ class TorchEngine(Engine):
     memory_format: ClassVar[str] = "channels_last"
     fold: ClassVar[bool] = True
 
-    def __init__(self, precision: str, shape: Shape, device: torch.device, network: Network) -> None:
+    def __init__(self, precision: str, shape: OpenShape, device: torch.device, network: Network) -> None:
         memory_format = getattr(torch, self.memory_format)
         self.network: DeployedSegmenter = deploy(network, memory_format=memory_format, fold=self.fold)
         left = count_batchnorm(self.network)
@@ -33,7 +34,7 @@ class TorchEngine(Engine):
 
     @classmethod
     def create(
-        cls, source: Network, precision: str, shape: Shape, device: torch.device, calibration: Tensor | None = None
+        cls, source: Network, precision: str, shape: OpenShape, device: torch.device, calibration: Tensor | None = None
     ) -> Self:
         return cls(precision, shape, device, source)
 
