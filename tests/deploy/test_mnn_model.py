@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rtseg.deploy.export import OnnxGraph
+from rtseg.deploy.graph import Graph
 from rtseg.deploy.mnn_model import convert_to_mnn, mnn_description
 from rtseg.errors import UserError
 
@@ -17,7 +17,7 @@ pytest.importorskip("MNN")
 
 @pytest.mark.parametrize("text", ["", "{}", '{"classes": ["ciel", "forêt"], "rest": "' + "x" * 200_000 + '"}'])
 def test_a_file_carries_its_text(
-    logits_graph: OnnxGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+    logits_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model = convert_to_mnn(logits_graph.model, text)
@@ -45,7 +45,7 @@ def test_other_files_have_no_description(model: bytes) -> None:
     assert mnn_description(model) is None
 
 
-def test_a_file_that_is_cut_has_no_description_or_a_whole_one(logits_graph: OnnxGraph) -> None:
+def test_a_file_that_is_cut_has_no_description_or_a_whole_one(logits_graph: Graph) -> None:
     model = convert_to_mnn(logits_graph.model, "text")
     assert {mnn_description(model[:end]) for end in range(0, 400, 7)} <= {None, "text"}
 
