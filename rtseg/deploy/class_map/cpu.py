@@ -17,19 +17,20 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-# Interpolation rounds: a class stays if it misses the bound by no more than 8 units in the last place.
-_MARGIN = np.float32(2**-20)
-_CHUNKS = 4  # of a map for each thread: cells differ in cost
+ROUNDING = np.float32(2**-20)
+"""Interpolation rounds: a class stays if it misses the bound by no more than 8 units in the last place."""
+CHUNKS = 4
+"""Parts of a map for each thread: cells differ in cost."""
 
 
-class _Axis(NamedTuple):
+class Axis(NamedTuple):
     """Output positions along one axis: how far behind its cell's first logit each lies, and where each cell begins."""
 
     fraction: np.ndarray
     start: np.ndarray
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Machine code, kept between processes where there is a folder for it; threads run it side by side."""
     # Not "ninf": a class masked by -inf is legal. A NaN is no logit.
     options: dict[str, Any] = {"nogil": True, "fastmath": {"nsz", "contract", "nnan"}}
@@ -39,7 +40,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(**options)(function)
 
 
-@_compiled
+@compiled
 def _largest_and_bound(a, b, c, d, largest):  # type: ignore[no-untyped-def] # pragma: no cover
     """Fills the largest corner of every class; the best of the smallest corners."""
     bound = np.float32(-np.inf)
@@ -49,7 +50,7 @@ def _largest_and_bound(a, b, c, d, largest):  # type: ignore[no-untyped-def] # p
     return bound
 
 
-@_compiled
+@compiled
 def _fill_rows(logits, classes, fraction_y, start_y, fraction_x, start_x, first, last):  # type: ignore[no-untyped-def] # pragma: no cover
     """Writes the pixels of the cells in rows first..last - 1; the number of candidates that these cells had."""
     h, w, num_classes = logits.shape
@@ -72,7 +73,7 @@ def _fill_rows(logits, classes, fraction_y, start_y, fraction_x, start_x, first,
             beside = min(j + 1, w - 1)
             a, b, c, d = logits[i, j], logits[i, beside], logits[below, j], logits[below, beside]
             bound = _largest_and_bound(a, b, c, d, largest)
-            bound -= _MARGIN * abs(bound)
+            bound -= ROUNDING * abs(bound)
             n = 0
             for k in range(num_classes):  # without a branch: whether a class stays is hard to predict
                 candidates[n] = k
@@ -113,33 +114,34 @@ def class_map_cpu(logits: np.ndarray, size: tuple[int, int], *, threads: int = 1
     """
     batch, h, w, num_classes = logits.shape
     classes = np.empty((batch, *size), np.uint8 if num_classes <= 256 else np.int16)
-    y, x = _axis(h, size[0]), _axis(w, size[1])
-    chunks = min(h, 1 if threads == 1 else _CHUNKS * threads)
+    y, x = axis(h, size[0]), axis(w, size[1])
+    chunks = min(h, 1 if threads == 1 else CHUNKS * threads)
     jobs = [
         partial(_fill_rows, one, out, *y, *x, i * h // chunks, (i + 1) * h // chunks)
         for one, out in zip(logits, classes, strict=True)
         for i in range(chunks)
     ]
-    run = map if threads == 1 else _pool(threads).map
+    run = map if threads == 1 else pool(threads).map
     seen = sum(run(lambda job: job(), jobs))
     cells = batch * np.count_nonzero(np.diff(y.start)) * np.count_nonzero(np.diff(x.start))
     return classes, seen / cells
 
 
 @lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
+def pool(threads: int) -> ThreadPoolExecutor:
+    """The threads of this process that run kernels."""
     return ThreadPoolExecutor(threads, thread_name_prefix="class_map")
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # its threads do not live in the child
+    os.register_at_fork(after_in_child=pool.cache_clear)  # its threads do not live in the child
 
 
 @lru_cache(maxsize=64)
-def _axis(n: int, out: int) -> _Axis:
+def axis(n: int, out: int) -> Axis:
     """PyTorch's rule for align_corners=False, in float32 as there."""
     scale = np.float32(n) / np.float32(out)
     position = np.maximum(scale * (np.arange(out, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
     cell = np.minimum(position.astype(np.int32), n - 1)
     fraction = np.clip(position - cell, 0, 1).astype(np.float32)
-    return _Axis(fraction, np.searchsorted(cell, np.arange(n + 1)).astype(np.int32))
+    return Axis(fraction, np.searchsorted(cell, np.arange(n + 1)).astype(np.int32))
