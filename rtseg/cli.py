@@ -179,7 +179,7 @@ def export(
     """
     check_network(checkpoint)
     check_new_file(output)
-    from rtseg.deploy.export import export_file
+    from rtseg.deploy.exports.onnx_file import export_file
 
     export_file(checkpoint, output, (batch_size, *input_size), "class_map" if class_map else "logits")
 

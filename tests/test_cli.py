@@ -93,7 +93,7 @@ def test_benchmark_ends_with_json(trained: Path, tmp_path: Path, capsys: pytest.
 def test_export(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The file holds the network, for the size and with the output that were asked for; what exists is kept."""
     pytest.importorskip("onnxscript")
-    from rtseg.deploy.export import read_onnx
+    from rtseg.deploy.exports.onnx_file import read_onnx
     from rtseg.models.segmenter import Segmenter
     from rtseg.models.weights import weights_hash
 
@@ -130,7 +130,7 @@ def test_export(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_options_of_export(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple] = []
     monkeypatch.chdir(trained.parent)
-    monkeypatch.setattr("rtseg.deploy.export.export_file", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr("rtseg.deploy.exports.onnx_file.export_file", lambda *arguments: asked.append(arguments))
     assert run("export", "net", "-o", "a.onnx") == 0
     assert run("export", "net", "-o", "a.onnx", "--input-size", "32", "48", "--batch-size", "2", "--class-map") == 0
     assert asked == [

@@ -13,7 +13,7 @@ from rtseg.data.dataset import default_palette
 from rtseg.data.evaluation import resize_for_evaluation
 from rtseg.data.files import FILM_SUFFIXES, IMAGE_SUFFIXES
 from rtseg.deploy.device import choose_device
-from rtseg.deploy.export import read_onnx
+from rtseg.deploy.exports.onnx_file import read_onnx
 from rtseg.deploy.fixed_size import FixedSize
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.graph import Graph

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from rtseg.deploy.engines import parse_backend, usual_backends
-from rtseg.deploy.export import read_onnx
+from rtseg.deploy.exports.onnx_file import read_onnx
 from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models

@@ -8,7 +8,7 @@ from typing import Any
 
 from rtseg.checks import check_whole
 from rtseg.deploy.engines import Engine, Shape, parse_backend
-from rtseg.deploy.export import export
+from rtseg.deploy.exports.onnx_file import export
 from rtseg.deploy.graph import Graph, Output, fits, written
 from rtseg.errors import UserError
 from rtseg.models.network import Network

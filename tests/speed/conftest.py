@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtseg.deploy.export import export_file
+from rtseg.deploy.exports.onnx_file import export_file
 from rtseg.deploy.graph import Graph
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash

@@ -89,7 +89,7 @@ def imports() -> None:
     """What takes the worker seconds once."""
     import onnx  # noqa: F401
 
-    import rtseg.deploy.export
+    import rtseg.deploy.exports.onnx_file
     import rtseg.training.cli  # noqa: F401
 
 
@@ -109,7 +109,7 @@ def digest_onnx(file: Path) -> str:
     """Digest of what the file computes, and of its card."""
     import onnx
 
-    from rtseg.deploy.export import read_onnx
+    from rtseg.deploy.exports.onnx_file import read_onnx
 
     graph = read_onnx(file)
     proto = onnx.load_model_from_string(graph.model)

@@ -28,7 +28,7 @@ from rtseg.deploy.engines.registry import (
     short_name,
 )
 from rtseg.deploy.engines.torch_engine import TorchEngine
-from rtseg.deploy.export import export
+from rtseg.deploy.exports.onnx_file import export
 from rtseg.deploy.graph import Graph, OpenShape, Shape, written
 from rtseg.errors import UserError
 from rtseg.models.network import Network

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rtseg.deploy.engines import create_engine
-from rtseg.deploy.export import export_file, read_onnx
+from rtseg.deploy.exports.onnx_file import export_file, read_onnx
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.graph import Graph, Output
 from rtseg.errors import UserError
@@ -37,7 +37,7 @@ def checkpoint(shared_segmenter: Segmenter, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def export_for_nothing(monkeypatch: pytest.MonkeyPatch, logits_graph: Graph) -> None:
     """The graph that is there already, in place of a new one: for what happens around the export."""
-    monkeypatch.setattr("rtseg.deploy.export.export", lambda *_: logits_graph)
+    monkeypatch.setattr("rtseg.deploy.exports.onnx_file.export", lambda *_: logits_graph)
 
 
 def test_a_file_of_a_batch_of_odd_size_is_read_back_as_it_was(
