@@ -30,7 +30,11 @@ app = create_app("rtseg", "Real-time semantic segmentation: train, score, time a
 @app.command()
 def predict(
     checkpoint: Annotated[
-        str, typer.Argument(help=".ckpt, folder with model.safetensors, exported .onnx file, or Hugging Face id")
+        str,
+        typer.Argument(
+            help=".ckpt, folder with model.safetensors, exported .onnx file, name of rtseg list weights, or Hugging "
+            "Face id"
+        ),
     ],
     sources: Annotated[list[str], typer.Argument(help="images, folders or globs")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for the results")],
@@ -275,10 +279,13 @@ _LISTS = {  # the module with `list_<kind>`
 @app.command("list")
 def list_names(
     kind: Annotated[
-        str, typer.Argument(help="models, heads, attentions, losses, datasets, backends, rivals or configs")
+        str, typer.Argument(help="models, heads, attentions, losses, datasets, backends, rivals, weights or configs")
     ],
     details: Annotated[
-        bool, typer.Option("--details", help="attentions: options, cost, paper; backends: devices, what to install")
+        bool,
+        typer.Option(
+            "--details", help="attentions: options, cost, paper; backends: devices, what to install; weights: addresses"
+        ),
     ] = False,
 ) -> None:
     """List the names that options take."""
@@ -286,8 +293,15 @@ def list_names(
         width = max(map(len, list_configs()))
         say("\n".join(f"{name:{width}}  {text}" for name, text in list_configs().items()))
         return
-    if kind not in _LISTS:
-        raise UnknownNameError(f"nothing is called '{kind}' to list.{suggest(kind, [*_LISTS, 'configs'])}")
+    if kind == "weights" and not details:
+        from rtseg.output.table import show
+        from rtseg.studies.listing.weights import overview
+
+        found, notes = overview()
+        show(found, notes=notes)
+        return
+    if kind not in (*_LISTS, "weights"):
+        raise UnknownNameError(f"nothing is called '{kind}' to list.{suggest(kind, [*_LISTS, 'weights', 'configs'])}")
     if not details:
         names = getattr(importlib.import_module(_LISTS[kind]), f"list_{kind}")
         say("\n".join(names()))

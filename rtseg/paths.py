@@ -14,6 +14,7 @@ from typing import Any
 
 from rtseg.errors import UserError
 from rtseg.hub import fetch
+from rtseg.published import fetch_published, find_published
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"  # of a folder of weights
 _FILE_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", ".onnx", ".json", ".yaml")
@@ -91,8 +92,16 @@ def check_file(path: str | Path, repair: str) -> None:
 
 
 def check_network(source: str | Path) -> None:
-    """Raises: UserError where there are no weights: neither a file nor a folder, nor a Hugging Face id."""
-    if not os.path.exists(source):
+    """Fetches published weights, and the card of a Hugging Face id, unless they are on this machine.
+
+    Raises:
+        UserError: there are no weights: neither a file nor a folder, nor a published name, nor a Hugging Face id.
+    """
+    if os.path.exists(source):
+        return
+    if published := find_published(source):
+        fetch_published(published, cache_folder())
+    else:
         fetch_network(source, CARD_FILE)
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 import rtseg
 from rtseg.cli import main
+from rtseg.published import PUBLISHED
 from rtseg.speed import timing
 from rtseg.speed.rivals import list_rivals
 
@@ -180,6 +181,8 @@ def test_make_data_and_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert {"reference", "eager", "onnxruntime", "openvino"} <= set(capsys.readouterr().out.split())
     assert run("list", "rivals") == 0
     assert set(list_rivals()) == set(capsys.readouterr().out.split()) != set()
+    assert run("list", "weights") == 0
+    assert {*PUBLISHED, "36.67", "Apache-2.0"} <= set(capsys.readouterr().out.split())
     assert run("list", "model") == 2
     assert "'models'" in capsys.readouterr().err
     assert run("list", "rivals", "--details") == 2

@@ -16,6 +16,8 @@ WRONG = {
     "rtseg predict lost.ckpt image.png -o new": "lost.ckpt",
     "rtseg predict net lost.png -o new": "lost.png",
     "rtseg predict net lost*.png -o new": "lost*.png",
+    "rtseg predict paddleseg/rtformer_slim_ade2k image.png -o new": "paddleseg/rtformer_slim_ade20k",
+    "rtseg predict paddleseg/rtformer_slim_ade20k image.png -o new": "'http://mirror/dygraph/ade20k/",
     "rtseg predict net image.png -o full": "full",
     "rtseg predict net image.png -o image.png/new": "image.png/new",
     "rtseg benchmark lost.onnx": "lost.onnx",
@@ -47,6 +49,7 @@ WRONG = {
     "rtseg validate --ckpt_path=lost.ckpt": "lost.ckpt",
     "rtseg test --data.root=lost": "lost",
     "rtseg fit --model.weights=./lost": "lost",
+    "rtseg fit --model.weights=paddleseg/rtformer_slim_imagenet": "unpack it, run `rtseg convert model.pdparams",
     "rtseg fit --output image.png/new": "image.png/new",
     "pretrain fit --data.root lost": "lost",
     "pretrain validate --ckpt_path lost.ckpt": "lost.ckpt",
@@ -90,7 +93,8 @@ def test_a_wrong_path_is_said_before_torch_is_imported(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "RTSEG_MIRROR": "http://mirror", "RTSEG_CACHE": "cache"},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-500:]
     assert sorted(tmp_path.rglob("*")) == before, "and nothing is made"

@@ -1,7 +1,7 @@
 """Writes the tables of docs/ that come from code and measurements; `--check` says which are stale.
 
-These are the attentions, the engines, RTFormer's Table 2, the speed of each run below benchmarks/results, and the list
-of all runs in docs/results.md.
+These are the attentions, the engines, the published weights, RTFormer's Table 2, the speed of each run below
+benchmarks/results, and the list of all runs in docs/results.md.
 """
 
 import shutil
@@ -39,6 +39,7 @@ def refresh(docs: Path, results: Path) -> None:
 
     refresh_listing("attentions", docs / "attention.md")
     refresh_listing("backends", docs / "benchmark.md")
+    refresh_listing("weights", docs / "weights.md")
     refresh_table2(results / "table2_cpu.json", docs / "pretraining.md")
     refresh_speed(results, docs / "results")
     replace_between(docs / "results.md", _BEGIN, _END, list_runs(docs / "results"))
@@ -65,7 +66,7 @@ def list_runs(pages: Path) -> str:
 def tables(
     check: Annotated[bool, typer.Option("--check", help="write nothing; fail where one is stale")] = False,
 ) -> None:
-    """Write the tables of docs/ anew: attentions, engines, Table 2, speed, all runs."""
+    """Write the tables of docs/ anew: attentions, engines, weights, Table 2, speed, all runs."""
     docs, results = ROOT / "docs", ROOT / "benchmarks" / "results"
     if not check:
         refresh(docs, results)

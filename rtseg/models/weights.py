@@ -1,4 +1,4 @@
-"""Weights with their card: read from a Lightning checkpoint, a folder of safetensors or a Hugging Face repository.
+"""Weights with their card: of a Lightning checkpoint, a folder of safetensors, a published name or a Hugging Face id.
 
 Lightning is not needed, and no pickled code is run.
 """
@@ -17,6 +17,7 @@ from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
 from rtseg.models.weights_folder import CARD_FILE, WEIGHTS_FILE, read_card, read_folder
 from rtseg.paths import fetch_network
+from rtseg.published import find_published
 
 # Part of a network -> what the weights of one are called, and what they are good for.
 _CALLED = {
@@ -39,7 +40,7 @@ def read_weights(
 
     Args:
         source: a `.ckpt` file, a folder that `save_pretrained` or `save_backbone` wrote, or, where no such path exists,
-            a Hugging Face id 'owner/name'.
+            one of `rtseg list weights` or a Hugging Face id 'owner/name'.
         parts: the kinds of network that will do, see `ModelCard.part`.
         hub: of `huggingface_hub.hf_hub_download`, e.g. revision, token.
 
@@ -67,6 +68,12 @@ def _read(source: str | Path, **hub: Any) -> tuple[ModelCard, dict[str, Tensor]]
         return read_folder(path)
     if path.is_file():
         return checkpoint_weights(read_checkpoint(path), path)
+    if published := find_published(source):
+        if hub:
+            raise UserError(f"'{source}' is not a Hugging Face id, so {', '.join(hub)} cannot be given with it")
+        from rtseg.models.published import read_published  # which needs the networks, and they this file
+
+        return read_published(published)
     return read_folder(fetch_network(source, CARD_FILE, WEIGHTS_FILE, **hub))
 
 

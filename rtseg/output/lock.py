@@ -49,10 +49,13 @@ def locked_folder(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def locked_target(target: Path) -> Iterator[None]:
+def locked_target(target: Path, *, patience: float = _PATIENCE) -> Iterator[None]:
     """Keeps other commands from a file, or from a folder that is written aside and then moved, while the block runs.
 
     The target need not exist. The lock lies beside it. Missing parents are made.
+
+    Args:
+        patience: seconds to wait for another command, where that does the same for both.
 
     Raises:
         UserError: another command writes it; or the folder that it lies in cannot be written to.
@@ -64,7 +67,7 @@ def locked_target(target: Path) -> Iterator[None]:
     new = missing_parents(parent)
     make_folder(parent)
     try:
-        with _locked(beside(target, LOCK), target):
+        with _locked(beside(target, LOCK), target, patience):
             yield
     finally:
         with suppress(OSError):
@@ -73,8 +76,8 @@ def locked_target(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(file: Path, target: Path) -> Iterator[int]:
-    lock = _acquire(file, target)
+def _locked(file: Path, target: Path, patience: float = _PATIENCE) -> Iterator[int]:
+    lock = _acquire(file, target, patience)
     _held[lock] = file
     try:
         with suppress(OSError):  # a full disk: who is there is then not said
@@ -88,9 +91,9 @@ def _locked(file: Path, target: Path) -> Iterator[int]:
             os.close(lock)
 
 
-def _acquire(file: Path, target: Path) -> int:
+def _acquire(file: Path, target: Path, patience: float) -> int:
     """Descriptor of the lock file, which is locked and lies at its path."""
-    until = time.monotonic() + _PATIENCE
+    until, told = time.monotonic() + patience, patience <= _PATIENCE
     while True:
         try:
             lock = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
@@ -110,6 +113,9 @@ def _acquire(file: Path, target: Path) -> int:
             holder = os.pread(lock, 65536, 0)
             os.close(lock)
             raise UserError(_refusal(target, holder))
+        elif not told and time.monotonic() > until - patience + _PATIENCE:
+            told = True
+            say(f"waiting for another command, which works at '{target}'", stderr=True)
         os.close(lock)
         time.sleep(0.02)
 

@@ -1,13 +1,14 @@
 """`rtseg list KIND --details`, and the same tables between two comments of a page in docs/."""
 
-from collections.abc import Callable, Mapping
+import importlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from rtseg.errors import UserError
 from rtseg.output.folders import replace_between
 from rtseg.output.table import Table
-from rtseg.studies.listing import attentions, engines
 
 
 class Listing(NamedTuple):
@@ -15,18 +16,22 @@ class Listing(NamedTuple):
 
     Attributes:
         comment: what the comments around the table in its page are called.
-        table: makes the table for a terminal, and adds a sentence to the list for each cell that failed.
-        markdown: makes the table for the page.
+        module: imported when it is asked: attentions need torch. Its `table(failures)` makes the table for a terminal,
+            and adds a sentence to the list for each cell that failed; its `markdown()` makes the table for the page.
     """
 
     comment: str
-    table: Callable[[list[str]], Table]
-    markdown: Callable[[], str]
+    module: str
+
+    def load(self) -> ModuleType:
+        """The module."""
+        return importlib.import_module(self.module)
 
 
 LISTINGS: Mapping[str, Listing] = {
-    "attentions": Listing("attention table", attentions.table, attentions.markdown),
-    "backends": Listing("engine table", engines.table, engines.markdown),
+    "attentions": Listing("attention table", "rtseg.studies.listing.attentions"),
+    "backends": Listing("engine table", "rtseg.studies.listing.engines"),
+    "weights": Listing("weights table", "rtseg.studies.listing.weights"),
 }
 
 
@@ -37,9 +42,9 @@ def details(kind: str) -> tuple[Table, list[str]]:
         UserError: a kind of which only the names are known.
     """
     if kind not in LISTINGS:
-        raise UserError(f"there are no details of {kind}; leave --details out, or list {' or '.join(LISTINGS)}")
+        raise UserError(f"there are no details of {kind}; leave --details out, or list one of {', '.join(LISTINGS)}")
     failures: list[str] = []
-    return LISTINGS[kind].table(failures), failures
+    return LISTINGS[kind].load().table(failures), failures
 
 
 def refresh(kind: str, page: Path) -> None:
@@ -49,4 +54,6 @@ def refresh(kind: str, page: Path) -> None:
         UserError: there is no such page, or the comments are not in it once each.
     """
     listing = LISTINGS[kind]
-    replace_between(page, f"<!-- {listing.comment}: begin -->", f"<!-- {listing.comment}: end -->", listing.markdown())
+    replace_between(
+        page, f"<!-- {listing.comment}: begin -->", f"<!-- {listing.comment}: end -->", listing.load().markdown()
+    )

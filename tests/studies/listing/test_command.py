@@ -15,5 +15,7 @@ def test_no_cell_is_wrapped_or_cut(kind: str, width: int) -> None:
 
 
 def test_kinds_without_details_are_told() -> None:
-    with pytest.raises(UserError, match="no details of datasets; leave --details out, or list attentions or backends"):
+    with pytest.raises(
+        UserError, match="no details of datasets; leave --details out, or list one of attentions, backends, weights"
+    ):
         details("datasets")
