@@ -19,7 +19,7 @@ from rtseg.errors import UserError, first_line
 from rtseg.terminal import Console, say
 
 _PATIENCE = 20.0  # seconds without a byte
-_ATTEMPTS = 5  # the first, and as many that go on where the one before was cut off
+_ATTEMPTS = 5  # the first, and as many that resume where the one before was cut off
 _BLOCK = 2**18
 
 
@@ -40,7 +40,7 @@ def check_https(address: str) -> None:
 def download(address: str, file: Path, *, most: int) -> None:
     """Fetches a file; `file` is there when it is whole, and not before.
 
-    What has come lies in `file` with `.part` behind it, from where the same call goes on later, if the server says
+    What has come lies in `file` with `.part` behind it, from where the same call resumes later, if the server says
     that its file is still the same. One process at a time may fetch a file, see `rtseg.output.lock`.
 
     Args:
@@ -65,7 +65,7 @@ def download(address: str, file: Path, *, most: int) -> None:
         except _CutError as error:
             if attempt == _ATTEMPTS or _size(part) <= had:
                 raise UnfetchedError(
-                    f"{address} was cut off after {_megabytes(_size(part))} ({error}); the same command goes on there"
+                    f"{address} was cut off after {_megabytes(_size(part))} ({error}); the same command resumes there"
                 ) from None
 
 

@@ -1,12 +1,18 @@
-"""Files of the Hugging Face hub: asked for once, and taken from an earlier download where the hub does not answer."""
+"""Files of the Hugging Face hub: asked for once, and taken from an earlier download where the hub does not answer.
+
+An id follows its owner: 'owner/name' is the newest commit, and a line says where that has changed since it was last
+loaded here. 'owner/name@commit' is always the same.
+"""
 
 import os
 from pathlib import Path
 from typing import Any
 
 from rtseg.errors import UserError, first_line
+from rtseg.terminal import say
 
 _PATIENCE = 5.0  # seconds for the hub's first answer; the variable of huggingface_hub's own changes it
+_MOST, _MOST_OF_A_CARD = 2 * 2**30, 4 * 2**20  # bytes that a file may have, by the hub's statement
 _OF_AN_ADDRESS = ("revision", "endpoint", "repo_type", "subfolder")
 
 
@@ -17,23 +23,29 @@ def fetch(repo: str, *files: str, **hub: Any) -> Path:
     asked once, and then only for what can be had.
 
     Args:
-        repo: 'owner/name'.
+        repo: 'owner/name', or 'owner/name@revision': a branch, a tag or a commit.
         files: names in the repository.
         hub: of `huggingface_hub.hf_hub_download`, e.g. revision, token.
 
     Raises:
-        UserError: the hub has no such repository or file, or it does not answer and nothing was downloaded earlier. The
-            message has no subject: "the hub ...".
+        UserError: the hub has no such repository or file, or a larger one than is taken, or it does not answer and
+            nothing was downloaded earlier. The message has no subject: "the hub ...".
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
     unanswered = ""
+    name = ""
+    repo, _, revision = repo.partition("@")
+    hub = ({"revision": revision} if revision else {}) | hub
+    before = _here(repo, files[0], hub)
     try:
-        if not hub.get("local_files_only"):
-            address = hf_hub_url(repo, files[0], **{key: hub[key] for key in _OF_AN_ADDRESS if key in hub})
+        for name in [] if hub.get("local_files_only") else files:
+            address = hf_hub_url(repo, name, **{key: hub[key] for key in _OF_AN_ADDRESS if key in hub})
             patience = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", _PATIENCE))
-            get_hf_file_metadata(address, token=hub.get("token"), timeout=patience)
+            _check_size(name, get_hf_file_metadata(address, token=hub.get("token"), timeout=patience).size)
+    except UserError:
+        raise
     except RepositoryNotFoundError:
         raise UserError(
             "the Hugging Face hub has no network of that name, or it is private and needs a token (`hf auth login`)"
@@ -41,7 +53,7 @@ def fetch(repo: str, *files: str, **hub: Any) -> Path:
     except RevisionNotFoundError:
         raise UserError(f"the Hugging Face hub has no revision '{hub.get('revision')}' of it") from None
     except EntryNotFoundError:
-        raise UserError(f"the Hugging Face hub has it without a {files[0]}: rtseg did not write it") from None
+        raise UserError(f"the Hugging Face hub has it without a {name}: rtseg did not write it") from None
     except Exception as error:  # each HTTP library has errors of its own
         unanswered = first_line(error)
         hub = {**hub, "local_files_only": True}
@@ -51,4 +63,31 @@ def fetch(repo: str, *files: str, **hub: Any) -> Path:
         if unanswered:
             raise UserError(f"the Hugging Face hub does not answer ({unanswered})") from None
         raise UserError(f"the Hugging Face hub does not give it ({first_line(error)})") from None
+    _say_if_changed(repo, before, found[0].parent)
     return found[0].parent
+
+
+def _check_size(name: str, size: int | None) -> None:
+    most = _MOST_OF_A_CARD if name.endswith(".json") else _MOST
+    if size is not None and size > most:
+        raise UserError(
+            f"the Hugging Face hub has it with a {name} of {size} bytes, and more than {most} are not taken: rtseg did "
+            "not write it"
+        )
+
+
+def _here(repo: str, file: str, hub: dict[str, Any]) -> Path | None:
+    """The folder of the commit that was loaded here last, named by the commit."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, file, cache_dir=hub.get("cache_dir"), revision=hub.get("revision"))
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _say_if_changed(repo: str, before: Path | None, now: Path) -> None:
+    if before is not None and before != now and before.parent == now.parent:
+        say(
+            f"'{repo}' has changed on the hub since it was last loaded here: it was {before.name}, it is {now.name}. "
+            f"'{repo}@{before.name}' is the one from before",
+            stderr=True,
+        )

@@ -159,5 +159,5 @@ def is_path(name: str) -> bool:
 
 
 def is_hub_id(source: str) -> bool:
-    """owner/name, whose name may hold a version but is no file's."""
-    return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source)) and not source.endswith(_FILE_SUFFIXES)
+    """owner/name or owner/name@revision; the name may hold a version but is no file's."""
+    return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(@[\w.-]+)?", source)) and not source.endswith(_FILE_SUFFIXES)

@@ -57,3 +57,35 @@ def test_a_hub_that_keeps_silent_is_waited_for_once(tmp_path: Path, monkeypatch:
                 endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}", cache_dir=str(tmp_path),
             )  # fmt: skip
     assert time.monotonic() - begin < 5
+
+
+def test_a_new_commit_is_said_and_an_older_one_can_be_had(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commits = {"somebody/net": "a" * 40}
+    with hub_of({"somebody/net": repository}, commits) as (address, asked):
+        hub = {"endpoint": address, "cache_dir": str(tmp_path / "cache")}
+        first = fetch("somebody/net", "config.json", **hub)
+        assert fetch("somebody/net", "config.json", **hub) == first
+        assert capsys.readouterr().err == ""
+        commits["somebody/net"] = "b" * 40
+        (repository / "config.json").write_text("another content")
+        second = fetch("somebody/net", "config.json", **hub)
+        assert (second / "config.json").read_text() == "another content"
+        assert f"it was {'a' * 40}, it is {'b' * 40}. 'somebody/net@{'a' * 40}' is" in capsys.readouterr().err
+        assert fetch("somebody/net", "config.json", **hub) == second
+        assert fetch(f"somebody/net@{'a' * 40}", "config.json", **hub) == first
+        assert f"HEAD /somebody/net/resolve/{'a' * 40}/config.json" in asked
+        assert capsys.readouterr().err == ""
+
+
+def test_files_that_are_too_large_are_not_taken(repository: Path, tmp_path: Path) -> None:
+    sizes = {"model.safetensors": 2**40}
+    with hub_of({"somebody/net": repository}, sizes=sizes) as (address, asked):
+        hub = {"endpoint": address, "cache_dir": str(tmp_path / "cache")}
+        with pytest.raises(UserError, match=f"with a model.safetensors of {2**40} bytes, and more than"):
+            fetch("somebody/net", "config.json", "model.safetensors", **hub)
+        sizes["config.json"] = 2**23
+        with pytest.raises(UserError, match=f"with a config.json of {2**23} bytes"):
+            fetch("somebody/net", "config.json", **hub)
+    assert not any(line.startswith("GET") for line in asked)

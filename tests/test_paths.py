@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rtseg.errors import UserError
-from rtseg.paths import cache_folder, check_file, check_images, check_network, is_path, missing
+from rtseg.paths import cache_folder, check_file, check_images, check_network, is_hub_id, is_path, missing
 
 
 @pytest.fixture(autouse=True)
@@ -115,3 +115,10 @@ def test_the_cache_is_where_the_user_says_or_the_system(here: Path, monkeypatch:
     monkeypatch.setenv("RTSEG_CACHE", "beside")
     assert cache_folder() == here / "beside"
     assert not cache_folder().exists(), "nothing is made"
+
+
+def test_what_can_be_an_id_of_the_hub() -> None:
+    for source in ("owner/name", "owner/name-1.0", "owner/name@main", f"owner/name@{'a' * 40}"):
+        assert is_hub_id(source), source
+    for source in ("name", "/owner/name", "a/b/c", "a/b.ckpt", "a/b@", "a/b@c@d", "../b", "a/b@c.onnx", ""):
+        assert not is_hub_id(source), source

@@ -10,8 +10,14 @@ from typing import Any
 
 
 @contextmanager
-def hub_of(repositories: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
+def hub_of(
+    repositories: dict[str, Path], commits: dict[str, str] | None = None, sizes: dict[str, int] | None = None
+) -> Iterator[tuple[str, list[str]]]:
     """Serves a folder for each 'owner/name'.
+
+    Args:
+        commits: the newest of each repository; 40 times "c" where it has none.
+        sizes: what is stated of a file, by its name, in place of its size.
 
     Returns:
         Its address, and what it was asked for, as "HEAD /owner/name/resolve/main/config.json".
@@ -27,9 +33,11 @@ def hub_of(repositories: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
             self.send_response(200 if content is not None else 404)
             if content is None:
                 self.send_header("X-Error-Code", "EntryNotFound" if folder else "RepoNotFound")
-            self.send_header("X-Repo-Commit", "c" * 40)
+            revision = rest.partition("/")[0]
+            newest = (commits or {}).get(repository, "c" * 40)
+            self.send_header("X-Repo-Commit", newest if revision == "main" else revision)
             self.send_header("ETag", f'"{hashlib.sha256(content or b"").hexdigest()}"')
-            self.send_header("Content-Length", str(len(content or b"")))
+            self.send_header("Content-Length", str((sizes or {}).get(file, len(content or b""))))
             self.end_headers()
             if self.command == "GET":
                 self.wfile.write(content or b"")
