@@ -43,15 +43,20 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="predict only the images whose results are missing")] = False,
     max_pixels: Annotated[int, typer.Option(help="refuse images of more pixels than this")] = 2**26,
+    no_overlay: Annotated[
+        bool,
+        typer.Option("--no-overlay", help="write class maps (NAME.png) and the record alone: no colours, no legend"),
+    ] = False,
 ) -> None:
     """Segment images: class maps, colours, overlays and a legend."""
     check_network(checkpoint)
     check_any_image(sources)
     _check_results(output, overwrite or resume or (output.expanduser() / RECORD).is_file())  # then the network decides
+    from rtseg.deploy.image_files import Outputs
     from rtseg.deploy.predict_files import Counts, predict_files
     from rtseg.deploy.predictor import load
 
-    counts = Counts()
+    outputs, counts = Outputs(overlays=not no_overlay, alpha=alpha), Counts()
     with resumable(lambda: f"{counts.sentence()} To resume: {_to_resume()}"):
         predictor = load(checkpoint, device=device)
         failed = predict_files(
@@ -60,7 +65,7 @@ def predict(
             output,
             overwrite=overwrite,
             resume=resume,
-            alpha=alpha,
+            outputs=outputs,
             max_pixels=max_pixels,
             checkpoint=checkpoint,
             counts=counts,

@@ -26,16 +26,20 @@ _PHOTOMETRIC, _LAB = 262, (8, 9, 10)  # a TIFF's tag of what its colours are; CI
 _IMAGE, _MASK = "image", "label image"
 
 
-def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(
+    path: Path, max_pixels: int = MAX_PIXELS, admit: Callable[[int], object] = lambda pixels: None
+) -> np.ndarray:
     """An image file -> HWC uint8 RGB, turned upright by its EXIF tag.
 
     Args:
         max_pixels: more are refused before anything is decoded.
+        admit: is given the number of pixels before they are decoded, and may wait until there is room for them.
 
     Raises:
         UserError: the file cannot be read whole, is no image, or is too large.
     """
-    data = _read_whole(path, max_pixels, _IMAGE)
+    data, pixels = _read_whole(path, max_pixels, _IMAGE)
+    admit(pixels)
     if is_tiff(data) and tiff_tags(data).get(_PHOTOMETRIC) in _LAB:
         raise UserError(f"{path}: a TIFF of CIELab colours: {LAB_REPAIR}")
     return _decoded(path, data, _IMAGE, lambda: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
@@ -48,7 +52,7 @@ def read_mask(path: Path) -> np.ndarray:
         UserError: the file cannot be read whole, is no label image, went through a lossy format such as JPEG, or has
             more than `MAX_PIXELS` pixels.
     """
-    data = _read_whole(path, MAX_PIXELS, _MASK)
+    data, _ = _read_whole(path, MAX_PIXELS, _MASK)
     return _decoded(path, data, _MASK, lambda: stored_numbers(data))
 
 
@@ -78,8 +82,8 @@ def _unreadable(path: Path, found: str, what: str) -> UserError:
     return UserError(f"{path}: not a readable {what} ({found}); {repair}")
 
 
-def _read_whole(path: Path, max_pixels: int, what: str) -> bytes:
-    """The bytes of a file whose header promises at most `max_pixels`.
+def _read_whole(path: Path, max_pixels: int, what: str) -> tuple[bytes, int]:
+    """The bytes of a file whose header promises at most `max_pixels`, and how many it promises.
 
     A JPEG or PNG that breaks off is refused, where OpenCV would fill the rest and go on.
     """
@@ -112,7 +116,7 @@ def _read_whole(path: Path, max_pixels: int, what: str) -> bytes:
     _check_at_most(path, f"{width}x{height} pixels (width x height)", width * height, max_pixels)
     if max(size) > _MAX_SIDE:
         raise UserError(f"{path}: {width}x{height} pixels (width x height), and no side may exceed {_MAX_SIDE:,}")
-    return data
+    return data, width * height
 
 
 def _check_at_most(path: Path, what: str, value: int, most: int) -> None:

@@ -1,27 +1,34 @@
 """Files, folders and globs of images -> a folder of class maps and overlays: `rtseg predict`."""
 
 import errno
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtseg.checks import check_between
-from rtseg.data.files import find_images, read_image
+from rtseg.data.files import read_image
 from rtseg.data.kinds import FilmError
+from rtseg.deploy.device import available_cores
+from rtseg.deploy.image_files import Outputs
 from rtseg.deploy.legend import shares_sentence
+from rtseg.deploy.pipeline import Pipeline
 from rtseg.deploy.predictor import Predictor
-from rtseg.deploy.result_names import LEGEND, result_files, result_names
+from rtseg.deploy.result_names import result_files, result_names
 from rtseg.deploy.results import Results
+from rtseg.deploy.sources import check_sources, find_sources
+from rtseg.deploy.stages import StageTimes
 from rtseg.disk import refused
 from rtseg.errors import UserError
 from rtseg.output.lock import locked_folder
 from rtseg.terminal import Console, say
 
 _ALIKE = 20  # if the first so many images fail for one reason, it is the network's
+_MOST_THREADS = 4  # for reading, and as many for writing: a GPU's network is faster than one of each
 
 
 @dataclass
@@ -31,13 +38,16 @@ class Counts:
     Attributes:
         done: images whose results are written, now or by an earlier command.
         total: images in all.
+        settle: waits until what the network has done is written, and lets no more be written.
     """
 
     done: int = 0
     total: int = 0
+    settle: Callable[[], None] = lambda: None
 
     def sentence(self) -> str:
-        """How far it is, for the person who stopped it."""
+        """How far it is, for the person who stopped it. From then on no more images are written."""
+        self.settle()
         return f"{self.done} of {self.total} images are written." if self.total else "Nothing is written yet."
 
 
@@ -48,22 +58,23 @@ def predict_files(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    alpha: float = 0.5,
+    outputs: Outputs | None = None,
     max_pixels: int = 2**26,
     checkpoint: str = "best.ckpt",
     counts: Counts | None = None,
 ) -> dict[Path, str]:
     """Writes for each image its class map, its colours and an overlay, see `rtseg.deploy.results`; and a legend.
 
-    Names keep the folders below a source. A name that the system does not take is shortened by a digest. What goes
-    wrong with one image or one source is reported at the end and stops nothing.
+    Images are read and written in threads, see `rtseg.deploy.pipeline`; the network runs in the calling thread. Names
+    keep the folders below a source. A name that the system does not take is shortened by a digest. What goes wrong with
+    one image or one source is reported at the end and stops nothing.
 
     Args:
         sources: images, folders (searched to the bottom) and globs.
         out_dir: made if missing.
         overwrite: write into a folder that is not empty.
         resume: keep the results that are there, if they are of the same network.
-        alpha: share of the colour in the overlay, 0..1.
+        outputs: what is written for each image; None for everything.
         max_pixels: larger images fail, before they are decoded. RTFormer-Slim takes 55 bytes a pixel: at the default,
             67 million, 3.7 GB.
         checkpoint: what to call the network in the advice about a film.
@@ -74,26 +85,25 @@ def predict_files(
 
     Raises:
         UserError: no source has an image; `out_dir` cannot be written to, or is in use by another command, or is not
-            empty; results would replace a source; results that are to be kept are of another network; `alpha` or
-            `max_pixels` is out of range; the first 20 images fail for one reason, which is then not theirs; the disk
-            is full.
+            empty; results would replace a source; results that are to be kept are of another network; `max_pixels` is
+            out of range; the first 20 images fail for one reason, which is then not theirs; the disk is full.
     """
     out_dir = Path(out_dir).expanduser()
-    check_between("alpha", alpha, 0, 1, "0 is the image alone, 1 the colours alone")
     check_between("--max-pixels", max_pixels, 1, 2**30, "it is width x height; OpenCV decodes no more")
     if resume and overwrite:
         raise UserError("--resume keeps the results that are there, --overwrite replaces them; give one of the two")
     with locked_folder(out_dir):
-        results = Results(out_dir, predictor, alpha, resume=resume, overwrite=overwrite)
-        found, failed = _found(sources, out_dir)
+        results = Results(out_dir, predictor, outputs or Outputs(), resume=resume, overwrite=overwrite)
+        found, failed = find_sources(sources, out_dir)
         names, shortened = result_names(found, out_dir)
-        _check_sources(names, out_dir)
+        check_sources(names, out_dir)
         console = Console(stderr=True)
         if predictor.fixed_size:
             console.print(_resized(*predictor.fixed_size), soft_wrap=True)
         start = time.monotonic()
-        kept, others = _write_all(results, names, max_pixels, checkpoint, counts or Counts(), console)
-        failed |= others
+        run = _Run(results, checkpoint, counts or Counts(), console)
+        run.write_all(names, max_pixels)
+        failed |= run.failed
         if shortened:
             many = f" and {len(shortened) - 1} more" if len(shortened) > 1 else ""
             console.print(
@@ -106,51 +116,91 @@ def predict_files(
         console.print(f"not predicted: {named}", style="red", soft_wrap=True)
     if failed:
         console.print(f"{len(failed)} of {total} images were not predicted", style="red")
-    _summarise(results, total - len(failed) - kept, kept, time.monotonic() - start)
+    _summarise(results, run.written, run.kept, time.monotonic() - start, run.times)
     return failed
 
 
-def _write_all(
-    results: Results, names: dict[Path, str], max_pixels: int, checkpoint: str, counts: Counts, console: Console
-) -> tuple[int, dict[Path, str]]:
+class _Run:
     """Predicts and writes every image that is not there yet.
 
-    Returns:
-        How many were there already, and the images that failed with the reason.
+    Attributes:
+        written, kept: how many images were written now, and how many were there already.
+        failed: the others, with the reason.
+        times: how long each stage took.
     """
-    todo = {path: name for path, name in names.items() if not results.has(path, name)}
-    kept = len(names) - len(todo)
-    counts.done, counts.total = kept, len(names)
-    failed: dict[Path, str] = {}
-    columns = (TextColumn("predict"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("predict", total=len(names), completed=kept)
-        for number, (path, name) in enumerate(todo.items(), 1):
-            try:
-                image = read_image(path, max_pixels)
-                results.write(path, name, image, results.predictor(image))
-                counts.done += 1
-            except Exception as error:  # whatever one image does to reader, network or writer
-                if _disk_is_full(error):
-                    raise
-                failed[path] = _reason(error, checkpoint)
-                if number == len(failed) == _ALIKE and len(set(failed.values())) == 1:
-                    raise UserError(f"the first {_ALIKE} images fail for one reason: {failed[path]}") from error
-            progress.advance(task)
-    if counts.done:
-        results.write_legend()
-    return kept, failed
+
+    def __init__(self, results: Results, checkpoint: str, counts: Counts, console: Console) -> None:
+        self._results, self._checkpoint, self._counts, self._console = results, checkpoint, counts, console
+        self.written = self.kept = 0
+        self.failed: dict[Path, str] = {}
+        self.times = StageTimes({})
+
+    def write_all(self, names: dict[Path, str], max_pixels: int) -> None:
+        todo = [(path, name) for path, name in names.items() if not self._results.has(path, name)]
+        self.kept = len(names) - len(todo)
+        self._counts.done, self._counts.total = self.kept, len(names)
+        pipeline = Pipeline[tuple[Path, str]](
+            read=lambda item, admit: read_image(item[0], max_pixels, admit),
+            predict=self._results.predictor,
+            write=self._write,
+            finish=self._finish,
+            threads=min(max(1, available_cores() // 2), _MOST_THREADS),
+        )
+        self._counts.settle, self.times = pipeline.settle, pipeline.times
+        speed = TextColumn("{task.fields[speed]}")
+        columns = (TextColumn("predict"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), speed)
+        with Progress(*columns, console=self._console) as self._progress:
+            self._task = self._progress.add_task("predict", total=len(names), completed=self.kept, speed="")
+            self._start = time.monotonic()
+            pipeline.run(todo)
+        if self._counts.done:
+            self._results.write_legend()
+
+    def _write(self, item: tuple[Path, str], image: np.ndarray, classes: np.ndarray) -> dict[str, Any]:
+        return self._results.write(*item, image, classes)
+
+    def _finish(self, item: tuple[Path, str], line: dict[str, Any] | None, error: Exception | None) -> None:
+        """Counts an image, in the order of the images.
+
+        Raises:
+            Exception: of this image, where no other could be written either.
+            UserError: the first images all failed for one reason.
+        """
+        try:
+            if error is not None:
+                raise error
+            if line is not None:
+                self._results.record(line)
+                self.written += 1
+                self._counts.done += 1
+        except Exception as error:  # whatever one image does to reader, network or writer
+            if _disk_is_full(error):
+                raise
+            self.failed[item[0]] = _reason(error, self._checkpoint)
+            if not self.written and len(self.failed) == _ALIKE and len(set(self.failed.values())) == 1:
+                raise UserError(f"the first {_ALIKE} images fail for one reason: {self.failed[item[0]]}") from error
+        seconds = time.monotonic() - self._start
+        speed = f"{self.written / seconds:.3g} images/s; slowest stage: {self.times.slowest()}" if self.written else ""
+        self._progress.update(self._task, advance=1, speed=speed)
 
 
-def _summarise(results: Results, written: int, kept: int, seconds: float) -> None:
+def _summarise(results: Results, written: int, kept: int, seconds: float, times: StageTimes) -> None:
     if not written + kept:
         return
     class_maps, colours, overlays = result_files("NAME")
-    there = f", {kept} were there already" if kept else ""
-    say(f"{written} image{'s' * (written != 1)} in {seconds:.1f} s{there}. In '{results.folder}':")
-    say(f"  {overlays}: the image with its classes; {colours}: the colours alone; legend.png: what they mean")
+    there = f", {kept} {'was' if kept == 1 else 'were'} there already" if kept else ""
+    say(f"{_images(written)}{there}. In '{results.folder}':")
+    if results.outputs.overlays:
+        say(f"  {overlays}: the image with its classes; {colours}: the colours alone; legend.png: what they mean")
     say(f"  {class_maps}: the class map for programs, grey, each pixel the id of its class")
     say(f"Classes: {shares_sentence(results.predictor.class_names, results.counts())}")
+    if written:
+        rate = f"{_images(written)} in {seconds:.1f} s, {written / seconds:.3g} images/s"
+        say(f"{rate}; slowest stage: {times.slowest()}")
+
+
+def _images(number: int) -> str:
+    return f"{number} image{'s' * (number != 1)}"
 
 
 def _reason(error: Exception, checkpoint: str) -> str:
@@ -171,44 +221,3 @@ def _disk_is_full(error: Exception) -> bool:
     """Whether no other image could be written either: full or read-only. A broken place may concern one image alone."""
     reason = refused(error)
     return reason is not None and reason.errno != errno.EIO
-
-
-def _found(sources: Sequence[str | Path], out_dir: Path) -> tuple[list[tuple[Path, Path]], dict[Path, str]]:
-    """(root, image) of every image, and the sources that have none, with the reason.
-
-    Raises:
-        UserError: no source has any.
-    """
-    if not sources:
-        raise UserError("there is nothing to predict: give images, folders or globs")
-    found: list[tuple[Path, Path]] = []
-    failed: dict[Path, str] = {}
-    for source in map(str, sources):
-        try:
-            found += _expand(source, out_dir)
-        except UserError as error:
-            failed[Path(source)] = str(error)
-    if not found:
-        raise UserError(next(iter(failed.values())))
-    return found, failed
-
-
-def _expand(source: str, out_dir: Path) -> list[tuple[Path, Path]]:
-    """(root, image) of one source; the names of results are relative to the root."""
-    root, found = find_images(source)
-    # Results of an earlier run in a folder inside the source are not predicted.
-    if Path(source).is_file() or not out_dir.absolute().is_relative_to(root.absolute()):
-        return [(root, image) for image in found]
-    if out_dir.absolute() != root.absolute():
-        found = [image for image in found if not image.absolute().is_relative_to(out_dir.absolute())]
-    if not found:
-        raise UserError(f"no images in '{source}' but the results of an earlier run in '{out_dir}'")
-    return [(root, image) for image in found]
-
-
-def _check_sources(names: dict[Path, str], out_dir: Path) -> None:
-    """Raises: UserError where a result would replace an image that is to be read."""
-    for path, name in names.items():
-        for result in (out_dir / file for file in (*result_files(name), LEGEND)):
-            if Path(os.path.abspath(result)) in names:
-                raise UserError(f"the results of '{path}' would overwrite the image '{result}': give another folder")

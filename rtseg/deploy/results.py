@@ -1,23 +1,24 @@
 """The results of `rtseg predict` in a folder, and the record that says of which network and images they are.
 
 An image called `a/x` has three files. `a/x.png` is for programs: grey, each pixel the id of its class. `a/x_colour.png`
-and `a/x_overlay.jpg` are for the eye. `predictions.jsonl` has a first line about the network, then a line an image.
+and `a/x_overlay.jpg` are for the eye, and may be left out. `predictions.jsonl` has a first line about the network, then
+a line an image.
 """
 
 import io
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image
 
+from rtseg.deploy.bands import bands
+from rtseg.deploy.image_files import ImageFiles, Outputs
 from rtseg.deploy.legend import draw_legend
-from rtseg.deploy.overlay import colorize, overlay
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.result_names import LEGEND, RECORD, result_files
 from rtseg.disk import refusals_told
@@ -28,17 +29,17 @@ _REPAIR = "give another folder, or --overwrite to replace results in it"
 
 
 class Results:
-    """A folder of results.
+    """A folder of results. `write` may be called by several threads at once, `record` by one at a time.
 
     Args:
         folder: is made where it is missing.
         predictor: whose results they are.
-        alpha: share of the colour in an overlay.
+        outputs: what is written for each image.
         resume: keep what is there of the same network and `alpha`.
         overwrite: write into a folder that is not empty.
 
     Attributes:
-        folder: as given.
+        folder, predictor, outputs: as given.
         pixels: class -> number of its pixels in all results.
 
     Raises:
@@ -46,12 +47,13 @@ class Results:
             another network, or has no record.
     """
 
-    def __init__(self, folder: Path, predictor: Predictor, alpha: float, *, resume: bool, overwrite: bool) -> None:
-        self.folder, self.predictor, self.alpha = folder, predictor, alpha
+    def __init__(self, folder: Path, predictor: Predictor, outputs: Outputs, *, resume: bool, overwrite: bool) -> None:
+        self.folder, self.predictor, self.outputs = folder, predictor, outputs
         self.pixels: Counter[int] = Counter()
+        self._files = ImageFiles(predictor, outputs)
         self._head = {
             "network": predictor.identity,
-            "alpha": alpha,
+            "alpha": outputs.alpha,
             "classes": [
                 {"name": name, "id": int(number), "rgb": list(color)}
                 for name, number, color in zip(
@@ -63,7 +65,7 @@ class Results:
             ],
         }
         found = _read(folder / RECORD)
-        self._begun = False
+        self._begun, self._beginning = False, threading.Lock()
         self._before: dict[str, dict[str, Any]] = {}
         if resume and found:
             self._check_same(found[0])
@@ -86,9 +88,11 @@ class Results:
 
     def _begin(self) -> None:
         """Writes the first line of the record, and the lines of what is kept: with the first result, not before."""
-        lines = [json.dumps(line) + "\n" for line in (self._head, *self._before.values())]
-        write_whole(self.folder / RECORD, "".join(lines))
-        self._begun = True
+        with self._beginning:
+            if not self._begun:
+                lines = [json.dumps(line) + "\n" for line in (self._head, *self._before.values())]
+                write_whole(self.folder / RECORD, "".join(lines))
+                self._begun = True
 
     def has(self, image: Path, name: str) -> bool:
         """Whether the results of this image are there, by the file's size and time.
@@ -108,60 +112,64 @@ class Results:
         """Whether a line of the record is of this image as it is now, and its results are there."""
         try:
             return before.items() >= _file_facts(image).items() and all(
-                os.path.isfile(self.folder / file) for file in result_files(before["name"])
+                os.path.isfile(self.folder / file) for file in self.files(before["name"])
             )
         except OSError:
             return False
 
-    def write(self, image: Path, name: str, pixels: np.ndarray, classes: np.ndarray) -> None:
-        """Writes the three files of an image and its line in the record.
+    def files(self, name: str) -> tuple[str, ...]:
+        """The files of an image that are written."""
+        return result_files(name) if self.outputs.overlays else result_files(name)[:1]
+
+    def write(self, image: Path, name: str, pixels: np.ndarray, classes: np.ndarray) -> dict[str, Any]:
+        """Writes the files of an image. Those of an earlier run that are not written now are removed.
 
         Args:
             image: the file that it came from.
             pixels: (H, W, 3) uint8 RGB.
             classes: (H, W) class numbers.
 
+        Returns:
+            Its line in the record, for `record`.
+
         Raises:
             UserError: a file cannot be written.
         """
-        class_map, colours, overlaid = (self.folder / file for file in result_files(name))
-        drawn = overlay(pixels, classes, self.predictor.palette, self.alpha, outlines=True)
-        make_folder(class_map.parent)
-        if not self._begun:
-            self._begin()
-        _write(class_map, self.predictor.to_ids(classes))
-        write_whole(colours, self._colours(classes))
-        _write(overlaid, cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-        counts = np.bincount(classes.reshape(-1))
-        found = {int(k): int(counts[k]) for k in np.flatnonzero(counts)}
-        self.pixels.update(found)
-        line = {"name": name, **_file_facts(image), "pixels": {str(k): count for k, count in found.items()}}
+        counts = np.zeros(self.predictor.card.num_classes, np.int64)
+        for band in bands(*classes.shape):
+            counts += np.bincount(classes[band].reshape(-1), minlength=len(counts))
+        paths = [self.folder / file for file in result_files(name)]
+        contents = self._files.encode(pixels, classes, counts)
+        make_folder(paths[0].parent)
+        self._begin()
+        for path, content in zip(paths, contents, strict=False):
+            write_whole(path, content)
+        for path in paths[len(contents) :]:
+            path.unlink(missing_ok=True)
+        found = {str(k): int(counts[k]) for k in np.flatnonzero(counts)}
+        return {"name": name, **_file_facts(image), "pixels": found}
+
+    def record(self, line: Mapping[str, Any]) -> None:
+        """Adds the line of an image whose files are written.
+
+        Raises:
+            UserError: the disk refused.
+        """
         with refusals_told(self.folder / RECORD), (self.folder / RECORD).open("a") as record:
             record.write(json.dumps(line) + "\n")
-
-    def _colours(self, classes: np.ndarray) -> bytes:
-        """A PNG whose palette has the colours; its numbers are the ids where these fit, else class numbers."""
-        palette, ids = self.predictor.palette, self.predictor.card.ids or range(len(self.predictor.palette))
-        encoded = io.BytesIO()
-        if len(palette) > 256:
-            Image.fromarray(colorize(classes, palette)).save(encoded, "PNG", compress_level=3)
-            return encoded.getvalue()
-        numbers = ids if max(ids) < 256 else range(len(palette))
-        table = np.zeros((256, 3), np.uint8)
-        table[list(numbers)] = palette
-        image = Image.fromarray(np.array(numbers, np.uint8)[classes])
-        image.putpalette(table.tobytes())
-        image.save(encoded, "PNG", compress_level=3)
-        return encoded.getvalue()
+        self.pixels.update({int(k): count for k, count in line["pixels"].items()})
 
     def counts(self) -> list[int]:
         """Pixels of class 0..K-1 in all results."""
         return [self.pixels[k] for k in range(self.predictor.card.num_classes)]
 
     def write_legend(self) -> None:
-        """Writes the legend of all overlays."""
+        """Writes the legend of all overlays, or without overlays only replaces that of an earlier run."""
+        if not self.outputs.overlays and not (self.folder / LEGEND).is_file():
+            return
         encoded = io.BytesIO()
-        draw_legend(self.predictor.class_names, self.predictor.palette, self.counts()).save(encoded, "PNG")
+        predictor = self.predictor
+        draw_legend(predictor.class_names, predictor.palette, self.counts(), self._files.colors).save(encoded, "PNG")
         write_whole(self.folder / LEGEND, encoded.getvalue())
 
 
@@ -188,11 +196,3 @@ def _read(record: Path) -> list[dict[str, Any]]:
 def _file_facts(image: Path) -> dict[str, Any]:
     status = image.stat()
     return {"image": image.name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
-
-
-def _write(path: Path, pixels: np.ndarray) -> None:
-    """Grey or BGR."""
-    encoded, data = cv2.imencode(path.suffix, pixels)
-    if not encoded:
-        raise UserError(f"'{path}' cannot hold {pixels.shape[1]}x{pixels.shape[0]} pixels (width x height)")
-    write_whole(path, data.tobytes())

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from rtseg.deploy.image_files import Outputs
 from rtseg.deploy.predict_files import predict_files
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.result_names import result_names
@@ -82,7 +83,7 @@ def test_a_network_that_fails_alike_on_20_images_stops(predictor: Faulty, tmp_pa
 def test_settings_are_no_fault_of_the_images(predictor: Faulty, tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     with pytest.raises(UserError, match="alpha=2"):
-        predict_files(predictor, [tmp_path], tmp_path / "out", alpha=2)
+        Outputs(alpha=2)
     with pytest.raises(UserError, match="--max-pixels 0"):
         predict_files(predictor, [tmp_path], tmp_path / "out", max_pixels=0)
     assert "limit of 203" in predict_files(predictor, [tmp_path], tmp_path / "out", max_pixels=203).popitem()[1]

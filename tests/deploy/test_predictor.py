@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 import rtseg
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.overlay import overlay
+from rtseg.deploy.overlay_colors import distinct_colors
 from rtseg.deploy.predict_files import predict_files
 from rtseg.deploy.predictor import Predictor, load
 from rtseg.deploy.result_names import LEGEND, RECORD, result_files
@@ -176,7 +177,7 @@ def test_files_folders_and_globs(predictor: Predictor, tmp_path: Path) -> None:
     assert written.dtype == np.uint16  # the ids of the card reach 300
     assert np.array_equal(written, predictor.to_ids(classes))
     shown = np.asarray(Image.open(out / "a" / "x_overlay.jpg")).astype(int)
-    assert np.abs(shown - overlay(IMAGE, classes, predictor.palette, outlines=True)).mean() < 12
+    assert np.abs(shown - overlay(IMAGE, classes, distinct_colors(predictor.palette), outlines=True)).mean() < 12
 
 
 def test_equal_names_do_not_collide(predictor: Predictor, tmp_path: Path) -> None:

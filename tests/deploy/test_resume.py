@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from rtseg.cli import main
+from rtseg.deploy.image_files import Outputs
 from rtseg.deploy.predict_files import Counts, predict_files
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import STOPPED, UserError
@@ -43,7 +44,7 @@ def test_what_is_there_is_kept_and_counted(
 ) -> None:
     out = tmp_path / "out"
     predict_files(predictor, images, tmp_path / "whole")
-    whole = capsys.readouterr().out.splitlines()[-1]
+    whole = capsys.readouterr().out.splitlines()[-2]
     predict_files(predictor, images[:2], out)
     with pytest.raises(UserError, match=r"not empty.* or --resume to add what is missing"):
         predict_files(predictor, images, out)
@@ -55,8 +56,8 @@ def test_what_is_there_is_kept_and_counted(
     assert predict_files(predictor, images, out, resume=True, counts=counts) == {}
     said = capsys.readouterr().out
     assert "3 images in " in said
-    assert ", 1 were there already. In " in said
-    assert said.splitlines()[-1] == whole
+    assert ", 1 was there already. In " in said
+    assert said.splitlines()[-2] == whole
     assert (counts.done, counts.total) == (4, 4)
     after = ages(out)
     assert len(after) == 4
@@ -86,7 +87,7 @@ def test_results_of_another_network_or_setting_are_not_mixed(
         (resized, {}, "are of another network, or the same at another size; give another folder, or --overwrite"),
         (renamed, {}, "are of other classes, ids or colours"),
         (other, {}, "are of another network"),
-        (predictor, {"alpha": 0.3}, r"are of another --alpha \(0\.5\)"),
+        (predictor, {"outputs": Outputs(alpha=0.3)}, r"are of another --alpha \(0\.5\)"),
         (predictor, {"overwrite": True}, "give one of the two"),
     ]
     for network, settings, message in refused:

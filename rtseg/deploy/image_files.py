@@ -1,0 +1,99 @@
+"""An image and its class map -> the bytes of the files that `rtseg predict` writes."""
+
+import io
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from rtseg.checks import check_between
+from rtseg.deploy.bands import bands
+from rtseg.deploy.overlay import colorize, overlay
+from rtseg.deploy.overlay_colors import distinct_colors
+from rtseg.deploy.overlay_legend import OverlayLegend
+from rtseg.deploy.png import compress_rows, grey_png, palette_png
+from rtseg.deploy.predictor import Predictor
+from rtseg.errors import UserError
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written for each image.
+
+    Args:
+        overlays: what is for the eye, too; else the class maps alone.
+        alpha: share of the colour in an overlay, 0..1.
+
+    Raises:
+        UserError: `alpha` is out of range.
+    """
+
+    overlays: bool = True
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_between("alpha", self.alpha, 0, 1, "0 is the image alone, 1 the colours alone")
+
+
+class ImageFiles:
+    """Encodes the results of one network; may be called by several threads at once.
+
+    Args:
+        predictor: whose class maps they are.
+        outputs: what is encoded.
+
+    Attributes:
+        colors: RGB of class 0..K-1 in overlays, see `rtseg.deploy.overlay_colors`.
+    """
+
+    def __init__(self, predictor: Predictor, outputs: Outputs) -> None:
+        self._predictor, self._outputs = predictor, outputs
+        self.colors = distinct_colors(predictor.palette)
+        self._legend = OverlayLegend(predictor.class_names, self.colors)
+
+    def encode(self, image: np.ndarray, classes: np.ndarray, counts: np.ndarray) -> tuple[bytes, ...]:
+        """The files in the order of `rtseg.deploy.result_names.result_files`, or the first of them alone.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            classes: (H, W) class numbers.
+            counts: pixels of class 0..K-1 in `classes`.
+
+        Raises:
+            UserError: a file cannot hold so many pixels.
+        """
+        numbers = self._predictor.to_ids(classes)
+        rows = compress_rows(numbers)
+        class_map = grey_png(numbers, rows)
+        if not self._outputs.overlays:
+            return (class_map,)
+        return class_map, self._colours(classes, numbers, rows), self._overlay(image, classes, counts)
+
+    def _colours(self, classes: np.ndarray, numbers: np.ndarray, rows: bytes) -> bytes:
+        """A PNG whose palette has the colours; its numbers are the ids where these fit, else class numbers."""
+        palette, ids = self._predictor.palette, self._predictor.card.ids or range(len(self._predictor.palette))
+        if len(palette) > 256:
+            encoded = io.BytesIO()
+            Image.fromarray(colorize(classes, palette)).save(encoded, "PNG", compress_level=3)
+            return encoded.getvalue()
+        if numbers.dtype != np.uint8:
+            return palette_png(classes, compress_rows(classes), palette)
+        table = np.zeros((max(ids) + 1, 3), np.uint8)
+        table[list(ids)] = palette
+        return palette_png(numbers, rows, table)
+
+    def _overlay(self, image: np.ndarray, classes: np.ndarray, counts: np.ndarray) -> bytes:
+        """A JPEG: the image tinted by its classes, and below it their names."""
+        height, width = classes.shape
+        strip = self._legend.height(height, width) if self._outputs.alpha > 0 else 0
+        drawn = np.empty((height + strip, width, 3), np.uint8)
+        overlay(image, classes, self.colors, self._outputs.alpha, outlines=True, out=drawn[:height])
+        if strip:
+            self._legend.draw(drawn[height:], counts.tolist())
+        for band in bands(*drawn.shape[:2]):
+            drawn[band] = cv2.cvtColor(drawn[band], cv2.COLOR_RGB2BGR)
+        encoded, data = cv2.imencode(".jpg", drawn)
+        if not encoded:
+            raise UserError(f"a JPEG cannot hold {width}x{height} pixels (width x height); --no-overlay writes none")
+        return data.tobytes()

@@ -1,0 +1,50 @@
+"""The images that `rtseg predict` is given as files, folders and globs."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rtseg.data.files import find_images
+from rtseg.deploy.result_names import LEGEND, result_files
+from rtseg.errors import UserError
+
+
+def find_sources(sources: Sequence[str | Path], out_dir: Path) -> tuple[list[tuple[Path, Path]], dict[Path, str]]:
+    """(root, image) of every image, and the sources that have none, with the reason.
+
+    Raises:
+        UserError: no source has any.
+    """
+    if not sources:
+        raise UserError("there is nothing to predict: give images, folders or globs")
+    found: list[tuple[Path, Path]] = []
+    failed: dict[Path, str] = {}
+    for source in map(str, sources):
+        try:
+            found += _expand(source, out_dir)
+        except UserError as error:
+            failed[Path(source)] = str(error)
+    if not found:
+        raise UserError(next(iter(failed.values())))
+    return found, failed
+
+
+def _expand(source: str, out_dir: Path) -> list[tuple[Path, Path]]:
+    """(root, image) of one source; the names of results are relative to the root."""
+    root, found = find_images(source)
+    # Results of an earlier run in a folder inside the source are not predicted.
+    if Path(source).is_file() or not out_dir.absolute().is_relative_to(root.absolute()):
+        return [(root, image) for image in found]
+    if out_dir.absolute() != root.absolute():
+        found = [image for image in found if not image.absolute().is_relative_to(out_dir.absolute())]
+    if not found:
+        raise UserError(f"no images in '{source}' but the results of an earlier run in '{out_dir}'")
+    return [(root, image) for image in found]
+
+
+def check_sources(names: dict[Path, str], out_dir: Path) -> None:
+    """Raises: UserError where a result would replace an image that is to be read."""
+    for path, name in names.items():
+        for result in (out_dir / file for file in (*result_files(name), LEGEND)):
+            if Path(os.path.abspath(result)) in names:
+                raise UserError(f"the results of '{path}' would overwrite the image '{result}': give another folder")
