@@ -9,6 +9,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 # For the commands that tests start, as set_num_threads below. And oneDNN crashes where two threads share the backward
 # pass of a strided 1x1 convolution of 8 channels over a batch of 3, as tiny networks have it (PyTorch 2.15).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["RTSEG_ENGINE"] = "eager"  # what "auto" is: else each predictor would measure the engines
 os.environ.pop("COLUMNS", None)  # a worker of xdist has one, which would narrow what is piped
 
 import cv2
@@ -37,6 +38,12 @@ def _seed() -> None:
 def _one_thread() -> None:
     """Also after a test that sets more: see above."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is kept between commands goes to a folder of the tests."""
+    os.environ["RTSEG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(autouse=True, scope="session")

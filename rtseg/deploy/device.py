@@ -39,6 +39,11 @@ def choose_device(name: str | torch.device | None) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """The product's name, as far as the system tells."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+
+
 def describe_device(device: torch.device) -> dict[str, Any]:
     """Plain JSON: name, and for a CPU cores, threads and instruction set, for a GPU driver, clocks and CUDA version."""
     if device.type == "cuda":

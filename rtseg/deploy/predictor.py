@@ -1,9 +1,9 @@
 """Images -> class maps in two lines of Python."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -12,15 +12,13 @@ from torch import Tensor
 from rtseg.data.dataset import default_palette
 from rtseg.data.evaluation import resize_for_evaluation
 from rtseg.data.files import FILM_SUFFIXES, IMAGE_SUFFIXES
-from rtseg.deploy.device import choose_device
+from rtseg.deploy.choice import Choice
 from rtseg.deploy.exports.onnx_file import read_onnx
-from rtseg.deploy.fixed_size import FixedSize
-from rtseg.deploy.fuse import deploy
 from rtseg.deploy.graph import Graph
 from rtseg.deploy.rgb import to_rgb
+from rtseg.deploy.runner import AUTO, Runner
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
-from rtseg.models.weights import weights_hash
 
 _ORDER = "where a network is expected: give the network first, then the images"
 _GRAPH = "another program's form of a network, without the class names and colours that are needed here: give the "
@@ -33,42 +31,51 @@ _NO_NETWORKS = (
 
 
 class Predictor:
-    """A network that is called with an image and returns its class map.
+    """A network that is called with an image and returns its class map. Any thread may call it, also after a fork.
 
     Args:
-        network: a segmenter, which is copied, or an exported graph.
-        device: where it runs. None takes a GPU where there is one; a graph then runs on the CPU.
+        network: a segmenter, which is not changed, or an exported file.
+        engine: what runs it: "auto", the fastest engine here whose class maps are those of float32 PyTorch, or a name
+            of `rtseg list backends`, as "openvino:bf16". Lower precision is taken only by name.
+        device: where it runs. None takes a GPU where there is one, for an exported file the CPU.
 
     Attributes:
+        runner: runs the network.
         card: the network's description, with the class names.
         device: where it runs.
-        fixed_size: (height, width) to which images are resized for a graph; None where the network takes any size.
+        fixed_size: (height, width) to which images are resized for an exported file; None where any size is taken.
         palette: RGB of class 0..K-1. The colours are made up where the card has none.
         class_names: of class 0..K-1. "class 0", "class 1", ... where the card has none.
-        identity: the network and the size that it sees, for the record of results; equal for equal class maps.
+        identity: the network, the size that it sees and its precision, for the record of results; equal for equal
+            class maps.
+
+    Raises:
+        UserError: see `Runner`.
     """
 
-    def __init__(self, network: Segmenter | Graph, *, device: str | torch.device | None = None) -> None:
+    def __init__(
+        self, network: Segmenter | Graph, *, engine: str = AUTO, device: str | torch.device | None = None
+    ) -> None:
         self.card = network.card
-        self.fixed_size: tuple[int, int] | None = None
+        self.runner = Runner(network, engine, device)
+        self.device = self.runner.device
         self.palette = self.card.palette or default_palette(self.card.num_classes)
         self.class_names = self.card.class_names or tuple(f"class {k}" for k in range(self.card.num_classes))
-        if isinstance(network, Graph):
-            graph = FixedSize(network, device)
-            self._network: Callable[[Tensor, tuple[int, int]], Tensor] = graph
-            self._resize, self.device, self.fixed_size = graph.resize, graph.device, graph.size
-            self.identity = f"{self.card.model} {network.weights}, {network.output} of {network.shape}"
-        else:
-            self.device = choose_device(device)
-            self._network = partial(deploy(network).to(self.device), check=True)
-            self._resize = partial(resize_for_evaluation, resize=self.card.eval_resize)
-            self.identity = f"{self.card.model} {weights_hash(network)}, resized to {self.card.eval_resize}"
+        _, height, width = self.runner.shape
+        self.fixed_size = (height, width) if height and width else None
+        self.identity = self._identity(network)
+
+    def _identity(self, network: Segmenter | Graph) -> str:
+        exact = "" if self.runner.is_exact else f", {self.runner.engine}"
+        if isinstance(network, Graph) and self.fixed_size:
+            return f"{self.card.model} {self.runner.weights}, {network.output} of {network.shape}{exact}"
+        return f"{self.card.model} {self.runner.weights}, resized to {self.card.eval_resize}{exact}"
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         """The class of every pixel.
 
-        The image is resized as in its data set's evaluation (`card.eval_resize`), for an exported graph to the graph's
-        size. The class map has the size of the image.
+        The image is resized as in its data set's evaluation (`card.eval_resize`), for an exported file of one size to
+        that size. The class map has the size of the image.
 
         Args:
             image: a file, a PIL image, or (H, W, 3) uint8 RGB. Any size. Files and PIL images are converted as in
@@ -82,10 +89,45 @@ class Predictor:
             UserError: the image cannot be read, or the network's logits are not finite.
         """
         whole = to_rgb(image)
-        resized = np.array(self._resize(whole), order="C")
-        with torch.inference_mode():
-            size = (whole.shape[0], whole.shape[1])
-            return self._network(torch.from_numpy(resized).to(self.device), size).cpu().numpy()
+        return self.runner.class_map(self.network_input(whole)[None], (whole.shape[0], whole.shape[1]))[0].numpy()
+
+    def batch(self, images: Sequence[str | Path | Image.Image | np.ndarray]) -> list[np.ndarray]:
+        """The class maps of several images; those of one size go through the network together.
+
+        On a GPU this is faster than one after the other, on a CPU hardly.
+        """
+        whole = [to_rgb(image) for image in images]
+        found: list[np.ndarray] = [np.empty(0)] * len(whole)
+        inputs = [self.network_input(one) for one in whole]
+        for key in dict.fromkeys((one.shape, given.shape) for one, given in zip(whole, inputs, strict=True)):
+            where = [i for i in range(len(whole)) if (whole[i].shape, inputs[i].shape) == key]
+            height, width = key[0][:2]
+            maps = self.runner.class_map(torch.stack([inputs[i] for i in where]), (height, width))
+            for i, classes in zip(where, maps, strict=True):
+                found[i] = classes.numpy()
+        return found
+
+    def logits(self, image: str | Path | Image.Image | np.ndarray) -> Tensor:
+        """The network's own logits of an image, (1, K, h, w) float32 at the stride of its head.
+
+        Raises:
+            UserError: see `__call__`; or the network is a file that puts out class maps alone.
+        """
+        return self.runner.logits(self.network_input(to_rgb(image))[None])
+
+    def explain(self, image: str | Path | Image.Image | np.ndarray) -> Choice:
+        """The engine for images of this size, what was measured, and when; it is measured now if need be."""
+        return self.runner.choice(self.network_input(to_rgb(image))[None])
+
+    def network_input(self, image: np.ndarray) -> Tensor:
+        """(H, W, 3) uint8 RGB -> the same at the size that the network sees."""
+        if self.fixed_size is None:
+            resized = resize_for_evaluation(image, self.card.eval_resize)
+        elif self.fixed_size == image.shape[:2]:
+            resized = image
+        else:
+            resized = cv2.resize(image, self.fixed_size[::-1], interpolation=cv2.INTER_LINEAR)
+        return torch.from_numpy(np.array(resized, order="C"))
 
     def to_ids(self, class_map: np.ndarray) -> np.ndarray:
         """Class numbers 0..K-1 -> the ids in the data set's label files, uint8; uint16 where an id exceeds 255."""
@@ -93,20 +135,23 @@ class Predictor:
         return np.array(ids, np.uint8 if max(ids) < 256 else np.uint16)[class_map]
 
 
-def load(path_or_id: str | Path, *, device: str | torch.device | None = None) -> Predictor:
+def load(source: str | Path, *, device: str | torch.device | None = None, engine: str = AUTO) -> Predictor:
     """A predictor from weights.
 
     Args:
-        path_or_id: a `.ckpt` (its moving average, if it has one), a folder with model.safetensors, a Hugging Face id,
-            or an `.onnx` file of `rtseg export`, for which every image is resized to the size of the export.
-        device: where it runs. None takes a GPU where there is one.
+        source: a `.ckpt` (its moving average, if it has one), a folder with model.safetensors, a Hugging Face id, or a
+            file of `rtseg export`. For a file of one size every image is resized to it.
+        device: where it runs. None takes a GPU where there is one, for an exported file the CPU.
+        engine: "auto" takes the fastest engine here whose class maps are those of float32 PyTorch. That is measured at
+            the first image, in some ten seconds, and remembered on this machine for this network and size. Any name of
+            `rtseg list backends` does without. The environment variable RTSEG_ENGINE says what "auto" is.
 
     Raises:
-        UserError: see `Segmenter.from_pretrained`, `read_onnx` and `choose_device`.
+        UserError: see `Segmenter.from_pretrained`, `read_onnx`, `Runner` and `choose_device`.
     """
-    suffix = Path(path_or_id).suffix.lower()
+    suffix = Path(source).suffix.lower()
     if suffix == ".onnx":
-        return Predictor(read_onnx(path_or_id), device=device)
+        return Predictor(read_onnx(source), engine=engine, device=device)
     if suffix in _NO_NETWORKS:
-        raise UserError(f"'{path_or_id}' is {_NO_NETWORKS[suffix]}")
-    return Predictor(Segmenter.from_pretrained(path_or_id), device=device)
+        raise UserError(f"'{source}' is {_NO_NETWORKS[suffix]}")
+    return Predictor(Segmenter.from_pretrained(source), engine=engine, device=device)

@@ -64,8 +64,7 @@ class Engine(ABC):
         self.description: dict[str, Any] = {"backend": self.backend, "precision": precision}
         if device.type == "cpu":
             self.description |= {"threads": torch.get_num_threads(), "instruction_sets": instruction_sets()}
-        versions = {library: _version(library) for library in self.needs(precision)}
-        self.description |= {"class_map": self._class_map_kind(), **versions, **description}
+        self.description |= {"class_map": self._class_map_kind(), **self.versions(precision), **description}
 
     def _class_map_kind(self) -> str:
         return class_map_kind(self.device)
@@ -103,6 +102,11 @@ class Engine(ABC):
     def needs(cls, precision: str) -> Sequence[str]:
         """The `libraries` that a precision needs."""
         return list(cls.libraries)
+
+    @classmethod
+    def versions(cls, precision: str) -> dict[str, str]:
+        """The installed version of each of the `libraries` that a precision needs."""
+        return {library: _version(library) for library in cls.needs(precision)}
 
     @classmethod
     def missing(cls) -> list[str]:

@@ -1,0 +1,217 @@
+"""A network at work on an engine: for images of any size, from any thread, and after a fork.
+
+B batch, h, w size of the images that the network sees, H, W size of the class map, K classes.
+"""
+
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rtseg.deploy.choice import Choice, conditions_of, measure, remembered, size_class, without_measuring
+from rtseg.deploy.class_map import check_logits
+from rtseg.deploy.device import choose_device
+from rtseg.deploy.engines import FP32, Engine, create_engine, parse_backend, size_of
+from rtseg.deploy.graph import OPEN, Graph, OpenShape, Shape, written
+from rtseg.deploy.kept import open_graph
+from rtseg.errors import UserError
+from rtseg.models.network import Network
+from rtseg.models.weights import weights_hash
+from rtseg.terminal import say
+
+AUTO, USUAL = "auto", "RTSEG_ENGINE"  # the environment variable that says what "auto" is
+_MOST = 4  # engines of one size each that are kept; of those for any size there is one
+
+_runners: "weakref.WeakSet[Runner]" = weakref.WeakSet()
+_parents: list[object] = []  # engines of the process that was forked: ending them would wait for threads that are gone
+
+
+class Runner:
+    """Runs a network or an exported file on an engine, one batch at a time.
+
+    Args:
+        source: a network, which is not changed, or an exported file.
+        engine: "auto", or a name that `create_engine` takes.
+        device: None takes a GPU where there is one, for an exported file the CPU.
+
+    Attributes:
+        device: where it runs.
+        shape: (B, h, w) of the images that it takes; None where it takes any number.
+        weights: hash of the network's weights.
+        may_measure: whether "auto" may take seconds to measure the engines. If not, it is what was measured before, or
+            what `without_measuring` says. To be set before the first image.
+
+    Raises:
+        UserError: an engine that is unknown or not installed, or that cannot run this.
+    """
+
+    def __init__(self, source: Network | Graph, engine: str = AUTO, device: str | torch.device | None = None) -> None:
+        self.device = choose_device("cpu" if device is None and isinstance(source, Graph) else device)
+        self.shape: OpenShape = source.shape if isinstance(source, Graph) else OPEN
+        self.weights = source.weights if isinstance(source, Graph) else weights_hash(source)
+        self.may_measure = True
+        self._source, self._engine = source, engine
+        if engine != AUTO:
+            self._check(engine)
+        elif (usual := os.environ.get(USUAL)) and (isinstance(source, Network) or parse_backend(usual)[0].runs(source)):
+            self._check(usual)
+            self._engine = usual
+        self._choices: dict[int, Choice] = {}
+        self._graph: Graph | None = None
+        self._begin()
+        _runners.add(self)
+
+    def _begin(self) -> None:
+        """No engine is built yet in this process."""
+        self._lock = threading.RLock()
+        self._engines: OrderedDict[tuple[str, OpenShape], Engine] = OrderedDict()
+
+    def _check(self, engine: str) -> None:
+        kind, precision = parse_backend(engine)
+        kind.check(precision, self.device)
+        if isinstance(self._source, Graph) and not kind.runs(self._source):
+            raise UserError(
+                f"engine '{engine}' does not run {self._source.name}: give its checkpoint, or engine 'auto'"
+            )
+        if kind.precisions[precision].calibrated and isinstance(self._source, Network):
+            raise UserError(
+                f"engine '{engine}' takes its ranges from images: `rtseg export --int8 --data DIR` makes a file that "
+                "holds them; load that file"
+            )
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it computes in float32, so that its class maps are those of plain PyTorch."""
+        return self._engine == AUTO or parse_backend(self._engine)[1] == FP32.name
+
+    @property
+    def engine(self) -> str:
+        """What was asked for: "auto", or the name of an engine."""
+        return self._engine
+
+    def engines(self) -> list[tuple[str, OpenShape]]:
+        """The engines that are built, and the shape of images that each is for; the one that was used last is last."""
+        return list(self._engines)
+
+    def choice(self, images: Tensor) -> Choice:
+        """The engine for images of this size, see `choose`; measured at the first images of a size class.
+
+        Args:
+            images: (B, h, w, 3) uint8 on the CPU.
+        """
+        if self._engine != AUTO:
+            return Choice(self._engine, "it was asked for")
+        with self._lock:
+            key = size_class(images)
+            if key not in self._choices:
+                self._choices[key] = self._choose(images)
+            return self._choices[key]
+
+    def _choose(self, images: Tensor) -> Choice:
+        conditions = conditions_of(self._source, self.weights, images, self.device)
+        if before := remembered(conditions):
+            return before
+        if not self.may_measure:
+            return without_measuring(self._source, self.device)
+        if len(conditions["engines"]) > 1:
+            say(
+                f"{self._source.card.model}: measuring which engine is the fastest for {written(size_of(images))}, "
+                f"once on this machine, some ten seconds ({', '.join(conditions['engines'])})",
+                stderr=True,
+            )
+        given = next(self._batches(images))[0]
+        shape = (len(given), *size_of(given))
+        chosen = measure(self._source, given, conditions, lambda name: self._build(name, shape))
+        wanted = {chosen.engine, *(choice.engine for choice in self._choices.values())}
+        self._engines = OrderedDict((key, engine) for key, engine in self._engines.items() if key[0] in wanted)
+        return chosen
+
+    def class_map(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Class maps of any size; the logits are upsampled to it.
+
+        Class maps that a file puts out are resized by nearest neighbour.
+
+        Args:
+            images: (B, h, w, 3) uint8 on the CPU, of a size that `shape` takes.
+            size: (H, W).
+
+        Returns:
+            (B, H, W) class numbers on the CPU, uint8 for up to 256 classes, int16 above.
+
+        Raises:
+            UserError: the logits are not finite.
+        """
+        dtype = torch.uint8 if self._source.card.num_classes <= 256 else torch.int16
+        with self._lock, torch.inference_mode():
+            engine = self._engine_for(images)
+            maps = [_class_map(engine, part, size)[:wanted].to("cpu", dtype) for part, wanted in self._batches(images)]
+            return torch.cat(maps).clone()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(B, h, w, 3) uint8 on the CPU -> (B, K, ., .) float32 logits at the network's own stride, on the CPU.
+
+        Raises:
+            UserError: the logits are not finite, or the file puts out class maps alone.
+        """
+        with self._lock, torch.inference_mode():
+            engine = self._engine_for(images)
+            found = []
+            for part, wanted in self._batches(images):
+                logits = engine.logits(engine.prepare(part))[:wanted]
+                check_logits(logits)
+                found.append(logits.float().cpu())
+            return torch.cat(found).clone()
+
+    def _batches(self, images: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """The images in batches of the right number, on the device, and how many of each are wanted: the last batch of
+        a file of fixed batch is filled with repeated images.
+        """
+        batch = self.shape[0] or len(images)
+        for part in images.split(batch):
+            filled = part if len(part) == batch else part[torch.arange(batch) % len(part)]
+            yield filled.to(self.device), len(part)
+
+    def _engine_for(self, images: Tensor) -> Engine:
+        return self._build(self.choice(images).engine, (self.shape[0] or len(images), *size_of(images)))
+
+    def _build(self, name: str, shape: Shape) -> Engine:
+        """The engine, which is kept; for engines of one size some of them, the one that was used last the longest."""
+        kind, _ = parse_backend(name)
+        key: tuple[str, OpenShape] = (name, self.shape if kind.open_sizes else shape)
+        if key not in self._engines:
+            source = self._graph_of() if kind.open_sizes and kind.takes == "graph" else self._source
+            self._engines[key] = create_engine(name, source, key[1], device=self.device)
+            closed = [one for one in self._engines if None not in one[1]]
+            for old in closed[:-_MOST]:
+                del self._engines[old]
+        self._engines.move_to_end(key)
+        return self._engines[key]
+
+    def _graph_of(self) -> Graph:
+        if self._graph is None:
+            self._graph = self._source if isinstance(self._source, Graph) else open_graph(self._source)
+        return self._graph
+
+
+def _class_map(engine: Engine, images: Tensor, size: tuple[int, int]) -> Tensor:
+    if engine.has_logits:
+        logits = engine.logits(engine.prepare(images))
+        check_logits(logits)
+        return engine.classes(logits, size)
+    classes = engine.run(images)
+    return F.interpolate(classes[:, None].double(), size, mode="nearest-exact")[:, 0]
+
+
+def _after_fork() -> None:
+    for runner in list(_runners):
+        _parents.append(runner._engines)
+        runner._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
