@@ -39,6 +39,15 @@ def predict(
     sources: Annotated[list[str], typer.Argument(help="images, folders or globs")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for the results")],
     device: Device = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="auto: the fastest engine here that equals float32 PyTorch, measured once for 32 images or more; or "
+            "one of rtseg list backends, such as openvino:bf16",
+        ),
+    ] = "auto",
+    explain: Annotated[bool, typer.Option("--explain", help="say which engine was taken, and why")] = False,
     alpha: Annotated[float, typer.Option(help="weight of the colours in the overlay, from 0 to 1")] = 0.5,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="predict only the images whose results are missing")] = False,
@@ -58,7 +67,8 @@ def predict(
 
     outputs, counts = Outputs(overlays=not no_overlay, alpha=alpha), Counts()
     with resumable(lambda: f"{counts.sentence()} To resume: {_to_resume()}"):
-        predictor = load(checkpoint, device=device)
+        predictor = load(checkpoint, device=device, engine=engine)
+        predictor.runner.may_measure = explain
         failed = predict_files(
             predictor,
             sources,
@@ -70,6 +80,10 @@ def predict(
             checkpoint=checkpoint,
             counts=counts,
         )
+    if explain:
+        from rtseg.deploy.explain import show_choices
+
+        show_choices(predictor.runner.choices())
     if failed:
         raise typer.Exit(1)
 

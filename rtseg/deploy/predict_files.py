@@ -27,6 +27,7 @@ from rtseg.errors import UserError
 from rtseg.output.lock import locked_folder
 from rtseg.terminal import Console, say
 
+_MANY = 32  # images, for which it pays to measure the engines
 _ALIKE = 20  # if the first so many images fail for one reason, it is the network's
 _MOST_THREADS = 4  # for reading, and as many for writing: a GPU's network is faster than one of each
 
@@ -100,6 +101,8 @@ def predict_files(
         console = Console(stderr=True)
         if predictor.fixed_size:
             console.print(_resized(*predictor.fixed_size), soft_wrap=True)
+        if len(names) >= _MANY:
+            predictor.runner.may_measure = True
         start = time.monotonic()
         run = _Run(results, checkpoint, counts or Counts(), console)
         run.write_all(names, max_pixels)

@@ -98,18 +98,21 @@ class Runner:
         """The engines that are built, and the shape of images that each is for; the one that was used last is last."""
         return list(self._engines)
 
+    def choices(self) -> list[Choice]:
+        """The engines that were taken so far, one for each size class."""
+        return list(self._choices.values())
+
     def choice(self, images: Tensor) -> Choice:
         """The engine for images of this size, see `choose`; measured at the first images of a size class.
 
         Args:
             images: (B, h, w, 3) uint8 on the CPU.
         """
-        if self._engine != AUTO:
-            return Choice(self._engine, "it was asked for")
         with self._lock:
             key = size_class(images)
             if key not in self._choices:
-                self._choices[key] = self._choose(images)
+                asked = Choice(self._engine, "it was asked for")
+                self._choices[key] = self._choose(images) if self._engine == AUTO else asked
             return self._choices[key]
 
     def _choose(self, images: Tensor) -> Choice:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -116,7 +117,7 @@ def test_engines_that_differ_or_fail_are_not_taken(shared_segmenter: Segmenter, 
     def made(name: str) -> Engine:
         if name == "broken":
             raise RuntimeError("no such instruction\nand a traceback")
-        return Wrong(ours("eager")) if name == "wrong" else ours(name)  # type: ignore[abstract]
+        return Wrong(ours("eager")) if name == "wrong" else ours(name)
 
     conditions = conditions_of(shared_segmenter, "sha256:0", IMAGES, CPU) | {"engines": ["wrong", "broken", "eager"]}
     chosen = measure(shared_segmenter, IMAGES, conditions, made)
@@ -138,7 +139,7 @@ def test_without_leave_to_measure_it_starts_at_once(
     assert (exports, list(tmp_path.iterdir()), capsys.readouterr().err) == ([], [], "")
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"measured": [], "date": "", "conditions": {}}', '{"measured": [{}]}'])
+@pytest.mark.parametrize("content", ["{", '{"measured": [], "date": "", "conditions": {}}'])
 def test_a_damaged_choice_is_measured_again(shared_segmenter: Segmenter, content: str) -> None:
     file = Predictor(shared_segmenter, device="cpu").explain(IMAGE).file
     assert file is not None
@@ -177,7 +178,7 @@ def test_lower_precision_is_taken_by_name_and_recorded(shared_segmenter: Segment
 @pytest.mark.parametrize(
     ("engine", "message"),
     [
-        ("openvin", "unknown backend 'openvin'.*did you mean 'openvino'"),
+        ("openvin", "unknown backend 'openvin'.*Did you mean 'openvino'"),
         ("eager:int4", "backend 'eager' has no precision 'int4': choose fp32"),
         ("cudagraph", "backend 'cudagraph' runs on cuda, not on cpu"),
         ("openvino:int8", "takes its ranges from images: `rtseg export --int8 --data DIR`"),
@@ -231,10 +232,9 @@ def test_a_batch_is_its_images(shared_segmenter: Segmenter, engine: str) -> None
     assert predictor.batch([]) == []
 
 
-def test_a_file_of_a_fixed_batch_takes_any_number(logits_graph: Graph, shared_segmenter: Segmenter) -> None:
-    pair = export(shared_segmenter, (2, *SHAPE[1:]))
+def test_a_file_of_a_fixed_batch_takes_any_number(open_graph: Graph) -> None:
     images = [texture(SHAPE[1:])] * 2 + [np.ascontiguousarray(texture(SHAPE[1:])[::-1])]
-    one, two = Predictor(logits_graph), Predictor(pair)
+    one, two = (Predictor(replace(open_graph, shape=(batch, *SHAPE[1:]))) for batch in (1, 2))
     for left, right in zip(one.batch(images), two.batch(images), strict=True):
         assert (left == right).mean() >= 0.999
     assert two.logits(images[2]).shape == (1, 5, 8, 12)

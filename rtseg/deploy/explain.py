@@ -1,0 +1,44 @@
+"""Why an engine was taken, for the terminal: `rtseg predict --explain`."""
+
+from collections.abc import Iterable
+
+from rtseg.deploy.choice import Choice
+from rtseg.output.table import Column, Table, show
+
+
+def show_choices(choices: Iterable[Choice]) -> None:
+    """Prints why each engine was taken."""
+    for choice in choices:
+        table, notes = explanation(choice)
+        show(*[table] if table else [], notes=notes)
+
+
+def explanation(choice: Choice) -> tuple[Table | None, list[str]]:
+    """What was measured, as a table, and sentences about the choice; no table where nothing was measured."""
+    notes = [f"engine: {choice.engine}, because {choice.reason}"]
+    if not choice.measured:
+        return None, notes
+    assert choice.conditions is not None
+    columns = [
+        Column("engine", left=True),
+        Column("image → class map", unit="ms", form="{:.2f}"),
+        Column("times", form="{:.2f}"),
+        Column("equal", unit="%", form="{:.3f}"),
+        Column("not taken because", left=True, optional=True, prose=True),
+    ]
+    eager = next((one.ms for one in choice.measured if one.engine == "eager"), None)
+    rows = [
+        (one.engine, one.ms, eager and one.ms and eager / one.ms, one.equal_percent, one.refused)
+        for one in choice.measured
+    ]
+    conditions = choice.conditions
+    size = conditions["size_class"]
+    facts = [conditions["device"], f"{conditions['threads']} threads", " ".join(conditions["instruction_sets"])]
+    notes += [
+        "times: as fast as engine eager; equal: pixels that have the class of plain float32 PyTorch",
+        f"measured on {choice.date}: {', '.join(fact for fact in facts if fact)}; images of "
+        f"{2 ** (size - 0.5) / 1e6:.2g} to {2 ** (size + 0.5) / 1e6:.2g} million pixels",
+    ]
+    if choice.file:
+        notes.append(f"kept in {choice.file}; remove this file to measure again")
+    return Table(f"Engines for {conditions['network']}", columns, rows), notes
