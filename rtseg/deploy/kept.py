@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-import rtseg
 from rtseg.deploy.exports.onnx_file import export, read_onnx
 from rtseg.deploy.graph import OPEN, Graph
 from rtseg.errors import UserError
@@ -82,6 +81,6 @@ def _graph_name(network: Network) -> str:
 
 @cache
 def _code_digest() -> str:
-    package = Path(rtseg.__file__).parent
+    package = Path(__file__).parents[1]
     files = sorted(file for folder in _CODE for file in (package / folder).rglob("*.py"))
     return hashlib.sha256(b"\n".join(file.read_bytes() for file in files)).hexdigest()
