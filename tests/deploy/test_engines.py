@@ -69,10 +69,12 @@ def build(shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Gra
 
 def test_names() -> None:
     assert list_backends() == [
-        "compile", "cudagraph", "eager", "onnxruntime", "onnxruntime-plain", "openvino", "reference"
+        "compile", "cudagraph", "eager", "onnxruntime", "onnxruntime-plain", "onnxruntime-webgpu", "openvino",
+        "reference", "tensorrt",
     ]  # fmt: skip
     assert [kind.backend for kind in engine_classes()] == [
-        "reference", "eager", "compile", "cudagraph", "onnxruntime", "onnxruntime-plain", "openvino"
+        "reference", "eager", "compile", "cudagraph", "onnxruntime", "onnxruntime-plain", "onnxruntime-webgpu",
+        "openvino", "tensorrt",
     ]  # fmt: skip
     assert parse_backend("eager") == parse_backend("eager:fp32") == parse_backend("eager:")
 
@@ -113,6 +115,7 @@ def test_stages_in_a_row_are_the_run(build: Build, name: str) -> None:
     expected = {
         "reference": ["normalize", "network", "upsample", "argmax"],
         "onnxruntime": ["normalize + network", "class map"],
+        "onnxruntime-webgpu": ["normalize + network", "class map"],
         "openvino": ["normalize + network", "class map"],
         "onnxruntime-plain": ["normalize + network + upsample + argmax"],
     }
@@ -138,7 +141,7 @@ def test_descriptions_name_versions_precision_and_threads(build: Build, name: st
     assert (found["backend"], found["precision"]) == (backend, precision)
     assert found["threads"] == torch.get_num_threads()
     assert isinstance(found["instruction_sets"], list)
-    library = {"onnxruntime-plain": "onnxruntime", "eager": "torch", "reference": "torch"}.get(backend, backend)
+    library = {"eager": "torch", "reference": "torch"}.get(backend, backend.split("-")[0])
     assert found[library].startswith(sys.modules[library].__version__.split("-")[0])
     if backend == "openvino":
         assert found["float_part"] == {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}.get(
@@ -239,11 +242,12 @@ def test_the_best_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     ("device", "expected"),
     [
         ("cpu", "reference eager onnxruntime onnxruntime-plain openvino openvino:bf16"),
-        ("cuda", "reference eager eager:fp16 compile:fp16 cudagraph cudagraph:fp16 onnxruntime"),
+        ("cuda", "reference eager eager:fp16 compile:fp16 cudagraph cudagraph:fp16 onnxruntime tensorrt:fp16"),
         ("mps", "reference eager"),
     ],
 )
-def test_what_is_measured_unasked(device: str, expected: str) -> None:
+def test_what_is_measured_unasked(monkeypatch: pytest.MonkeyPatch, device: str, expected: str) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_webgpu", None)  # it is measured where it is installed
     assert usual_backends(torch.device(device)) == expected.split()
 
 
@@ -300,6 +304,7 @@ def test_other_pictures_are_refused(build: Build, name: str, bad: Tensor, messag
         ("cudagraph", "cpu", "backend 'cudagraph' runs on cuda, not on cpu"),
         ("compile", "mps", "runs on cpu or cuda, not on mps"),
         ("onnxruntime", "mps", "runs on cpu or cuda"),
+        ("tensorrt", "cpu", "backend 'tensorrt' runs on cuda, not on cpu"),
     ],
 )
 def test_devices_that_an_engine_does_not_know_are_refused(name: str, device: str, message: str) -> None:
@@ -355,6 +360,7 @@ def test_sizes_that_a_network_does_not_take_are_refused(name: str) -> None:
     [
         "eager", "eager:bf16", "eager:fp16", "cudagraph", "cudagraph:bf16", "cudagraph:fp16", "onnxruntime",
         "onnxruntime-plain", pytest.param("compile:fp16", marks=pytest.mark.slow),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("tensorrt", "tensorrt:fp16")),
     ],
 )  # fmt: skip
 def test_on_cuda(shared_segmenter: Segmenter, build: Build, name: str) -> None:

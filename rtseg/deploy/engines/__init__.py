@@ -14,7 +14,7 @@ from rtseg.deploy.device import choose_device
 # Importing a file registers its engine; listings keep this order.
 # isort: off
 from rtseg.deploy.engines import reference, eager, compiled, cudagraph  # noqa: F401
-from rtseg.deploy.engines import onnxruntime, onnxruntime_plain, openvino  # noqa: F401
+from rtseg.deploy.engines import onnxruntime, onnxruntime_plain, onnxruntime_webgpu, openvino, tensorrt  # noqa: F401
 
 # isort: on
 from rtseg.deploy.engines.base import Engine, size_of

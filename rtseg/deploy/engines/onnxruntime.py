@@ -19,7 +19,7 @@ class OnnxRuntime(GraphEngine):
     """ONNX Runtime, then `class_map`. On a GPU its CUDA provider: not yet run on a GPU."""
 
     precisions = by_name(FP32)
-    devices = ("cpu", "cuda")
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     libraries: ClassVar[Mapping[str, str]] = {"onnxruntime": "rtseg[onnx]"}
     is_reference = True
     open_sizes = True
@@ -51,11 +51,9 @@ class OnnxRuntime(GraphEngine):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
-        provider: Any = "CPUExecutionProvider"
-        if device.type == "cuda":
-            provider = ("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": 0})
         try:
-            self._session = onnxruntime.InferenceSession(graph.model, options, providers=[provider])
+            providers = self._providers(options, device)
+            self._session = onnxruntime.InferenceSession(graph.model, options, providers=providers)
         except Exception as error:  # the engine's own classes, one for every kind of damage
             raise UserError(f"ONNX Runtime cannot run {graph.name}: {first_line(error)}") from None
         self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
@@ -66,6 +64,13 @@ class OnnxRuntime(GraphEngine):
                 "was built for, or leave this backend out"
             )
         super().__init__(precision, shape, device, provider=provider)
+
+    @staticmethod
+    def _providers(options: Any, device: torch.device) -> list[Any] | None:
+        """Where the session runs, for its constructor; None where its `options` say so."""
+        if device.type == "cuda":
+            return [("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": 0})]
+        return ["CPUExecutionProvider"]
 
     def infer(self, images: Tensor) -> Tensor:
         if self.device.type == "cpu":
