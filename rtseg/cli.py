@@ -16,8 +16,17 @@ import typer
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, resumable, run_app
 from rtseg.configs import list_configs
 from rtseg.deploy.result_names import RECORD
+from rtseg.hub import check_login
 from rtseg.output.folders import check_empty, check_new_file, check_place
-from rtseg.paths import check_any_image, check_exists, check_file, check_images, check_network, is_path
+from rtseg.paths import (
+    check_any_image,
+    check_exists,
+    check_file,
+    check_images,
+    check_network,
+    check_repository,
+    is_path,
+)
 from rtseg.registry import UnknownNameError, suggest
 from rtseg.studies import commands
 from rtseg.terminal import say
@@ -261,6 +270,24 @@ def convert(
         )
         segmenter.save_pretrained(output)
     say(f"{output}: {model}, {dataset}, {segmenter.card.num_classes} classes. Try: rtseg predict {output} IMAGE -o DIR")
+
+
+@app.command()
+def push(
+    checkpoint: Annotated[str, typer.Argument(help=".ckpt, or folder with model.safetensors")],
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Hugging Face id; made where it is new")],
+    private: Annotated[bool, typer.Option("--private", help="let nobody else see it")] = False,
+) -> None:
+    """Send a network to the Hugging Face hub, with a README of what its card says.
+
+    From then on its id works wherever a checkpoint does. Log in first: `hf auth login`.
+    """
+    check_network(checkpoint)
+    check_repository(repository)
+    check_login()
+    from rtseg.models.push import push as send
+
+    say(send(checkpoint, repository, private=private))
 
 
 @app.command("make-data")

@@ -67,6 +67,55 @@ def fetch(repo: str, *files: str, **hub: Any) -> Path:
     return found[0].parent
 
 
+def check_login() -> None:
+    """Raises: UserError where nobody is logged in to the hub on this machine."""
+    from huggingface_hub import get_token
+
+    if not get_token():
+        raise UserError("nobody is logged in to the Hugging Face hub here: run `hf auth login`, or set HF_TOKEN")
+
+
+def upload(folder: Path, repo: str, *, private: bool) -> str:
+    """Sends the files of a folder to a repository as one commit, and makes the repository where there is none.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        UserError: the hub does not answer, or it refuses; or the repository shall be private and is public.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    hub = HfApi()
+    try:
+        try:
+            is_private = hub.repo_info(repo, timeout=_PATIENCE).private
+        except RepositoryNotFoundError:  # or one that this user may not see, which the next line is told
+            hub.create_repo(repo, private=private)
+        else:
+            if private and not is_private:
+                raise UserError(
+                    f"'{repo}' is on the Hugging Face hub and public: make it private in its settings there, or give "
+                    "another name"
+                )
+        hub.upload_folder(repo_id=repo, folder_path=folder, commit_message="Weights written by rtseg")
+    except UserError:
+        raise
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            owner = repo.partition("/")[0]
+            raise UserError(
+                f"the Hugging Face hub does not let you write to '{repo}' ({status}): log in with a token that may "
+                f"write for {owner} (`hf auth login`)"
+            ) from None
+        raise UserError(f"the Hugging Face hub refuses '{repo}': {first_line(error)}") from None
+    except Exception as error:  # each HTTP library has errors of its own
+        raise UserError(f"the Hugging Face hub did not take '{repo}': {first_line(error)}; try again") from None
+    return f"{hub.endpoint}/{repo}"
+
+
 def _check_size(name: str, size: int | None) -> None:
     most = _MOST_OF_A_CARD if name.endswith(".json") else _MOST
     if size is not None and size > most:

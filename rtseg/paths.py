@@ -105,6 +105,12 @@ def check_network(source: str | Path) -> None:
         fetch_network(source, CARD_FILE)
 
 
+def check_repository(repo: str) -> None:
+    """Raises: UserError where it is no name of a repository that can be written to: owner/name."""
+    if not is_hub_id(repo) or "@" in repo or find_published(repo):
+        raise UserError(f"'{repo}' is not a Hugging Face id of your own: give OWNER/NAME, as in alice/rtformer-streets")
+
+
 def check_images(sources: Iterable[str]) -> None:
     """Raises: UserError where an image, a folder or a glob leads nowhere."""
     for source in sources:

@@ -29,6 +29,7 @@ ELSEWHERE = {
     r".*(s3|gs|https?)://.*": "tests/pretrain, against a server on this machine",
     r"rtseg replay .*": "tests/training/test_replay.py, after a step that was not finite",
     r"rtseg convert .*": "tests/models/test_paddle.py, with weights in PaddleSeg's format",
+    r"rtseg push .*": "tests/models/test_push.py, to a hub on this machine",
     r"rtseg .*paddleseg/.*": "tests/models/test_published.py, from a server on this machine",
     r"(cd|git|pip|python3? -m venv) .*": "the reader's own folders",
 }

@@ -31,6 +31,9 @@ WRONG = {
     "rtseg convert lost.pdparams -o new": "lost.pdparams",
     "rtseg convert net -o new": "net",
     "rtseg convert image.png -o full": "full",
+    "rtseg push lost.ckpt somebody/net": "lost.ckpt",
+    "rtseg push net somebody": "'somebody' is not a Hugging Face id",
+    "rtseg push net somebody/net": "hf auth login",
     "rtseg visualize lost.ckpt image.png": "lost.ckpt",
     "rtseg visualize net lost.png": "lost.png",
     "rtseg visualize net image.png -o image.png/new": "image.png/new",
@@ -63,6 +66,7 @@ WRONG = {
     "pretrain transfer-check lost --data net": "lost",
     "pretrain transfer-check net --data lost": "lost",
 }
+ALONE = {"PYTHONPATH": str(ROOT), "RTSEG_MIRROR": "http://mirror", "RTSEG_CACHE": "cache", "HF_HOME": "none"}
 PROGRAM = f"""
 import sys
 import pretrain.commands, rtseg.cli
@@ -93,8 +97,7 @@ def test_a_wrong_path_is_said_before_torch_is_imported(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "RTSEG_MIRROR": "http://mirror", "RTSEG_CACHE": "cache"},
-        capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=ALONE, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-500:]
     assert sorted(tmp_path.rglob("*")) == before, "and nothing is made"

@@ -57,12 +57,13 @@ def described_backbone(card: ModelCard, state: Mapping[str, Tensor], source: str
     return backbone
 
 
-def save_backbone(folder: Path, card: ModelCard, state: Mapping[str, Tensor]) -> None:
+def save_backbone(folder: Path, card: ModelCard, state: Mapping[str, Tensor], *, where: str = "FOLDER") -> None:
     """Writes weights, card and README of a backbone: a folder for `--model.weights`, written as `save_pretrained` does.
 
     Args:
         card: of part "backbone".
         state: by the names that the entries have in a segmenter, "backbone.stem.0.weight" and so on.
+        where: the README says how to train from this folder or id.
 
     Raises:
         UserError: see `whole_folder`.
@@ -70,7 +71,7 @@ def save_backbone(folder: Path, card: ModelCard, state: Mapping[str, Tensor]) ->
     with whole_folder(folder) as written:
         written.mkdir()
         write_weights(written, card, state)
-        (written / "README.md").write_text(_BACKBONE_README.format(card=card, command=fit_command(card, "FOLDER")))
+        (written / "README.md").write_text(_BACKBONE_README.format(card=card, command=fit_command(card, where)))
 
 
 def fit_command(card: ModelCard, folder: str | Path) -> str:

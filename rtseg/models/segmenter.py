@@ -49,13 +49,24 @@ _README = """---
 
 Head: {{ card.head or "the model's own" }}. Data set: {{ card.dataset or "not stated" }}.{%
 if card.data_origin %} Images: {{ card.data_origin }}.{% endif %}
-Weights: {{ card.source or "not stated" }}. `config.json` holds the classes, their colours and the normalisation.
+Weights: {{ card.source or "not stated" }}. mIoU: {% if card.miou %}{{ card.miou }} %{% else %}not stated{% endif %}.
+`config.json` holds the classes, their colours and the normalisation.
 
 ```python
 import rtseg
 
-class_map = rtseg.load("path of this folder")("street.jpg")
+class_map = rtseg.load("{{ where or "path of this folder" }}")("street.jpg")
 ```
+
+- Image: RGB of any size, 8 bit; rtseg normalises it by mean {{ card.mean | list }} and standard deviation {{
+card.std | list }} of levels 0 to 1.
+- Size in training, height and width: {{ card.input_size | list if card.input_size else "not stated" }}.{%
+if card.eval_resize %} Images are resized to a short side of {{ card.eval_resize[0] }} and a long side of at most {{
+card.eval_resize[1] }} first.{% endif %}
+- Classes: {% if card.class_names %}{% for name in card.class_names %}{{ loop.index0 }} {{ name }}{{
+", " if not loop.last }}{% endfor %}{% else %}0 to {{ card.num_classes - 1 }}, without names{% endif %}.{%
+if card.plugins %}
+- It needs the plug-in {{ card.plugins | join(", ") }}.{% endif %}
 """
 
 
