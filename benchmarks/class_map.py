@@ -4,7 +4,8 @@
 
 Cases: noise and smooth random logits, and those of checkpoints on a picture. Every pixel is held against float64: where
 it separates the best two classes by more than 1e-5 of the largest logit the class must be the same, elsewhere it must
-be one of the tied ones. The last line is JSON.
+be one of the tied ones. The margin is compared with float64 too, and timed in turns with the class map. The last line
+is JSON.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rtseg.data.files import find_images, read_image
-from rtseg.deploy.class_map import class_map
+from rtseg.deploy.class_map import class_map, class_map_and_margin
 from rtseg.deploy.class_map.cpu import class_map_cpu
 from rtseg.deploy.device import choose_device, describe_device
 from rtseg.deploy.fuse import deploy
@@ -60,26 +61,37 @@ def examine(logits: Tensor, seconds: float) -> dict[str, float]:
     logits = logits.float().contiguous()
     side_by_side = logits.contiguous(memory_format=torch.channels_last)
     found = class_map(side_by_side, SIZE)
+    _, margins = class_map_and_margin(side_by_side, SIZE)
     wrong = ties = 0
+    largest, margin_error = logits.abs().max(), 0.0
     for rows in torch.arange(SIZE[0]).split(64):  # float64 of the whole map would take gigabytes
         exact = F.interpolate(logits.double(), size=SIZE, mode="bilinear", align_corners=False)[:, :, rows]
         best = exact.topk(min(2, exact.shape[1]), 1).values
-        margin = 1e-5 * logits.abs().max()
+        margin = 1e-5 * largest
         named = exact.gather(1, found[:, None, rows].long())[:, 0]
         wrong += int((best[:, 0] - named > margin).sum())
         ties += int((best[:, 0] - best[:, -1] <= margin).sum())
+        if best.shape[1] > 1:
+            difference = (margins[:, rows] - (best[:, 0] - best[:, 1])).abs().max() / largest
+            margin_error = max(margin_error, difference.item())
     _, candidates = class_map_cpu(side_by_side.permute(0, 2, 3, 1).numpy(), SIZE)
-    new, old = measure_together(
-        [lambda: class_map(side_by_side, SIZE), lambda: plain(logits)],
+    new, both, old = measure_together(
+        [
+            lambda: class_map(side_by_side, SIZE),
+            lambda: class_map_and_margin(side_by_side, SIZE),
+            lambda: plain(logits),
+        ],
         Conditions(device="cpu", seconds=seconds, most_seconds=2 * seconds),
     )
     return {
         "pixels": found.numel(),
         "wrong": wrong,
         "ties": ties,
+        "margin off by": float(f"{margin_error:.1e}"),
         "other than PyTorch": int((found.long() != plain(logits)).sum()),
         "candidates a cell": round(candidates, 2),
         "class_map ms": round(new.median_ms, 3),
+        "class_map_and_margin ms": round(both.median_ms, 3),
         "interpolate + argmax ms": round(old.median_ms, 2),
         "ratio": round(old.median_ms / new.median_ms, 1),
     }

@@ -1,9 +1,15 @@
 """Logits at the head's stride -> class map at image size: bilinear (align_corners=False, float32), then the best class.
 
+The same gives the margin of a pixel, which is its best minus its second best logit, and the probability of its class.
+
 For 150 classes the upsampled logits take 600 bytes a pixel, to write one: upsampling and argmax take longer than the
-network. Here they are never held. On a CPU a compiled kernel looks only at the classes that can win a cell
-(`cpu.py`), on CUDA one fused Triton kernel goes through all of them in registers (`triton.py`), elsewhere
-classes are upsampled in groups. Numba and Triton take long to import, and only the one that is used is imported.
+network. Here they are never held. On a CPU a compiled kernel looks only at the classes that can win a cell (`cpu.py`,
+`margin_cpu.py`), on CUDA one fused Triton kernel goes through all of them in registers (`triton.py`), elsewhere classes
+are upsampled in groups, or rows in bands (`bands.py`). Numba and Triton take long to import, and only the one that is
+used is imported.
+
+Some networks are evaluated with logits that are upsampled twice: to the size that the network saw, and from there to
+the image's. `between` is this first size. Both steps are then one here too.
 
 B batch, K classes, h, w the size of the logits, H, W the size of the class map.
 """
@@ -12,12 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rtseg.deploy.class_map.bands import class_map_and_margin_by_bands, upsampled_bands
 from rtseg.errors import UserError
 
 _GROUP_ELEMENTS = 2**28  # of one upsampled group of classes, 1 GiB
 
 
-def class_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def class_map(logits: Tensor, size: tuple[int, int], *, between: tuple[int, int] | None = None) -> Tensor:
     """The class of every pixel, the lower one where two are equal.
 
     Equal to `F.interpolate(logits.float().contiguous(), size, mode="bilinear").argmax(1)` but for pixels where two
@@ -27,10 +34,13 @@ def class_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
     Args:
         logits: (B, K, h, w), finite, of any precision.
         size: (H, W), larger or smaller.
+        between: a size to which the logits are upsampled first; None for one step.
 
     Returns:
         (B, H, W), uint8 for up to 256 classes, int16 above, on the same device.
     """
+    if between is not None and between != size:
+        return class_map_and_margin(logits, size, between=between)[0]
     kind = class_map_kind(logits.device)
     if kind == "cells":
         # float() alone would keep strides that are neither of the two formats.
@@ -44,6 +54,78 @@ def class_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
         return class_map_triton(logits, size)
     return class_map_by_groups(logits, size)
+
+
+def class_map_and_margin(
+    logits: Tensor, size: tuple[int, int], *, between: tuple[int, int] | None = None
+) -> tuple[Tensor, Tensor]:
+    """The class of every pixel, and how far its logit is above the second best of the pixel.
+
+    The class map is that of `class_map`. The margin is the difference of the two largest values of
+    `F.interpolate(logits.float(), size, mode="bilinear")`, up to the rounding of float32.
+
+    Args:
+        logits: (B, K, h, w), finite, of any precision.
+        size: (H, W), larger or smaller.
+        between: a size to which the logits are upsampled first; None for one step.
+
+    Returns:
+        (B, H, W), uint8 for up to 256 classes, int16 above; and (B, H, W) float32 of at least 0, infinite where there
+        is one class. On the same device.
+
+    Raises:
+        UserError: logits of another shape, or a size below 1.
+    """
+    _check_sizes(logits, size, between)
+    if between == size:
+        between = None
+    kind = class_map_kind(logits.device)
+    if kind == "cells" and (between is None or (between[0] >= logits.shape[2] and between[1] >= logits.shape[3])):
+        from rtseg.deploy.class_map.margin_cpu import class_map_and_margin_cpu
+
+        rows = logits.detach().float().permute(0, 2, 3, 1).contiguous().numpy()
+        classes, margins, _ = class_map_and_margin_cpu(rows, size, between, threads=torch.get_num_threads())
+        return torch.from_numpy(classes), torch.from_numpy(margins)
+    if kind == "triton" and between is None:
+        from rtseg.deploy.class_map.triton import class_map_and_margin_triton
+
+        return class_map_and_margin_triton(logits, size)
+    return class_map_and_margin_by_bands(logits, size, between)
+
+
+def winner_probability(logits: Tensor, size: tuple[int, int], *, between: tuple[int, int] | None = None) -> Tensor:
+    """The probability of every pixel's class: the softmax of the upsampled logits over all classes.
+
+    All classes are upsampled, some rows at a time, so it takes longer than the class map by far.
+
+    Args:
+        logits: (B, K, h, w), finite, of any precision.
+        size: (H, W), larger or smaller.
+        between: a size to which the logits are upsampled first; None for one step.
+
+    Returns:
+        (B, H, W) float32, from 1 / K to 1, on the same device.
+
+    Raises:
+        UserError: logits of another shape, or a size below 1.
+    """
+    _check_sizes(logits, size, between)
+    found = torch.empty((len(logits), *size), device=logits.device)
+    for rows, band in upsampled_bands(logits, size, None if between == size else between):
+        found[:, rows] = band.softmax(1).amax(1)
+    return found
+
+
+def _check_sizes(logits: Tensor, *sizes: tuple[int, int] | None) -> None:
+    """Raises: UserError where there is nothing to upsample, or nothing to upsample it to."""
+    if logits.ndim != 4 or 0 in logits.shape or not logits.is_floating_point():
+        raise UserError(
+            f"logits are (batch, classes, height, width) in floats, each at least 1, not {tuple(logits.shape)} in "
+            f"{logits.dtype}"
+        )
+    for size in sizes:
+        if size is not None and (len(size) != 2 or min(size) < 1):
+            raise UserError(f"the size of a class map is (height, width), each at least 1, not {tuple(size)}")
 
 
 def check_logits(logits: Tensor) -> None:

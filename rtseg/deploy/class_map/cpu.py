@@ -3,7 +3,8 @@
 A pixel lies in a cell of four neighbouring logits and its value is a convex combination of theirs. So a class can be
 the best of a cell's pixels only if the largest of its four corners reaches the best of all classes' smallest corners.
 Most cells of a trained network have one such class and are filled without any interpolation; on pure noise of 150
-classes 97 remain. What remains is interpolated a row of a cell at a time, in registers.
+classes 97 remain. What remains is interpolated a row of a cell at a time, in registers. `margin_cpu.py` has the kernel
+that finds the two best classes of a pixel.
 
 Logits are finite. h, w the size of the logits, K classes, H, W the size of the class map.
 """

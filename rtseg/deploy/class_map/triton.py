@@ -1,4 +1,4 @@
-"""Logits -> class map in one Triton kernel: bilinear (align_corners=False, float32), then the best class, on CUDA.
+"""Logits -> class map, and its margin, in one Triton kernel: bilinear (align_corners=False, float32), on CUDA.
 
 Idea: a program owns a tile of the class map and runs over the classes. The upsampled score of a pixel lives in a
 register for as long as it takes to compare it with the best so far, so the K x H x W tensor exists nowhere. The
@@ -58,6 +58,20 @@ def class_map_triton(logits: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         (B, H, W), uint8 for up to 256 classes, int16 above.
     """
+    return _launch(logits, size, None)
+
+
+def class_map_and_margin_triton(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The class of every pixel, and its best minus its second best logit: (B, H, W) float32, infinite for one class.
+
+    As for `class_map_triton`; a second register a pixel has the second best.
+    """
+    margins = torch.empty((len(logits), *size), dtype=torch.float32, device=logits.device)
+    return _launch(logits, size, margins), margins
+
+
+def _launch(logits: Tensor, size: tuple[int, int], margins: Tensor | None) -> Tensor:
+    """Runs the kernel; the class map. `margins` is written to where it is given."""
     batch, num_classes, height, width = logits.shape
     dtype = torch.uint8 if num_classes <= 256 else torch.int16
     classes = torch.empty((batch, *size), dtype=dtype, device=logits.device)
@@ -67,6 +81,7 @@ def class_map_triton(logits: Tensor, size: tuple[int, int]) -> Tensor:
         _class_map_kernel[grid](
             logits,
             classes,
+            classes if margins is None else margins,
             num_classes,
             height,
             width,
@@ -74,6 +89,7 @@ def class_map_triton(logits: Tensor, size: tuple[int, int]) -> Tensor:
             height / size[0],  # passed as float32; rounding twice makes no difference to a quotient of integers
             width / size[1],
             *logits.stride(),
+            MARGIN=margins is not None,
             CLASSES=_CLASSES,
             ROWS=rows,
             GROUPS=_WARPS,
@@ -112,16 +128,31 @@ if triton is not None:
         better = _larger(value, best) | (equal & (number < best_number))
         return tl.where(better, value, best), tl.where(better, number, best_number)
 
+    @triton.jit
+    def _two_best(
+        value: tl.tensor,
+        value_second: tl.tensor,
+        number: tl.tensor,
+        best: tl.tensor,
+        best_second: tl.tensor,
+        best_number: tl.tensor,
+    ) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
+        """`_winner`, and the second best of the two places."""
+        second = tl.maximum(tl.minimum(value, best), tl.maximum(value_second, best_second))
+        value, number = _winner(value, number, best, best_number)
+        return value, second, number
+
     # Not specialized: one size of logits would otherwise get another kernel than the next, compiled when it arrives.
     @triton.jit(
         do_not_specialize=[
-            *("logits", "classes", "num_classes", "height", "width", "map_height", "map_width"),
+            *("logits", "classes", "margins", "num_classes", "height", "width", "map_height", "map_width"),
             *("stride_b", "stride_k", "stride_h", "stride_w"),
         ]
     )
     def _class_map_kernel(
         logits: tl.tensor,
         classes: tl.tensor,
+        margins: tl.tensor,
         num_classes: tl.tensor,
         height: tl.tensor,
         width: tl.tensor,
@@ -133,6 +164,7 @@ if triton is not None:
         stride_k: tl.tensor,
         stride_h: tl.tensor,
         stride_w: tl.tensor,
+        MARGIN: tl.constexpr,
         CLASSES: tl.constexpr,
         ROWS: tl.constexpr,
         GROUPS: tl.constexpr,
@@ -161,6 +193,8 @@ if triton is not None:
         # Class k competes in place k % CLASSES here; the winners of the places meet after the loop.
         best = tl.full((CLASSES, ROWS, GROUPS, COLUMNS), float("-inf"), tl.float32)
         best_class = tl.zeros((CLASSES, ROWS, GROUPS, COLUMNS), tl.int32)
+        if MARGIN:
+            runner_up = tl.full((CLASSES, ROWS, GROUPS, COLUMNS), float("-inf"), tl.float32)
         for start in range(0, num_classes, CLASSES):
             # The last class once more where there is none: it is not larger than itself.
             number = tl.minimum(start + tl.arange(0, CLASSES)[:, None, None, None], num_classes - 1)
@@ -174,10 +208,19 @@ if triton is not None:
                 above = tl.where(second, line_1, line_0)
                 below = tl.where(second, line_2, line_1)
                 value = (1 - to_lower) * above + to_lower * below
+            if MARGIN:  # the last class once more must not be second to itself
+                is_class = start + tl.arange(0, CLASSES)[:, None, None, None] < num_classes
+                value = tl.where(is_class, value, float("-inf"))
             better = _larger(value, best)
+            if MARGIN:
+                runner_up = tl.maximum(runner_up, tl.where(better, best, value))
             best = tl.where(better, value, best)
             best_class = tl.where(better, number, best_class)
-        best, best_class = tl.reduce((best, best_class), 0, _winner, keep_dims=True)
-
         place = (image * map_height + y) * map_width + x
-        tl.store(classes + place, best_class.to(classes.dtype.element_ty), (y < map_height) & (x < map_width))
+        inside = (y < map_height) & (x < map_width)
+        if MARGIN:
+            best, runner_up, best_class = tl.reduce((best, runner_up, best_class), 0, _two_best, keep_dims=True)
+            tl.store(margins + place, best - runner_up, inside)
+        else:
+            best, best_class = tl.reduce((best, best_class), 0, _winner, keep_dims=True)
+        tl.store(classes + place, best_class.to(classes.dtype.element_ty), inside)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import rtseg
 from rtseg.deploy.class_map import triton as module
-from rtseg.deploy.class_map.triton import class_map_triton
+from rtseg.deploy.class_map.triton import class_map_and_margin_triton, class_map_triton
 
 pytest.importorskip("triton")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
@@ -67,8 +67,25 @@ def exact_cases() -> dict[str, Case]:
     }
 
 
-def assert_maps_right(maps: dict[str, Tensor]) -> None:
+Maps = dict[str, tuple[Tensor, Tensor, Tensor]]
+
+
+def results(cases: dict[str, Case], names: list[str], device: str = "cpu") -> Maps:
+    """Class map; class map and margin."""
+    found = {}
+    for name in names:
+        logits, size = cases[name][0].to(device), cases[name][1]
+        both = class_map_triton(logits, size), *class_map_and_margin_triton(logits, size)
+        found[name] = (both[0].cpu(), both[1].cpu(), both[2].cpu())
+    return found
+
+
+def assert_maps_right(found: Maps) -> None:
     """Those that are there."""
+    maps = {name: alone for name, (alone, _, _) in found.items()}
+    for name, (alone, beside, margin) in found.items():
+        assert torch.equal(alone, beside), name
+        assert_margin_right(name, margin)
     noise, exact = (
         {name: case for name, case in cases.items() if name in maps} for cases in (noise_cases(), exact_cases())
     )
@@ -84,8 +101,20 @@ def assert_maps_right(maps: dict[str, Tensor]) -> None:
         assert torch.equal(maps[name].long(), expected), name
 
 
+def assert_margin_right(name: str, margin: Tensor) -> None:
+    logits, size = {**noise_cases(), **exact_cases()}[name]
+    if not logits.isfinite().all():
+        return
+    if logits.shape[1] == 1:
+        assert (margin == torch.inf).all(), name
+        return
+    best = F.interpolate(logits.double(), size, mode="bilinear", align_corners=False).topk(2, 1).values
+    assert (margin - (best[:, 0] - best[:, 1])).abs().max() <= 1e-5 * logits.abs().max(), name
+
+
 ALL = [*noise_cases(), *exact_cases()]
 QUICK = ["x2", "downscale", "a view", "map of one pixel", "ties, x2", "NaN and infinity"]
+EVERY = {**noise_cases(), **exact_cases()}
 
 
 @pytest.mark.parametrize("names", [QUICK, pytest.param(ALL, marks=pytest.mark.slow)], ids=["quick", "all"])
@@ -100,8 +129,7 @@ def test_interpreted(tmp_path: Path, names: list[str]) -> None:
 
 @needs_cuda
 def test_on_cuda() -> None:
-    cases = {**noise_cases(), **exact_cases()}
-    assert_maps_right({name: class_map_triton(logits.cuda(), size).cpu() for name, (logits, size) in cases.items()})
+    assert_maps_right(results(EVERY, ALL, "cuda"))
 
 
 @needs_cuda
@@ -119,15 +147,18 @@ def test_in_a_cuda_graph() -> None:
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="nothing is compiled")
 @pytest.mark.parametrize("logits", ["fp32", "bf16"])
 @pytest.mark.parametrize("rows", [1, 4])
-def test_compiles_without_a_gpu(logits: str, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("margin", [False, True])
+def test_compiles_without_a_gpu(
+    logits: str, rows: int, margin: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from triton import compile
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernel = module._class_map_kernel
-    constants = {"CLASSES": 2, "ROWS": rows, "GROUPS": 4, "COLUMNS": 32}
-    types = {"logits": f"*{logits}", "classes": "*u8", "scale_y": "fp32", "scale_x": "fp32"}
+    constants = {"MARGIN": margin, "CLASSES": 2, "ROWS": rows, "GROUPS": 4, "COLUMNS": 32}
+    types = {"logits": f"*{logits}", "classes": "*u8", "margins": "*fp32", "scale_y": "fp32", "scale_x": "fp32"}
     types.update(dict.fromkeys(constants, "constexpr"))
     source = ASTSource(kernel, {name: types.get(name, "i32") for name in kernel.arg_names}, constants)
     options = {"num_warps": 4, "enable_fp_fusion": True}
@@ -135,5 +166,4 @@ def test_compiles_without_a_gpu(logits: str, rows: int, tmp_path: Path, monkeypa
 
 
 if __name__ == "__main__":
-    every = {**noise_cases(), **exact_cases()}
-    torch.save({name: class_map_triton(*every[name]) for name in sys.argv[2:]}, sys.argv[1])
+    torch.save(results(EVERY, sys.argv[2:]), sys.argv[1])

@@ -1,0 +1,72 @@
+"""Upsampled logits some rows at a time, on any device: for what needs them all, in memory that is bounded.
+
+B batch, K classes, h, w the size of the logits, H, W the size of the class map.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Size = tuple[int, int]
+BAND_ELEMENTS = 2**24  # 64 MiB
+
+
+def upsampled_bands(logits: Tensor, size: Size, between: Size | None = None) -> Iterator[tuple[slice, Tensor]]:
+    """The rows of `F.interpolate(logits.float(), size, mode="bilinear")`, from the top to the bottom.
+
+    Args:
+        logits: (B, K, h, w), finite, of any precision.
+        size: (H, W), any.
+        between: (H', W') to which the logits are upsampled first, and from there to `size`.
+
+    Returns:
+        The rows, and their values as (B, K, rows, W) float32.
+    """
+    logits = logits.detach().float()
+    widest = max(size[1], between[1]) if between else size[1]
+    rows = max(1, BAND_ELEMENTS // (logits.shape[0] * logits.shape[1] * widest))
+    for first in range(0, size[0], rows):
+        last = min(first + rows, size[0])
+        yield slice(first, last), _twice(logits, size, between, first, last)
+
+
+def class_map_and_margin_by_bands(logits: Tensor, size: Size, between: Size | None = None) -> tuple[Tensor, Tensor]:
+    """`class_map_and_margin` in PyTorch's own operations."""
+    batch, num_classes = logits.shape[:2]
+    dtype = torch.uint8 if num_classes <= 256 else torch.int16
+    classes = torch.empty((batch, *size), dtype=dtype, device=logits.device)
+    margins = torch.full((batch, *size), torch.inf, device=logits.device)
+    for rows, band in upsampled_bands(logits, size, between):
+        best, index = band.max(1)
+        classes[:, rows] = index.to(dtype)
+        if num_classes > 1:
+            margins[:, rows] = best - band.scatter_(1, index[:, None], -torch.inf).amax(1)
+    return classes, margins
+
+
+def _twice(logits: Tensor, size: Size, between: Size | None, first: int, last: int) -> Tensor:
+    """(B, K, last - first, W): rows of the result, from those rows of the first step that they need."""
+    if between is None:
+        return _rows(logits, *_lines(logits.shape[2], size[0], first, last), size[1])
+    before, behind, share = _lines(between[0], size[0], first, last)
+    top, bottom = int(before[0]), int(behind[-1]) + 1
+    inner = _rows(logits, *_lines(logits.shape[2], between[0], top, bottom), between[1])
+    return _rows(inner, before - top, behind - top, share, size[1])
+
+
+def _rows(values: Tensor, before: Tensor, behind: Tensor, share: Tensor, width: int) -> Tensor:
+    """(B, K, h, w) -> (B, K, rows, width): interpolated along y by these weights, then along x."""
+    upper, lower = values[:, :, before.to(values.device)], values[:, :, behind.to(values.device)]
+    lines = torch.lerp(upper, lower, share.to(values.device)[:, None])
+    return F.interpolate(lines, (len(before), width), mode="bilinear", align_corners=False)
+
+
+def _lines(n: int, out: int, first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the positions first..last - 1 of `out` along n: the index before and behind, and how far between the two."""
+    # PyTorch's rule for align_corners=False, in float32 as there.
+    scale = torch.tensor(n / out, dtype=torch.float32)
+    position = (scale * (torch.arange(first, last, dtype=torch.float32) + 0.5) - 0.5).clamp(min=0)
+    before = position.long().clamp(max=n - 1)
+    return before, (before + 1).clamp(max=n - 1), (position - before).clamp(max=1)
