@@ -149,7 +149,10 @@ def fetch_network(source: str | Path, *files: str, **hub: Any) -> Path:
     """
     path = Path(source)
     if not is_hub_id(str(source)) or path.parent.exists():
-        raise UserError(f"{missing(source)} Give a .ckpt file, a folder with {WEIGHTS_FILE}, or a Hugging Face id")
+        raise UserError(
+            f"{missing(source)} Give a .ckpt file, a folder with {WEIGHTS_FILE}, a name of "
+            "`rtseg list weights`, or a Hugging Face id"
+        )
     try:
         return fetch(str(source), *files, **hub)
     except UserError as error:

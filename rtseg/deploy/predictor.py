@@ -139,8 +139,9 @@ def load(source: str | Path, *, device: str | torch.device | None = None, engine
     """A predictor from weights.
 
     Args:
-        source: a `.ckpt` (its moving average, if it has one), a folder with model.safetensors, a Hugging Face id, or a
-            file of `rtseg export`. For a file of one size every image is resized to it.
+        source: a `.ckpt` (its moving average, if it has one), a folder with model.safetensors, a published name
+            (`rtseg list weights`), a Hugging Face id, or a file of `rtseg export`. For a file of one size every image
+            is resized to it.
         device: where it runs. None takes a GPU where there is one, for an exported file the CPU.
         engine: "auto" takes the fastest engine here whose class maps are those of float32 PyTorch. That is measured at
             the first image, in some ten seconds, and remembered on this machine for this network and size. Any name of

@@ -38,7 +38,12 @@ def report(
 
 @app.command()
 def visualize(
-    checkpoint: Annotated[str, typer.Argument(help=".ckpt, folder with model.safetensors, or Hugging Face id")],
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            help=".ckpt, folder with model.safetensors, published name (rtseg list weights) or Hugging Face id"
+        ),
+    ],
     image: Annotated[str, typer.Argument(help="image file")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="folder for the sheets; default: runs/visualize/<image>")

@@ -55,7 +55,7 @@ DATA = (
 WORKERS = Setting("data.num_workers", "loader processes of each device", 2)
 _FIT = (
     CONFIG, *RUN, *MODEL,
-    Setting("model.weights", "start from a .ckpt, folder or Hugging Face id"),
+    Setting("model.weights", "start from a .ckpt, folder, name or hub id"),
     Setting("model.ema_decay", "moving average of the weights; 0: none", 0.0),
     Setting("model.optim.lr", "learning rate for lr_batch_size images", 0.0004),
     Setting("model.loss.class_weights", "a factor for each class; auto: from the masks"),

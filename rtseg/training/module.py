@@ -74,8 +74,8 @@ class SegmentationModule(NetworkModule[Segmenter]):
         attention: "low+high", see `rtseg.attention`; null: the model's own.
         head: one of `rtseg.list_heads()`; null: the model's own.
         options: of the model, e.g. {"cross_size": 12}.
-        weights: a checkpoint, a folder with safetensors or a Hugging Face id to start from; a classifier of other
-            classes starts fresh.
+        weights: a checkpoint, a folder with safetensors, a published name or a Hugging Face id to start from; a
+            classifier of other classes starts fresh.
         loss, optim: see `LossConfig`, `OptimConfig`.
         ema_decay: of the moving average of the weights, which is then what is evaluated and used; 0 for none.
         compile: compile the forward pass (`torch.compile`).

@@ -28,7 +28,8 @@ def load_pretrained(segmenter: Segmenter, source: str) -> list[str]:
     """Loads weights in place.
 
     Args:
-        source: a `.ckpt`, a folder with safetensors or a Hugging Face id; of a segmenter or of a backbone.
+        source: a `.ckpt`, a folder with safetensors, a published name or a Hugging Face id; of a segmenter or of a
+            backbone.
 
     Returns:
         Lines that say what was loaded and what is initialised.

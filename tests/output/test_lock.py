@@ -160,3 +160,20 @@ def test_a_lock_of_another_kind_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.lock', which keeps other commands out, cannot be opened"):
         locked_folder(tmp_path).__enter__()
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_patient_command_waits_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked_target(tmp_path / "weights"):
+        free = threading.Event()
+
+        def wait() -> None:
+            with locked_target(tmp_path / "weights", patience=60):
+                free.set()
+
+        second = threading.Thread(target=wait)
+        second.start()
+        while "waiting for another command" not in capsys.readouterr().err:
+            assert not free.is_set()
+            time.sleep(0.05)
+    second.join(timeout=60)
+    assert free.is_set()
