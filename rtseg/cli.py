@@ -16,6 +16,7 @@ import typer
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, resumable, run_app
 from rtseg.configs import list_configs
 from rtseg.deploy.result_names import RECORD
+from rtseg.errors import UserError
 from rtseg.hub import check_login
 from rtseg.output.folders import check_empty, check_new_file, check_place
 from rtseg.paths import (
@@ -198,22 +199,62 @@ def benchmark(
 @app.command()
 def export(
     checkpoint: Annotated[str, typer.Argument(help=".ckpt, folder with model.safetensors, or Hugging Face id")],
-    output: Annotated[Path, typer.Option("-o", "--output", help=".onnx file")],
-    input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="image size")] = (512, 512),
-    batch_size: Annotated[int, typer.Option(help="images in a batch")] = 1,
-    class_map: Annotated[
-        bool, typer.Option("--class-map", help="give class maps in place of logits: simpler to use, but slower")
-    ] = False,
+    output: Annotated[Path, typer.Option("-o", "--output", help=".onnx, .xml (OpenVINO), .mnn or .pt2 (PyTorch) file")],
+    input_size: Annotated[
+        tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="image size; default: 512 512")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="images in a batch; default: 1")] = None,
+    open_size: Annotated[bool, typer.Option("--open-size", help="take images of any size, and any number")] = False,
+    result: Annotated[
+        str, typer.Option(help="logits; or class_map or class_map_margin: simpler to use, but slower")
+    ] = "logits",
+    class_map: Annotated[bool, typer.Option("--class-map", help="the same as --result class_map")] = False,
+    image: Annotated[Path | None, typer.Option(help="image to prove the file with; default: a drawn street")] = None,
 ) -> None:
-    """Write a network as ONNX for one input size.
+    """Write a network as a file that runs elsewhere, and proves that it is right.
 
     The file takes uint8 images and gives logits. BatchNorm is folded into the convolutions.
     """
+    shape = _shape(input_size, batch_size, open_size)
     check_network(checkpoint)
     check_new_file(output)
-    from rtseg.deploy.exports.onnx_file import export_file
+    if image is not None:
+        check_file(image, "Give an image, or leave --image out.")
+    from rtseg.deploy.exports.command import export_file
 
-    export_file(checkpoint, output, (batch_size, *input_size), "class_map" if class_map else "logits")
+    export_file(checkpoint, output, shape, "class_map" if class_map else result, image)
+
+
+def _shape(
+    size: tuple[int, int] | None, batch: int | None, open_size: bool
+) -> tuple[int | None, int | None, int | None]:
+    """(batch, height, width), each None where it is open.
+
+    Raises:
+        UserError: one is given, and all are open.
+    """
+    if open_size and (size is not None or batch is not None):
+        raise UserError("--open-size takes any size and batch: leave out --input-size and --batch-size, or it")
+    return (None, None, None) if open_size else (1 if batch is None else batch, *(size or (512, 512)))
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="file of `rtseg export`")],
+    engine: Annotated[
+        str | None, typer.Option(metavar="NAME", help="engine to run it on; default: all that are here and read it")
+    ] = None,
+) -> None:
+    """Check that an exported file is whole, and right on this machine.
+
+    The file carries an image and the class map of plain PyTorch. Each engine runs the image, and most pixels must be
+    equal. The exit status is 1 otherwise.
+    """
+    check_file(file, "Give a file of `rtseg export`.")
+    from rtseg.deploy.exports.verify import verify_file
+
+    if not verify_file(file, engine):
+        raise typer.Exit(1)
 
 
 @app.command()

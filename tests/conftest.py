@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from rtseg.data.origin import write_origin
-from rtseg.deploy.exports.onnx_file import export
+from rtseg.deploy.exports.build import export
 from rtseg.deploy.graph import Graph
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.cost import Ceilings, measure_ceilings

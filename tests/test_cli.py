@@ -46,8 +46,8 @@ def test_help_lists_every_command_and_stays_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    commands = "fit validate test predict benchmark export convert make-data list report complexity compare visualize"
-    for command in commands.split():
+    commands = "fit validate test predict benchmark export verify convert make-data list report complexity compare"
+    for command in [*commands.split(), "visualize"]:
         assert re.search(rf"^  {command}\b", done.stdout, re.M)
 
 
@@ -94,7 +94,7 @@ def test_benchmark_ends_with_json(trained: Path, tmp_path: Path, capsys: pytest.
 def test_export(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The file holds the network, for the size and with the output that were asked for; what exists is kept."""
     pytest.importorskip("onnxscript")
-    from rtseg.deploy.exports.onnx_file import read_onnx
+    from rtseg.deploy.exports.read import read_graph
     from rtseg.models.segmenter import Segmenter
     from rtseg.models.weights import weights_hash
 
@@ -103,7 +103,7 @@ def test_export(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert run("export", trained, "-o", file, "--input-size", "32", "48") == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[-1] == f"Try: rtseg benchmark {file}"
-    graph = read_onnx(file)
+    graph = read_graph(file)
     assert (graph.shape, graph.output) == ((1, 32, 48), "logits")
     assert (graph.card, graph.weights) == (segmenter.card, weights_hash(segmenter))
     arguments = ("--device", "cpu", "--seconds", "0.05")  # and the file's own size
@@ -115,7 +115,7 @@ def test_export(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     capsys.readouterr()
     bad: list[tuple[tuple[str | Path, ...], str]] = [
         ((trained, "-o", file), "net.onnx' exists"),
-        ((trained, "-o", tmp_path / "net.pt"), "must end in .onnx"),
+        ((trained, "-o", tmp_path / "net.pt"), "must end in .onnx, .xml, .mnn, .pt2"),
         ((tmp_path / "absent", "-o", tmp_path / "x.onnx"), "absent"),
         ((trained, "-o", tmp_path / "x.onnx", "--input-size", "0", "32"), "height=0 must be a whole number"),
         ((trained, "-o", tmp_path / "x.onnx", "--batch-size", "0"), "batch size=0 must be a whole number"),
@@ -131,13 +131,17 @@ def test_export(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_options_of_export(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple] = []
     monkeypatch.chdir(trained.parent)
-    monkeypatch.setattr("rtseg.deploy.exports.onnx_file.export_file", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr("rtseg.deploy.exports.command.export_file", lambda *arguments: asked.append(arguments))
     assert run("export", "net", "-o", "a.onnx") == 0
     assert run("export", "net", "-o", "a.onnx", "--input-size", "32", "48", "--batch-size", "2", "--class-map") == 0
+    assert run("export", "net", "-o", "a.xml", "--open-size", "--result", "class_map_margin") == 0
     assert asked == [
-        ("net", Path("a.onnx"), (1, 512, 512), "logits"),
-        ("net", Path("a.onnx"), (2, 32, 48), "class_map"),
+        ("net", Path("a.onnx"), (1, 512, 512), "logits", None),
+        ("net", Path("a.onnx"), (2, 32, 48), "class_map", None),
+        ("net", Path("a.xml"), (None, None, None), "class_map_margin", None),
     ]
+    assert run("export", "net", "-o", "a.onnx", "--open-size", "--batch-size", "2") == 2
+    assert run("export", "net", "-o", "a.onnx", "--image", "absent.png") == 2
 
 
 def test_export_without_its_libraries_says_how_to_get_them(

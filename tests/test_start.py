@@ -28,6 +28,8 @@ WRONG = {
     "rtseg export net -o image.png/new.onnx": "image.png",
     "rtseg benchmark rtformer_slim -o result.json": "result.json",
     "rtseg export net -o result.onnx": "result.onnx",
+    "rtseg export net -o new.onnx --image lost.png": "lost.png",
+    "rtseg verify lost.onnx": "lost.onnx",
     "rtseg convert lost.pdparams -o new": "lost.pdparams",
     "rtseg convert net -o new": "net",
     "rtseg convert image.png -o full": "full",

@@ -10,7 +10,8 @@ from typing import Literal
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 
-Output = Literal["logits", "class_map"]
+Output = Literal["logits", "class_map", "class_map_margin"]
+Format = Literal["onnx", "xml", "mnn", "pt2"]  # endings of files
 Shape = tuple[int, int, int]  # (B, H, W)
 OpenShape = tuple[int | None, int | None, int | None]  # None where any number is taken
 OPEN: OpenShape = (None, None, None)
@@ -22,8 +23,11 @@ class Graph:
 
     Attributes:
         model: the file's bytes.
+        format: which kind of file.
+        beside: the bytes of the file that belongs to it: the .bin of an OpenVINO file.
         card, weights: the network's, by `weights_hash`.
-        output: "logits" (B, h, w, K) float32, or "class_map" (B, H, W), plainly upsampled inside of the graph.
+        output: "logits" (B, h, w, K) float32, or "class_map" (B, H, W), plainly upsampled inside of the graph, or
+            "class_map_margin", with (B, H, W) float32 behind it: best minus second of the upsampled logits.
         shape: (B, H, W) of the images; None where it takes any number.
         name: for messages.
     """
@@ -34,6 +38,8 @@ class Graph:
     output: Output
     shape: OpenShape
     name: str = "the exported graph"
+    format: Format = "onnx"
+    beside: bytes = b""
 
     def check(self, shape: OpenShape, output: Output) -> None:
         """Raises:

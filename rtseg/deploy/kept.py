@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from rtseg.deploy.exports.onnx_file import export, read_onnx
+from rtseg.deploy.exports.build import export
+from rtseg.deploy.exports.read import read_graph
 from rtseg.deploy.graph import OPEN, Graph
 from rtseg.errors import UserError
 from rtseg.models.network import Network
@@ -66,7 +67,7 @@ def open_graph(network: Network) -> Graph:
     name = f"graphs/{_graph_name(network)}.onnx"
     if not network.card.plugins and (file := kept(name)) is not None:
         with suppress(UserError):  # damaged: exported again
-            return read_onnx(file)
+            return read_graph(file)
     graph = export(network, OPEN)
     if not network.card.plugins:
         keep(name, graph.model, _MOST_GRAPHS)

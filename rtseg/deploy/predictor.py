@@ -13,7 +13,7 @@ from rtseg.data.dataset import default_palette
 from rtseg.data.evaluation import resize_for_evaluation
 from rtseg.data.files import FILM_SUFFIXES, IMAGE_SUFFIXES
 from rtseg.deploy.choice import Choice
-from rtseg.deploy.exports.onnx_file import read_onnx
+from rtseg.deploy.exports.read import read_graph
 from rtseg.deploy.graph import Graph
 from rtseg.deploy.rgb import to_rgb
 from rtseg.deploy.runner import AUTO, Runner
@@ -148,11 +148,11 @@ def load(source: str | Path, *, device: str | torch.device | None = None, engine
             `rtseg list backends` does without. The environment variable RTSEG_ENGINE says what "auto" is.
 
     Raises:
-        UserError: see `Segmenter.from_pretrained`, `read_onnx`, `Runner` and `choose_device`.
+        UserError: see `Segmenter.from_pretrained`, `read_graph`, `Runner` and `choose_device`.
     """
     suffix = Path(source).suffix.lower()
     if suffix == ".onnx":
-        return Predictor(read_onnx(source), engine=engine, device=device)
+        return Predictor(read_graph(source), engine=engine, device=device)
     if suffix in _NO_NETWORKS:
         raise UserError(f"'{source}' is {_NO_NETWORKS[suffix]}")
     return Predictor(Segmenter.from_pretrained(source), engine=engine, device=device)

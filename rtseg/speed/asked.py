@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from rtseg.deploy.engines import parse_backend, usual_backends
-from rtseg.deploy.exports.onnx_file import read_onnx
+from rtseg.deploy.exports.read import read_graph
 from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
@@ -71,7 +71,7 @@ class Asked:
 
     @cached_property  # each file is read once
     def _graphs(self) -> Callable[[str], Graph]:
-        return cache(read_onnx)
+        return cache(read_graph)
 
     def _candidates(self, name: str) -> list[Candidate]:
         if name in list_models():

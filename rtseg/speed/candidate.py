@@ -8,8 +8,8 @@ from typing import Any
 
 from rtseg.checks import check_whole
 from rtseg.deploy.engines import Engine, Shape, parse_backend
-from rtseg.deploy.exports.onnx_file import export
-from rtseg.deploy.graph import Graph, Output, fits, written
+from rtseg.deploy.exports.build import export
+from rtseg.deploy.graph import Format, Graph, Output, fits, written
 from rtseg.errors import UserError
 from rtseg.models.network import Network
 from rtseg.speed.conditions import Conditions
@@ -39,18 +39,18 @@ class Candidate:
 
     def source(self, kind: type[Engine], shape: Shape) -> Network | Graph:
         """What an engine of this class is built of."""
-        return self.graph(shape, kind.output) if kind.takes == "graph" else self.network
+        return self.graph(shape, kind.output, kind.formats[0]) if kind.takes == "graph" else self.network
 
-    def graph(self, shape: Shape, output: Output) -> Graph:
-        """Exported once for each shape and output."""
+    def graph(self, shape: Shape, output: Output, format: Format = "onnx") -> Graph:
+        """Exported once for each shape, output and format."""
         if isinstance(self.network, Graph):
             return self.network
-        if (shape, output) not in self._graphs:
-            self._graphs[shape, output] = export(self.network, shape, output)
-        return self._graphs[shape, output]
+        if (shape, output, format) not in self._graphs:
+            self._graphs[shape, output, format] = export(self.network, shape, output, format)
+        return self._graphs[shape, output, format]
 
     @cached_property  # fills the dictionary of a frozen instance, which is not compared by value
-    def _graphs(self) -> dict[tuple[Shape, Output], Graph]:
+    def _graphs(self) -> dict[tuple[Shape, Output, Format], Graph]:
         return {}
 
 

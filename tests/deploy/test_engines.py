@@ -59,7 +59,7 @@ def build(shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Gra
         except UserError as error:
             pytest.skip(str(error))
         if name not in built:
-            source = graphs[kind.output] if kind.takes == "graph" else shared_segmenter
+            source = graphs[kind.output] if "onnx" in kind.formats and kind.takes == "graph" else shared_segmenter
             calibration = torch.cat([pictures(), pictures().flip(1)])
             built[name] = create_engine(name, source, SHAPE, calibration=calibration)
         return built[name]
@@ -70,11 +70,11 @@ def build(shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Gra
 def test_names() -> None:
     assert list_backends() == [
         "compile", "cudagraph", "eager", "onnxruntime", "onnxruntime-plain", "onnxruntime-webgpu", "openvino",
-        "reference", "tensorrt",
+        "reference", "tensorrt", "torch-export",
     ]  # fmt: skip
     assert [kind.backend for kind in engine_classes()] == [
         "reference", "eager", "compile", "cudagraph", "onnxruntime", "onnxruntime-plain", "onnxruntime-webgpu",
-        "openvino", "tensorrt",
+        "openvino", "tensorrt", "torch-export",
     ]  # fmt: skip
     assert parse_backend("eager") == parse_backend("eager:fp32") == parse_backend("eager:")
 
@@ -115,6 +115,7 @@ def test_stages_in_a_row_are_the_run(build: Build, name: str) -> None:
     expected = {
         "reference": ["normalize", "network", "upsample", "argmax"],
         "onnxruntime": ["normalize + network", "class map"],
+        "torch-export": ["normalize + network", "class map"],
         "onnxruntime-webgpu": ["normalize + network", "class map"],
         "openvino": ["normalize + network", "class map"],
         "onnxruntime-plain": ["normalize + network + upsample + argmax"],
@@ -141,14 +142,14 @@ def test_descriptions_name_versions_precision_and_threads(build: Build, name: st
     assert (found["backend"], found["precision"]) == (backend, precision)
     assert found["threads"] == torch.get_num_threads()
     assert isinstance(found["instruction_sets"], list)
-    library = {"eager": "torch", "reference": "torch"}.get(backend, backend.split("-")[0])
+    library = {"eager": "torch", "reference": "torch", "torch-export": "torch"}.get(backend, backend.split("-")[0])
     assert found[library].startswith(sys.modules[library].__version__.split("-")[0])
     if backend == "openvino":
         assert found["float_part"] == {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}.get(
             precision, build("openvino:int8").description["float_part"]
         )
         assert ("nncf" in found) == (precision == "int8")
-    if library == "torch":
+    if library == "torch" and backend != "torch-export":
         assert found["batchnorm"] == ("as trained" if backend == "reference" else "folded, but for 24")
         assert found["memory_format"] == ("contiguous_format" if backend == "reference" else "channels_last")
 
@@ -216,7 +217,7 @@ def test_a_graph_is_made_of_a_network_where_one_is_needed(
 
     monkeypatch.setattr("rtseg.deploy.engines.export", exported)
     create_engine("onnxruntime-plain", shared_segmenter, SHAPE)
-    assert asked == [(shared_segmenter, SHAPE, "class_map")]
+    assert asked == [(shared_segmenter, SHAPE, "class_map", "onnx")]
 
 
 def test_calls_of_the_class_map_alone(build: Build) -> None:

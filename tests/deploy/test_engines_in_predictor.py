@@ -14,7 +14,7 @@ from torch import Tensor
 from rtseg.deploy.choice import conditions_of, exact_engines, measure, remembered, without_measuring
 from rtseg.deploy.engines import create_engine, parse_backend
 from rtseg.deploy.engines.base import Engine
-from rtseg.deploy.exports.onnx_file import export
+from rtseg.deploy.exports.build import export
 from rtseg.deploy.graph import OPEN, Graph
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import UserError

@@ -35,7 +35,7 @@ def the_whole_way(data: str, folder: str) -> None:
 
     import rtseg
     from rtseg.deploy.engines import create_engine
-    from rtseg.deploy.exports.onnx_file import export
+    from rtseg.deploy.exports.build import export
     from rtseg.deploy.fuse import count_batchnorm, deploy
     from rtseg.errors import UserError
     from rtseg.layers.conv import basic_stage, conv1x1, init_convolutions, spatial_size, stem, upsample_to

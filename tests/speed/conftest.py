@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtseg.deploy.exports.onnx_file import export_file
+from rtseg.deploy.exports.command import export_file
 from rtseg.deploy.graph import Graph
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
@@ -17,7 +17,7 @@ from tests.helpers.networks import SHAPE
 def candidate(shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Graph) -> Candidate:
     """With the graphs that are there already."""
     found = Candidate(shared_segmenter, weights_hash(shared_segmenter))
-    found._graphs.update({(SHAPE, "logits"): logits_graph, (SHAPE, "class_map"): class_map_graph})
+    found._graphs.update({(SHAPE, "logits", "onnx"): logits_graph, (SHAPE, "class_map", "onnx"): class_map_graph})
     return found
 
 

@@ -229,5 +229,5 @@ def test_a_graph_is_exported_once(segmenter: Segmenter, monkeypatch: pytest.Monk
     candidate = Candidate(segmenter)
     outputs: tuple[Output, ...] = ("logits", "class_map", "logits")
     assert [candidate.graph(SHAPE, output) for output in outputs] == [1, 2, 1]
-    assert asked == [(segmenter, SHAPE, "logits"), (segmenter, SHAPE, "class_map")]
+    assert asked == [(segmenter, SHAPE, "logits", "onnx"), (segmenter, SHAPE, "class_map", "onnx")]
     assert Candidate(segmenter).graph(SHAPE, "logits") == 3

@@ -89,7 +89,7 @@ def imports() -> None:
     """What takes the worker seconds once."""
     import onnx  # noqa: F401
 
-    import rtseg.deploy.exports.onnx_file
+    import rtseg.deploy.exports.read
     import rtseg.training.cli  # noqa: F401
 
 
@@ -109,9 +109,9 @@ def digest_onnx(file: Path) -> str:
     """Digest of what the file computes, and of its card."""
     import onnx
 
-    from rtseg.deploy.exports.onnx_file import read_onnx
+    from rtseg.deploy.exports.read import read_graph
 
-    graph = read_onnx(file)
+    graph = read_graph(file)
     proto = onnx.load_model_from_string(graph.model)
     del proto.metadata_props[:]
     for name in ("producer_name", "producer_version", "doc_string", "domain", "model_version"):

@@ -14,7 +14,8 @@ from rtseg.deploy.device import choose_device
 # Importing a file registers its engine; listings keep this order.
 # isort: off
 from rtseg.deploy.engines import reference, eager, compiled, cudagraph  # noqa: F401
-from rtseg.deploy.engines import onnxruntime, onnxruntime_plain, onnxruntime_webgpu, openvino, tensorrt  # noqa: F401
+from rtseg.deploy.engines import onnxruntime, onnxruntime_plain, onnxruntime_webgpu  # noqa: F401
+from rtseg.deploy.engines import openvino, tensorrt, torch_export  # noqa: F401
 
 # isort: on
 from rtseg.deploy.engines.base import Engine, size_of
@@ -28,7 +29,7 @@ from rtseg.deploy.engines.registry import (
     short_name,
 )
 from rtseg.deploy.engines.torch_engine import TorchEngine
-from rtseg.deploy.exports.onnx_file import export
+from rtseg.deploy.exports.build import export
 from rtseg.deploy.graph import Graph, OpenShape, Shape, written
 from rtseg.errors import UserError
 from rtseg.models.network import Network
@@ -83,9 +84,10 @@ def usual_backends(device: torch.device) -> list[str]:
 def reference_for(network: Network | Graph) -> str:
     """The backend that others are compared with: plain PyTorch; for an exported graph, one that reads graphs."""
     takes = "graph" if isinstance(network, Graph) else "network"
-    return next(
-        kind.backend for kind in engine_classes() if kind.is_reference and kind.takes == takes and kind.runs(network)
-    )
+    kinds = [kind for kind in engine_classes() if kind.takes == takes and kind.runs(network)]
+    for kind in sorted(kinds, key=lambda kind: not kind.is_reference):
+        return kind.backend
+    raise UserError(f"no engine runs {network.name}, which puts out {network.output}: export logits")
 
 
 def create_engine(
@@ -122,7 +124,12 @@ def create_engine(
         raise UserError(f"{precision} is built for images of one size: {written(shape)} leaves it open")
     source = network
     if kind.takes == "graph":
-        source = network if isinstance(network, Graph) else export(network, shape, kind.output)
+        source = network if isinstance(network, Graph) else export(network, shape, kind.output, kind.formats[0])
+        if source.format not in kind.formats:
+            raise UserError(
+                f"backend '{kind.backend}' reads {' and '.join(f'.{ending}' for ending in kind.formats)} files, not "
+                f"{source.name}: choose {reference_for(source)}"
+            )
         source.check(shape, kind.output)
     elif isinstance(network, Graph):
         raise UserError(f"backend '{kind.backend}' runs PyTorch networks, not {network.name}: give the checkpoint")

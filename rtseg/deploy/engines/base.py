@@ -18,7 +18,7 @@ from rtseg.deploy.class_map import class_map, class_map_kind
 from rtseg.deploy.device import instruction_sets
 from rtseg.deploy.engines.precision import Precision
 from rtseg.deploy.fuse import check_images
-from rtseg.deploy.graph import Graph, OpenShape, Output, fits, written
+from rtseg.deploy.graph import Format, Graph, OpenShape, Output, fits, written
 from rtseg.errors import UserError, require_package
 from rtseg.models.network import Network
 
@@ -35,6 +35,7 @@ class Engine(ABC):
         devices: types of device: "cpu", "cuda", "mps".
         takes: the input of `create`: a PyTorch "network", or an exported "graph".
         output: what it computes, and what a graph must put out: "logits", or "class_map" alone.
+        formats: of the graphs that it takes; networks are exported in the first.
         open_sizes: whether one engine can be built for images of any size and number.
         libraries: module that it imports -> the package that `pip install` takes.
         is_reference: whether other engines are compared with it, for the networks or graphs that it takes.
@@ -51,6 +52,7 @@ class Engine(ABC):
     devices: ClassVar[tuple[str, ...]]
     takes: ClassVar[Literal["network", "graph"]]
     output: ClassVar[Output] = "logits"
+    formats: ClassVar[tuple[Format, ...]] = ("onnx",)
     open_sizes: ClassVar[bool] = False
     libraries: ClassVar[Mapping[str, str]] = {}
     is_reference: ClassVar[bool] = False
@@ -135,9 +137,9 @@ class Engine(ABC):
 
     @classmethod
     def runs(cls, network: Network | Graph) -> bool:
-        """Whether it can run this: every network; of graphs those with its `output`, if it takes graphs."""
+        """Whether it can run this: every network; of graphs those of its `formats` and `output`, if it takes graphs."""
         if isinstance(network, Graph):
-            return cls.takes == "graph" and cls.output == network.output
+            return cls.takes == "graph" and network.format in cls.formats and cls.output == network.output
         return True
 
     def prepare(self, images: Tensor) -> Tensor:

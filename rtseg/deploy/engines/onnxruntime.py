@@ -1,7 +1,7 @@
 """ONNX Runtime."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -71,6 +71,9 @@ class OnnxRuntime(GraphEngine):
         if device.type == "cuda":
             return [("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": 0})]
         return ["CPUExecutionProvider"]
+
+    def outputs(self, images: Tensor) -> Sequence[Tensor]:
+        return [torch.from_numpy(output) for output in self._session.run(None, {self._input: images.cpu().numpy()})]
 
     def infer(self, images: Tensor) -> Tensor:
         if self.device.type == "cpu":

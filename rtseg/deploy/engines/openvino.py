@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from rtseg.deploy.engines.graph_engine import GraphEngine
-from rtseg.deploy.engines.openvino_core import core
 from rtseg.deploy.engines.precision import BF16, FP16, FP32, INT8, by_name
 from rtseg.deploy.engines.registry import register_engine
 from rtseg.deploy.graph import Graph, OpenShape
+from rtseg.deploy.openvino_core import core
 from rtseg.errors import UserError, first_line
 
 
@@ -27,6 +27,7 @@ class OpenVINO(GraphEngine):
     """
 
     precisions = by_name(FP32, BF16, FP16, INT8)
+    formats = ("onnx", "xml")
     devices = ("cpu",)
     open_sizes = True
     libraries: ClassVar[Mapping[str, str]] = {"openvino": "rtseg[openvino]", "nncf": "rtseg[openvino]"}
@@ -62,7 +63,7 @@ class OpenVINO(GraphEngine):
         self, precision: str, shape: OpenShape, device: torch.device, graph: Graph, calibration: Tensor | None
     ) -> None:
         try:
-            model = core().read_model(graph.model, b"")
+            model = core().read_model(graph.model, graph.beside)
         except Exception as error:  # RuntimeError, or one of the engine's own
             raise UserError(f"OpenVINO cannot read {graph.name}: {first_line(error)}") from None
         if shape != graph.shape:
@@ -87,6 +88,10 @@ class OpenVINO(GraphEngine):
         # Shared: neither images nor logits are copied, the logits lie in the engine's memory.
         result = self._request.infer([images.numpy()], share_inputs=True, share_outputs=True)
         return torch.from_numpy(result[0])
+
+    def outputs(self, images: Tensor) -> Sequence[Tensor]:
+        result = self._request.infer([images.numpy()], share_inputs=True, share_outputs=True)
+        return [torch.from_numpy(result[i]) for i in range(len(result))]
 
 
 def _has_bf16() -> bool:

@@ -1,0 +1,75 @@
+"""`rtseg export`: a checkpoint becomes a file that runs elsewhere and proves that it is right."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+from rtseg.checks import check_whole
+from rtseg.deploy.exports.build import export
+from rtseg.deploy.exports.program import output_named
+from rtseg.deploy.exports.proving import prove
+from rtseg.deploy.exports.read import FORMATS
+from rtseg.deploy.exports.verify import check_right, engines_of
+from rtseg.deploy.graph import OPEN, Graph, OpenShape, written
+from rtseg.errors import UserError
+from rtseg.models.segmenter import Segmenter
+from rtseg.output.folders import written_whole
+from rtseg.output.lock import locked_target
+from rtseg.terminal import say
+
+_GIVES = {
+    "logits": "float32 logits, classes last",
+    "class_map": "int64 class numbers",
+    "class_map_margin": "int64 class numbers, and float32 margins",
+}
+
+
+def export_file(
+    checkpoint: str,
+    file: Path,
+    shape: OpenShape = OPEN,
+    result: str = "logits",
+    image: Path | None = None,
+) -> None:
+    """Writes a checkpoint's graph, whole and right, or not at all.
+
+    Args:
+        file: its ending is the format.
+        result: see `Graph.output`.
+        image: to prove the file with; a street is drawn otherwise.
+
+    Raises:
+        UserError: see `Segmenter.from_pretrained`, `export` and `check_right`; a bad shape; the file exists, has
+            another ending, cannot be written, or is just being written by another command.
+    """
+    kind = FORMATS.get(file.suffix)
+    if kind is None:
+        raise UserError(f"'{file}' must end in {', '.join(FORMATS)}")
+    output = output_named(result)
+    for name, value in zip(("batch size", "height", "width"), shape, strict=True):
+        if value is not None:
+            check_whole(name, value, 1)
+    files = [file, file.with_suffix(".bin")] if kind == "xml" else [file]
+    with locked_target(file):
+        for path in files:
+            if os.path.lexists(path):
+                raise UserError(f"'{path}' exists; give another name, or remove it")
+        engines_of(kind)
+        segmenter = Segmenter.from_pretrained(checkpoint)
+        proof = prove(segmenter, shape, image)
+        graph = export(segmenter, shape, output, kind, proof)
+        check_right(graph, proof)
+        _write(files, graph)
+    say(f"{file}: {segmenter.card.model}, {output}, {(len(graph.model) + len(graph.beside)) / 2**20:.1f} MiB")
+    say(f"In: uint8 {written(shape)}x3, RGB, 0 to 255. Out: {_GIVES[output]}. Code of your own: docs/deploy.md")
+    mistakes = f"; it does not show: {', '.join(proof.unseen)}" if proof.unseen else ""
+    say(f"Proof: {proof.source}{mistakes}. Check it anywhere: rtseg verify {file}")
+    say(f"Try: rtseg benchmark {file}")
+
+
+def _write(files: list[Path], graph: Graph) -> None:
+    """The file last that says what all are."""
+    with ExitStack() as opened:
+        asides = [opened.enter_context(written_whole(path)) for path in files]
+        for aside, content in zip(asides, (graph.model, graph.beside), strict=False):
+            aside.write_bytes(content)

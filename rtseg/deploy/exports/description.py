@@ -1,0 +1,117 @@
+"""What an exported file says of itself: one JSON text under the key "rtseg", the same in every format.
+
+docs/run-it-elsewhere.md has the contract for programs without rtseg.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+from rtseg.deploy.exports.program import INPUT, OUTPUTS, output_named
+from rtseg.deploy.exports.proof import Proof
+from rtseg.deploy.graph import OpenShape, Output
+from rtseg.errors import UserError
+from rtseg.models.model_card import ModelCard
+from rtseg.version import VERSION
+
+KEY = "rtseg"
+FORMAT = 2  # 1 had neither this number nor a proof
+_DESCRIBED = {
+    "logits": {"layout": "NHWC", "dtype": "float32", "meaning": "logits of all classes, at the stride"},
+    "class_map": {"layout": "NHW", "dtype": "int64", "meaning": "class numbers 0 to K-1"},
+    "margin": {"layout": "NHW", "dtype": "float32", "meaning": "best minus second logit"},
+}
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is said.
+
+    Attributes:
+        card, weights: the network's, by `weights_hash`.
+        output, shape: see `Graph`.
+        stride: side of the image's square that one position of the logits stands for; None where it is no one number.
+        precision: what it computes in.
+        proof: None for a graph that is not written to a file.
+    """
+
+    card: ModelCard
+    weights: str
+    output: Output
+    shape: OpenShape
+    stride: int | None
+    precision: str = "fp32"
+    proof: Proof | None = None
+
+    def text(self, digest: str) -> str:
+        """As it stands in a file.
+
+        Args:
+            digest: what stands under that key.
+        """
+        entries = {
+            "format": FORMAT,
+            "digest": digest,
+            "rtseg": VERSION,
+            "weights": self.weights,
+            "precision": self.precision,
+            "output": self.output,
+            "shape": self.shape,
+            "input": {
+                "name": INPUT, "layout": "NHWC", "colours": "RGB", "dtype": "uint8", "range": [0, 255],
+                "orientation": "upright: apply the EXIF orientation first",
+                "size": "any" if None in self.shape[1:] else "fixed",
+                "resize": self.card.eval_resize,
+            },
+            "outputs": [{"name": name, **_DESCRIBED[name]} for name in OUTPUTS[self.output]],
+            "upsampling": {
+                "stride": self.stride, "to": "the image", "mode": "bilinear", "align_corners": False,
+                "then": "argmax over the classes, the first of equals",
+            },
+            "card": self.card.to_dict(),
+            "proof": self.proof and self.proof.to_dict(),
+        }  # fmt: skip
+        return json.dumps(entries)
+
+    @classmethod
+    def read(cls, entries: Any, name: str) -> Self:
+        """The inverse of `text`.
+
+        Args:
+            entries: the text as JSON.
+            name: of the file, for errors.
+
+        Raises:
+            UserError: it is damaged, or of a newer version.
+        """
+        try:
+            number = entries["format"]
+            if isinstance(number, int) and number > FORMAT:
+                raise NewerError(
+                    f"{name} was exported by a newer rtseg (format {number}; this one reads up to {FORMAT}): "
+                    "pip install --upgrade rtseg, or export the checkpoint again with this one"
+                )
+            batch, height, width = map(_side, entries["shape"])
+            return cls(
+                ModelCard.from_dict(entries["card"]),
+                str(entries["weights"]),
+                output_named(entries["output"]),
+                (batch, height, width),
+                _side(entries["upsampling"]["stride"]),
+                str(entries["precision"]),
+                entries["proof"] and Proof.from_dict(entries["proof"]),
+            )
+        except NewerError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise UserError(f"{name}: its description of the network is damaged ({error!r}): export it again") from None
+
+
+class NewerError(UserError):
+    """A file of a newer version, of which nothing else is said."""
+
+
+def _side(value: Any) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ValueError(f"{value!r} is no size")
+    return value

@@ -1,0 +1,82 @@
+"""What an exported file proves itself with: a small image, the class map that plain PyTorch gives for it, a tolerance.
+
+H, W size of the image.
+"""
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+_MOST_PIXELS = 2**26
+_LARGEST = 4 * 2**20  # bytes of a PNG
+
+
+@dataclass(frozen=True)
+class Proof:
+    """An image and what must come out.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        class_map: (H, W) uint8, or uint16 above 256 classes: of plain float32 PyTorch.
+        least_equal_percent: of the pixels, how many must have this class.
+        source: which image it is, in words.
+        unseen: mistakes that this image does not show, in words; empty is best.
+    """
+
+    image: np.ndarray
+    class_map: np.ndarray
+    least_equal_percent: float
+    source: str
+    unseen: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON; the arrays are PNG files in base64."""
+        return {
+            "image": _png(self.image),
+            "class_map": _png(self.class_map),
+            "least_equal_percent": self.least_equal_percent,
+            "source": self.source,
+            "unseen": list(self.unseen),
+        }
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError, KeyError, TypeError, OSError: something is missing or damaged.
+        """
+        image, classes = _array(entries["image"], "RGB"), _array(entries["class_map"], "L", "I;16")
+        percent = float(entries["least_equal_percent"])
+        if image.shape[:2] != classes.shape or not 0 < percent <= 100:
+            raise ValueError("the proof's image and class map do not belong together")
+        return cls(image, classes, percent, str(entries["source"]), tuple(map(str, entries["unseen"])))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it can be stored."""
+        return max(len(_png(self.image)), len(_png(self.class_map))) <= _LARGEST
+
+    def equal_percent(self, class_map: np.ndarray) -> float:
+        """Share of the pixels that have the expected class."""
+        return 100 * float((class_map == self.class_map).mean())
+
+
+def _png(values: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _array(text: Any, *modes: str) -> np.ndarray:
+    if not isinstance(text, str) or len(text) > 2 * _LARGEST:
+        raise ValueError("the proof's PNG is no text, or too long")
+    with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as image:
+        if image.mode not in modes or image.width * image.height > _MOST_PIXELS:
+            raise ValueError(f"the proof has an image of mode {image.mode} and {image.width}x{image.height} pixels")
+        return np.array(image)

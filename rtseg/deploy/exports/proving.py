@@ -1,0 +1,115 @@
+"""Choosing the image that an exported file proves itself with: one on which the usual mistakes show.
+
+H, W size of the image, K classes, h, w size of the logits.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rtseg.deploy.engines import create_engine
+from rtseg.deploy.engines.precision import FP32
+from rtseg.deploy.exports.proof import Proof
+from rtseg.deploy.fuse import deploy
+from rtseg.deploy.graph import OpenShape
+from rtseg.deploy.rgb import to_rgb
+from rtseg.errors import UserError
+from rtseg.layers.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from rtseg.models.network import Network
+from rtseg.scenes import draw_scene
+
+_OPEN = (161, 223)  # height and width where they are open: odd, so that no rounding of sizes is left out
+_DRAWN = (160, 224)  # at most about so much is drawn, then enlarged: such an image needs few bytes
+_TRIALS = 6
+_STEP = 16  # of the grey levels of a drawn image, for the same reason
+_HALF = (0.5, 0.5, 0.5)
+
+
+def prove(network: Network, shape: OpenShape, image: Path | None = None) -> Proof:
+    """The first image on which each of the usual mistakes moves more pixels than rounding may; else the best.
+
+    Args:
+        shape: (B, H, W) that the file takes.
+        image: the file of an image to try first; it is resized to a fixed size.
+
+    Raises:
+        UserError: the image cannot be read, or the logits are not finite.
+    """
+    size = (shape[1] or _OPEN[0], shape[2] or _OPEN[1])
+    reference = create_engine("reference", network, (1, *size))
+    mistakes = _Mistakes(network)
+    best: Proof | None = None
+    for source, pixels in _candidates(size, image):
+        images = torch.from_numpy(pixels)[None]
+        with torch.inference_mode():
+            classes = reference(images)[0].numpy()
+            expected = classes.astype(np.uint8 if network.card.num_classes <= 256 else np.uint16)
+            proof = Proof(pixels, expected, FP32.least_equal_percent, source)
+            wrong = {name: proof.equal_percent(found[0].numpy()) for name, found in mistakes.class_maps(images).items()}
+        unseen = tuple(name for name, percent in wrong.items() if percent >= proof.least_equal_percent)
+        proof = Proof(pixels, expected, proof.least_equal_percent, source, unseen)
+        if proof.is_small and (best is None or len(unseen) < len(best.unseen)):
+            best = proof
+        if best is not None and not best.unseen:
+            break
+    if best is None:
+        raise UserError(f"no image of {size[0]}x{size[1]} is small enough to be stored: export another size")
+    return best
+
+
+def _candidates(size: tuple[int, int], image: Path | None) -> Iterator[tuple[str, np.ndarray]]:
+    """Images of one size, each with what it is."""
+    if image is not None:
+        yield "an image of yours", cv2.resize(to_rgb(image), size[::-1], interpolation=cv2.INTER_AREA)
+    for seed in range(_TRIALS):
+        yield f"drawn street {seed}", _draw(seed, size)
+
+
+def _draw(seed: int, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8: a street of few grey levels and large pixels."""
+    times = max(1, *(side // most for side, most in zip(size, _DRAWN, strict=True)))
+    height, width = (max(48, -(-side // times)) for side in size)
+    image, _ = draw_scene(np.random.default_rng(seed), (height, width))
+    image = cv2.medianBlur(image, 3) // _STEP * _STEP + _STEP // 2
+    return np.ascontiguousarray(image.repeat(times, 0).repeat(times, 1)[: size[0], : size[1]])
+
+
+class _Mistakes:
+    """What goes wrong around an exported network."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = deploy(network, memory_format=torch.contiguous_format, fold=False)
+        wrong = (IMAGENET_MEAN, IMAGENET_STD) if network.card.mean == _HALF else (_HALF, _HALF)
+        self._wrong_mean = Normalize(*wrong)
+
+    def class_maps(self, images: Tensor) -> dict[str, Tensor]:
+        """(1, H, W, 3) uint8 -> the class map (1, H, W) that each gives, by its name."""
+        size = images.shape[1:3]
+        logits = self._logits(images)
+        other_mean = self._network.logits(self._wrong_mean(images.permute(0, 3, 1, 2)).contiguous())
+        return {
+            "BGR instead of RGB": _classes(self._logits(images.flip(-1)), size),
+            "another mean": _classes(other_mean, size),
+            "logits upsampled by nearest neighbour": F.interpolate(logits, size=size, mode="nearest").argmax(1),
+            "logits upsampled with aligned corners": _classes(logits, size, align_corners=True),
+            "an image resized before": _classes(self._logits(_smaller(images)), size),
+        }
+
+    def _logits(self, images: Tensor) -> Tensor:
+        return self._network.logits(self._network.prepare(images))
+
+
+def _classes(logits: Tensor, size: torch.Size, *, align_corners: bool = False) -> Tensor:
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=align_corners).argmax(1)
+
+
+def _smaller(images: Tensor) -> Tensor:
+    """Resized by an eighth, which is less than people resize by."""
+    height, width = (max(1, side * 7 // 8) for side in images.shape[1:3])
+    resized = cv2.resize(images[0].numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(resized)[None]
