@@ -21,7 +21,7 @@ from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.result_names import result_files, result_names
 from rtseg.deploy.results import Results
 from rtseg.deploy.sources import check_sources, find_sources
-from rtseg.deploy.stages import StageTimes
+from rtseg.deploy.stages import StageTimes, digits
 from rtseg.disk import refused
 from rtseg.errors import UserError
 from rtseg.output.lock import locked_folder
@@ -103,7 +103,6 @@ def predict_files(
             console.print(_resized(*predictor.fixed_size), soft_wrap=True)
         if len(names) >= _MANY:
             predictor.runner.may_measure = True
-        start = time.monotonic()
         run = _Run(results, checkpoint, counts or Counts(), console)
         run.write_all(names, max_pixels)
         failed |= run.failed
@@ -119,7 +118,7 @@ def predict_files(
         console.print(f"not predicted: {named}", style="red", soft_wrap=True)
     if failed:
         console.print(f"{len(failed)} of {total} images were not predicted", style="red")
-    _summarise(results, run.written, run.kept, time.monotonic() - start, run.times)
+    _summarise(results, run)
     return failed
 
 
@@ -130,6 +129,7 @@ class _Run:
         written, kept: how many images were written now, and how many were there already.
         failed: the others, with the reason.
         times: how long each stage took.
+        first, seconds: until the first image was written, in which an engine was measured or prepared; until the last.
     """
 
     def __init__(self, results: Results, checkpoint: str, counts: Counts, console: Console) -> None:
@@ -137,6 +137,7 @@ class _Run:
         self.written = self.kept = 0
         self.failed: dict[Path, str] = {}
         self.times = StageTimes({})
+        self.first = self.seconds = 0.0
 
     def write_all(self, names: dict[Path, str], max_pixels: int) -> None:
         todo = [(path, name) for path, name in names.items() if not self._results.has(path, name)]
@@ -147,7 +148,7 @@ class _Run:
             predict=self._results.predictor,
             write=self._write,
             finish=self._finish,
-            threads=min(max(1, available_cores() // 2), _MOST_THREADS),
+            threads=stage_threads(),
         )
         self._counts.settle, self.times = pipeline.settle, pipeline.times
         speed = TextColumn("{task.fields[speed]}")
@@ -182,24 +183,39 @@ class _Run:
             self.failed[item[0]] = _reason(error, self._checkpoint)
             if not self.written and len(self.failed) == _ALIKE and len(set(self.failed.values())) == 1:
                 raise UserError(f"the first {_ALIKE} images fail for one reason: {self.failed[item[0]]}") from error
-        seconds = time.monotonic() - self._start
-        speed = f"{self.written / seconds:.3g} images/s; slowest stage: {self.times.slowest()}" if self.written else ""
-        self._progress.update(self._task, advance=1, speed=speed)
+        self.seconds = time.monotonic() - self._start
+        if self.written == 1:
+            self.first = self.first or self.seconds
+        self._progress.update(self._task, advance=1, speed=self.speed())
+
+    def speed(self) -> str:
+        """Images per second after the first image, and the slowest stage; empty where none was written."""
+        if not self.written:
+            return ""
+        many, took = (self.written - 1, self.seconds - self.first) if self.written > 1 else (1, self.seconds)
+        return f"{digits(many / max(took, 1e-9))} images/s; slowest stage: {self.times.slowest()}"
 
 
-def _summarise(results: Results, written: int, kept: int, seconds: float, times: StageTimes) -> None:
-    if not written + kept:
+def stage_threads() -> int:
+    """Threads that read, and as many that write: one for every two cores, at most 4."""
+    return min(max(1, available_cores() // 2), _MOST_THREADS)
+
+
+def _summarise(results: Results, run: _Run) -> None:
+    if not run.written + run.kept:
         return
     class_maps, colours, overlays = result_files("NAME")
-    there = f", {kept} {'was' if kept == 1 else 'were'} there already" if kept else ""
-    say(f"{_images(written)}{there}. In '{results.folder}':")
+    there = f", {run.kept} {'was' if run.kept == 1 else 'were'} there already" if run.kept else ""
+    say(f"{_images(run.written)}{there}. In '{results.folder}':")
     if results.outputs.overlays:
         say(f"  {overlays}: the image with its classes; {colours}: the colours alone; legend.png: what they mean")
     say(f"  {class_maps}: the class map for programs, grey, each pixel the id of its class")
     say(f"Classes: {shares_sentence(results.predictor.class_names, results.counts())}")
-    if written:
-        rate = f"{_images(written)} in {seconds:.1f} s, {written / seconds:.3g} images/s"
-        say(f"{rate}; slowest stage: {times.slowest()}")
+    if run.written:
+        first = (
+            f", {run.first:.1f} s until the first, then" if run.first > run.seconds / 10 and run.written > 1 else ","
+        )
+        say(f"{_images(run.written)} in {run.seconds:.1f} s{first} {run.speed()}")
 
 
 def _images(number: int) -> str:

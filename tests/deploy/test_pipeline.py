@@ -139,7 +139,12 @@ def test_a_signal_waits_for_what_is_written_and_nothing_follows() -> None:
 def test_the_slowest_stage_is_that_of_the_longest_time_by_thread() -> None:
     times = StageTimes({"reading": 4, "network": 1})
     assert (times.slowest(), times.milliseconds()) == ("", {})
-    times.add({"reading": 0.1})
-    times.add({"reading": 0.06, "network": 0.0284})
-    assert times.milliseconds() == pytest.approx({"reading": 20, "network": 28.4})
+    times.add({"reading": 9})
+    assert times.milliseconds() == {"reading": 2250}
+    times.add({"reading": 0.06, "network": 10})
+    times.add({"reading": 0.1, "network": 0.0284})
+    times.add({"network": 0.0284})
+    assert times.milliseconds() == pytest.approx({"reading": 20, "network": 28.4}), "without the first image"
     assert times.slowest() == "network, 28.4 ms"
+    times.add({"network": 70})
+    assert times.slowest() == "network, 23352 ms"
