@@ -24,6 +24,7 @@ from tests.helpers.networks import SHAPE
         ("onnxruntime-plain", "onnxruntime", "onnx"),
         ("openvino", "openvino", "openvino"),
         ("openvino:int8", "nncf", "openvino"),
+        ("mnn", "MNN", "mnn"),
     ],
 )
 def test_a_missing_library_is_named_with_the_line_that_installs_it(
@@ -59,6 +60,7 @@ def test_missing_instructions_are_named(monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(UserError, match=f"no {precision} instructions; OpenVINO finds FP32, INT8.*openvino:fp32"):
             kind.check(precision, CPU)
     kind.check("fp32", CPU)
+    monkeypatch.setitem(sys.modules, "MNN", None)
     assert best_backend(CPU) == "openvino"
 
 
@@ -75,9 +77,12 @@ def test_an_onnx_runtime_without_cuda_is_named(monkeypatch: pytest.MonkeyPatch) 
         parse_backend("onnxruntime")[0].check("fp32", torch.device("cuda"))
 
 
-@pytest.mark.parametrize(("name", "reader"), [("onnxruntime", "ONNX Runtime cannot run"), ("openvino", "OpenVINO")])
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [("onnxruntime", "ONNX Runtime cannot run"), ("openvino", "OpenVINO"), ("mnn", "MNN cannot convert")],
+)
 def test_bytes_that_are_no_graph_are_refused(logits_graph: Graph, name: str, reader: str) -> None:
-    pytest.importorskip(name)
+    pytest.importorskip("MNN" if name == "mnn" else name)
     for model in (b"", b"no graph at all", logits_graph.model[: len(logits_graph.model) // 2]):
         bad = Graph(model, logits_graph.card, logits_graph.weights, "logits", SHAPE)
         with pytest.raises(UserError, match=reader):

@@ -1,5 +1,6 @@
 """Every engine gives what plain PyTorch gives, says what it is, and is refused where it cannot be had."""
 
+import importlib.metadata
 import json
 import sys
 from collections.abc import Callable
@@ -69,12 +70,12 @@ def build(shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Gra
 
 def test_names() -> None:
     assert list_backends() == [
-        "compile", "cudagraph", "eager", "onnxruntime", "onnxruntime-plain", "onnxruntime-webgpu", "openvino",
+        "compile", "cudagraph", "eager", "mnn", "onnxruntime", "onnxruntime-plain", "onnxruntime-webgpu", "openvino",
         "reference", "tensorrt", "torch-export",
     ]  # fmt: skip
     assert [kind.backend for kind in engine_classes()] == [
         "reference", "eager", "compile", "cudagraph", "onnxruntime", "onnxruntime-plain", "onnxruntime-webgpu",
-        "openvino", "tensorrt", "torch-export",
+        "openvino", "mnn", "tensorrt", "torch-export",
     ]  # fmt: skip
     assert parse_backend("eager") == parse_backend("eager:fp32") == parse_backend("eager:")
 
@@ -118,6 +119,7 @@ def test_stages_in_a_row_are_the_run(build: Build, name: str) -> None:
         "torch-export": ["normalize + network", "class map"],
         "onnxruntime-webgpu": ["normalize + network", "class map"],
         "openvino": ["normalize + network", "class map"],
+        "mnn": ["normalize + network", "class map"],
         "onnxruntime-plain": ["normalize + network + upsample + argmax"],
     }
     assert list(stages) == expected.get(runtime.backend, ["normalize", "network", "class map"])
@@ -142,8 +144,11 @@ def test_descriptions_name_versions_precision_and_threads(build: Build, name: st
     assert (found["backend"], found["precision"]) == (backend, precision)
     assert found["threads"] == torch.get_num_threads()
     assert isinstance(found["instruction_sets"], list)
-    library = {"eager": "torch", "reference": "torch", "torch-export": "torch"}.get(backend, backend.split("-")[0])
-    assert found[library].startswith(sys.modules[library].__version__.split("-")[0])
+    library = {"eager": "torch", "reference": "torch", "torch-export": "torch", "mnn": "MNN"}.get(
+        backend, backend.split("-")[0]
+    )
+    version = getattr(sys.modules[library], "__version__", None) or importlib.metadata.version(library)
+    assert found[library].startswith(version.split("-")[0])
     if backend == "openvino":
         assert found["float_part"] == {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}.get(
             precision, build("openvino:int8").description["float_part"]
@@ -171,7 +176,7 @@ def test_rows_that_do_not_follow_each_other_in_memory(build: Build) -> None:
     """A part of a larger picture, not copied."""
     view = torch.randint(0, 256, (1, 70, 100, 3), dtype=torch.uint8)[:, 5:69, 3:99]
     assert not view.is_contiguous()
-    for name in ("reference", "eager", "onnxruntime", "onnxruntime-plain", "openvino"):
+    for name in ("reference", "eager", "onnxruntime", "onnxruntime-plain", "openvino", "mnn"):
         assert torch.equal(build(name)(view), build(name)(view.contiguous())), name
 
 
@@ -233,6 +238,8 @@ def test_calls_of_the_class_map_alone(build: Build) -> None:
 def test_the_best_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert best_backend(torch.device("cuda")) == "cudagraph:fp16"
     assert best_backend(torch.device("mps")) is None
+    monkeypatch.setitem(sys.modules, "MNN", None)
+    assert best_backend(CPU) in ("openvino", "openvino:bf16")
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert best_backend(CPU) == "onnxruntime"
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -242,7 +249,7 @@ def test_the_best_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("device", "expected"),
     [
-        ("cpu", "reference eager onnxruntime onnxruntime-plain openvino openvino:bf16"),
+        ("cpu", "reference eager onnxruntime onnxruntime-plain openvino openvino:bf16 mnn"),
         ("cuda", "reference eager eager:fp16 compile:fp16 cudagraph cudagraph:fp16 onnxruntime tensorrt:fp16"),
         ("mps", "reference eager"),
     ],
@@ -279,7 +286,7 @@ def test_unknown_names_are_refused(shared_segmenter: Segmenter, name: str, messa
         create_engine(name, shared_segmenter, SHAPE)
 
 
-@pytest.mark.parametrize("name", ["reference", "eager", "onnxruntime", "onnxruntime-plain", "openvino"])
+@pytest.mark.parametrize("name", ["reference", "eager", "onnxruntime", "onnxruntime-plain", "openvino", "mnn"])
 @pytest.mark.parametrize(
     ("bad", "message"),
     [

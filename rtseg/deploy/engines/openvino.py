@@ -34,7 +34,7 @@ class OpenVINO(GraphEngine):
 
     @classmethod
     def preferred(cls, device: torch.device) -> Mapping[str, int]:
-        return {"bf16": 3, "fp32": 2}
+        return {"bf16": 4, "fp32": 2}
 
     @classmethod
     def measured(cls, device: torch.device) -> Sequence[str]:

@@ -1,0 +1,106 @@
+"""MNN."""
+
+import importlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtseg.deploy.c_output import silent_c
+from rtseg.deploy.engines.graph_engine import GraphEngine
+from rtseg.deploy.engines.precision import FP32, by_name
+from rtseg.deploy.engines.registry import register_engine
+from rtseg.deploy.graph import Graph, OpenShape
+from rtseg.deploy.mnn_model import convert_to_mnn
+from rtseg.errors import UserError, first_line
+
+_FIRST = (1, 512, 512)  # of an open shape
+
+
+class _Threads:
+    """Whether the engine's threads can be had. GNU's OpenMP, which it brings, waits for ever after a fork."""
+
+    started = False  # in this process
+    lost = False  # with the process that this one was forked from
+
+    @classmethod
+    def forked(cls) -> None:
+        cls.lost = cls.lost or cls.started
+
+    @classmethod
+    def number(cls) -> int:
+        cls.started = True
+        return 1 if cls.lost else torch.get_num_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Threads.forked)
+
+
+@register_engine("mnn")
+class MNN(GraphEngine):
+    """MNN, then `class_map`. Winograd's convolutions: fewer multiplications, and logits that differ by up to 1e-3 of
+    their spread.
+
+    Alibaba's engine, also for ARM processors and phones. On x86 it computes in float32 whatever precision is asked for
+    (MNN 3.6), so that no other is offered. In a process that was forked from one that ran it, it has one thread.
+    """
+
+    precisions = by_name(FP32)
+    devices = ("cpu",)
+    open_sizes = True
+    libraries: ClassVar[Mapping[str, str]] = {"MNN": "rtseg[mnn]"}
+
+    @classmethod
+    def preferred(cls, device: torch.device) -> Mapping[str, int]:
+        return {"fp32": 3}
+
+    @classmethod
+    def check(cls, precision: str, device: torch.device) -> None:
+        with silent_c():  # its import prints what the processor can do
+            super().check(precision, device)
+
+    @classmethod
+    def create(
+        cls, source: Graph, precision: str, shape: OpenShape, device: torch.device, calibration: Tensor | None = None
+    ) -> Self:
+        return cls(precision, shape, device, source)
+
+    def __init__(self, precision: str, shape: OpenShape, device: torch.device, graph: Graph) -> None:
+        threads = _Threads.number()
+        settings = {"backend": "CPU", "precision": "high", "numThread": threads}
+        model = convert_to_mnn(graph.model, "")
+        with tempfile.TemporaryDirectory() as folder, silent_c():
+            file = Path(folder, "net.mnn")  # it reads files alone
+            file.write_bytes(model)
+            try:
+                self._interpreter: Any = importlib.import_module("MNN").Interpreter(str(file))
+                self._session: Any = self._interpreter.createSession(settings)
+                self._input: Any = self._interpreter.getSessionInput(self._session)
+            except Exception as error:
+                raise UserError(f"MNN cannot run {graph.name}: {first_line(error)}") from None
+        # The first size decides how each convolution is computed, so that it must not be that of the first image.
+        self._resize((*(side or first for side, first in zip(shape, _FIRST, strict=True)), 3))
+        self._logits = np.empty(0, np.float32)
+        super().__init__(precision, shape, device, threads=threads)
+
+    def _resize(self, shape: tuple[int, ...]) -> None:
+        if self._input.getShape() != shape:
+            self._interpreter.resizeTensor(self._input, shape)
+            self._interpreter.resizeSession(self._session)
+
+    def infer(self, images: Tensor) -> Tensor:
+        self._resize(tuple(images.shape))
+        # Both arrays are the engine's memory, which another size frees: images are written into it, logits are copied.
+        self._input.getNumpyData()[...] = images.numpy()
+        self._interpreter.runSession(self._session)
+        logits = self._interpreter.getSessionOutput(self._session).getNumpyData()
+        if self._logits.shape != logits.shape:
+            self._logits = np.empty_like(logits)
+        np.copyto(self._logits, logits)
+        return torch.from_numpy(self._logits)
