@@ -94,7 +94,8 @@ class TestEveryCommand:
         watched.rtseg("export", best, "-o", str(run / "net.onnx"), "--input-size", "64", "64")
         said = watched.rtseg("benchmark", best, str(run / "net.onnx"), "--input-size", "64", "64", "--seconds", "0.1",
                              "--backend", "onnxruntime", "--backend", "openvino", "--backend", "eager",
-                             "--backend", "mnn", "--image", str(tiny_camvid / "val"), "-o", str(run / "benchmark.json"))  # fmt: skip
+                             "--backend", "mnn", "--image", str(tiny_camvid / "val"),
+                             "-o", str(run / "benchmark.json"))  # fmt: skip
         assert "openvino" in said
         watched.rtseg("benchmark", best, "--backend", "openvino:int8", "--input-size", "64", "64", "--seconds", "0.1",
                       "--min-parity", "0", "--image", str(tiny_camvid / "val"))  # fmt: skip
