@@ -69,8 +69,9 @@ def test_it_is_measured_once_and_remembered(
     assert chosen.file is not None
     assert {one.engine for one in chosen.measured} == set(exact_engines(shared_segmenter, CPU))
     assert chosen.engine == chosen.measured[0].engine
-    times = [one.ms for one in chosen.measured]
-    assert times == sorted(cast(list[float], times))
+    times = [one.ms for one in chosen.measured if one.ms is not None]  # one pixel of these 2700 is too many for some
+    assert times == sorted(times)
+    assert len(times) > 1
     assert "measuring which engine is the fastest for 45x60" in capsys.readouterr().err
     plain = Predictor(shared_segmenter, engine="reference", device="cpu")
     assert (plain(IMAGE) == classes).mean() >= 0.9999
