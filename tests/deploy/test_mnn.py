@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rtseg.deploy.engines import create_engine
-from rtseg.deploy.exports.onnx_file import export
+from rtseg.deploy.exports.build import export
 from rtseg.deploy.graph import OPEN, Graph
 from rtseg.models.segmenter import Segmenter
 

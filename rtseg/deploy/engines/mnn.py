@@ -54,6 +54,7 @@ class MNN(GraphEngine):
     precisions = by_name(FP32)
     devices = ("cpu",)
     open_sizes = True
+    formats = ("onnx", "mnn")
     libraries: ClassVar[Mapping[str, str]] = {"MNN": "rtseg[mnn]"}
 
     @classmethod
@@ -74,7 +75,7 @@ class MNN(GraphEngine):
     def __init__(self, precision: str, shape: OpenShape, device: torch.device, graph: Graph) -> None:
         threads = _Threads.number()
         settings = {"backend": "CPU", "precision": "high", "numThread": threads}
-        model = convert_to_mnn(graph.model, "")
+        model = graph.model if graph.format == "mnn" else convert_to_mnn(graph.model, "")
         with tempfile.TemporaryDirectory() as folder, silent_c():
             file = Path(folder, "net.mnn")  # it reads files alone
             file.write_bytes(model)
