@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rtseg.cli import main
-from rtseg.deploy.engines import list_backends
 from rtseg.deploy.exports.proof import Proof
 from rtseg.deploy.exports.proving import prove
 from rtseg.deploy.exports.read import read_graph, read_proven
@@ -79,8 +78,6 @@ def test_a_file_is_read_back(file: Path, logits_graph: Graph, proof: Proof) -> N
 
 
 def test_a_right_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if file.suffix == ".mnn" and "mnn" not in list_backends():
-        pytest.skip("no engine for it yet")
     assert verify(file) == 0
     printed = capsys.readouterr().out
     assert f"{file}: whole. rtformer_slim, logits; image: drawn street 0, 64x96" in printed
