@@ -11,7 +11,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 
@@ -25,6 +25,7 @@ class Store:
         address: of the server, "https://127.0.0.1:port".
         certificate: file for SSL_CERT_FILE.
         cut: ends each of the next connections after so many bytes of its answer.
+        stall: whether such a connection is left open, without a further byte, until `go_on` is set.
         tagged: whether an ETag is sent.
         lengths: whether it says how long a file is.
         ranges: whether it sends parts of files.
@@ -36,6 +37,8 @@ class Store:
     address: str = ""
     certificate: Path = Path()
     cut: list[int] = field(default_factory=list)
+    stall: bool = False
+    go_on: Event = field(default_factory=Event)
     tagged: bool = True
     lengths: bool = True
     ranges: bool = True
@@ -96,7 +99,10 @@ def https_store(files: dict[str, bytes] | None = None) -> Iterator[Store]:
             if store.lengths:
                 self.send_header("Content-Length", str(len(content) - begin))
             self.end_headers()
-            self.wfile.write(content[begin:][: store.cut_after()])
+            cut = store.cut_after()
+            self.wfile.write(content[begin:][:cut])
+            if cut is not None and store.stall:
+                store.go_on.wait()
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -3,8 +3,10 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -227,6 +229,26 @@ def test_two_processes_at_once_fetch_it_once(store: Store, cache: Path) -> None:
     assert [process.communicate()[0].split() for process in both] == [["cityscapes"]] * 3
     assert store.asked == [NET.path]
     assert files(cache) == KEPT
+
+
+@pytest.mark.slow
+def test_a_killed_command_is_resumed_by_the_next(store: Store, cache: Path, network_file: bytes) -> None:
+    store.cut, store.stall = [5_000_000], True
+    command = [sys.executable, "-m", "rtseg", "export", NET.name, "-o", str(cache / "net.onnx")]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+        part = cache / f"weights/{NET.name}.pdparams.part"
+        until = time.monotonic() + 60
+        while (not part.is_file() or part.stat().st_size < 4_900_000) and time.monotonic() < until:
+            time.sleep(0.05)
+        process.kill()
+    assert files(cache / "weights")[1:] == [f"{NET.name}.pdparams.part{ending}" for ending in ("", ".json")]
+    store.go_on.set()
+    _, state = read_weights(NET.name)
+    assert re.fullmatch(rf"{NET.path} from [45]\d{{6}}", store.asked[-1])
+    assert files(cache) == KEPT
+    np.testing.assert_array_equal(
+        state["backbone.stem.0.weight"], read_pdparams_of(network_file, cache)["conv1.0.weight"]
+    )
 
 
 @pytest.mark.slow
