@@ -38,6 +38,9 @@ class ModelCard:
         data_origin: where the training images come from, if their folder says so: drawn scenes are not photographs.
         plugins: what must be loaded to rebuild the network, as `rtseg.plugins.loaded_plugins` calls them.
         head: name of a segmenter's head; None: the model's own.
+        license: of the weights, as their source states it, such as "Apache-2.0".
+        miou: in per cent, on the validation images of `dataset`: of a checkpoint by its training, of published weights
+            by their publisher. None where nobody states it.
         part: what the weights belong to, one of `PARTS`. A backbone's classes are those that it was pre-trained for.
     """
 
@@ -59,6 +62,8 @@ class ModelCard:
     part: str = "segmenter"
     plugins: tuple[str, ...] = ()
     head: str | None = None
+    license: str | None = None
+    miou: float | None = None
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):  # JSON's lists become tuples, so that a card equals the one that was saved
@@ -88,6 +93,8 @@ class ModelCard:
             "source": (self.source is None or _is_text(self.source, 2000), "a text without control characters"),
             "part": (self.part in PARTS, f"one of {', '.join(PARTS)}"),
             "head": (self.head is None or _is_text(self.head), "a name, or null for the model's own"),
+            "license": (self.license is None or _is_text(self.license), f"a name, {_TEXT}"),
+            "miou": (self.miou is None or _is_number(self.miou, 0, 100), "a number of per cent, from 0 to 100"),
             "plugins": (_each(self.plugins, _is_text), "a list of files and modules"),
         }
         for name, (fits, kind) in rules.items():

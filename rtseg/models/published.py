@@ -17,7 +17,7 @@ from rtseg.models.paddle import convert, convert_trunk
 from rtseg.models.segmenter import describe
 from rtseg.models.weights_folder import read_folder
 from rtseg.paths import cache_folder
-from rtseg.published import Published, fetched, folder_of, remember
+from rtseg.published import LICENSE, Published, fetched, folder_of, remember
 
 _BLOCK = 2**20
 
@@ -45,7 +45,8 @@ def _convert(entry: Published, file: Path, folder: Path) -> None:
         with _parameters(entry, file) as parameters:
             if entry.dataset == "imagenet":
                 card, state = convert_trunk(parameters, entry.model)
-                save_backbone(folder, replace(card, source=_source(entry, remember(entry, file, folder))), state)
+                source = _source(entry, remember(entry, file, folder))
+                save_backbone(folder, replace(card, source=source, license=LICENSE), state)
                 return
             from rtseg.data import label_space  # with OpenCV, which no other file of networks needs
 
@@ -54,7 +55,8 @@ def _convert(entry: Published, file: Path, folder: Path) -> None:
                 parameters, entry.model, entry.dataset,
                 class_names=labels.names, palette=labels.palette, ids=labels.ids,
             )  # fmt: skip
-            describe(segmenter, source=_source(entry, remember(entry, file, folder)))
+            source = _source(entry, remember(entry, file, folder))
+            describe(segmenter, source=source, license=LICENSE, miou=entry.miou)
             segmenter.save_pretrained(folder)
     except UserError as error:
         raise UserError(f"'{entry.name}', from {entry.address}: {error}") from None

@@ -49,7 +49,8 @@ _README = """---
 
 Head: {{ card.head or "the model's own" }}. Data set: {{ card.dataset or "not stated" }}.{%
 if card.data_origin %} Images: {{ card.data_origin }}.{% endif %}
-Weights: {{ card.source or "not stated" }}. mIoU: {% if card.miou %}{{ card.miou }} %{% else %}not stated{% endif %}.
+Weights: {{ card.source or "not stated" }}. Licence: {{ card.license or "not stated" }}.
+mIoU on its validation images: {% if card.miou is not none %}{{ card.miou }} %{% else %}not stated{% endif %}.
 `config.json` holds the classes, their colours and the normalisation.
 
 ```python

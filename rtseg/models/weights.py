@@ -5,6 +5,7 @@ Lightning is not needed, and no pickled code is run.
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +117,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return load_checkpoint(path, mmap=True)
 
 
+def _miou(checkpoint: Mapping[str, Any], path: Path) -> float | None:
+    """mIoU of a training's best checkpoint, in per cent; of others none, since their weights are later than a score."""
+    if path.name != "best.ckpt":
+        return None
+    states = [state for state in checkpoint.get("callbacks", {}).values() if isinstance(state, Mapping)]
+    scores = [state.get("best_model_score") for state in states if state.get("monitor") == "val/miou"]
+    score = float(scores[0]) if scores and isinstance(scores[0], Tensor) and scores[0].numel() == 1 else -1.0
+    return round(100 * score, 2) if 0 <= score <= 1 else None
+
+
 def checkpoint_weights(checkpoint: Mapping[str, Any], path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     """Card and weights from what `read_checkpoint` gave; the moving average where there is one.
 
     Raises:
         UserError: the card is damaged.
     """
-    card = read_card(checkpoint["model_card"], path)
+    card = replace(read_card(checkpoint["model_card"], path), miou=_miou(checkpoint, path))
     prefix = f"{card.part}."  # the name of the network in the training's own module
     own = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
     state = {key.removeprefix(prefix): value for key, value in own.items()}

@@ -12,6 +12,7 @@ FULL = ModelCard(
     "rtformer_slim", "gfa+ca", 2, {"injection": (True, False), "cross_size": 8},
     class_names=("road", "sky"), palette=((128, 64, 128), (70, 130, 180)), ids=(7, 23), ignore_index=255,
     mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), input_size=(512, 1024), dataset="cityscapes", source="a run",
+    license="CC0-1.0", miou=61.5,
 )  # fmt: skip
 
 
@@ -49,6 +50,9 @@ def test_a_card_does_not_change_with_the_dictionary_it_was_made_from() -> None:
         ({"num_classes": 3}, "2 entries in 'class_names' for num_classes=3; give one a class"),
         ({"palette": [[0, 0, 0]]}, "1 entries in 'palette' for num_classes=2"),
         ({"ids": [1, 2, 3]}, "3 entries in 'ids' for num_classes=2"),
+        ({"miou": 101}, "miou=101 must be a number of per cent, from 0 to 100"),
+        ({"miou": float("nan")}, "miou=nan must be a number of per cent"),
+        ({"license": 3}, "license=3 must be a name"),
         ({"num_classes": 0}, "num_classes=0 must be a whole number of at least 1"),
         ({"num_classes": "19"}, "num_classes='19' must be a whole number"),
         ({"num_classes": True}, "num_classes=True must be a whole number"),

@@ -89,6 +89,7 @@ def test_a_network_is_fetched_once(
     card, state = read_weights(NET.name)
     assert files(cache) == KEPT
     assert card.class_names == label_space("cityscapes").names
+    assert (card.miou, card.license) == (76.31, "Apache-2.0")
     assert str(card.source).startswith(f"PaddleSeg, {store.address}{NET.path}, SHA-256 ")
     assert str(card.source)[-64:] == json.loads((cache / f"weights/{NET.name}.seen.json").read_text())["sha256"]
     params = read_pdparams_of(network_file, cache)

@@ -41,6 +41,19 @@ def test_a_checkpoint_gives_its_network(tmp_path: Path) -> None:
     assert not back.training
 
 
+def test_the_best_checkpoint_says_its_score(tmp_path: Path) -> None:
+    of_training = {"BestCheckpoint{}": {"monitor": "val/miou", "best_model_score": torch.tensor(0.48518)}}
+    for name, callbacks, miou in (
+        ("best.ckpt", of_training, 48.52),
+        ("last.ckpt", of_training, None),
+        ("best.ckpt", {"ModelCheckpoint{}": {"monitor": None, "best_model_score": None}}, None),
+        ("best.ckpt", {"a": {"monitor": "val/miou", "best_model_score": "much"}, "b": 1}, None),
+        ("best.ckpt", {"a": {"monitor": "val/miou", "best_model_score": torch.tensor(float("nan"))}}, None),
+    ):
+        torch.save(checkpoint(small(), callbacks=callbacks), tmp_path / name)
+        assert read_weights(tmp_path / name)[0].miou == miou
+
+
 def test_the_moving_average_comes_before_the_last_weights(tmp_path: Path) -> None:
     network, average = small(), small()
     torch.save(checkpoint(network, ema_state_dict=average.state_dict()), tmp_path / "last.ckpt")
