@@ -61,7 +61,7 @@ def export_file(
         check_right(graph, proof)
         _write(files, graph)
     say(f"{file}: {segmenter.card.model}, {output}, {(len(graph.model) + len(graph.beside)) / 2**20:.1f} MiB")
-    say(f"In: uint8 {written(shape)}x3, RGB, 0 to 255. Out: {_GIVES[output]}. Code of your own: docs/deploy.md")
+    say(f"In: uint8 {written(shape)}x3, RGB, 0 to 255. Out: {_GIVES[output]}. Programs: docs/run-it-elsewhere.md")
     mistakes = f"; it does not show: {', '.join(proof.unseen)}" if proof.unseen else ""
     say(f"Proof: {proof.source}{mistakes}. Check it anywhere: rtseg verify {file}")
     say(f"Try: rtseg benchmark {file}")
