@@ -13,8 +13,11 @@ from rtseg.data.dataset import default_palette
 from rtseg.data.evaluation import resize_for_evaluation
 from rtseg.data.files import FILM_SUFFIXES, IMAGE_SUFFIXES
 from rtseg.deploy.choice import Choice
+from rtseg.deploy.class_map import class_map
+from rtseg.deploy.engines import size_of
 from rtseg.deploy.exports.read import read_graph
 from rtseg.deploy.graph import Graph
+from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.rgb import to_rgb
 from rtseg.deploy.runner import AUTO, Runner
 from rtseg.errors import UserError
@@ -67,6 +70,7 @@ class Predictor:
 
     def _identity(self, network: Segmenter | Graph) -> str:
         exact = "" if self.runner.is_exact else f", {self.runner.engine}"
+        exact += ", upsampled twice" * (self.card.upsampling == "twice")
         if isinstance(network, Graph) and self.fixed_size:
             return f"{self.card.model} {self.runner.weights}, {network.output} of {network.shape}{exact}"
         return f"{self.card.model} {self.runner.weights}, resized to {self.card.eval_resize}{exact}"
@@ -106,6 +110,23 @@ class Predictor:
             for i, classes in zip(where, maps, strict=True):
                 found[i] = classes.numpy()
         return found
+
+    def predict(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
+        """The class map of an image with its areas and outlines, and margins and probabilities when they are asked for.
+
+        The network runs once, as for `__call__`, which takes the same images.
+
+        Raises:
+            UserError: see `__call__`.
+        """
+        whole = to_rgb(image)
+        size, given = (whole.shape[0], whole.shape[1]), self.network_input(whole)[None]
+        if not self.runner.has_logits(given):
+            classes = self.runner.class_map(given, size)[0].numpy()
+            return Prediction(classes, self.class_names, self.palette)
+        logits, between = self.runner.logits(given), self.runner.between(size_of(given), size)
+        classes = class_map(logits, size, between=between)[0].numpy()
+        return Prediction(classes, self.class_names, self.palette, logits, between)
 
     def logits(self, image: str | Path | Image.Image | np.ndarray) -> Tensor:
         """The network's own logits of an image, (1, K, h, w) float32 at the stride of its head.

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rtseg.deploy.choice import Choice, conditions_of, measure, remembered, size_class, without_measuring
-from rtseg.deploy.class_map import check_logits
+from rtseg.deploy.class_map import check_logits, class_map
 from rtseg.deploy.device import choose_device
 from rtseg.deploy.engines import FP32, Engine, create_engine, parse_backend, size_of
 from rtseg.deploy.graph import OPEN, Graph, OpenShape, Shape, written
@@ -135,7 +135,7 @@ class Runner:
         return chosen
 
     def class_map(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        """Class maps of any size; the logits are upsampled to it.
+        """Class maps of any size; the logits are upsampled to it as the card says (`upsampling`).
 
         Class maps that a file puts out are resized by nearest neighbour.
 
@@ -149,11 +149,23 @@ class Runner:
         Raises:
             UserError: the logits are not finite.
         """
+        between = self.between(size_of(images), size)
         dtype = torch.uint8 if self._source.card.num_classes <= 256 else torch.int16
         with self._lock, torch.inference_mode():
             engine = self._engine_for(images)
-            maps = [_class_map(engine, part, size)[:wanted].to("cpu", dtype) for part, wanted in self._batches(images)]
-            return torch.cat(maps).clone()
+            maps = [_class_map(engine, part, size, between)[:wanted] for part, wanted in self._batches(images)]
+            return torch.cat([one.to("cpu", dtype) for one in maps]).clone()
+
+    def has_logits(self, images: Tensor) -> bool:
+        """Whether the engine for these images has a step before the class map."""
+        with self._lock:
+            return self._engine_for(images).has_logits
+
+    def between(self, seen: tuple[int, int], size: tuple[int, int]) -> tuple[int, int] | None:
+        """The size to which logits of an image that the network saw at size `seen` are upsampled before they are
+        upsampled to `size`; None where one step does.
+        """
+        return seen if self._source.card.upsampling == "twice" and seen != size else None
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, h, w, 3) uint8 on the CPU -> (B, K, ., .) float32 logits at the network's own stride, on the CPU.
@@ -201,11 +213,11 @@ class Runner:
         return self._graph
 
 
-def _class_map(engine: Engine, images: Tensor, size: tuple[int, int]) -> Tensor:
+def _class_map(engine: Engine, images: Tensor, size: tuple[int, int], between: tuple[int, int] | None) -> Tensor:
     if engine.has_logits:
         logits = engine.logits(engine.prepare(images))
         check_logits(logits)
-        return engine.classes(logits, size)
+        return engine.classes(logits, size) if between is None else class_map(logits, size, between=between)
     classes = engine.run(images)
     return F.interpolate(classes[:, None].double(), size, mode="nearest-exact")[:, 0]
 

@@ -12,6 +12,7 @@ from rtseg.layers.normalize import IMAGENET_MEAN, IMAGENET_STD
 from rtseg.registry import suggest
 
 PARTS = ("segmenter", "backbone", "classifier")
+UPSAMPLINGS = ("once", "twice")
 MOST_CLASSES = 65535  # what a label file of 16 bits can tell apart; also the longest side of an image
 LONGEST_RESIZE = 8192  # a small image would be enlarged to it
 LONGEST_TEXT = 500
@@ -34,6 +35,8 @@ class ModelCard:
         input_size: (height, width) that it was trained at, if known.
         eval_resize: (short side, long side) that the data set's evaluation resizes images to before the network, if
             it does; a deployed network does the same.
+        upsampling: how logits reach the image's size where evaluation resizes it: "once", straight from the head's
+            stride; or "twice", to the size that the network saw and from there, PaddleSeg's rule.
         dataset, source: where the classes and the weights come from.
         data_origin: where the training images come from, if their folder says so: drawn scenes are not photographs.
         plugins: what must be loaded to rebuild the network, as `rtseg.plugins.loaded_plugins` calls them.
@@ -64,6 +67,7 @@ class ModelCard:
     head: str | None = None
     license: str | None = None
     miou: float | None = None
+    upsampling: str = "once"
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):  # JSON's lists become tuples, so that a card equals the one that was saved
@@ -91,6 +95,7 @@ class ModelCard:
             "dataset": (self.dataset is None or _is_text(self.dataset), f"a name, {_TEXT}"),
             "data_origin": (self.data_origin is None or _is_text(self.data_origin), f"a text {_TEXT}"),
             "source": (self.source is None or _is_text(self.source, 2000), "a text without control characters"),
+            "upsampling": (self.upsampling in UPSAMPLINGS, f"one of {', '.join(UPSAMPLINGS)}"),
             "part": (self.part in PARTS, f"one of {', '.join(PARTS)}"),
             "head": (self.head is None or _is_text(self.head), "a name, or null for the model's own"),
             "license": (self.license is None or _is_text(self.license), f"a name, {_TEXT}"),

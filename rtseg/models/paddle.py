@@ -72,6 +72,7 @@ def convert(
         segmenter,
         class_names=tuple(class_names), palette=tuple(palette), ids=tuple(ids),
         input_size=_CROP_SIZES[dataset], eval_resize=_EVAL_RESIZE[dataset], dataset=dataset,
+        upsampling="twice",  # as PaddleSeg's published scores
         source=f"PaddleSeg, {Path(path).name}",
     )  # fmt: skip
     return segmenter.eval()

@@ -105,6 +105,7 @@ def recorded_settings(checkpoint: dict[str, Any]) -> dict[str, Any]:
     model |= {key: card[key] for key in ("attention", "head", "options")}
     of_model = {f"model.{key}": value for key, value in model.items()}
     of_data = {"data.dataset": card["dataset"], "data.eval_resize": card["eval_resize"]}
+    of_data["data.upsampling"] = card["upsampling"]
     return of_model | of_data | {k: v for k, v in checkpoint["settings"].items() if k.startswith("data.")}
 
 

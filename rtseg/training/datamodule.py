@@ -9,11 +9,12 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
-from rtseg.checks import check_at_least
+from rtseg.checks import check_at_least, check_one_of
 from rtseg.data.augment import EvalTransform, TrainAugment
 from rtseg.data.dataset import LabelSpace, Sample, SegmentationDataset, create_dataset, label_space
 from rtseg.data.intact import check_readable
 from rtseg.errors import UserError
+from rtseg.models.model_card import UPSAMPLINGS
 from rtseg.training.loading import WatchedLoader, reading
 from rtseg.training.resumable_data import ResumableData
 from rtseg.training.sampling import AugmentedDataset, GlobalBatchSampler, ResumableLoader
@@ -64,6 +65,8 @@ class SegmentationData(ResumableData):
         distort: whether to change colours.
         eval_resize: (short side, long side) that evaluation images are resized to before the network, ADE20K's rule;
             null feeds them as they are, "auto" resizes large ones. Scores are always counted at the original size.
+        upsampling: how logits reach the original size where `eval_resize` changed it: "once", or "twice" as PaddleSeg
+            scores its networks, by way of the size that the network saw.
         seed: of the order and of every random number.
         timeout: seconds that the training waits for a batch of the loader processes; 0: for ever.
 
@@ -82,6 +85,7 @@ class SegmentationData(ResumableData):
         flip: float = 0.5,
         distort: bool = True,
         eval_resize: tuple[int, int] | Literal["auto"] | None = None,
+        upsampling: Literal["once", "twice"] = "once",
         seed: int = 0,
         timeout: float = 300,
     ) -> None:
@@ -90,6 +94,8 @@ class SegmentationData(ResumableData):
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, timeout=timeout)
         self.dataset, self.root, self.crop_size = dataset, Path(root), crop_size
         self.scales, self.flip, self.distort, self.eval_resize = scales, flip, distort, eval_resize
+        check_one_of("data.upsampling", upsampling, UPSAMPLINGS)
+        self.upsampling = upsampling
         self._splits: dict[str, SegmentationDataset] = {}
         self.augment = TrainAugment(crop_size, scales=scales, flip=flip, distort=distort)
         self.eval_transform = EvalTransform(resize=eval_resize)
@@ -140,7 +146,8 @@ class SegmentationData(ResumableData):
 
     def scoring(self) -> dict[str, Any]:
         labels = self.labels
-        return flat("data", {"eval_resize": self.eval_resize, "classes": labels.names, "ids": labels.ids}, ())
+        rule = {"eval_resize": self.eval_resize, "upsampling": self.upsampling}
+        return flat("data", {**rule, "classes": labels.names, "ids": labels.ids}, ())
 
     def create_train_loader(self) -> ResumableLoader:
         data = AugmentedDataset(self.split("train"), self.augment, self.seed)

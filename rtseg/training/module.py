@@ -152,6 +152,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
                 "class_names": labels.names, "palette": labels.palette, "ids": labels.ids,
                 "ignore_index": labels.ignore_index, "dataset": data.dataset, "input_size": tuple(data.crop_size),
                 "eval_resize": data.eval_transform.resize and tuple(data.eval_transform.resize),
+                "upsampling": data.upsampling,
             }  # fmt: skip
             if stage == "fit":
                 facts["data_origin"] = data.origin
@@ -182,8 +183,8 @@ class SegmentationModule(NetworkModule[Segmenter]):
         finite = bool(logits.isfinite().all())
         if not finite and not self.evaluation.not_finite:
             say(f"The logits of image '{batch.name}' are not finite, the first of this validation.")
-        # The head's stride -> network input -> original size, the reference's two steps where evaluation resizes.
-        logits = upsample_to(logits, (batch.image.shape[1], batch.image.shape[2]))
+        if self.card.upsampling == "twice":
+            logits = upsample_to(logits, (batch.image.shape[1], batch.image.shape[2]))
         if logits.shape[-2:] != batch.mask.shape:
             logits = upsample_to(logits, (batch.mask.shape[0], batch.mask.shape[1]))
         loss = pixel_loss(logits, batch.mask[None], LossConfig(), ignore_index=self.segmenter.card.ignore_index)

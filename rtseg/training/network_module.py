@@ -40,7 +40,7 @@ class Optim(Protocol):
 
 
 # What an older checkpoint says of its data: setting -> the card's word for it.
-_OF_CARD = {"eval_resize": "eval_resize", "classes": "class_names", "ids": "ids"}
+_OF_CARD = {"eval_resize": "eval_resize", "upsampling": "upsampling", "classes": "class_names", "ids": "ids"}
 Network = TypeVar("Network", bound=nn.Module)
 
 

@@ -271,8 +271,8 @@ def test_all_that_differs_is_named_at_once(
     other = {
         "model.loss.jaccard_weight": "0.5", "model.loss.class_weights": "[1,1,1,1,1,1,1,1,1,1,2]",
         "model.ema_decay": "0.5", "data.crop_size": "[32,32]", "data.scales": "[1.0]", "data.flip": "0.0",
-        "data.distort": "false", "data.eval_resize": "null", "trainer.accumulate_grad_batches": "2",
-        "trainer.precision": "bf16-mixed", "trainer.gradient_clip_val": "1",
+        "data.distort": "false", "data.eval_resize": "null", "data.upsampling": "twice",
+        "trainer.accumulate_grad_batches": "2", "trainer.precision": "bf16-mixed", "trainer.gradient_clip_val": "1",
     }  # fmt: skip
     free = ["--data.num_workers=0", f"--data.root={data}", "--model.channels_last=false", "--trainer.max_epochs=3"]
     flags = [*free, *(f"--{key}={value}" for key, value in other.items()), f"--output={tmp_path / 'other'}"]

@@ -64,7 +64,7 @@ def _rows(values: Tensor, before: Tensor, behind: Tensor, share: Tensor, width: 
 
 
 def _lines(n: int, out: int, first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the positions first..last - 1 of `out` along n: the index before and behind, and how far between the two."""
+    """The index before and behind each of positions first..last - 1 of `out` along n, and how far between the two."""
     # PyTorch's rule for align_corners=False, in float32 as there.
     scale = torch.tensor(n / out, dtype=torch.float32)
     position = (scale * (torch.arange(first, last, dtype=torch.float32) + 0.5) - 0.5).clamp(min=0)

@@ -241,6 +241,6 @@ def taps(n: int, between: int, out: int) -> Taps:
 
 
 def _cells(n: int, out: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each of `out` positions, the index at or before it among n, and how far behind that it lies, 0..1."""
+    """The index at or before each of `out` positions among n, and how far behind that it lies, 0..1."""
     fraction, start = axis(n, out)
     return np.repeat(np.arange(n), np.diff(start)), fraction.astype(np.float64)

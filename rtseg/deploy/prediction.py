@@ -1,0 +1,135 @@
+"""What a network says of one image: the class map, and all that follows from it and the logits.
+
+H, W the size of the image, K classes, h, w the size of the logits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from rtseg.deploy import rle
+from rtseg.deploy.class_map import class_map_and_margin, winner_probability
+from rtseg.deploy.polygons import Part, polygons
+from rtseg.errors import UserError
+from rtseg.registry import suggest
+
+
+class Area(NamedTuple):
+    """A class that is in the image.
+
+    Attributes:
+        number: of the class, 0..K-1.
+        name: of the class.
+        pixels: how many are of this class.
+        share: of the image, above 0 to 1.
+    """
+
+    number: int
+    name: str
+    pixels: int
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a network says of one image. What takes time is computed when it is asked for, and then kept.
+
+    Attributes:
+        class_map: (H, W) class numbers 0..K-1, uint8 (int16 above 256 classes).
+        class_names: of class 0..K-1.
+        palette: RGB of class 0..K-1.
+        logits: (1, K, h, w) float32 at the stride of the network's head, on the CPU; None where an exported file puts
+            out class maps alone, or the image was seen through windows. Then there is no margin and no probability.
+        between: size to which the logits are upsampled before they are upsampled to (H, W), see `class_map`.
+    """
+
+    class_map: np.ndarray
+    class_names: Sequence[str]
+    palette: Sequence[tuple[int, int, int]]
+    logits: Tensor | None = None
+    between: tuple[int, int] | None = None
+
+    @cached_property
+    def areas(self) -> tuple[Area, ...]:
+        """The classes that are in the image, the largest first."""
+        counts = np.bincount(self.class_map.reshape(-1), minlength=len(self.class_names))
+        order = sorted(np.flatnonzero(counts).tolist(), key=lambda k: -counts[k])
+        return tuple(
+            Area(k, self.class_names[k], int(counts[k]), float(counts[k] / self.class_map.size)) for k in order
+        )
+
+    @cached_property
+    def margin(self) -> np.ndarray:
+        """(H, W) float32: the best minus the second best upsampled logit of every pixel; infinite for one class.
+
+        Raises:
+            UserError: there are no logits.
+        """
+        margins = class_map_and_margin(self._logits("margin"), self._size, between=self.between)[1]
+        return margins[0].numpy()
+
+    @cached_property
+    def probability(self) -> np.ndarray:
+        """(H, W) float32: the softmax of every pixel's class over all classes, 1 / K to 1. Slower than the margin.
+
+        Raises:
+            UserError: there are no logits.
+        """
+        return winner_probability(self._logits("probability"), self._size, between=self.between)[0].numpy()
+
+    def mask(self, which: str | int) -> np.ndarray:
+        """(H, W) bool: where a class is.
+
+        Args:
+            which: name or number of the class. Of several classes with one name, all.
+
+        Raises:
+            UserError: there is no such class.
+        """
+        return np.isin(self.class_map, self._numbers(which))
+
+    def polygons(self, which: str | int, *, edges: bool = False, tolerance: float = 0.0) -> list[Part]:
+        """The outlines of a class: a list of parts, each a list of rings [x, y, x, y, ...], first the outer one, then
+        those of its holes. Empty where the class is not in the image.
+
+        Args:
+            which: name or number of the class.
+            edges, tolerance: see `rtseg.deploy.polygons`; by default `cv2.fillPoly` turns the rings of a part back
+                into exactly its pixels.
+        """
+        return polygons(self.mask(which), edges=edges, tolerance=tolerance)
+
+    def rle(self, which: str | int) -> dict[str, Any]:
+        """The pixels of a class as COCO's compressed run lengths, {"size": [H, W], "counts": text}.
+
+        Args:
+            which: name or number of the class.
+        """
+        return rle.encode(self.mask(which))
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.class_map.shape[0], self.class_map.shape[1]
+
+    def _logits(self, what: str) -> Tensor:
+        if self.logits is None:
+            raise UserError(
+                f"there is no {what}: the logits are not known. Predict with the checkpoint or a file exported without "
+                "--class-map, and without windows (--tile)"
+            )
+        return self.logits
+
+    def _numbers(self, which: str | int) -> list[int]:
+        count = len(self.class_names)
+        if isinstance(which, str):
+            numbers = [k for k, name in enumerate(self.class_names) if name == which]
+            if not numbers:
+                raise UserError(f"there is no class '{which}'.{suggest(which, self.class_names)}")
+            return numbers
+        if not 0 <= which < count:
+            raise UserError(f"there is no class {which}: the {count} classes have the numbers 0 to {count - 1}")
+        return [int(which)]
