@@ -63,12 +63,15 @@ class ImageFiles:
         Raises:
             UserError: a file cannot hold so many pixels.
         """
+        numbers = self._number_files(classes)
+        return (*numbers, self._overlay(image, classes, counts)) if self._outputs.overlays else numbers
+
+    def _number_files(self, classes: np.ndarray) -> tuple[bytes, ...]:
+        """The class map, and the same in colours where overlays are written."""
         numbers = self._predictor.to_ids(classes)
         rows = compress_rows(numbers)
         class_map = grey_png(numbers, rows)
-        if not self._outputs.overlays:
-            return (class_map,)
-        return class_map, self._colours(classes, numbers, rows), self._overlay(image, classes, counts)
+        return (class_map, self._colours(classes, numbers, rows)) if self._outputs.overlays else (class_map,)
 
     def _colours(self, classes: np.ndarray, numbers: np.ndarray, rows: bytes) -> bytes:
         """A PNG whose palette has the colours; its numbers are the ids where these fit, else class numbers."""

@@ -11,7 +11,7 @@ from rtseg.errors import UserError
 
 Palette = Sequence[tuple[int, int, int]]
 _OUTLINE = np.array([255.0, 255.0, 255.0, 0.0])  # white; OpenCV wants four numbers
-_WIDER = 700  # pixels of the shorter side for each further pixel of an outline
+_WIDER = 700  # pixels of the shorter side for each further pixel of an outline's width
 IGNORED = 255  # drawn black, and left transparent in an overlay
 
 
@@ -83,19 +83,21 @@ def overlay(
     check_between("alpha", alpha, 0, 1, "0 is the image alone, 1 the colours alone")
     _check_colors(class_map, palette)
     table, tinted = _table(palette), np.empty(image.shape, np.uint8) if out is None else out
+    line = 1 + min(class_map.shape) // _WIDER
     for band in bands(*class_map.shape):
         cv2.addWeighted(image[band], 1 - alpha, _colored(class_map[band], table), alpha, 0, dst=tinted[band])
-    if int(class_map.max(initial=0)) >= IGNORED:
-        np.copyto(tinted, image, where=(class_map == IGNORED)[..., None])
-    if outlines and alpha > 0:
-        cv2.add(tinted, _OUTLINE, dst=tinted, mask=_borders(class_map))
+        if int(class_map[band].max(initial=0)) >= IGNORED:
+            np.copyto(tinted[band], image[band], where=(class_map[band] == IGNORED)[..., None])
+        if outlines and alpha > 0:
+            above = min(line, band.start)
+            border = _borders(class_map[band.start - above : band.stop + line], line)
+            cv2.add(tinted[band], _OUTLINE, dst=tinted[band], mask=border[above : above + band.stop - band.start])
     return tinted
 
 
-def _borders(class_map: np.ndarray) -> np.ndarray:
-    """(H, W) uint8: 1 where another class begins to the right or below; the line is wider in a large image."""
+def _borders(class_map: np.ndarray, width: int) -> np.ndarray:
+    """(H, W) uint8: 1 where another class begins to the right or below, `width` pixels wide."""
     border = np.zeros(class_map.shape, np.uint8)
     border[:, :-1] |= class_map[:, :-1] != class_map[:, 1:]
     border[:-1] |= class_map[:-1] != class_map[1:]
-    width = 1 + min(class_map.shape) // _WIDER
     return cv2.dilate(border, np.ones((width, width), np.uint8)) if width > 1 else border

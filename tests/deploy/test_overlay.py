@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from rtseg.data.dataset import default_palette
+from rtseg.deploy import bands
 from rtseg.deploy.overlay import colorize, overlay
 from rtseg.errors import UserError
 
@@ -39,3 +40,20 @@ def test_overlay_refuses_other_sizes_and_shares() -> None:
         overlay(image, np.zeros((6, 4), np.uint8), PALETTE)
     with pytest.raises(UserError, match=r"alpha=1.5"):
         overlay(image, np.zeros((4, 6), np.uint8), PALETTE, 1.5)
+
+
+@pytest.mark.parametrize("number", [np.uint8, np.int16])
+@pytest.mark.parametrize("side", [60, 1500])
+def test_a_large_overlay_is_drawn_in_bands(side: int, number: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(side)
+    classes = np.repeat(draw.integers(0, 3, (side, side // 10), number), 10, 1)
+    classes[5:9, 7:40] = 255
+    image = draw.integers(0, 256, (side, side, 3), np.uint8)
+    drawn = []
+    for pixels in (2**30, 7 * side):
+        monkeypatch.setattr(bands, "PIXELS", pixels)
+        out = np.zeros_like(image)
+        assert overlay(image, classes, PALETTE, outlines=True, out=out) is out
+        drawn.append(out)
+    assert np.array_equal(drawn[0], drawn[1])
+    assert (drawn[0] == 255).all(-1).sum() > side
