@@ -42,8 +42,7 @@ def predict(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            help=".ckpt, folder with model.safetensors, exported .onnx file, name of rtseg list weights, or Hugging "
-            "Face id"
+            help=".ckpt, folder with model.safetensors, exported file, name of rtseg list weights, or Hugging Face id"
         ),
     ],
     sources: Annotated[list[str], typer.Argument(help="images, folders or globs")],
@@ -120,7 +119,7 @@ def benchmark(
     networks: Annotated[
         list[str] | None,
         typer.Argument(
-            help="checkpoints, exported .onnx files, names of models or rivals; default: rtformer_slim",
+            help="checkpoints, exported files, names of models or rivals; default: rtformer_slim",
         ),
     ] = None,
     attention: Attentions = None,

@@ -17,7 +17,8 @@ from rtseg.hub import fetch
 from rtseg.published import fetch_published, find_published
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"  # of a folder of weights
-_FILE_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", ".onnx", ".json", ".yaml")
+_EXPORTS = (".onnx", ".xml", ".mnn", ".pt2")
+_FILE_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", *_EXPORTS, ".json", ".yaml")
 _LISTED, _SEARCHED = 8, 2000  # names of a folder that are said, and that are compared with a wrong one
 
 

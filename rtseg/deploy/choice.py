@@ -82,7 +82,7 @@ def exact_engines(source: Network | Graph, device: torch.device) -> list[str]:
             except UserError:
                 continue
             found.append(short_name(kind, FP32.name))
-    return found
+    return found or [reference_for(source)] * isinstance(source, Graph)
 
 
 def without_measuring(source: Network | Graph, device: torch.device) -> Choice:

@@ -15,7 +15,7 @@ from rtseg.data.files import FILM_SUFFIXES, IMAGE_SUFFIXES
 from rtseg.deploy.choice import Choice
 from rtseg.deploy.class_map import class_map
 from rtseg.deploy.engines import size_of
-from rtseg.deploy.exports.read import read_graph
+from rtseg.deploy.exports.read import FORMATS, read_graph
 from rtseg.deploy.graph import Graph
 from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.rgb import to_rgb
@@ -24,11 +24,11 @@ from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 
 _ORDER = "where a network is expected: give the network first, then the images"
-_GRAPH = "another program's form of a network, without the class names and colours that are needed here: give the "
+_ENGINE = "an engine's own form of a network, without class names: give the checkpoint, or a file of `rtseg export`"
 _NO_NETWORKS = (
     {suffix: f"an image, {_ORDER}" for suffix in IMAGE_SUFFIXES}
     | {suffix: f"a film, {_ORDER}" for suffix in FILM_SUFFIXES}
-    | {suffix: f"{_GRAPH}checkpoint, or its .onnx by `rtseg export`" for suffix in (".xml", ".bin", ".engine", ".plan")}
+    | {".bin": "the weights of an exported .xml file: give that file", ".engine": _ENGINE, ".plan": _ENGINE}
     | {suffix: "a configuration: give the best.ckpt of the training" for suffix in (".yaml", ".yml")}
 )
 
@@ -172,7 +172,7 @@ def load(source: str | Path, *, device: str | torch.device | None = None, engine
         UserError: see `Segmenter.from_pretrained`, `read_graph`, `Runner` and `choose_device`.
     """
     suffix = Path(source).suffix.lower()
-    if suffix == ".onnx":
+    if suffix in FORMATS:
         return Predictor(read_graph(source), engine=engine, device=device)
     if suffix in _NO_NETWORKS:
         raise UserError(f"'{source}' is {_NO_NETWORKS[suffix]}")

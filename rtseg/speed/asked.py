@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from rtseg.deploy.engines import parse_backend, usual_backends
-from rtseg.deploy.exports.read import read_graph
+from rtseg.deploy.exports.read import FORMATS, read_graph
 from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
@@ -28,7 +28,7 @@ class Asked:
     """Networks and engines, as a command names them.
 
     Attributes:
-        networks: checkpoints, exported .onnx files, names of models and of rivals; rtformer_slim where there is none.
+        networks: checkpoints, exported files, names of models and of rivals; rtformer_slim where there is none.
         attentions: of the models by name that have one; one network for each.
         backends: see `rtseg.deploy.engines`; all of `usual_backends` that can be had where there is none.
         num_classes: of the networks by name.
@@ -65,7 +65,7 @@ class Asked:
         Raises:
             UserError: a bad file.
         """
-        shapes = [self._graphs(name).shape for name in self.networks if name.endswith(".onnx")]
+        shapes = [self._graphs(name).shape for name in self.networks if _is_export(name)]
         sizes = list(dict.fromkeys((height or 512, width or 512) for _, height, width in shapes))
         return sizes or [(512, 512)], list(dict.fromkeys(batch or 1 for batch, _, _ in shapes)) or [1]
 
@@ -80,7 +80,7 @@ class Asked:
             return [Candidate(create_model(name, self.num_classes, **option)) for option in options]
         if name in list_rivals():
             return [Candidate(create_rival(name, self.num_classes))]
-        if name.endswith(".onnx"):
+        if _is_export(name):
             graph = self._graphs(name)
             return [Candidate(graph, graph.weights, trained=True)]
         return [_checkpoint(name)]
@@ -101,6 +101,10 @@ class Asked:
         return found
 
 
+def _is_export(name: str) -> bool:
+    return Path(name).suffix.lower() in FORMATS
+
+
 def _has_attention(name: str) -> bool:
     return name in list_models() and choose_attention(name, None) != NO_ATTENTION
 
@@ -112,5 +116,5 @@ def _checkpoint(name: str) -> Candidate:
         if Path(name).exists() or "/" in name:
             raise
         known = suggest(name, [*list_models(), *list_rivals()])
-        raise UserError(f"'{name}' is not a checkpoint, .onnx file, model or rival.{known} ({error})") from None
+        raise UserError(f"'{name}' is not a checkpoint, exported file, model or rival.{known} ({error})") from None
     return Candidate(segmenter, weights_hash(segmenter), trained=True)

@@ -59,7 +59,8 @@ def test_a_file_is_loaded_and_says_its_size(
     [
         ("street.png", "an image, where a network is expected: give the network first"),
         ("street.mp4", "a film, where a network is expected"),
-        ("net.xml", "another program's form of a network.*rtseg export"),
+        ("net.bin", "the weights of an exported .xml file"),
+        ("net.engine", "an engine's own form of a network.*rtseg export"),
         ("config.yaml", r"a configuration: give the best\.ckpt"),
     ],
 )

@@ -56,7 +56,7 @@ def test_ones_own_parity(checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> No
     [
         (
             ["rtformer_slm"],
-            "'rtformer_slm' is not a checkpoint, .onnx file, model or rival. Did you mean 'rtformer_slim'",
+            "'rtformer_slm' is not a checkpoint, exported file, model or rival. Did you mean 'rtformer_slim'",
         ),
         (["segformer_b2"], r"Did you mean 'segformer_b[01]'"),
         (["lost.onnx"], r"no such file: 'lost\.onnx'"),
@@ -89,7 +89,7 @@ def test_bad_options_are_refused(checkpoint: str, bad: dict[str, Any], message: 
 
 
 @pytest.mark.parametrize(
-    ("backend", "message"), [("tensorrt", "unknown backend 'tensorrt'"), ("eager:int8", "no precision 'int8'")]
+    ("backend", "message"), [("tensorflow", "unknown backend 'tensorflow'"), ("eager:int8", "no precision 'int8'")]
 )
 def test_bad_backends_are_refused(checkpoint: str, backend: str, message: str) -> None:
     with pytest.raises(UserError, match=message):

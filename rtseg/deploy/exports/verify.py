@@ -120,7 +120,7 @@ def _shown(backend: str, graph: Graph, proof: Proof) -> bool:
     right = percent >= least
     verdict = Text("right" if right else "WRONG", style="green" if right else "bold red")
     line = f": {percent:.3f} % of the pixels are as plain PyTorch has them; {least} % must be"
-    Console().print(Text.assemble(f"{backend} ", verdict, line))
+    Console().print(Text.assemble(f"{backend} ", verdict, line), soft_wrap=True)
     return right
 
 

@@ -11,11 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import rtseg
 from rtseg.cli import main
 from rtseg.deploy.exports.proof import Proof
 from rtseg.deploy.exports.proving import prove
 from rtseg.deploy.exports.read import read_graph, read_proven
 from rtseg.deploy.exports.seal import BLANK, seal
+from rtseg.deploy.exports.verify import engines_of
 from rtseg.deploy.graph import Format, Graph
 from rtseg.errors import UserError
 from rtseg.layers.normalize import IMAGENET_MEAN
@@ -134,6 +136,12 @@ def test_a_wrong_file(
         file.write_bytes(seal(proto.SerializeToString()))
     assert verify(file, "--engine", "onnxruntime") == 1
     assert "onnxruntime WRONG:" in capsys.readouterr().out
+
+
+def test_a_file_predicts_as_its_network(file: Path, shared_segmenter: Segmenter, proof: Proof) -> None:
+    """By the two lines of Python that take a checkpoint."""
+    kind = engines_of(read_graph(file).format)[0]
+    assert (rtseg.load(file, engine=kind)(proof.image) == proof.class_map).mean() >= 0.9999
 
 
 # --- bad input
