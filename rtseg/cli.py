@@ -65,16 +65,26 @@ def predict(
         bool,
         typer.Option("--no-overlay", help="write class maps (NAME.png) and the record alone: no colours, no legend"),
     ] = False,
+    margin: Annotated[
+        bool,
+        typer.Option("--margin", help="write NAME_margin.png, too: best minus second best logit, in thousandths"),
+    ] = False,
+    polygons: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="write the outlines of all classes in all results, too: one .json of COCO"),
+    ] = None,
 ) -> None:
     """Segment images: class maps, colours, overlays and a legend."""
     check_network(checkpoint)
     check_any_image(sources)
     _check_results(output, overwrite or resume or (output.expanduser() / RECORD).is_file())  # then the network decides
+    if polygons is not None:
+        _check_polygons(polygons, overwrite or resume)
     from rtseg.deploy.image_files import Outputs
     from rtseg.deploy.predict_files import Counts, predict_files
     from rtseg.deploy.predictor import load
 
-    outputs, counts = Outputs(overlays=not no_overlay, alpha=alpha), Counts()
+    outputs, counts = Outputs(overlays=not no_overlay, alpha=alpha, margin=margin), Counts()
     with resumable(lambda: f"{counts.sentence()} To resume: {_to_resume()}"):
         predictor = load(checkpoint, device=device, engine=engine)
         predictor.runner.may_measure = explain
@@ -89,6 +99,11 @@ def predict(
             checkpoint=checkpoint,
             counts=counts,
         )
+        if polygons is not None:
+            from rtseg.deploy.coco import write_coco
+
+            number = write_coco(polygons.expanduser(), output.expanduser())
+            say(f"{polygons}: the outlines of all classes in {number} image{'s' * (number != 1)}, in COCO's format")
     if explain:
         from rtseg.deploy.explain import show_choices
 
@@ -405,6 +420,15 @@ def _check_results(folder: Path, overwrite: bool) -> None:
     check_place(folder)
     if not overwrite:
         check_empty(folder, "give another folder, or --overwrite to replace results in it")
+
+
+def _check_polygons(file: Path, replaces: bool) -> None:
+    """Raises: UserError where the file cannot be written, is no .json, or holds something that shall stay."""
+    if file.suffix.lower() != ".json":
+        raise UserError(f"--polygons {file}: COCO's files end in .json; give such a name")
+    if not replaces:
+        check_new_file(file.expanduser())
+    check_place(file.expanduser().parent)
 
 
 def _to_resume() -> str:

@@ -19,6 +19,8 @@ WRONG = {
     "rtseg predict paddleseg/rtformer_slim_ade2k image.png -o new": "paddleseg/rtformer_slim_ade20k",
     "rtseg predict paddleseg/rtformer_slim_ade20k image.png -o new": "'http://mirror/dygraph/ade20k/",
     "rtseg predict net image.png -o full": "full",
+    "rtseg predict net image.png -o new --polygons out.txt": "end in .json",
+    "rtseg predict net image.png -o new --polygons image.png/out.json": "image.png",
     "rtseg predict net image.png -o image.png/new": "image.png/new",
     "rtseg benchmark lost.onnx": "lost.onnx",
     "rtseg benchmark rtformer_slim --image lost.png": "lost.png",

@@ -24,6 +24,7 @@ class Outputs:
     Args:
         overlays: what is for the eye, too; else the class maps alone.
         alpha: share of the colour in an overlay, 0..1.
+        margin: the margin of each pixel, too.
 
     Raises:
         UserError: `alpha` is out of range.
@@ -31,6 +32,7 @@ class Outputs:
 
     overlays: bool = True
     alpha: float = 0.5
+    margin: bool = False
 
     def __post_init__(self) -> None:
         check_between("alpha", self.alpha, 0, 1, "0 is the image alone, 1 the colours alone")

@@ -17,8 +17,9 @@ from rtseg.deploy.device import available_cores
 from rtseg.deploy.image_files import Outputs
 from rtseg.deploy.legend import shares_sentence
 from rtseg.deploy.pipeline import Pipeline
+from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.predictor import Predictor
-from rtseg.deploy.result_names import result_files, result_names
+from rtseg.deploy.result_names import margin_file, result_files, result_names
 from rtseg.deploy.results import Results
 from rtseg.deploy.sources import check_sources, find_sources
 from rtseg.deploy.stages import StageTimes, digits
@@ -145,7 +146,7 @@ class _Run:
         self._counts.done, self._counts.total = self.kept, len(names)
         pipeline = Pipeline[tuple[Path, str]](
             read=lambda item, admit: read_image(item[0], max_pixels, admit),
-            predict=self._results.predictor,
+            predict=self._results.predict,
             write=self._write,
             finish=self._finish,
             threads=stage_threads(),
@@ -160,8 +161,8 @@ class _Run:
         if self._counts.done:
             self._results.write_legend()
 
-    def _write(self, item: tuple[Path, str], image: np.ndarray, classes: np.ndarray) -> dict[str, Any]:
-        return self._results.write(*item, image, classes)
+    def _write(self, item: tuple[Path, str], image: np.ndarray, found: Prediction | np.ndarray) -> dict[str, Any]:
+        return self._results.write(*item, image, found)
 
     def _finish(self, item: tuple[Path, str], line: dict[str, Any] | None, error: Exception | None) -> None:
         """Counts an image, in the order of the images.
@@ -210,6 +211,8 @@ def _summarise(results: Results, run: _Run) -> None:
     if results.outputs.overlays:
         say(f"  {overlays}: the image with its classes; {colours}: the colours alone; legend.png: what they mean")
     say(f"  {class_maps}: the class map for programs, grey, each pixel the id of its class")
+    if results.outputs.margin:
+        say(f"  {margin_file('NAME')}: each pixel's best minus second best logit, in thousandths, up to 65535")
     say(f"Classes: {shares_sentence(results.predictor.class_names, results.counts())}")
     if run.written:
         first = (

@@ -16,6 +16,11 @@ def result_files(name: str) -> tuple[str, str, str]:
     return f"{name}.png", f"{name}_colour.png", f"{name}_overlay.jpg"
 
 
+def margin_file(name: str) -> str:
+    """The file of an image's margins, where they are asked for."""
+    return f"{name}_margin.png"
+
+
 def result_names(found: Sequence[tuple[Path, Path]], out_dir: Path) -> tuple[dict[Path, str], list[str]]:
     """Absolute path of each image -> name of its results below `out_dir`, as `result_files` takes it.
 
@@ -34,7 +39,9 @@ def result_names(found: Sequence[tuple[Path, Path]], out_dir: Path) -> tuple[dic
     )
     for scheme in schemes:
         names = {path: scheme(path).as_posix() for path in roots}
-        files = [file.lower() for name in names.values() for file in result_files(name)]  # some systems ignore case
+        files = [
+            file.lower() for name in names.values() for file in (*result_files(name), margin_file(name))
+        ]  # some systems ignore case
         if len({*files, LEGEND}) == len(files) + 1:
             break
     fitting = {path: _fitting(name, out_dir) for path, name in names.items()}

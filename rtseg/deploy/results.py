@@ -1,8 +1,8 @@
 """The results of `rtseg predict` in a folder, and the record that says of which network and images they are.
 
 An image called `a/x` has three files. `a/x.png` is for programs: grey, each pixel the id of its class. `a/x_colour.png`
-and `a/x_overlay.jpg` are for the eye, and may be left out. `predictions.jsonl` has a first line about the network, then
-a line an image.
+and `a/x_overlay.jpg` are for the eye, and may be left out. `a/x_margin.png` is written where it is asked for.
+`predictions.jsonl` has a first line about the network, then a line an image.
 """
 
 import io
@@ -19,8 +19,10 @@ import numpy as np
 from rtseg.deploy.bands import bands
 from rtseg.deploy.image_files import ImageFiles, Outputs
 from rtseg.deploy.legend import draw_legend
+from rtseg.deploy.margin_png import margin_png
+from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.predictor import Predictor
-from rtseg.deploy.result_names import LEGEND, RECORD, result_files
+from rtseg.deploy.result_names import LEGEND, RECORD, margin_file, result_files
 from rtseg.disk import refusals_told
 from rtseg.errors import UserError
 from rtseg.output.folders import check_empty, make_folder, write_whole
@@ -64,7 +66,7 @@ class Results:
                 )
             ],
         }
-        found = _read(folder / RECORD)
+        found = read_record(folder / RECORD)
         self._begun, self._beginning = False, threading.Lock()
         self._before: dict[str, dict[str, Any]] = {}
         if resume and found:
@@ -119,15 +121,20 @@ class Results:
 
     def files(self, name: str) -> tuple[str, ...]:
         """The files of an image that are written."""
-        return result_files(name) if self.outputs.overlays else result_files(name)[:1]
+        files = result_files(name) if self.outputs.overlays else result_files(name)[:1]
+        return (*files, margin_file(name)) if self.outputs.margin else files
 
-    def write(self, image: Path, name: str, pixels: np.ndarray, classes: np.ndarray) -> dict[str, Any]:
+    def predict(self, image: np.ndarray) -> Prediction | np.ndarray:
+        """The class map of an image, or where margins are written the prediction."""
+        return self.predictor.predict(image) if self.outputs.margin else self.predictor(image)
+
+    def write(self, image: Path, name: str, pixels: np.ndarray, found: Prediction | np.ndarray) -> dict[str, Any]:
         """Writes the files of an image. Those of an earlier run that are not written now are removed.
 
         Args:
             image: the file that it came from.
             pixels: (H, W, 3) uint8 RGB.
-            classes: (H, W) class numbers.
+            found: what `predict` returned.
 
         Returns:
             Its line in the record, for `record`.
@@ -135,19 +142,23 @@ class Results:
         Raises:
             UserError: a file cannot be written.
         """
+        classes = found.class_map if isinstance(found, Prediction) else found
         counts = np.zeros(self.predictor.card.num_classes, np.int64)
         for band in bands(*classes.shape):
             counts += np.bincount(classes[band].reshape(-1), minlength=len(counts))
         paths = [self.folder / file for file in result_files(name)]
         contents = self._files.encode(pixels, classes, counts)
+        margin = margin_png(found.margin) if isinstance(found, Prediction) else None
         make_folder(paths[0].parent)
         self._begin()
         for path, content in zip(paths, contents, strict=False):
             write_whole(path, content)
-        for path in paths[len(contents) :]:
+        if margin is not None:
+            write_whole(self.folder / margin_file(name), margin)
+        for path in (*paths[len(contents) :], *[self.folder / margin_file(name)] * (margin is None)):
             path.unlink(missing_ok=True)
-        found = {str(k): int(counts[k]) for k in np.flatnonzero(counts)}
-        return {"name": name, **_file_facts(image), "pixels": found}
+        there = {str(k): int(counts[k]) for k in np.flatnonzero(counts)}
+        return {"name": name, **_file_facts(image), "pixels": there}
 
     def record(self, line: Mapping[str, Any]) -> None:
         """Adds the line of an image whose files are written.
@@ -173,7 +184,7 @@ class Results:
         write_whole(self.folder / LEGEND, encoded.getvalue())
 
 
-def _read(record: Path) -> list[dict[str, Any]]:
+def read_record(record: Path) -> list[dict[str, Any]]:
     """The lines of a record; empty if it is not one. The last line may have broken off when the command was killed."""
     try:
         lines = record.read_text().splitlines()

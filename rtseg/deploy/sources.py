@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtseg.data.files import find_images
-from rtseg.deploy.result_names import LEGEND, result_files
+from rtseg.deploy.result_names import LEGEND, margin_file, result_files
 from rtseg.errors import UserError
 
 
@@ -45,6 +45,6 @@ def _expand(source: str, out_dir: Path) -> list[tuple[Path, Path]]:
 def check_sources(names: dict[Path, str], out_dir: Path) -> None:
     """Raises: UserError where a result would replace an image that is to be read."""
     for path, name in names.items():
-        for result in (out_dir / file for file in (*result_files(name), LEGEND)):
+        for result in (out_dir / file for file in (*result_files(name), margin_file(name), LEGEND)):
             if Path(os.path.abspath(result)) in names:
                 raise UserError(f"the results of '{path}' would overwrite the image '{result}': give another folder")

@@ -1,0 +1,97 @@
+"""The class maps of a folder of results as one file in COCO's format: `rtseg predict --polygons FILE`.
+
+One annotation holds all pixels of a class in an image. It has polygons along the edges of its pixels; where the class
+has holes, which polygons of COCO cannot have, it has run lengths instead.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtseg.deploy import rle
+from rtseg.deploy.polygons import polygons
+from rtseg.deploy.result_names import RECORD, result_files
+from rtseg.deploy.results import read_record
+from rtseg.errors import UserError
+from rtseg.output.folders import make_folder, written_whole
+from rtseg.version import VERSION
+
+
+def write_coco(file: Path, folder: Path) -> int:
+    """Writes all results in a folder of `rtseg predict`, one image at a time.
+
+    Args:
+        file: a .json; an older one is replaced when the new one is whole.
+        folder: with the record of the results.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        UserError: there are no results; a class map cannot be read, or is not of these classes; the disk refuses.
+    """
+    record = read_record(folder / RECORD)
+    if not record:
+        raise UserError(f"there are no results in '{folder}', so '{file}' is not written")
+    classes, lines = record[0]["classes"], record[1:]
+    images: list[dict[str, Any]] = []
+    make_folder(file.parent)
+    with written_whole(file) as aside, aside.open("w") as out:
+        out.write(f'{{"info": {json.dumps({"description": f"rtseg {VERSION}", "version": "1.0"})},\n')
+        out.write(f'"categories": {json.dumps(categories([one["name"] for one in classes]))},\n"annotations": [')
+        number = 0
+        for line in lines:
+            class_map = _class_map(folder / result_files(line["name"])[0], [one["id"] for one in classes])
+            height, width = class_map.shape
+            name = str(PurePosixPath(line["name"]).parent / line["image"])
+            images.append({"id": len(images) + 1, "file_name": name, "height": height, "width": width})
+            for annotation in annotations(class_map):
+                number += 1
+                begin = ",\n" if number > 1 else "\n"
+                out.write(begin + json.dumps({"id": number, "image_id": len(images), **annotation}))
+        out.write(f'],\n"images": {json.dumps(images)}}}\n')
+    return len(images)
+
+
+def categories(names: Sequence[str]) -> list[dict[str, Any]]:
+    """COCO's categories. Class k has the id k + 1, since many readers take 0 for what is no category."""
+    return [{"id": k + 1, "name": name, "supercategory": ""} for k, name in enumerate(names)]
+
+
+def annotations(class_map: np.ndarray) -> Iterator[Mapping[str, Any]]:
+    """COCO's annotation of each class that is there, without its id and the image's.
+
+    `area` is the number of pixels. `bbox` is [left, top, width, height] of the pixels.
+
+    Args:
+        class_map: (H, W) class numbers.
+    """
+    for k in np.flatnonzero(np.bincount(class_map.reshape(-1))).tolist():
+        mask = class_map == k
+        parts = polygons(mask, edges=True)
+        plain = all(len(part) == 1 for part in parts)
+        left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+        yield {
+            "category_id": k + 1,
+            "segmentation": [part[0] for part in parts] if plain else rle.encode(mask),
+            "area": int(mask.sum()),
+            "bbox": [left, top, width, height],
+            "iscrowd": 0,
+        }
+
+
+def _class_map(path: Path, ids: Sequence[int]) -> np.ndarray:
+    """(H, W) class numbers of a file whose pixels are ids."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+    if pixels is None or pixels.ndim != 2:
+        raise UserError(f"'{path}' is not a class map of `rtseg predict`: predict the image again, with --overwrite")
+    numbers = np.full(65536, -1, np.int32)
+    numbers[list(ids)] = np.arange(len(ids))
+    found = numbers[pixels]
+    if found.min() < 0:
+        raise UserError(f"'{path}' has ids of no class of this network: predict the image again, with --overwrite")
+    return found.astype(np.uint16)
