@@ -63,7 +63,7 @@ def download(address: str, file: Path, *, most: int) -> None:
                 _forget(part)
             return
         except _CutError as error:
-            if attempt == _ATTEMPTS or _size(part) <= had:
+            if attempt == _ATTEMPTS or (part.exists() and _size(part) <= had):
                 raise UnfetchedError(
                     f"{address} was cut off after {_megabytes(_size(part))} ({error}); the same command resumes there"
                 ) from None
@@ -76,12 +76,13 @@ def _fetch(address: str, part: Path, most: int) -> None:
     if begin:
         headers |= {"Range": f"bytes={begin}-", "If-Range": validator}
     with _answer(address, headers, part) as answer:
-        if answer.status != 206 or _first_byte(answer.headers) != begin:
-            begin = 0
-        length = answer.headers.get("Content-Length") or ""
-        if not length.isdigit():
-            raise UnfetchedError(f"{address}: the server does not say how large the file is")
-        total = begin + int(length)
+        if answer.status == 206 and (part_of := _part(answer.headers)) and part_of[0] == begin > 0:
+            total = part_of[1]
+        elif answer.status == 206:
+            _forget(part)
+            raise _CutError("the server sent another part than the one that was asked for")
+        else:
+            begin, total = 0, _length(address, answer.headers)
         if total > most:
             _forget(part)
             raise UnfetchedError(
@@ -103,7 +104,7 @@ def _answer(address: str, headers: dict[str, str], part: Path) -> Iterator[http.
         answer = opener.open(urllib.request.Request(address, headers=headers), timeout=_PATIENCE)
     except urllib.error.HTTPError as error:
         with error:
-            if error.code == 416:  # the file has become shorter than what is here
+            if error.code == 416:  # the file ends before what is here does: it is fetched anew
                 _forget(part)
                 raise _CutError("the file has changed there") from None
             raise UnfetchedError(f"{address}: the server answers '{first_line(error)}'") from None
@@ -157,10 +158,17 @@ def _why(error: Exception) -> str:
     return first_line(reason) if isinstance(reason, Exception) else str(reason)
 
 
-def _first_byte(headers: http.client.HTTPMessage) -> int | None:
-    """Where the part that is sent begins."""
-    match = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
-    return int(match[1]) if match else None
+def _length(address: str, headers: http.client.HTTPMessage) -> int:
+    length = headers.get("Content-Length") or ""
+    if not re.fullmatch(r"[0-9]{1,18}", length):
+        raise UnfetchedError(f"{address}: the server does not say how large the file is")
+    return int(length)
+
+
+def _part(headers: http.client.HTTPMessage) -> tuple[int, int] | None:
+    """Where the part that is sent begins, and how large the whole file is."""
+    match = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})", headers.get("Content-Range", ""))
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _check_room(part: Path, needed: int) -> None:

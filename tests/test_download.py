@@ -51,6 +51,26 @@ def test_the_next_command_goes_on_too(store: Store, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_parts_that_are_others_than_were_asked_for(store: Store, tmp_path: Path) -> None:
+    store.cut, store.longest = [100_000], 90_000
+    assert fetch(store, tmp_path).read_bytes() == CONTENT
+    assert store.asked[1:] == [f"/net/model.bin from {n}" for n in (100_000, 190_000, 280_000)]
+    (tmp_path / "file").unlink()
+    store.cut, store.longest, store.shifted = [100_000], 10**9, 1
+    assert fetch(store, tmp_path).read_bytes() == CONTENT
+    assert store.asked[-2:] == ["/net/model.bin from 100000", "/net/model.bin"]
+
+
+def test_more_than_the_whole_file_is_not_kept(store: Store, tmp_path: Path) -> None:
+    store.cut = [100_000, 0]
+    with pytest.raises(UnfetchedError):
+        fetch(store, tmp_path)
+    with (tmp_path / "file.part").open("ab") as part:
+        part.write(bytes(300_000))
+    assert fetch(store, tmp_path).read_bytes() == CONTENT
+    assert store.asked[-2:] == ["/net/model.bin from 400000", "/net/model.bin"]
+
+
 @pytest.mark.parametrize("without", ["tagged", "ranges"])
 def test_a_server_that_sends_no_parts_begins_again(store: Store, tmp_path: Path, without: str) -> None:
     setattr(store, without, False)

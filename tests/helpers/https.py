@@ -29,6 +29,8 @@ class Store:
         tagged: whether an ETag is sent.
         lengths: whether it says how long a file is.
         ranges: whether it sends parts of files.
+        shifted: by how many bytes the parts that it sends begin too late.
+        longest: bytes of the longest part that it sends.
         asked: "path" or "path from byte", in this order.
     """
 
@@ -42,6 +44,8 @@ class Store:
     tagged: bool = True
     lengths: bool = True
     ranges: bool = True
+    shifted: int = 0
+    longest: int = 10**9
     asked: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
@@ -92,15 +96,17 @@ def https_store(files: dict[str, bytes] | None = None) -> Iterator[Store]:
                 self.send_error(416)
                 return
             self.send_response(206 if begin else 200)
+            end = len(content)
             if begin:
-                self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+                begin, end = begin + store.shifted, min(len(content), begin + store.longest)
+                self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(content)}")
             if store.tagged:
                 self.send_header("ETag", tag)
             if store.lengths:
-                self.send_header("Content-Length", str(len(content) - begin))
+                self.send_header("Content-Length", str(end - begin))
             self.end_headers()
             cut = store.cut_after()
-            self.wfile.write(content[begin:][:cut])
+            self.wfile.write(content[begin:end][:cut])
             if cut is not None and store.stall:
                 store.go_on.wait()
 
