@@ -16,6 +16,7 @@ import typer
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, resumable, run_app
 from rtseg.configs import list_configs
 from rtseg.deploy.result_names import RECORD
+from rtseg.deploy.tiling import tiling
 from rtseg.errors import UserError
 from rtseg.hub import check_login
 from rtseg.output.folders import check_empty, check_new_file, check_place
@@ -35,6 +36,18 @@ from rtseg.training.first_look import look
 from rtseg.training.help import PAGES
 
 app = create_app("rtseg", "Real-time semantic segmentation: train, score, time and use RTFormer.")
+
+
+Tile = Annotated[
+    tuple[int, int] | None,
+    typer.Option(
+        metavar="HEIGHT WIDTH",
+        help="segment larger images in windows of this size, in bounded memory; attention is within a window",
+    ),
+]
+Overlap = Annotated[
+    int | None, typer.Option(help="pixels that neighbouring windows share; default: an eighth of their shorter side")
+]
 
 
 @app.command()
@@ -60,7 +73,12 @@ def predict(
     alpha: Annotated[float, typer.Option(help="weight of the colours in the overlay, from 0 to 1")] = 0.5,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="predict only the images whose results are missing")] = False,
-    max_pixels: Annotated[int, typer.Option(help="refuse images of more pixels than this")] = 2**26,
+    tile: Tile = None,
+    overlap: Overlap = None,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(help="refuse images of more pixels than this; default: 67,108,864, with --tile 178,956,970"),
+    ] = None,
     no_overlay: Annotated[
         bool,
         typer.Option("--no-overlay", help="write class maps (NAME.png) and the record alone: no colours, no legend"),
@@ -75,6 +93,7 @@ def predict(
     ] = None,
 ) -> None:
     """Segment images: class maps, colours, overlays and a legend."""
+    tiling(tile, overlap)
     check_network(checkpoint)
     check_any_image(sources)
     _check_results(output, overwrite or resume or (output.expanduser() / RECORD).is_file())  # then the network decides
@@ -86,7 +105,7 @@ def predict(
 
     outputs, counts = Outputs(overlays=not no_overlay, alpha=alpha, margin=margin), Counts()
     with resumable(lambda: f"{counts.sentence()} To resume: {_to_resume()}"):
-        predictor = load(checkpoint, device=device, engine=engine)
+        predictor = load(checkpoint, device=device, engine=engine, tile=tile, overlap=overlap)
         predictor.runner.may_measure = explain
         failed = predict_files(
             predictor,

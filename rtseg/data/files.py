@@ -1,9 +1,11 @@
 """Image and label files on disk: pairing and reading them whole, and saying what is wrong with a folder."""
 
+import contextlib
 import glob
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -21,6 +23,8 @@ MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 MAX_PIXELS = 178_956_970  # Pillow's limit: 0.5 GiB as RGB. Telephones' 108 megapixels pass
 _MAX_SIDE = 2**20  # OpenCV's
+_LARGE = 2**25  # pixels, of which no second copy is made
+_RGB = cv2.IMREAD_COLOR_RGB
 LAB_REPAIR = "readers differ in how they turn these into RGB; convert it to RGB (in Python with PIL.ImageCms)"
 _PHOTOMETRIC, _LAB = 262, (8, 9, 10)  # a TIFF's tag of what its colours are; CIELab, ICCLab, ITULab
 _IMAGE, _MASK = "image", "label image"
@@ -42,7 +46,19 @@ def read_image(
     admit(pixels)
     if is_tiff(data) and tiff_tags(data).get(_PHOTOMETRIC) in _LAB:
         raise UserError(f"{path}: a TIFF of CIELab colours: {LAB_REPAIR}")
-    return _decoded(path, data, _IMAGE, lambda: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
+    head, length = data[:HEAD], len(data)
+    if pixels < _LARGE:
+        return _decoded(path, head, length, _IMAGE, partial(cv2.imdecode, np.frombuffer(data, np.uint8), _RGB))
+    del data
+    return _decoded(path, head, length, _IMAGE, lambda: _decode_large(path))
+
+
+def _decode_large(path: Path) -> np.ndarray | None:
+    """Holds the pixels once; `imdecode` copies them, and needs the bytes of the file."""
+    with contextlib.suppress(cv2.error, UnicodeError):  # a release without this form; a name on which it would crash
+        if (pixels := cv2.imread(str(path).encode().decode(), None, _RGB)) is not None:
+            return pixels
+    return cv2.imdecode(np.fromfile(path, np.uint8), _RGB)
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -53,24 +69,29 @@ def read_mask(path: Path) -> np.ndarray:
             more than `MAX_PIXELS` pixels.
     """
     data, _ = _read_whole(path, MAX_PIXELS, _MASK)
-    return _decoded(path, data, _MASK, lambda: stored_numbers(data))
+    return _decoded(path, data[:HEAD], len(data), _MASK, lambda: stored_numbers(data))
 
 
-def _decoded(path: Path, data: bytes, what: str, decode: Callable[[], np.ndarray | None]) -> np.ndarray:
-    """What a decoder makes of a file. Decoders meet damage with exceptions of any kind: they end here."""
+def _decoded(path: Path, head: bytes, length: int, what: str, decode: Callable[[], np.ndarray | None]) -> np.ndarray:
+    """What a decoder makes of a file. Decoders meet damage with exceptions of any kind: they end here.
+
+    Args:
+        head: the file's first bytes.
+        length: all of its bytes.
+    """
     why = ""
     try:
         if (pixels := decode()) is not None:
             return pixels
     except MaskError as error:
-        refuse_other_kind(path, data[:HEAD], what)
+        refuse_other_kind(path, head, what)
         raise _unreadable(path, str(error), what) from None
     except MemoryError:
         why = ", too large for the memory"
     except Exception as error:
         why = f", {getattr(error, 'err', None) or first_line(error)}"  # OpenCV's str() begins with where it was built
-    refuse_other_kind(path, data[:HEAD], what)
-    raise _unreadable(path, f"{len(data)} bytes{why}", what)
+    refuse_other_kind(path, head, what)
+    raise _unreadable(path, f"{length} bytes{why}", what)
 
 
 def _unreadable(path: Path, found: str, what: str) -> UserError:
@@ -123,7 +144,7 @@ def _check_at_most(path: Path, what: str, value: int, most: int) -> None:
     if value > most:
         raise UserError(
             f"{path}: {what} are more than the limit of {most:,}; make the image smaller, or remove it "
-            "(`rtseg predict` takes larger ones with --max-pixels)"
+            "(`rtseg predict` takes larger ones with --max-pixels, and with --tile they need little memory)"
         )
 
 

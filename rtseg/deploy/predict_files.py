@@ -11,7 +11,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtseg.checks import check_between
-from rtseg.data.files import read_image
+from rtseg.data.files import MAX_PIXELS, read_image
 from rtseg.data.kinds import FilmError
 from rtseg.deploy.device import available_cores
 from rtseg.deploy.image_files import Outputs
@@ -28,6 +28,7 @@ from rtseg.errors import UserError
 from rtseg.output.lock import locked_folder
 from rtseg.terminal import Console, say
 
+_MOST_WHOLE = 2**26  # pixels of an image that the network sees as a whole
 _MANY = 32  # images, for which it pays to measure the engines
 _ALIKE = 20  # if the first so many images fail for one reason, it is the network's
 _MOST_THREADS = 4  # for reading, and as many for writing: a GPU's network is faster than one of each
@@ -61,7 +62,7 @@ def predict_files(
     overwrite: bool = False,
     resume: bool = False,
     outputs: Outputs | None = None,
-    max_pixels: int = 2**26,
+    max_pixels: int | None = None,
     checkpoint: str = "best.ckpt",
     counts: Counts | None = None,
 ) -> dict[Path, str]:
@@ -77,8 +78,8 @@ def predict_files(
         overwrite: write into a folder that is not empty.
         resume: keep the results that are there, if they are of the same network.
         outputs: what is written for each image; None for everything.
-        max_pixels: larger images fail, before they are decoded. RTFormer-Slim takes 55 bytes a pixel: at the default,
-            67 million, 3.7 GB.
+        max_pixels: larger images fail, before they are decoded. None takes 67 million, for which RTFormer-Slim takes
+            3.7 GB, 55 bytes a pixel; and 179 million where the predictor has `tiles`, for which it needs no more.
         checkpoint: what to call the network in the advice about a film.
         counts: is kept up to date.
 
@@ -91,6 +92,8 @@ def predict_files(
             out of range; the first 20 images fail for one reason, which is then not theirs; the disk is full.
     """
     out_dir = Path(out_dir).expanduser()
+    if max_pixels is None:
+        max_pixels = MAX_PIXELS if predictor.tiles else _MOST_WHOLE
     check_between("--max-pixels", max_pixels, 1, 2**30, "it is width x height; OpenCV decodes no more")
     if resume and overwrite:
         raise UserError("--resume keeps the results that are there, --overwrite replaces them; give one of the two")

@@ -20,6 +20,8 @@ from rtseg.deploy.graph import Graph
 from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.rgb import to_rgb
 from rtseg.deploy.runner import AUTO, Runner
+from rtseg.deploy.tiles import tiled_class_map
+from rtseg.deploy.tiling import Tiling, tiling
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 
@@ -41,6 +43,7 @@ class Predictor:
         engine: what runs it: "auto", the fastest engine here whose class maps are those of float32 PyTorch, or a name
             of `rtseg list backends`, as "openvino:bf16". Lower precision is taken only by name.
         device: where it runs. None takes a GPU where there is one, for an exported file the CPU.
+        tiles: windows in which large images go through the network; None for images as a whole.
 
     Attributes:
         runner: runs the network.
@@ -49,27 +52,38 @@ class Predictor:
         fixed_size: (height, width) to which images are resized for an exported file; None where any size is taken.
         palette: RGB of class 0..K-1. The colours are made up where the card has none.
         class_names: of class 0..K-1. "class 0", "class 1", ... where the card has none.
+        tiles: as given.
         identity: the network, the size that it sees and its precision, for the record of results; equal for equal
             class maps.
 
     Raises:
-        UserError: see `Runner`.
+        UserError: see `Runner`; or an exported file cannot take such windows.
     """
 
     def __init__(
-        self, network: Segmenter | Graph, *, engine: str = AUTO, device: str | torch.device | None = None
+        self,
+        network: Segmenter | Graph,
+        *,
+        engine: str = AUTO,
+        device: str | torch.device | None = None,
+        tiles: Tiling | None = None,
     ) -> None:
+        if tiles and isinstance(network, Graph):
+            _check_tiles(network, tiles)
+        self.tiles = tiles
         self.card = network.card
         self.runner = Runner(network, engine, device)
         self.device = self.runner.device
         self.palette = self.card.palette or default_palette(self.card.num_classes)
         self.class_names = self.card.class_names or tuple(f"class {k}" for k in range(self.card.num_classes))
         _, height, width = self.runner.shape
-        self.fixed_size = (height, width) if height and width else None
+        self.fixed_size = (height, width) if height and width and not tiles else None
         self.identity = self._identity(network)
 
     def _identity(self, network: Segmenter | Graph) -> str:
         exact = "" if self.runner.is_exact else f", {self.runner.engine}"
+        if self.tiles:
+            return f"{self.card.model} {self.runner.weights}, {self.tiles}{exact}"
         exact += ", upsampled twice" * (self.card.upsampling == "twice")
         if isinstance(network, Graph) and self.fixed_size:
             return f"{self.card.model} {self.runner.weights}, {network.output} of {network.shape}{exact}"
@@ -79,7 +93,8 @@ class Predictor:
         """The class of every pixel.
 
         The image is resized as in its data set's evaluation (`card.eval_resize`), for an exported file of one size to
-        that size. The class map has the size of the image.
+        that size. With `tiles` it keeps its size, and each window is seen alone. The class map has the size of the
+        image.
 
         Args:
             image: a file, a PIL image, or (H, W, 3) uint8 RGB. Any size. Files and PIL images are converted as in
@@ -93,13 +108,18 @@ class Predictor:
             UserError: the image cannot be read, or the network's logits are not finite.
         """
         whole = to_rgb(image)
+        if self.tiles and not self.tiles.covers(whole.shape):
+            self._check_side(whole.shape)
+            return tiled_class_map(lambda window: self.runner.logits(_copied(window)[None]), whole, self.tiles)
         return self.runner.class_map(self.network_input(whole)[None], (whole.shape[0], whole.shape[1]))[0].numpy()
 
     def batch(self, images: Sequence[str | Path | Image.Image | np.ndarray]) -> list[np.ndarray]:
         """The class maps of several images; those of one size go through the network together.
 
-        On a GPU this is faster than one after the other, on a CPU hardly.
+        On a GPU this is faster than one after the other, on a CPU hardly. With `tiles` they go one after the other.
         """
+        if self.tiles:
+            return [self(image) for image in images]
         whole = [to_rgb(image) for image in images]
         found: list[np.ndarray] = [np.empty(0)] * len(whole)
         inputs = [self.network_input(one) for one in whole]
@@ -120,6 +140,8 @@ class Predictor:
             UserError: see `__call__`.
         """
         whole = to_rgb(image)
+        if self.tiles and not self.tiles.covers(whole.shape):
+            return Prediction(self(whole), self.class_names, self.palette)
         size, given = (whole.shape[0], whole.shape[1]), self.network_input(whole)[None]
         if not self.runner.has_logits(given):
             classes = self.runner.class_map(given, size)[0].numpy()
@@ -131,6 +153,8 @@ class Predictor:
     def logits(self, image: str | Path | Image.Image | np.ndarray) -> Tensor:
         """The network's own logits of an image, (1, K, h, w) float32 at the stride of its head.
 
+        `tiles` are left out: the network sees the image as a whole.
+
         Raises:
             UserError: see `__call__`; or the network is a file that puts out class maps alone.
         """
@@ -138,17 +162,29 @@ class Predictor:
 
     def explain(self, image: str | Path | Image.Image | np.ndarray) -> Choice:
         """The engine for images of this size, what was measured, and when; it is measured now if need be."""
-        return self.runner.choice(self.network_input(to_rgb(image))[None])
+        whole = to_rgb(image)
+        first = whole[: self.tiles.size[0], : self.tiles.size[1]] if self.tiles else whole
+        return self.runner.choice(self.network_input(first)[None])
 
     def network_input(self, image: np.ndarray) -> Tensor:
         """(H, W, 3) uint8 RGB -> the same at the size that the network sees."""
+        if self.tiles:
+            self._check_side(image.shape)
+            return _copied(image)
         if self.fixed_size is None:
-            resized = resize_for_evaluation(image, self.card.eval_resize)
-        elif self.fixed_size == image.shape[:2]:
-            resized = image
-        else:
-            resized = cv2.resize(image, self.fixed_size[::-1], interpolation=cv2.INTER_LINEAR)
-        return torch.from_numpy(np.array(resized, order="C"))
+            return _copied(resize_for_evaluation(image, self.card.eval_resize))
+        if self.fixed_size == image.shape[:2]:
+            return _copied(image)
+        return _copied(cv2.resize(image, self.fixed_size[::-1], interpolation=cv2.INTER_LINEAR))
+
+    def _check_side(self, shape: Sequence[int]) -> None:
+        """Raises: UserError where a side of an image is shorter than the windows that an exported file takes."""
+        for what, side, taken in zip(("high", "wide"), shape[:2], self.runner.shape[1:], strict=True):
+            if taken and side < taken:
+                raise UserError(
+                    f"the image is {side} pixels {what}, and the exported file takes windows of {taken}: leave the "
+                    "windows out for this image (--tile), or give the checkpoint, which takes any size"
+                )
 
     def to_ids(self, class_map: np.ndarray) -> np.ndarray:
         """Class numbers 0..K-1 -> the ids in the data set's label files, uint8; uint16 where an id exceeds 255."""
@@ -156,7 +192,34 @@ class Predictor:
         return np.array(ids, np.uint8 if max(ids) < 256 else np.uint16)[class_map]
 
 
-def load(source: str | Path, *, device: str | torch.device | None = None, engine: str = AUTO) -> Predictor:
+def _copied(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(image, order="C"))
+
+
+def _check_tiles(graph: Graph, tiles: Tiling) -> None:
+    """Raises: UserError where an exported file cannot take these windows."""
+    if graph.output != "logits":
+        raise UserError(
+            f"windows are averaged by their logits, and {graph.name} puts out class maps alone: export it without "
+            "--result, or leave --tile out"
+        )
+    taken = tuple(own or side for own, side in zip(graph.shape[1:], tiles.size, strict=True))
+    if taken != tiles.size:
+        raise UserError(
+            "--tile {} {}: {} takes no such windows. Give --tile {} {}, or the checkpoint, which takes any size".format(
+                *tiles.size, graph.name, *taken
+            )
+        )
+
+
+def load(
+    source: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    engine: str = AUTO,
+    tile: tuple[int, int] | None = None,
+    overlap: int | None = None,
+) -> Predictor:
     """A predictor from weights.
 
     Args:
@@ -167,13 +230,17 @@ def load(source: str | Path, *, device: str | torch.device | None = None, engine
         engine: "auto" takes the fastest engine here whose class maps are those of float32 PyTorch. That is measured at
             the first image, in some ten seconds, and remembered on this machine for this network and size. Any name of
             `rtseg list backends` does without. The environment variable RTSEG_ENGINE says what "auto" is.
+        tile: (height, width) of windows in which larger images go through the network, so that the memory does not
+            follow the image. Attention is then within a window, and images keep their size.
+        overlap: pixels that neighbouring windows share; None takes an eighth of the window's shorter side.
 
     Raises:
-        UserError: see `Segmenter.from_pretrained`, `read_graph`, `Runner` and `choose_device`.
+        UserError: see `Segmenter.from_pretrained`, `read_graph`, `Predictor`, `Tiling` and `choose_device`.
     """
+    tiles = tiling(tile, overlap)
     suffix = Path(source).suffix.lower()
     if suffix in FORMATS:
-        return Predictor(read_graph(source), engine=engine, device=device)
+        return Predictor(read_graph(source), engine=engine, device=device, tiles=tiles)
     if suffix in _NO_NETWORKS:
         raise UserError(f"'{source}' is {_NO_NETWORKS[suffix]}")
-    return Predictor(Segmenter.from_pretrained(source), engine=engine, device=device)
+    return Predictor(Segmenter.from_pretrained(source), engine=engine, device=device, tiles=tiles)

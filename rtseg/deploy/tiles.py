@@ -7,76 +7,24 @@ logits only the rows of windows that reach the next pixels are kept, at the netw
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rtseg.deploy.class_map import check_logits
-from rtseg.errors import UserError
-
-_LEAST = 32  # pixels of a window's side: one logit of the coarsest map
-_MOST = 2**26  # pixels of a window, which the network's memory follows
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """Windows over an image.
-
-    Attributes:
-        size: (T, U). In an image that is smaller than a window, windows are as small as the image.
-        overlap: pixels that two neighbours share at least, below and beside each other.
-
-    Raises:
-        UserError: a window is too small or too large, or no larger than the overlap.
-    """
-
-    size: tuple[int, int]
-    overlap: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        height, width = self.size
-        if min(self.size) < _LEAST or height * width > _MOST:
-            raise UserError(
-                f"--tile {height} {width}: a window has at least {_LEAST} pixels on each side and at most {_MOST:,} in "
-                "all; 512 1024 is a good size"
-            )
-        for overlap, side in zip(self.overlap, self.size, strict=True):
-            if not 0 <= overlap < side:
-                raise UserError(
-                    f"--overlap {overlap} with --tile {height} {width}: the overlap is at least 0 and below both "
-                    f"sides of the window; {side // 8} is a good one"
-                )
-
-    def starts(self, size: tuple[int, int]) -> tuple[list[int], list[int]]:
-        """The first rows and the first columns of the windows in an image of (H, W)."""
-        rows, columns = (
-            [*range(0, length - side, side - overlap), max(length - side, 0)]
-            for length, side, overlap in zip(size, self.size, self.overlap, strict=True)
-        )
-        return rows, columns
-
-
-def tiling(size: tuple[int, int], overlap: int | None = None) -> Tiling:
-    """`Tiling` with one overlap in both directions; None takes an eighth of the window's shorter side."""
-    overlap = min(size) // 8 if overlap is None else overlap
-    return Tiling((size[0], size[1]), (overlap, overlap))
+from rtseg.deploy.tiling import Tiling
 
 
 def tiled_class_map(logits_of: Callable[[np.ndarray], Tensor], image: np.ndarray, tiles: Tiling) -> np.ndarray:
     """The class of every pixel, the lower one where two are equal.
 
     Args:
-        logits_of: a window (T, U, channels) -> its logits (1, K, h, w) on any device. Called once for each window,
-            row by row; the next call may overwrite what it returned.
+        logits_of: a window (T, U, channels) -> its logits (1, K, h, w), finite, on any device. Called once for
+            each window, row by row; the next call may overwrite what it returned.
         image: (H, W, channels).
 
     Returns:
         (H, W), uint8 for up to 256 classes, int16 above.
-
-    Raises:
-        UserError: the logits of a window are not finite.
     """
     height, width = image.shape[:2]
     window = min(tiles.size[0], height), min(tiles.size[1], width)
@@ -85,7 +33,6 @@ def tiled_class_map(logits_of: Callable[[np.ndarray], Tensor], image: np.ndarray
     for r, (top, bottom) in enumerate(zip(rows, [*rows[1:], height], strict=True)):
         for c, left in enumerate(columns):
             logits = logits_of(image[top : top + window[0], left : left + window[1]])
-            check_logits(logits)
             values = logits[0].detach().float().permute(1, 2, 0).cpu().numpy()
             canvas = canvas or _Canvas((height, width), window, (rows, columns), values.shape)
             canvas.put(r, c, values)

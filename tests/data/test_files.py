@@ -8,6 +8,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -185,3 +186,18 @@ def test_more_bytes_than_an_image_takes_are_not_read(tmp_path: Path) -> None:
 def test_a_name_that_the_system_does_not_take(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be searched"):
         find_files(tmp_path / ("a" * 5000), [".png"])
+
+
+@pytest.mark.slow
+def test_a_large_image_is_as_a_small_one_would_be(tmp_path: Path) -> None:
+    """From 2**25 pixels the file is decoded without a copy; turned upright, and from a name that is no UTF-8."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.linear_gradient("L").resize((5800, 5800)).crop((0, 0, 5800, 5790))
+    data = encoded("JPEG", image, exif=exif.tobytes())
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert decoded is not None
+    for name in (b"large.jpg", b"large\xff.jpg"):
+        path = tmp_path / os.fsdecode(name)
+        path.write_bytes(data)
+        assert np.array_equal(read_image(path), decoded)
