@@ -232,7 +232,9 @@ def benchmark(
 @app.command()
 def export(
     checkpoint: Annotated[str, typer.Argument(help=".ckpt, folder with model.safetensors, or Hugging Face id")],
-    output: Annotated[Path, typer.Option("-o", "--output", help=".onnx, .xml (OpenVINO), .mnn or .pt2 (PyTorch) file")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help=".onnx, .xml (OpenVINO), .mnn or .pt2 (PyTorch) file")
+    ] = None,
     input_size: Annotated[
         tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="image size; default: 512 512")
     ] = None,
@@ -243,19 +245,31 @@ def export(
     ] = "logits",
     class_map: Annotated[bool, typer.Option("--class-map", help="the same as --result class_map")] = False,
     image: Annotated[Path | None, typer.Option(help="image to prove the file with; default: a drawn street")] = None,
+    lint: Annotated[
+        str | None,
+        typer.Option(metavar="TARGET", help="list the operators that tensorrt or webgpu does not take; needs no -o"),
+    ] = None,
 ) -> None:
     """Write a network as a file that runs elsewhere, and proves that it is right.
 
     The file takes uint8 images and gives logits. BatchNorm is folded into the convolutions.
     """
     shape = _shape(input_size, batch_size, open_size)
+    if output is None and lint is None:
+        raise UserError("export to where? Give -o net.onnx, or --lint TARGET")
     check_network(checkpoint)
-    check_new_file(output)
+    if output is not None:
+        check_new_file(output)
     if image is not None:
         check_file(image, "Give an image, or leave --image out.")
     from rtseg.deploy.exports.command import export_file
+    from rtseg.deploy.exports.lint import lint_network
 
-    export_file(checkpoint, output, shape, "class_map" if class_map else result, image)
+    result = "class_map" if class_map else result
+    if output is not None:
+        export_file(checkpoint, output, shape, result, image)
+    if lint is not None and not lint_network(checkpoint, lint, shape, result):
+        raise typer.Exit(1)
 
 
 def _shape(

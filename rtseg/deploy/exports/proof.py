@@ -64,6 +64,8 @@ class Proof:
 
     def equal_percent(self, class_map: np.ndarray) -> float:
         """Share of the pixels that have the expected class."""
+        if class_map.shape != self.class_map.shape:
+            return 0.0
         return 100 * float((class_map == self.class_map).mean())
 
 
