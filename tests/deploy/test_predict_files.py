@@ -1,7 +1,9 @@
 """One image of many: whatever it does is its own failure, and its results have a name that fits."""
 
 import errno
+import json
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,26 @@ def test_the_rest_is_predicted(predictor: Faulty, tmp_path: Path, capsys: pytest
     assert "2.png: RuntimeError: no kernel" in said
     assert "3.png: not finite" in said
     assert said.endswith("6 of 7 images were not predicted\n")
+
+
+def test_any_number_of_threads_writes_the_same_files(
+    predictor: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for k in range(30):
+        Image.fromarray(texture((20 + k, 40))).save(tmp_path / f"{k:02d}.png")
+    (tmp_path / "13.png").write_bytes(b"")
+    written = []
+    for threads in (1, 4):
+        monkeypatch.setattr("rtseg.deploy.predict_files.stage_threads", lambda threads=threads: threads)
+        out, before = tmp_path / f"out{threads}", threading.active_count()
+        assert list(predict_files(predictor, [tmp_path / "*.png"], out)) == [tmp_path / "13.png"]
+        assert threading.active_count() == before
+        written.append({file.name: file.read_bytes() for file in out.iterdir() if file.is_file()})
+    assert written[0] == written[1]
+    assert len(written[0]) == 29 * 3 + 2
+    lines = [json.loads(line) for line in written[0]["predictions.jsonl"].splitlines()[1:]]
+    assert [line["name"] for line in lines] == [f"{k:02d}" for k in range(30) if k != 13]
+    assert [sum(line["pixels"].values()) for line in lines] == [(20 + k) * 40 for k in range(30) if k != 13]
 
 
 def test_a_full_disk_stops(predictor: Faulty, tmp_path: Path) -> None:
