@@ -249,10 +249,16 @@ def export(
         str | None,
         typer.Option(metavar="TARGET", help="list the operators that tensorrt or webgpu does not take; needs no -o"),
     ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="8 bits, for OpenVINO (.xml); needs --data")] = False,
+    data: Annotated[Path | None, typer.Option(help="int8: folder of a data set, to take ranges from and score")] = None,
+    dataset: Annotated[str | None, typer.Option(help="int8: its kind; default: that of the training")] = None,
+    max_drop: Annotated[float, typer.Option(help="int8: points of mIoU, of 100, that may be lost")] = 0.5,
+    max_images: Annotated[int, typer.Option(help="int8: training images, and validation images, at most")] = 100,
 ) -> None:
     """Write a network as a file that runs elsewhere, and proves that it is right.
 
-    The file takes uint8 images and gives logits. BatchNorm is folded into the convolutions.
+    The file takes uint8 images and gives logits. BatchNorm is folded into the convolutions. With --int8 the exit status
+    is 1, and nothing is written, where 8 bits lose more than allowed or are not faster here.
     """
     shape = _shape(input_size, batch_size, open_size)
     if output is None and lint is None:
@@ -262,12 +268,25 @@ def export(
         check_new_file(output)
     if image is not None:
         check_file(image, "Give an image, or leave --image out.")
+    if int8 and output is None:
+        raise UserError("--int8 writes a file: give -o net.xml")
+    if int8 != (data is not None):
+        raise UserError("--int8 and --data belong together: ranges and mIoU come from the images of a data set")
+    if data is not None:
+        check_exists(data, "Give the folder of a data set.")
     from rtseg.deploy.exports.command import export_file
+    from rtseg.deploy.exports.int8 import Int8
     from rtseg.deploy.exports.lint import lint_network
+    from rtseg.deploy.exports.scores import NotWorthError
 
     result = "class_map" if class_map else result
+    asked = None if data is None else Int8(data, dataset, max_drop, max_images)
     if output is not None:
-        export_file(checkpoint, output, shape, result, image)
+        try:
+            export_file(checkpoint, output, shape, result, image, asked)
+        except NotWorthError as refused:
+            say(f"Nothing was written: {refused}", stderr=True)
+            raise typer.Exit(1) from None
     if lint is not None and not lint_network(checkpoint, lint, shape, result):
         raise typer.Exit(1)
 

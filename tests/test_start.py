@@ -31,6 +31,7 @@ WRONG = {
     "rtseg benchmark rtformer_slim -o result.json": "result.json",
     "rtseg export net -o result.onnx": "result.onnx",
     "rtseg export net -o new.onnx --image lost.png": "lost.png",
+    "rtseg export net -o new.xml --int8 --data lost": "lost",
     "rtseg verify lost.onnx": "lost.onnx",
     "rtseg convert lost.pdparams -o new": "lost.pdparams",
     "rtseg convert net -o new": "net",

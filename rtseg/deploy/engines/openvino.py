@@ -69,6 +69,8 @@ class OpenVINO(GraphEngine):
         if shape != graph.shape:
             model.reshape([*(-1 if side is None else side for side in shape), 3])
         if calibration is not None:
+            if any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
+                raise UserError(f"{graph.name} is in 8 bits already: run it with 'openvino'")
             model = _quantize(model, calibration, shape[0] or 1)
         hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "bf16" if _has_bf16() else "f32"}[precision]
         settings = {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rtseg.checks import check_whole
 from rtseg.deploy.exports.build import export
+from rtseg.deploy.exports.int8 import Int8, export_int8
 from rtseg.deploy.exports.program import output_named
 from rtseg.deploy.exports.proving import prove
 from rtseg.deploy.exports.read import FORMATS
@@ -30,6 +31,7 @@ def export_file(
     shape: OpenShape = OPEN,
     result: str = "logits",
     image: Path | None = None,
+    int8: Int8 | None = None,
 ) -> None:
     """Writes a checkpoint's graph, whole and right, or not at all.
 
@@ -37,8 +39,10 @@ def export_file(
         file: its ending is the format.
         result: see `Graph.output`.
         image: to prove the file with; a street is drawn otherwise.
+        int8: for a file in 8 bits.
 
     Raises:
+        NotWorthError: see `export_int8`.
         UserError: see `Segmenter.from_pretrained`, `export` and `check_right`; a bad shape; the file exists, has
             another ending, cannot be written, or is just being written by another command.
     """
@@ -49,6 +53,8 @@ def export_file(
     for name, value in zip(("batch size", "height", "width"), shape, strict=True):
         if value is not None:
             check_whole(name, value, 1)
+    if int8 and (kind, output) != ("xml", "logits"):
+        raise UserError("--int8 writes .xml with logits, for OpenVINO: it pays less elsewhere (docs/deploy.md)")
     files = [file, file.with_suffix(".bin")] if kind == "xml" else [file]
     with locked_target(file):
         for path in files:
@@ -56,8 +62,11 @@ def export_file(
                 raise UserError(f"'{path}' exists; give another name, or remove it")
         engines_of(kind)
         segmenter = Segmenter.from_pretrained(checkpoint)
-        proof = prove(segmenter, shape, image)
-        graph = export(segmenter, shape, output, kind, proof)
+        if int8:
+            graph, proof = export_int8(segmenter, shape, int8, image)
+        else:
+            proof = prove(segmenter, shape, image)
+            graph = export(segmenter, shape, output, kind, proof)
         check_right(graph, proof)
         _write(files, graph)
     say(f"{file}: {segmenter.card.model}, {output}, {(len(graph.model) + len(graph.beside)) / 2**20:.1f} MiB")

@@ -1,9 +1,11 @@
 """OpenVINO's own files: .xml with the graph and the description, .bin with the weights."""
 
 import html
+import importlib
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from rtseg.deploy.exports.description import KEY
 from rtseg.deploy.openvino_core import core
@@ -18,16 +20,20 @@ def build_openvino(model: bytes, text: str) -> tuple[bytes, bytes]:
     Raises:
         UserError: OpenVINO is not installed, or does not take the graph.
     """
-    openvino = require("openvino", "openvino")
+    require("openvino", "openvino")
     try:
-        converted = core().read_model(model, b"")
-        converted.set_rt_info(text, [KEY])
-        with tempfile.TemporaryDirectory() as folder:
-            xml = Path(folder, "net.xml")
-            openvino.save_model(converted, xml, compress_to_fp16=False)
-            return xml.read_bytes(), xml.with_suffix(".bin").read_bytes()
+        return save_openvino(core().read_model(model, b""), text)
     except RuntimeError as error:
         raise UserError(f"OpenVINO cannot convert the graph: {first_line(error)}") from None
+
+
+def save_openvino(model: Any, text: str) -> tuple[bytes, bytes]:
+    """An `openvino.Model` as the contents of an .xml and a .bin, with the text as its description."""
+    model.set_rt_info(text, [KEY])
+    with tempfile.TemporaryDirectory() as folder:
+        xml = Path(folder, "net.xml")
+        importlib.import_module("openvino").save_model(model, xml, compress_to_fp16=False)
+        return xml.read_bytes(), xml.with_suffix(".bin").read_bytes()
 
 
 def openvino_text(xml: bytes) -> str | None:

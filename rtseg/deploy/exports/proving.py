@@ -3,7 +3,7 @@
 H, W size of the image, K classes, h, w size of the logits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -30,12 +30,16 @@ _STEP = 16  # of the grey levels of a drawn image, for the same reason
 _HALF = (0.5, 0.5, 0.5)
 
 
-def prove(network: Network, shape: OpenShape, image: Path | None = None) -> Proof:
+Least = Callable[[np.ndarray, np.ndarray], float]  # an image and its class map -> the least per cent of equal pixels
+
+
+def prove(network: Network, shape: OpenShape, image: Path | None = None, least: Least | None = None) -> Proof:
     """The first image on which each of the usual mistakes moves more pixels than rounding may; else the best.
 
     Args:
         shape: (B, H, W) that the file takes.
         image: the file of an image to try first; it is resized to a fixed size.
+        least: the tolerance for an image and the class map of plain PyTorch; None takes that of float32.
 
     Raises:
         UserError: the image cannot be read, or the logits are not finite.
@@ -49,7 +53,8 @@ def prove(network: Network, shape: OpenShape, image: Path | None = None) -> Proo
         with torch.inference_mode():
             classes = reference(images)[0].numpy()
             expected = classes.astype(np.uint8 if network.card.num_classes <= 256 else np.uint16)
-            proof = Proof(pixels, expected, FP32.least_equal_percent, source)
+            percent = least(pixels, classes) if least else FP32.least_equal_percent
+            proof = Proof(pixels, expected, percent, source)
             wrong = {name: proof.equal_percent(found[0].numpy()) for name, found in mistakes.class_maps(images).items()}
         unseen = tuple(name for name, percent in wrong.items() if percent >= proof.least_equal_percent)
         proof = Proof(pixels, expected, proof.least_equal_percent, source, unseen)
