@@ -14,11 +14,14 @@ import numpy as np
 
 from rtseg.deploy import rle
 from rtseg.deploy.polygons import polygons
+from rtseg.deploy.prediction import count_classes
 from rtseg.deploy.result_names import RECORD, result_files
 from rtseg.deploy.results import read_record
 from rtseg.errors import UserError
 from rtseg.output.folders import make_folder, written_whole
 from rtseg.version import VERSION
+
+_NO_CLASS = 65535  # one more than the number of the last class can be
 
 
 def write_coco(file: Path, folder: Path) -> int:
@@ -70,7 +73,7 @@ def annotations(class_map: np.ndarray) -> Iterator[Mapping[str, Any]]:
     Args:
         class_map: (H, W) class numbers.
     """
-    for k in np.flatnonzero(np.bincount(class_map.reshape(-1))).tolist():
+    for k in np.flatnonzero(count_classes(class_map, int(class_map.max()) + 1)).tolist():
         mask = class_map == k
         parts = polygons(mask, edges=True)
         plain = all(len(part) == 1 for part in parts)
@@ -89,9 +92,9 @@ def _class_map(path: Path, ids: Sequence[int]) -> np.ndarray:
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
     if pixels is None or pixels.ndim != 2:
         raise UserError(f"'{path}' is not a class map of `rtseg predict`: predict the image again, with --overwrite")
-    numbers = np.full(65536, -1, np.int32)
+    numbers = np.full(65536, _NO_CLASS, np.uint16)
     numbers[list(ids)] = np.arange(len(ids))
     found = numbers[pixels]
-    if found.min() < 0:
+    if (found == _NO_CLASS).any():
         raise UserError(f"'{path}' has ids of no class of this network: predict the image again, with --overwrite")
-    return found.astype(np.uint16)
+    return found

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from rtseg.deploy import rle
+from rtseg.deploy.bands import bands
 from rtseg.deploy.class_map import class_map_and_margin, winner_probability
 from rtseg.deploy.polygons import Part, polygons
 from rtseg.errors import UserError
@@ -32,6 +33,14 @@ class Area(NamedTuple):
     name: str
     pixels: int
     share: float
+
+
+def count_classes(class_map: np.ndarray, num_classes: int) -> np.ndarray:
+    """(H, W) class numbers -> (K,) int64: the pixels of each class."""
+    counts = np.zeros(num_classes, np.int64)
+    for band in bands(*class_map.shape):  # np.bincount makes 8 bytes of each pixel
+        counts += np.bincount(class_map[band].reshape(-1), minlength=num_classes)
+    return counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +65,7 @@ class Prediction:
     @cached_property
     def areas(self) -> tuple[Area, ...]:
         """The classes that are in the image, the largest first."""
-        counts = np.bincount(self.class_map.reshape(-1), minlength=len(self.class_names))
+        counts = count_classes(self.class_map, len(self.class_names))
         order = sorted(np.flatnonzero(counts).tolist(), key=lambda k: -counts[k])
         return tuple(
             Area(k, self.class_names[k], int(counts[k]), float(counts[k] / self.class_map.size)) for k in order

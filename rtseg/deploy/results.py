@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from rtseg.deploy.bands import bands
 from rtseg.deploy.image_files import ImageFiles, Outputs
 from rtseg.deploy.legend import draw_legend
 from rtseg.deploy.margin_png import margin_png
-from rtseg.deploy.prediction import Prediction
+from rtseg.deploy.prediction import Prediction, count_classes
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.result_names import LEGEND, RECORD, margin_file, result_files
 from rtseg.disk import refusals_told
@@ -143,9 +142,7 @@ class Results:
             UserError: a file cannot be written.
         """
         classes = found.class_map if isinstance(found, Prediction) else found
-        counts = np.zeros(self.predictor.card.num_classes, np.int64)
-        for band in bands(*classes.shape):
-            counts += np.bincount(classes[band].reshape(-1), minlength=len(counts))
+        counts = count_classes(classes, self.predictor.card.num_classes)
         paths = [self.folder / file for file in result_files(name)]
         contents = self._files.encode(pixels, classes, counts)
         margin = margin_png(found.margin) if isinstance(found, Prediction) else None

@@ -3,7 +3,7 @@
 A pixel lies in a cell of four neighbouring logits and its value is a convex combination of theirs. So a class can be
 the best of a cell's pixels only if the largest of its four corners reaches the best of all classes' smallest corners.
 Most cells of a trained network have one such class and are filled without any interpolation; on pure noise of 150
-classes 97 remain. What remains is interpolated a row of a cell at a time, in registers. `margin_cpu.py` has the kernel
+classes 97 remain. What remains is interpolated a cell at a time. `margin_cpu.py` has the kernel
 that finds the two best classes of a pixel.
 
 Logits are finite. h, w the size of the logits, K classes, H, W the size of the class map.
@@ -52,15 +52,47 @@ def _largest_and_bound(a, b, c, d, largest):  # type: ignore[no-untyped-def] # p
 
 
 @compiled
+def spread(of_y, of_x, top, height, left, width, down, right):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Shares along each axis -> shares of a cell's pixels, side by side."""
+    p = np.uint64(0)  # indices without a sign need no test for a negative one, which takes most of the time here
+    for y in range(np.uint64(top), np.uint64(top + height)):
+        for x in range(np.uint64(left), np.uint64(left + width)):
+            down[p], right[p] = of_y[y], of_x[x]
+            p += np.uint64(1)
+
+
+@compiled
+def _compete(best, index, shares, a, b, c, d, k):  # type: ignore[no-untyped-def] # pragma: no cover
+    """Class k with its four corners against the best so far, at every pixel of a cell."""
+    down, right = shares
+    for p in range(best.size):
+        at_left = a + down[p] * (c - a)
+        at_right = b + down[p] * (d - b)
+        value = at_left + right[p] * (at_right - at_left)
+        better = value > best[p]  # so that of equal ones the lower class stays
+        best[p] = value if better else best[p]
+        index[p] = k if better else index[p]
+
+
+@compiled
+def _write(index, top, height, left, width, classes):  # type: ignore[no-untyped-def] # pragma: no cover
+    """A cell's classes to their places."""
+    p = np.uint64(0)
+    for y in range(np.uint64(top), np.uint64(top + height)):
+        for x in range(np.uint64(left), np.uint64(left + width)):
+            classes[y, x] = index[p]
+            p += np.uint64(1)
+
+
+@compiled
 def _fill_rows(logits, classes, fraction_y, start_y, fraction_x, start_x, first, last):  # type: ignore[no-untyped-def] # pragma: no cover
     """Writes the pixels of the cells in rows first..last - 1; the number of candidates that these cells had."""
     h, w, num_classes = logits.shape
     largest = np.empty(num_classes, np.float32)
     candidates = np.zeros(num_classes, np.int32)  # zeros: with NaN logits no class is a candidate, and 0 is named
-    corners = np.empty((num_classes, 4), np.float32)
-    widest = np.max(start_x[1:] - start_x[:-1])
-    best = np.empty(widest, np.float32)
-    index = np.empty(widest, np.int32)
+    most = np.max(start_y[1:] - start_y[:-1]) * np.max(start_x[1:] - start_x[:-1])
+    # The pixels of a cell side by side: loops that are longer than a row of a cell become vectors.
+    shares, values, indices = np.empty((2, most), np.float32), np.empty(most, np.float32), np.empty(most, np.int32)
     seen = 0
     for i in range(first, last):
         top, bottom = start_y[i], start_y[i + 1]
@@ -83,23 +115,15 @@ def _fill_rows(logits, classes, fraction_y, start_y, fraction_x, start_x, first,
             if n == 1:
                 classes[top:bottom, left:right] = candidates[0]
                 continue
+            pixels = (bottom - top) * (right - left)
+            best, index, cell = values[:pixels], indices[:pixels], (shares[0, :pixels], shares[1, :pixels])
+            spread(fraction_y, fraction_x, top, bottom - top, left, right - left, *cell)
+            best[:] = np.float32(-np.inf)
+            index[:] = candidates[0]
             for m in range(n):
                 k = candidates[m]
-                corners[m, 0], corners[m, 1], corners[m, 2], corners[m, 3] = a[k], b[k], c[k], d[k]
-            for y in range(top, bottom):
-                best[:] = np.float32(-np.inf)
-                index[:] = candidates[0]
-                for m in range(n):
-                    k = candidates[m]
-                    at_left = corners[m, 0] + fraction_y[y] * (corners[m, 2] - corners[m, 0])
-                    at_right = corners[m, 1] + fraction_y[y] * (corners[m, 3] - corners[m, 1])
-                    for x in range(right - left):
-                        value = at_left + fraction_x[left + x] * (at_right - at_left)
-                        better = value > best[x]  # so that of equal ones the lower class stays
-                        best[x] = value if better else best[x]
-                        index[x] = k if better else index[x]
-                for x in range(right - left):
-                    classes[y, left + x] = index[x]
+                _compete(best, index, cell, a[k], b[k], c[k], d[k], k)
+            _write(index, top, bottom - top, left, right - left, classes)
     return seen
 
 

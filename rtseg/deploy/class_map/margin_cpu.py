@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtseg.deploy.class_map.cpu import CHUNKS, ROUNDING, axis, compiled, pool
+from rtseg.deploy.class_map.cpu import CHUNKS, ROUNDING, axis, compiled, pool, spread
 
 Size = tuple[int, int]
 LOWEST = np.finfo(np.float32).min
@@ -113,16 +113,6 @@ def _compete_of_nine(best, second, index, near_y, far_y, near_x, far_x, c, k):  
 
 
 @compiled
-def _spread(of_y, of_x, top, height, left, width, down, right):  # type: ignore[no-untyped-def] # pragma: no cover
-    """Shares along each axis -> shares of a cell's pixels, side by side."""
-    p = np.uint64(0)  # indices without a sign need no test for a negative one, which takes most of the time here
-    for y in range(np.uint64(top), np.uint64(top + height)):
-        for x in range(np.uint64(left), np.uint64(left + width)):
-            down[p], right[p] = of_y[y], of_x[x]
-            p += np.uint64(1)
-
-
-@compiled
 def _write(best, second, index, top, height, left, width, classes, margins):  # type: ignore[no-untyped-def] # pragma: no cover
     """A cell's pixels to their places."""
     p = np.uint64(0)
@@ -171,9 +161,9 @@ def _fill_runs(logits, classes, margins, y_taps, x_taps, begin, end):  # type: i
             pixels = height * width
             best, second, index = values[0, :pixels], values[1, :pixels], indices[:pixels]
             down, deep, right, wide = shares[0, :pixels], shares[1, :pixels], shares[2, :pixels], shares[3, :pixels]
-            _spread(near_y, near_x, top, height, left, width, down, right)
+            spread(near_y, near_x, top, height, left, width, down, right)
             if not four:
-                _spread(far_y, far_x, top, height, left, width, deep, wide)
+                spread(far_y, far_x, top, height, left, width, deep, wide)
             best[:] = np.float32(-np.inf)
             second[:] = np.float32(-np.inf)
             index[:] = candidates[0]
