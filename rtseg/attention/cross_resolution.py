@@ -13,6 +13,7 @@ B batch, C channels, D context channels, P positions of the high branch, T = cro
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -60,19 +61,32 @@ class CrossResolutionAttention(Attention):
         self.scale = 1 / cross_size if scale == "tokens" else in_channels**-0.5
         nn.init.trunc_normal_(self.keys_values.weight, std=0.02, a=-0.04, b=0.04)
 
-    def _keys_values(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Each (B, 1, T, C): one head, and channels contiguous, as the fused kernel wants them."""
+    def _tokens(self, context: Tensor | None) -> Tensor:
+        """(B, 2 C, k, k): keys, then values."""
         if context is None:
             raise UserError(f"attention '{self.name}' reads another feature map: call it as attention(x, context)")
-        pooled = adaptive_max_pool2d(self.norm(context), (self.cross_size, self.cross_size))
-        keys, values = to_tokens(self.keys_values(pooled)).unsqueeze(1).chunk(2, -1)
+        return self.keys_values(adaptive_max_pool2d(self.norm(context), (self.cross_size, self.cross_size)))
+
+    def _keys_values(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Each (B, 1, T, C): one head, and channels contiguous, as the fused kernel wants them."""
+        keys, values = to_tokens(self._tokens(context)).unsqueeze(1).chunk(2, -1)
         return keys.contiguous(), values.contiguous()
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        if torch.compiler.is_exporting():
+            return self._exported(x, context)
         keys, values = self._keys_values(context)
         queries = to_tokens(x).unsqueeze(1).contiguous()  # free where x is channels_last
         y = F.scaled_dot_product_attention(queries, keys, values, scale=self.scale)
         return to_map(y.squeeze(1), spatial_size(x))
+
+    def _exported(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """`forward` with the positions of a channel side by side, as engines keep maps: they need not turn x, nor
+        scale it, as they would for the fused kernel.
+        """
+        keys, values = self._tokens(context).flatten(2).chunk(2, 1)
+        scores = (self.scale * keys).mT @ x.flatten(2)
+        return (values @ scores.softmax(1)).unflatten(2, spatial_size(x))
 
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
         """The context's size does not matter: it is pooled first."""

@@ -51,3 +51,12 @@ def test_cas_map_times_the_values_is_its_output(choice: str, factor: float) -> N
     torch.testing.assert_close(weights[:, 0], (factor * scores).softmax(2))
     y = weights[:, 0] @ tokens[:, 16:].transpose(1, 2)
     torch.testing.assert_close(attention(x, context).flatten(2).transpose(1, 2), y, rtol=1e-4, atol=1e-5)
+
+
+def test_ca_computes_the_same_when_it_is_exported() -> None:
+    attention: Any = create("ca:cross_size=3:scale=dim", "high").eval()
+    sizes = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}
+    exported = torch.export.export(attention, inputs(2, 7, 9), dynamic_shapes=(sizes, sizes)).module()
+    for size in ((2, 7, 9), (3, 12, 8)):
+        x, context = inputs(*size)
+        torch.testing.assert_close(exported(x, context), attention(x, context), rtol=1e-4, atol=1e-5)
