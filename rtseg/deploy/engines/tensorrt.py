@@ -12,9 +12,10 @@ from rtseg.deploy.engines.graph_engine import GraphEngine
 from rtseg.deploy.engines.precision import FP16, FP32, by_name
 from rtseg.deploy.engines.registry import register_engine
 from rtseg.deploy.graph import Graph, OpenShape
+from rtseg.deploy.kept import keep, kept
 from rtseg.errors import UserError, first_line
-from rtseg.output.folders import make_folder, write_whole
-from rtseg.paths import cache_folder
+
+_MOST_PLANS = 16  # of some 20 MB, that are kept
 
 
 @register_engine("tensorrt")
@@ -69,12 +70,11 @@ class TensorRT(GraphEngine):
         gpu = torch.cuda.get_device_properties(device)
         parts = (trt.__version__, gpu.name, f"{gpu.major}.{gpu.minor}", precision, shape)
         digest = hashlib.sha256(graph.model + repr(parts).encode()).hexdigest()[:32]
-        file = cache_folder() / "tensorrt" / f"{digest}.plan"
-        if file.is_file():
+        name = f"tensorrt/{digest}.plan"
+        if (file := kept(name)) is not None:
             return file.read_bytes(), True
         plan = build_plan(trt, strongly_typed(graph.model, precision), shape, graph.name)
-        make_folder(file.parent)
-        write_whole(file, bytes(plan))
+        keep(name, bytes(plan), _MOST_PLANS)
         return plan, False
 
     def infer(self, images: Tensor) -> Tensor:
