@@ -3,7 +3,7 @@
 import importlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,7 +15,7 @@ from rtseg.deploy.c_output import silent_c
 from rtseg.deploy.engines.graph_engine import GraphEngine
 from rtseg.deploy.engines.precision import FP32, by_name
 from rtseg.deploy.engines.registry import register_engine
-from rtseg.deploy.graph import Graph, OpenShape
+from rtseg.deploy.graph import Graph, OpenShape, written
 from rtseg.deploy.mnn_model import convert_to_mnn
 from rtseg.errors import UserError, first_line
 
@@ -101,7 +101,15 @@ class MNN(GraphEngine):
         self._input.getNumpyData()[...] = images.numpy()
         self._interpreter.runSession(self._session)
         logits = self._interpreter.getSessionOutput(self._session).getNumpyData()
+        if len(logits) != len(images):  # it has printed why, and gives nothing
+            raise UserError(f"MNN cannot run this for {written(images.shape[:3])} images: choose another engine")
         if self._logits.shape != logits.shape:
             self._logits = np.empty_like(logits)
         np.copyto(self._logits, logits)
         return torch.from_numpy(self._logits)
+
+    def outputs(self, images: Tensor) -> Sequence[Tensor]:
+        first = self.infer(images).clone()
+        named = self._interpreter.getSessionOutputAll(self._session)
+        margins = [torch.from_numpy(named[name].getNumpyData().copy()) for name in named if name == "margin"]
+        return [first, *margins]

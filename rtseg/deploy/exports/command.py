@@ -11,7 +11,7 @@ from rtseg.deploy.exports.program import output_named
 from rtseg.deploy.exports.proving import prove
 from rtseg.deploy.exports.read import FORMATS
 from rtseg.deploy.exports.verify import check_right, engines_of
-from rtseg.deploy.graph import OPEN, Graph, OpenShape, written
+from rtseg.deploy.graph import OPEN, Graph, OpenShape
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.output.folders import written_whole
@@ -70,15 +70,21 @@ def export_file(
         check_right(graph, proof)
         _write(files, graph)
     say(f"{file}: {segmenter.card.model}, {output}, {(len(graph.model) + len(graph.beside)) / 2**20:.1f} MiB")
-    say(f"In: uint8 {written(shape)}x3, RGB, 0 to 255. Out: {_GIVES[output]}. Programs: docs/run-it-elsewhere.md")
+    size = ", ".join("any" if side is None else str(side) for side in (*shape, 3))
+    say(f"In: uint8 ({size}), RGB, 0 to 255. Out: {_GIVES[output]}. Programs: docs/run-it-elsewhere.md")
     mistakes = f"; it does not show: {', '.join(proof.unseen)}" if proof.unseen else ""
     say(f"Proof: {proof.source}{mistakes}. Check it anywhere: rtseg verify {file}")
     say(f"Try: rtseg benchmark {file}")
 
 
 def _write(files: list[Path], graph: Graph) -> None:
-    """The file last that says what all are."""
-    with ExitStack() as opened:
-        asides = [opened.enter_context(written_whole(path)) for path in files]
-        for aside, content in zip(asides, (graph.model, graph.beside), strict=False):
-            aside.write_bytes(content)
+    """Writes all of the files, none of which was there, or none; the one last that says what all are."""
+    try:
+        with ExitStack() as opened:
+            asides = [opened.enter_context(written_whole(path)) for path in files]
+            for aside, content in zip(asides, (graph.model, graph.beside), strict=False):
+                aside.write_bytes(content)
+    except BaseException:
+        for path in files:
+            path.unlink(missing_ok=True)
+        raise

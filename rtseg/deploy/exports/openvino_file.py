@@ -29,6 +29,10 @@ def build_openvino(model: bytes, text: str) -> tuple[bytes, bytes]:
 
 def save_openvino(model: Any, text: str) -> tuple[bytes, bytes]:
     """An `openvino.Model` as the contents of an .xml and a .bin, with the text as its description."""
+    for i, operator in enumerate(model.get_ordered_ops()):
+        name, kind = operator.get_friendly_name(), operator.get_type_name()
+        if re.fullmatch(rf"{kind}_\d+", name):  # a number of this process
+            operator.set_friendly_name(f"{kind}_{i}")
     model.set_rt_info(text, [KEY])
     with tempfile.TemporaryDirectory() as folder:
         xml = Path(folder, "net.xml")
