@@ -54,7 +54,7 @@ class Runner:
         self.device = choose_device("cpu" if device is None and isinstance(source, Graph) else device)
         self.shape: OpenShape = source.shape if isinstance(source, Graph) else OPEN
         self.weights = source.weights if isinstance(source, Graph) else weights_hash(source)
-        self.may_measure = True
+        self.may_measure, self._forked = True, False
         self._source, self._engine = source, engine
         if engine != AUTO:
             self._check(engine)
@@ -108,6 +108,8 @@ class Runner:
         Args:
             images: (B, h, w, 3) uint8 on the CPU.
         """
+        if self._forked and torch.get_num_threads() > 1:
+            torch.set_num_threads(1)  # OpenMP's threads stayed in the parent, and would be waited for
         with self._lock:
             key = size_class(images)
             if key not in self._choices:
@@ -226,6 +228,7 @@ def _after_fork() -> None:
     for runner in list(_runners):
         _parents.append(runner._engines)
         runner._begin()
+        runner._forked, runner.may_measure = True, False  # children side by side would measure each other
 
 
 if hasattr(os, "register_at_fork"):
