@@ -29,7 +29,8 @@ _RECORD = re.compile(
 )
 _WORD = re.compile(r"[\w.:+-]*")  # names of nodes, weights and types: no expression, no call
 _OPERATOR = re.compile(
-    r"torch\.ops\.aten\.(?!from_file\b)\w+\.\w+|torch\.ops\.higher_order\.cond|torch\.sym_\w+|math\.\w+|"
+    r"torch\.ops\.aten\.(?!from_file\b)\w+\.\w+|torch\.ops\.higher_order\.(cond|wrap_with_autocast)|"
+    r"torch\.sym_\w+|math\.\w+|"
     r"_operator\.(add|sub|mul|truediv|floordiv|mod|pow|neg|eq|ne|lt|le|gt|ge|and_|or_|getitem)"
 )
 _TYPES = re.compile(r"\b(type|context|null|children_spec|builtins\.(tuple|list|dict))\b")  # of arguments and results
