@@ -7,10 +7,13 @@ from rtseg.output.table import Column, Table, show
 
 
 def show_choices(choices: Iterable[Choice]) -> None:
-    """Prints why each engine was taken."""
+    """Prints why each engine was taken, what is the same for several sizes once."""
+    said: list[list[str]] = []
     for choice in choices:
         table, notes = explanation(choice)
-        show(*[table] if table else [], notes=notes)
+        if notes not in said:
+            said.append(notes)
+            show(*[table] if table else [], notes=notes)
 
 
 def explanation(choice: Choice) -> tuple[Table | None, list[str]]:

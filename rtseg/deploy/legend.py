@@ -1,5 +1,6 @@
 """The legend of overlays: the colour, the name and the share of each class as one image; the same as a sentence."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,7 +29,7 @@ def draw_legend(
     """
     font = ImageFont.load_default(_FONT)
     order = _most_first(pixels)
-    lines = [(shorten(name), _percent(pixels, k) or "—") for k, name in ((k, names[k]) for k in order)]
+    lines = [(shorten(name), _percent(pixels, k) or "-") for k, name in ((k, names[k]) for k in order)]
     differs = overlay is not None and any(tuple(a) != tuple(b) for a, b in zip(overlay, palette, strict=True))
     swatches = [overlay, palette] if overlay is not None and differs else [palette]
     name_width = max(round(font.getlength(name)) for name, _ in lines)
@@ -79,6 +80,10 @@ def _percent(pixels: Sequence[int], k: int) -> str:
 
 
 def shorten(name: str) -> str:
-    """A name as it is drawn: at most 40 characters, escapes for what a terminal obeys."""
-    shown = visible(name)
+    """A name as it is drawn: at most 40 characters, of those that the font has, with "?" for the others.
+
+    Pillow's own font has ASCII alone and few more: "Bäume" is drawn as "Baume", and an escape is spelled.
+    """
+    plain = unicodedata.normalize("NFKD", visible(name).replace("ß", "ss"))
+    shown = "".join(c if c.isascii() else "?" for c in plain if not unicodedata.combining(c))
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"

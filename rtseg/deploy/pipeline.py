@@ -91,6 +91,7 @@ class Pipeline(Generic[Item]):
 
     Attributes:
         times: how long each stage took.
+        sent: how many items the network has done.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Pipeline(Generic[Item]):
         self._turn = threading.Condition()
         self._jobs: SimpleQueue[_Job[Item] | None] = SimpleQueue()  # in order, put here before they are read
         self._predicted: SimpleQueue[_Job[Item] | None] = SimpleQueue()
-        self._sent = self._finished = 0
+        self.sent = self._finished = 0
         self._settled = self._dropped = False
         self._failure: BaseException | None = None
         self.times = StageTimes({"reading": threads, "network": 1, "writing": threads})
@@ -135,7 +136,7 @@ class Pipeline(Generic[Item]):
                     break
                 job.prediction = self._timed(job, "network", self._predict, job.image)
                 self._predicted.put(job)
-                self._sent += 1  # after it is there: a signal between the two waits for one item less, not for ever
+                self.sent += 1  # after it is there: a signal between the two waits for one item less, not for ever
         finally:
             self._room.close()
             for _ in writers:
@@ -152,7 +153,7 @@ class Pipeline(Generic[Item]):
             return
         self._settled = True
         until = time.monotonic() + _SETTLE
-        while self._finished < self._sent and time.monotonic() < until:
+        while self._finished < self.sent and time.monotonic() < until:
             time.sleep(0.002)
         self._dropped = True
 

@@ -22,7 +22,7 @@ from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.result_names import margin_file, result_files, result_names
 from rtseg.deploy.results import Results
 from rtseg.deploy.sources import check_sources, find_sources
-from rtseg.deploy.stages import StageTimes, digits
+from rtseg.deploy.stages import Speed, StageTimes
 from rtseg.disk import refused
 from rtseg.errors import UserError
 from rtseg.output.lock import locked_folder
@@ -88,8 +88,9 @@ def predict_files(
 
     Raises:
         UserError: no source has an image; `out_dir` cannot be written to, or is in use by another command, or is not
-            empty; results would replace a source; results that are to be kept are of another network; `max_pixels` is
-            out of range; the first 20 images fail for one reason, which is then not theirs; the disk is full.
+            empty; margins are asked for where there are windows; results would replace a source; results that are to be
+            kept are of another network; `max_pixels` is out of range; the first 20 images fail for one reason, which is
+            then not theirs; the disk is full.
     """
     out_dir = Path(out_dir).expanduser()
     if max_pixels is None:
@@ -97,8 +98,13 @@ def predict_files(
     check_between("--max-pixels", max_pixels, 1, 2**30, "it is width x height; OpenCV decodes no more")
     if resume and overwrite:
         raise UserError("--resume keeps the results that are there, --overwrite replaces them; give one of the two")
+    outputs = outputs or Outputs()
+    if outputs.margin and predictor.tiles:
+        raise UserError(
+            "--margin needs the logits of the whole image, which --tile does not keep; leave out one of the two"
+        )
     with locked_folder(out_dir):
-        results = Results(out_dir, predictor, outputs or Outputs(), resume=resume, overwrite=overwrite)
+        results = Results(out_dir, predictor, outputs, resume=resume, overwrite=overwrite)
         found, failed = find_sources(sources, out_dir)
         names, shortened = result_names(found, out_dir)
         check_sources(names, out_dir)
@@ -130,31 +136,29 @@ class _Run:
     """Predicts and writes every image that is not there yet.
 
     Attributes:
-        written, kept: how many images were written now, and how many were there already.
-        failed: the others, with the reason.
-        times: how long each stage took.
-        first, seconds: until the first image was written, in which an engine was measured or prepared; until the last.
+        kept: how many images were there already.
+        failed: those that were not written, with the reason.
+        speed: how many were written now, and how fast.
     """
 
     def __init__(self, results: Results, checkpoint: str, counts: Counts, console: Console) -> None:
         self._results, self._checkpoint, self._counts, self._console = results, checkpoint, counts, console
-        self.written = self.kept = 0
+        self.kept = 0
         self.failed: dict[Path, str] = {}
-        self.times = StageTimes({})
-        self.first = self.seconds = 0.0
+        self.speed = Speed(StageTimes({}))
 
     def write_all(self, names: dict[Path, str], max_pixels: int) -> None:
         todo = [(path, name) for path, name in names.items() if not self._results.has(path, name)]
         self.kept = len(names) - len(todo)
         self._counts.done, self._counts.total = self.kept, len(names)
-        pipeline = Pipeline[tuple[Path, str]](
+        self._pipeline = pipeline = Pipeline[tuple[Path, str]](
             read=lambda item, admit: read_image(item[0], max_pixels, admit),
             predict=self._results.predict,
             write=self._write,
             finish=self._finish,
             threads=stage_threads(),
         )
-        self._counts.settle, self.times = pipeline.settle, pipeline.times
+        self._counts.settle, self.speed = pipeline.settle, Speed(pipeline.times)
         speed = TextColumn("{task.fields[speed]}")
         columns = (TextColumn("predict"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), speed)
         with Progress(*columns, console=self._console) as self._progress:
@@ -174,30 +178,22 @@ class _Run:
             Exception: of this image, where no other could be written either.
             UserError: the first images all failed for one reason.
         """
+        written = False
         try:
             if error is not None:
                 raise error
             if line is not None:
                 self._results.record(line)
-                self.written += 1
                 self._counts.done += 1
+                written = True
         except Exception as error:  # whatever one image does to reader, network or writer
             if _disk_is_full(error):
                 raise
             self.failed[item[0]] = _reason(error, self._checkpoint)
-            if not self.written and len(self.failed) == _ALIKE and len(set(self.failed.values())) == 1:
+            if not self.speed.written and len(self.failed) == _ALIKE and len(set(self.failed.values())) == 1:
                 raise UserError(f"the first {_ALIKE} images fail for one reason: {self.failed[item[0]]}") from error
-        self.seconds = time.monotonic() - self._start
-        if self.written == 1:
-            self.first = self.first or self.seconds
-        self._progress.update(self._task, advance=1, speed=self.speed())
-
-    def speed(self) -> str:
-        """Images per second after the first image, and the slowest stage; empty where none was written."""
-        if not self.written:
-            return ""
-        many, took = (self.written - 1, self.seconds - self.first) if self.written > 1 else (1, self.seconds)
-        return f"{digits(many / max(took, 1e-9))} images/s; slowest stage: {self.times.slowest()}"
+        self.speed.add(time.monotonic() - self._start, self._pipeline.sent, written=written)
+        self._progress.update(self._task, advance=1, speed=self.speed.text())
 
 
 def stage_threads() -> int:
@@ -206,22 +202,19 @@ def stage_threads() -> int:
 
 
 def _summarise(results: Results, run: _Run) -> None:
-    if not run.written + run.kept:
+    if not run.speed.written + run.kept:
         return
     class_maps, colours, overlays = result_files("NAME")
     there = f", {run.kept} {'was' if run.kept == 1 else 'were'} there already" if run.kept else ""
-    say(f"{_images(run.written)}{there}. In '{results.folder}':")
+    say(f"{_images(run.speed.written)}{there}. In '{results.folder}':")
     if results.outputs.overlays:
         say(f"  {overlays}: the image with its classes; {colours}: the colours alone; legend.png: what they mean")
     say(f"  {class_maps}: the class map for programs, grey, each pixel the id of its class")
     if results.outputs.margin:
         say(f"  {margin_file('NAME')}: each pixel's best minus second best logit, in thousandths, up to 65535")
     say(f"Classes: {shares_sentence(results.predictor.class_names, results.counts())}")
-    if run.written:
-        first = (
-            f", {run.first:.1f} s until the first, then" if run.first > run.seconds / 10 and run.written > 1 else ","
-        )
-        say(f"{_images(run.written)} in {run.seconds:.1f} s{first} {run.speed()}")
+    if run.speed.written:
+        say(f"{_images(run.speed.written)} in {run.speed.sentence()}")
 
 
 def _images(number: int) -> str:

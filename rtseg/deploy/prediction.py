@@ -6,6 +6,7 @@ H, W the size of the image, K classes, h, w the size of the logits.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,6 +140,6 @@ class Prediction:
             if not numbers:
                 raise UserError(f"there is no class '{which}'.{suggest(which, self.class_names)}")
             return numbers
-        if not 0 <= which < count:
+        if isinstance(which, bool) or not isinstance(which, Integral) or not 0 <= which < count:
             raise UserError(f"there is no class {which}: the {count} classes have the numbers 0 to {count - 1}")
         return [int(which)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rtseg.deploy.pipeline import MOST_IMAGES, MOST_PIXELS, Pipeline
-from rtseg.deploy.stages import StageTimes
+from rtseg.deploy.stages import Speed, StageTimes
 
 
 @pytest.fixture(autouse=True)
@@ -148,3 +148,19 @@ def test_the_slowest_stage_is_that_of_the_longest_time_by_thread() -> None:
     assert times.slowest() == "network, 28.4 ms"
     times.add({"network": 70})
     assert times.slowest() == "network, 23352 ms"
+
+
+def test_the_speed_is_that_after_the_first_image_of_what_the_network_did_after_it() -> None:
+    times = StageTimes({"network": 1})
+    times.add({"network": 0.1})
+    speed = Speed(times)
+    assert speed.text() == ""
+    speed.add(1.0, 1, written=False)
+    speed.add(10.0, 3, written=True)  # the network had done two more while this one was being written
+    assert speed.sentence() == "10.0 s, slowest stage: network, 100 ms"
+    speed.add(10.01, 3, written=True)
+    assert speed.sentence() == "10.0 s, 0.2 images/s; slowest stage: network, 100 ms"
+    speed.add(10.02, 4, written=True)
+    for seconds in (11.0, 12.0, 13.0, 14.0):
+        speed.add(seconds, 8, written=True)
+    assert speed.sentence() == "14.0 s, 10.0 s until the first, then 1 images/s; slowest stage: network, 100 ms"

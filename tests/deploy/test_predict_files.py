@@ -16,6 +16,7 @@ from rtseg.deploy.image_files import Outputs
 from rtseg.deploy.predict_files import predict_files
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.result_names import result_names
+from rtseg.deploy.tiling import tiling
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import texture
@@ -147,3 +148,10 @@ def test_result_names_are_unique_stable_and_fit(paths: list[list[str]]) -> None:
         assert len(os.fsencode(f"/out/{name}")) <= 4000
         assert len(os.fsencode(Path(name).name)) <= 200 or len(os.fsencode(name)) <= 200
     assert result_names(found[::-1], Path("/out"))[0] == names
+
+
+def test_margins_of_windows_are_refused_before_anything_is_written(segmenter: Segmenter, tmp_path: Path) -> None:
+    windows = Predictor(segmenter, device="cpu", tiles=tiling((32, 32)))
+    with pytest.raises(UserError, match=r"--margin needs .* which --tile does not keep; leave out one"):
+        predict_files(windows, [save(tmp_path / "a.png")], tmp_path / "out", outputs=Outputs(margin=True))
+    assert not (tmp_path / "out").exists()

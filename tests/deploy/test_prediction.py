@@ -57,6 +57,9 @@ def test_one_class_has_an_infinite_margin_and_probability_one() -> None:
 def test_a_class_by_name_and_number() -> None:
     found = prediction()
     assert (found.mask("car") == (found.class_map == 1)).all()
+    for number in (1.5, True, -1):
+        with pytest.raises(UserError, match=f"there is no class {number}: "):
+            found.mask(number)  # type: ignore[arg-type]
     assert found.rle("car") == found.rle(1) == rle.encode(found.class_map == 1)
     assert found.polygons("car") == found.polygons(1)
 

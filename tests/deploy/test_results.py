@@ -6,10 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from rtseg.data.files import read_mask
-from rtseg.deploy.legend import draw_legend, shares_sentence
+from rtseg.deploy.legend import draw_legend, shares_sentence, shorten
 from rtseg.deploy.overlay import overlay
 from rtseg.deploy.predict_files import predict_files
 from rtseg.deploy.predictor import Predictor, load
@@ -102,3 +102,13 @@ def test_the_three_lines_about_a_film_segment_it(
     scope["segment"] = lambda image: seen.append(segment(image))
     exec(lines[2], scope)
     assert [classes.shape for classes in seen] == [(64, 96)] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"), [("Bäume", "Baume"), ("Straße", "Strasse"), ("路 a", "? a"), ("a" * 50, "a" * 39 + "…")]
+)
+def test_the_font_has_every_letter_of_a_drawn_name(name: str, drawn: str) -> None:
+    font = ImageFont.load_default(16)
+    missing = bytes(font.getmask("\ue000"))
+    assert shorten(name) == drawn
+    assert all(bytes(font.getmask(letter)) != missing for letter in f"{drawn}-")
