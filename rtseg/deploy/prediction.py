@@ -129,7 +129,7 @@ class Prediction:
         if self.logits is None:
             raise UserError(
                 f"there is no {what}: the logits are not known. Predict with the checkpoint or a file exported without "
-                "--class-map, and without windows (--tile)"
+                "--result class_map, and without windows (--tile)"
             )
         return self.logits
 

@@ -54,7 +54,7 @@ class Results:
         self._files = ImageFiles(predictor, outputs)
         self._head = {
             "network": predictor.identity,
-            "alpha": outputs.alpha,
+            "alpha": outputs.alpha if outputs.overlays else None,
             "classes": [
                 {"name": name, "id": int(number), "rgb": list(color)}
                 for name, number, color in zip(
@@ -74,7 +74,7 @@ class Results:
         elif resume:
             check_empty(folder, f"--resume needs its {RECORD}, which is not there; {_REPAIR}")
         elif not overwrite:
-            same = bool(found) and found[0] == self._head
+            same = bool(found) and self._difference(found[0]) is None
             check_empty(folder, _REPAIR + ", or --resume to add what is missing" * same)
 
     def _check_same(self, head: Mapping[str, Any]) -> None:
@@ -83,9 +83,18 @@ class Results:
             "alpha": f"another --alpha ({head.get('alpha')})",
             "classes": "other classes, ids or colours",
         }
+        if (key := self._difference(head)) is not None:
+            raise UserError(f"the results in '{self.folder}' are of {what[key]}; {_REPAIR}")
+        if self._head["alpha"] is None:
+            self._head["alpha"] = head.get("alpha")  # of the overlays that are there
+
+    def _difference(self, head: Mapping[str, Any]) -> str | None:
+        """The first thing in which a record is of other results; without overlays `alpha` is nothing."""
         for key, value in self._head.items():
-            if head.get(key) != value:
-                raise UserError(f"the results in '{self.folder}' are of {what[key]}; {_REPAIR}")
+            found = head.get(key)
+            if found != value and not (key == "alpha" and None in (found, value)):
+                return key
+        return None
 
     def _begin(self) -> None:
         """Writes the first line of the record, and the lines of what is kept: with the first result, not before."""

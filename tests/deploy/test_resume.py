@@ -152,3 +152,16 @@ def test_a_source_that_is_not_there_does_not_stop_the_others(
     assert exit_status(main, *words, *sources[1::2], "-o", str(tmp_path / "none")) == 2
     assert "no such image, folder or glob: " in capfd.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_the_weight_of_colours_is_nothing_to_class_maps_alone(
+    predictor: Predictor, images: list[Path], tmp_path: Path
+) -> None:
+    out, alone = tmp_path / "out", Outputs(overlays=False, alpha=0.9)
+    predict_files(predictor, images[:1], out, outputs=Outputs(alpha=0.3))
+    predict_files(predictor, images[:2], out, outputs=alone, resume=True)
+    with pytest.raises(UserError, match=r"another --alpha \(0.3\)"):
+        predict_files(predictor, images, out, outputs=Outputs(alpha=0.4), resume=True)
+    predict_files(predictor, images[:1], tmp_path / "alone", outputs=alone)
+    predict_files(predictor, images[:1], tmp_path / "alone", outputs=Outputs(alpha=0.4), resume=True)
+    assert len(ages(tmp_path / "alone")) == 1
