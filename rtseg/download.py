@@ -33,8 +33,16 @@ class _CutError(Exception):
 
 def check_https(address: str) -> None:
     """Raises: UnfetchedError where an address is not https, so that others could read and change what comes."""
-    if urlsplit(address).scheme != "https" or not urlsplit(address).hostname:
+    if not _is_https(address):
         raise UnfetchedError(f"'{address}' is not an https address")
+
+
+def _is_https(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # as of "https://[bad"
+        return False
+    return parts.scheme == "https" and bool(parts.hostname)
 
 
 def download(address: str, file: Path, *, most: int) -> None:
@@ -90,6 +98,7 @@ def _fetch(address: str, part: Path, most: int) -> None:
             )
         _check_room(part, total - begin)
         if not begin:
+            _forget(part)  # before the new version is noted: a command killed here must not go on with the old bytes
             _remember(part, address, answer.headers)
         with part.open("ab" if begin else "wb") as written, _progress(address, begin, total) as advance:
             _copy(answer, written, total - begin, advance)
@@ -108,7 +117,9 @@ def _answer(address: str, headers: dict[str, str], part: Path) -> Iterator[http.
                 _forget(part)
                 raise _CutError("the file has changed there") from None
             raise UnfetchedError(f"{address}: the server answers '{first_line(error)}'") from None
-    except (OSError, http.client.HTTPException) as error:
+    except UnfetchedError:
+        raise
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: of a host's name
         raise UnfetchedError(f"{address}: {_why(error)}") from None
     with answer:
         yield answer
@@ -126,7 +137,7 @@ class _HTTPSAlone(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> Any:
-        if urlsplit(newurl).scheme != "https":
+        if not _is_https(newurl):
             raise UnfetchedError(f"{req.full_url} leads to '{newurl}', which is not an https address")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

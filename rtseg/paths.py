@@ -27,9 +27,15 @@ def cache_folder() -> Path:
 
     $RTSEG_CACHE, else the system's place for a user's caches with `rtseg` in it: $XDG_CACHE_HOME or ~/.cache, on macOS
     ~/Library/Caches, on Windows %LOCALAPPDATA%.
+
+    Raises:
+        UserError: RTSEG_CACHE names the home of a user that is not here.
     """
     if own := os.environ.get("RTSEG_CACHE"):
-        return Path(own).expanduser().absolute()
+        place = Path(os.path.expanduser(own))
+        if place.parts[:1] and place.parts[0].startswith("~"):
+            raise UserError(f"RTSEG_CACHE='{own}': there is no user '{place.parts[0][1:]}' here; give another folder")
+        return place.absolute()
     home = Path(os.path.expanduser("~"))
     if sys.platform == "win32":
         place = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")

@@ -104,10 +104,11 @@ def find_published(source: str | Path) -> Published | None:
     """The weights of this name; None where the name is none of this kind.
 
     Raises:
-        UnknownNameError: it has the owner of these names, but is none of them.
+        UnknownNameError: it has the owner of these names, but is none of them; or it is one in capitals.
     """
     name = Path(source).as_posix()
-    if name not in PUBLISHED and name.startswith(f"{OWNER}/") and name.count("/") == 1:
+    ours = name.startswith(f"{OWNER}/") and name.count("/") == 1
+    if name not in PUBLISHED and (ours or name.lower() in PUBLISHED):
         raise UnknownNameError(f"there are no published weights '{name}'", f".{suggest(name, PUBLISHED)}")
     return PUBLISHED.get(name)
 
@@ -123,7 +124,7 @@ def fetch_published(entry: Published, cache: Path) -> None:
     Raises:
         UserError: see `fetched`.
     """
-    if not folder_of(entry, cache).is_dir():
+    if not os.path.isdir(folder_of(entry, cache)):  # False also where the system refuses
         with fetched(entry, cache):
             pass
 
@@ -155,7 +156,10 @@ def fetched(entry: Published, cache: Path) -> Iterator[Path | None]:
             try:
                 download(entry.address, file, most=entry.most)
             except UnfetchedError as error:
-                raise UserError(f"'{entry.name}' cannot be fetched: {error}. By hand: {entry.by_hand()}") from None
+                mirror = f" from {MIRROR}={os.environ[MIRROR]}" if os.environ.get(MIRROR) else ""
+                raise UserError(
+                    f"'{entry.name}' cannot be fetched{mirror}: {error}. By hand: {entry.by_hand()}"
+                ) from None
         _check_digest(entry, file, folder)
         yield file
 

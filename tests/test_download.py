@@ -92,6 +92,24 @@ def test_two_versions_of_a_file_are_not_mixed(store: Store, tmp_path: Path) -> N
     assert fetch(store, tmp_path).read_bytes() == short
 
 
+def test_a_command_killed_as_a_new_version_begins_leaves_no_mixture(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.cut = [100_000, 0]
+    with pytest.raises(UnfetchedError):
+        fetch(store, tmp_path)
+    store.files["/net/model.bin"] = other = os.urandom(250_000)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rtseg.download._progress", killed)  # the new version is noted, and none of its bytes here
+        with pytest.raises(KeyboardInterrupt):
+            fetch(store, tmp_path)
+    assert fetch(store, tmp_path).read_bytes() == other
+
+
 def test_too_large_is_refused_before_it_comes(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UnfetchedError, match=r"has 0\.3 MB, more than the 0\.2 MB that it may have at most"):
         fetch(store, tmp_path, most=200_000)
@@ -102,13 +120,31 @@ def test_too_large_is_refused_before_it_comes(store: Store, tmp_path: Path) -> N
 
 
 def test_https_alone(store: Store, tmp_path: Path) -> None:
-    for address in ("http://127.0.0.1/x", "file:///etc/passwd", "ftp://a/b", "127.0.0.1/x", "https:///x", ""):
+    for address in (
+        "http://127.0.0.1/x",
+        "file:///etc/passwd",
+        "ftp://a/b",
+        "127.0.0.1/x",
+        "https:///x",
+        "https://[x",
+        "",
+    ):
         with pytest.raises(UnfetchedError, match="is not an https address"):
             download(address, tmp_path / "file", most=1)
-    store.moved = {"/a": store.address + "/net/model.bin", "/b": "http://127.0.0.1/x", "/c": "/c", "/d": "file:///x"}
+    with pytest.raises(UnfetchedError):  # no name of a host
+        download(f"https://{'a' * 70}.x/y", tmp_path / "file", most=1)
+    store.moved = {
+        "/e": "https://[x",
+        "/a": store.address + "/net/model.bin",
+        "/b": "http://127.0.0.1/x",
+        "/c": "/c",
+        "/d": "file:///x",
+    }
     assert fetch(store, tmp_path, path="/a").read_bytes() == CONTENT
     with pytest.raises(UnfetchedError, match=r"leads to 'http://127.0.0.1/x', which is not an https address"):
         fetch(store, tmp_path, path="/b")
+    with pytest.raises(UnfetchedError, match=r"/e: |leads to 'https://\[x'"):
+        fetch(store, tmp_path, path="/e")
     with pytest.raises(UnfetchedError, match="the server answers 'HTTP Error 302"):
         fetch(store, tmp_path, path="/c")
     with pytest.raises(UnfetchedError, match="Redirection to url 'file:///x' is not allowed"):

@@ -115,6 +115,9 @@ def test_the_cache_is_where_the_user_says_or_the_system(here: Path, monkeypatch:
     monkeypatch.setenv("RTSEG_CACHE", "beside")
     assert cache_folder() == here / "beside"
     assert not cache_folder().exists(), "nothing is made"
+    monkeypatch.setenv("RTSEG_CACHE", "~nosuch/cache")
+    with pytest.raises(UserError, match="RTSEG_CACHE='~nosuch/cache': there is no user 'nosuch' here"):
+        cache_folder()
 
 
 def test_what_can_be_an_id_of_the_hub() -> None:

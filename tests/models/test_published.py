@@ -78,6 +78,10 @@ def test_each_name_is_a_network_that_can_be_converted() -> None:
     assert find_published("somebody/net") is None
     with pytest.raises(UserError, match=r"no published weights 'paddleseg/rtformer'.*Known: paddleseg/rtformer_base_"):
         find_published("paddleseg/rtformer")
+    with pytest.raises(
+        UserError, match=r"'PaddleSeg/RTFormer_Slim_ADE20K'\. Did you mean 'paddleseg/rtformer_slim_ade"
+    ):
+        find_published("PaddleSeg/RTFormer_Slim_ADE20K")
 
 
 def test_a_network_is_fetched_once(
@@ -193,12 +197,18 @@ def test_what_to_do_by_hand_is_said(
     )
     (tmp_path / "image.png").touch()
     predict = ("predict", NET.name, str(tmp_path / "image.png"), "-o", str(tmp_path / "new"))
-    for mirror, says in ((f"{store.address}/nothing/", "404"), ("https://127.0.0.1:9", "refused"), ("http://a", "not")):
+    for mirror, says in (
+        (f"{store.address}/nothing/", "404"),
+        ("https://127.0.0.1:9", "refused"),
+        ("http://a", "not"),
+        ("https://[a", "not"),
+    ):
         monkeypatch.setenv("RTSEG_MIRROR", mirror)
         status = exit_status(main, *predict)
         error = " ".join(capsys.readouterr().err.split())
         assert (status, error.count("error: ")) == (2, 1)
         assert says in error
+        assert f"cannot be fetched from RTSEG_MIRROR={mirror}:" in error
         assert by_hand in error
     assert files(tmp_path) == ["image.png"]
     assert not cache.exists()
@@ -210,6 +220,9 @@ def test_a_cache_that_cannot_be_written(
     (tmp_path / "file").touch()
     monkeypatch.setenv("RTSEG_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(UserError, match=r"is a file; give another folder.*by RTSEG_CACHE=FOLDER"):
+        check_network(NET.name)
+    monkeypatch.setenv("RTSEG_CACHE", str(tmp_path / ("x" * 300)))
+    with pytest.raises(UserError, match="File name too long"):
         check_network(NET.name)
 
 
