@@ -1,7 +1,7 @@
 """Which engine is the fastest for a network here: measured once, among those that equal plain float32 PyTorch.
 
 The choice is kept in the user's cache. The name of its file is a digest of the conditions, so that other weights,
-another size class, processor, number of threads or version of a library are measured anew.
+another size class, processor, number of threads, version of a library or code of rtseg are measured anew.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from torch import Tensor
 from rtseg.deploy.device import device_name, instruction_sets
 from rtseg.deploy.engines import FP32, Engine, engine_classes, parse_backend, reference_for, short_name, size_of
 from rtseg.deploy.graph import Graph
-from rtseg.deploy.kept import keep, kept
+from rtseg.deploy.kept import code_digest, code_of, keep, kept
 from rtseg.errors import UserError, first_line
 from rtseg.models.network import Network
 from rtseg.output.json_file import parse_json
@@ -108,7 +108,7 @@ def conditions_of(source: Network | Graph, weights: str, images: Tensor, device:
         versions |= parse_backend(name)[0].versions(FP32.name)
     return {
         "network": f"{source.card.model} {weights}",
-        "source": "network" if isinstance(source, Network) else f"file of {source.shape}",
+        "file": hashlib.sha256(source.model + source.beside).hexdigest() if isinstance(source, Graph) else None,
         "batch": len(images),
         "size_class": size_class(images),
         "device": device_name(device),
@@ -117,6 +117,7 @@ def conditions_of(source: Network | Graph, weights: str, images: Tensor, device:
         "engines": engines,
         "versions": versions,
         "rtseg": VERSION,
+        "code": code_of(source) if isinstance(source, Network) else code_digest(),
     }
 
 
@@ -127,13 +128,19 @@ def size_class(images: Tensor) -> int:
 
 
 def remembered(conditions: dict[str, Any]) -> Choice | None:
-    """The choice that was made under these conditions; None without one, or where its file is damaged."""
-    file = kept(_name(conditions))
+    """The choice that was made under these conditions; None without one, or where its file is damaged.
+
+    Networks with code that is not rtseg's are measured in each process: that code may have changed.
+    """
+    file = kept(_name(conditions)) if conditions["code"] else None
     if file is None:
         return None
     try:
         document = parse_json(file.read_bytes(), f"'{file}'")
-        return replace(_fastest([Measured(**one) for one in document["measured"]]), **_facts(document, file))
+        choice = _fastest([Measured(**one) for one in document["measured"]])
+        if document["conditions"] != conditions or choice.engine not in conditions["engines"]:
+            return None
+        return replace(choice, **_facts(document, file))
     except (UserError, OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -155,7 +162,8 @@ def measure(source: Network | Graph, images: Tensor, conditions: dict[str, Any],
     choice = _fastest(tried)
     date = datetime.now(UTC).isoformat(timespec="seconds")
     document = {"measured": [asdict(one) for one in choice.measured], "date": date, "conditions": conditions}
-    file = keep(_name(conditions), json.dumps(document, indent=1).encode(), _MOST)
+    content = json.dumps(document, indent=1).encode()
+    file = keep(_name(conditions), content, _MOST) if conditions["code"] else None
     return replace(choice, **_facts(document, file))
 
 

@@ -5,6 +5,7 @@ A cache that cannot be written to is no error: things are made again.
 
 import hashlib
 import os
+import re
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -22,12 +23,13 @@ from rtseg.paths import cache_folder
 
 _MOST_GRAPHS = 16
 _CODE = ("attention", "layers", "models", "deploy")  # the folders whose code makes a graph
+_OURS = re.compile(rf"torch\.|rtseg\.({'|'.join(_CODE)})\b")  # modules whose changes are noticed
 
 
 def kept(name: str) -> Path | None:
     """The file that `keep` wrote under this name; None without one. It counts as used now."""
     file = cache_folder() / name
-    if not file.is_file():
+    if not os.path.isfile(file):  # False also where the system refuses
         return None
     with suppress(OSError):
         os.utime(file)
@@ -59,29 +61,35 @@ def keep(name: str, content: bytes, most: int) -> Path | None:
 def open_graph(network: Network) -> Graph:
     """The graph of a network for images of any size, from the cache where it was exported before.
 
-    Networks of plug-ins are exported each time: their code may have changed.
-
     Raises:
         UserError: see `export`.
     """
-    name = f"graphs/{_graph_name(network)}.onnx"
-    if not network.card.plugins and (file := kept(name)) is not None:
-        with suppress(UserError):  # damaged: exported again
+    code = code_of(network)
+    if code is None:
+        return export(network, OPEN)
+    parts = (weights_hash(network), str(network.card), torch.__version__, code)
+    name = f"graphs/{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:32]}.onnx"
+    if (file := kept(name)) is not None:
+        with suppress(UserError, OSError):  # damaged, or removed meanwhile: exported again
             return read_graph(file)
     graph = export(network, OPEN)
-    if not network.card.plugins:
-        keep(name, graph.model, _MOST_GRAPHS)
+    keep(name, graph.model, _MOST_GRAPHS)
     return graph
 
 
-def _graph_name(network: Network) -> str:
-    """A digest of all that a graph depends on."""
-    parts = (weights_hash(network), str(network.card), torch.__version__, _code_digest())
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+def code_of(network: Network) -> str | None:
+    """A digest of the code that makes the network's graph.
+
+    None where some of it is not rtseg's, as in a plug-in or a notebook: what was made of it earlier is not used again,
+    since that code may have changed.
+    """
+    places = {type(module).__module__ for module in network.modules()}
+    return None if network.card.plugins or not all(map(_OURS.match, places)) else code_digest()
 
 
 @cache
-def _code_digest() -> str:
+def code_digest() -> str:
+    """Of rtseg's files that make graphs and run them."""
     package = Path(__file__).parents[1]
     files = sorted(file for folder in _CODE for file in (package / folder).rglob("*.py"))
     return hashlib.sha256(b"\n".join(file.read_bytes() for file in files)).hexdigest()

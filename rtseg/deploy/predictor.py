@@ -85,7 +85,7 @@ class Predictor:
         if self.tiles:
             return f"{self.card.model} {self.runner.weights}, {self.tiles}{exact}"
         exact += ", upsampled twice" * (self.card.upsampling == "twice")
-        if isinstance(network, Graph) and self.fixed_size:
+        if isinstance(network, Graph) and (self.fixed_size or network.output != "logits"):
             return f"{self.card.model} {self.runner.weights}, {network.output} of {network.shape}{exact}"
         return f"{self.card.model} {self.runner.weights}, resized to {self.card.eval_resize}{exact}"
 

@@ -13,18 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rtseg.deploy.asked import AUTO, asked_engine
 from rtseg.deploy.choice import Choice, conditions_of, measure, remembered, size_class, without_measuring
 from rtseg.deploy.class_map import check_logits, class_map
 from rtseg.deploy.device import choose_device
 from rtseg.deploy.engines import FP32, Engine, create_engine, parse_backend, size_of
 from rtseg.deploy.graph import OPEN, Graph, OpenShape, Shape, written
 from rtseg.deploy.kept import open_graph
-from rtseg.errors import UserError
 from rtseg.models.network import Network
 from rtseg.models.weights import weights_hash
 from rtseg.terminal import say
 
-AUTO, USUAL = "auto", "RTSEG_ENGINE"  # the environment variable that says what "auto" is
 _MOST = 4  # engines of one size each that are kept; of those for any size there is one
 
 _runners: "weakref.WeakSet[Runner]" = weakref.WeakSet()
@@ -55,12 +54,8 @@ class Runner:
         self.shape: OpenShape = source.shape if isinstance(source, Graph) else OPEN
         self.weights = source.weights if isinstance(source, Graph) else weights_hash(source)
         self.may_measure, self._forked = True, False
-        self._source, self._engine = source, engine
-        if engine != AUTO:
-            self._check(engine)
-        elif (usual := os.environ.get(USUAL)) and (isinstance(source, Network) or parse_backend(usual)[0].runs(source)):
-            self._check(usual)
-            self._engine = usual
+        self._source = source
+        self._engine = asked_engine(engine, source, self.device)
         self._choices: dict[int, Choice] = {}
         self._graph: Graph | None = None
         self._begin()
@@ -71,23 +66,13 @@ class Runner:
         self._lock = threading.RLock()
         self._engines: OrderedDict[tuple[str, OpenShape], Engine] = OrderedDict()
 
-    def _check(self, engine: str) -> None:
-        kind, precision = parse_backend(engine)
-        kind.check(precision, self.device)
-        if isinstance(self._source, Graph) and not kind.runs(self._source):
-            raise UserError(
-                f"engine '{engine}' does not run {self._source.name}: give its checkpoint, or engine 'auto'"
-            )
-        if kind.precisions[precision].calibrated and isinstance(self._source, Network):
-            raise UserError(
-                f"engine '{engine}' takes its ranges from images: `rtseg export --int8 --data DIR` makes a file that "
-                "holds them; load that file"
-            )
-
     @property
     def is_exact(self) -> bool:
-        """Whether it computes in float32, so that its class maps are those of plain PyTorch."""
-        return self._engine == AUTO or parse_backend(self._engine)[1] == FP32.name
+        """Whether its class maps are those of "auto": it computes in float32, and upsamples as plain PyTorch."""
+        if self._engine == AUTO:
+            return True
+        kind, precision = parse_backend(self._engine)
+        return precision == FP32.name and (isinstance(self._source, Graph) or kind.output == "logits")
 
     @property
     def engine(self) -> str:
@@ -201,7 +186,8 @@ class Runner:
         kind, _ = parse_backend(name)
         key: tuple[str, OpenShape] = (name, self.shape if kind.open_sizes else shape)
         if key not in self._engines:
-            source = self._graph_of() if kind.open_sizes and kind.takes == "graph" else self._source
+            shared = kind.open_sizes and kind.takes == "graph" and kind.output == "logits" and "onnx" in kind.formats
+            source = self._graph_of() if shared else self._source
             self._engines[key] = create_engine(name, source, key[1], device=self.device)
             closed = [one for one in self._engines if None not in one[1]]
             for old in closed[:-_MOST]:

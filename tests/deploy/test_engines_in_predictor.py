@@ -100,6 +100,33 @@ def test_what_is_kept_belongs_to_its_conditions(shared_segmenter: Segmenter, seg
     assert ours != conditions(segmenter)
 
 
+def test_files_of_equal_weights_have_choices_of_their_own(open_graph: Graph) -> None:
+    """One of both may hold weights of 8 bits."""
+    others = (open_graph, replace(open_graph, model=open_graph.model + b"0"), replace(open_graph, beside=b"1"))
+    found = [json.dumps(conditions_of(graph, "sha256:0", IMAGES, CPU)) for graph in others]
+    assert len(set(found)) == len(found)
+
+
+def test_nothing_is_kept_of_code_that_may_change(
+    segmenter: Segmenter, exports: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Head(type(segmenter.head)):  # type: ignore[misc]
+        """As in a notebook: nothing else says that it is not rtseg's."""
+
+    segmenter.head.__class__ = Head
+    for _ in range(2):
+        chosen = Predictor(segmenter, device="cpu").explain(IMAGE)
+        assert (bool(chosen.measured), chosen.file) == (True, None)
+    assert len(exports) == 2
+    assert not (tmp_path / "cache").exists()
+
+
+def test_other_code_of_rtseg_is_measured_anew(shared_segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = conditions_of(shared_segmenter, "sha256:0", IMAGES, CPU)
+    monkeypatch.setattr("rtseg.deploy.kept.code_digest", lambda: "other")
+    assert conditions_of(shared_segmenter, "sha256:0", IMAGES, CPU) != before
+
+
 class Wrong(Engine):
     """An engine that names another class."""
 
@@ -140,20 +167,25 @@ def test_without_leave_to_measure_it_starts_at_once(
     assert (exports, list(tmp_path.iterdir()), capsys.readouterr().err) == ([], [], "")
 
 
-@pytest.mark.parametrize("content", ["{", '{"measured": [], "date": "", "conditions": {}}'])
-def test_a_damaged_choice_is_measured_again(shared_segmenter: Segmenter, content: str) -> None:
+@pytest.mark.parametrize("change", ["{", {"measured": []}, {"conditions": {}}, {"measured": [["eager:bf16"]]}])
+def test_a_damaged_choice_is_measured_again(shared_segmenter: Segmenter, change: Any) -> None:
     file = Predictor(shared_segmenter, device="cpu").explain(IMAGE).file
     assert file is not None
-    file.write_text(content)
+    if isinstance(change, dict):
+        if "measured" in change:  # lower precision is never taken from a file
+            change = {"measured": [{"engine": name, "ms": 0.1} for (name,) in change["measured"]]}
+        change = json.dumps(json.loads(file.read_text()) | change)
+    file.write_text(change)
     assert Predictor(shared_segmenter, device="cpu").explain(IMAGE).file == file
     assert json.loads(file.read_text())["measured"]
 
 
+@pytest.mark.parametrize("place", ["file", "x" * 300])
 def test_a_cache_that_cannot_be_written_is_no_error(
-    shared_segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared_segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("RTSEG_CACHE", str(tmp_path / "file"))
+    monkeypatch.setenv("RTSEG_CACHE", str(tmp_path / place))
     chosen = Predictor(shared_segmenter, device="cpu").explain(IMAGE)
     assert chosen.measured
     assert chosen.file is None
@@ -165,6 +197,12 @@ def test_the_environment_says_what_auto_is(
     monkeypatch.setenv("RTSEG_ENGINE", "eager")
     assert Predictor(shared_segmenter, device="cpu").explain(IMAGE).reason == "it was asked for"
     assert Predictor(open_graph).runner.engine == "auto"  # eager PyTorch does not run files
+    monkeypatch.setenv("RTSEG_ENGINE", "auto")
+    assert Predictor(shared_segmenter, device="cpu").runner.engine == "auto"
+    for source in (shared_segmenter, open_graph):
+        monkeypatch.setenv("RTSEG_ENGINE", "openvin")
+        with pytest.raises(UserError, match="the environment variable RTSEG_ENGINE: unknown backend 'openvin'"):
+            Predictor(source, device="cpu")
 
 
 # --- by name
@@ -180,6 +218,8 @@ def test_lower_precision_is_taken_by_name_and_recorded(shared_segmenter: Segment
     ("engine", "message"),
     [
         ("openvin", "unknown backend 'openvin'.*Did you mean 'openvino'"),
+        ("Auto", r"unknown backend 'Auto'\. Did you mean 'auto'\? Known: auto, compile"),
+        (cast(str, None), "engine None is not a name: give 'auto', or one of `rtseg list backends`"),
         ("eager:int4", "backend 'eager' has no precision 'int4': choose fp32"),
         ("cudagraph", "backend 'cudagraph' runs on cuda, not on cpu"),
         ("openvino:int8", "takes its ranges from images: `rtseg export --int8 --data DIR`"),
@@ -193,6 +233,21 @@ def test_engines_that_cannot_be_had_are_refused(shared_segmenter: Segmenter, eng
 def test_a_file_is_not_run_by_what_needs_the_network(open_graph: Graph) -> None:
     with pytest.raises(UserError, match="engine 'eager' does not run the exported graph: give its checkpoint"):
         Predictor(open_graph, engine="eager")
+
+
+@pytest.mark.parametrize(("output", "kind"), [("class_map", "mnn"), ("class_map_margin", "onnx")])
+def test_a_file_that_no_engine_runs_is_refused_when_it_is_loaded(open_graph: Graph, output: Any, kind: Any) -> None:
+    with pytest.raises(UserError, match=rf"a \.{kind} file that puts out {output}: export the checkpoint again"):
+        Predictor(replace(open_graph, output=output, format=kind))
+
+
+@pytest.mark.slow  # two exports
+@pytest.mark.parametrize("engine", ["onnxruntime-plain", "torch-export"])
+def test_engines_that_need_a_graph_of_another_kind(shared_segmenter: Segmenter, engine: str) -> None:
+    image = texture((64, 64))
+    plain, other = (Predictor(shared_segmenter, engine=name, device="cpu") for name in ("reference", engine))
+    assert (plain(image) == other(image)).mean() >= 0.999
+    assert (plain.identity == other.identity) == other.runner.has_logits(other.network_input(image)[None])
 
 
 # --- sizes and batches

@@ -87,7 +87,10 @@ def reference_for(network: Network | Graph) -> str:
     kinds = [kind for kind in engine_classes() if kind.takes == takes and kind.runs(network)]
     for kind in sorted(kinds, key=lambda kind: not kind.is_reference):
         return kind.backend
-    raise UserError(f"no engine runs {network.name}, which puts out {network.output}: export logits")
+    raise UserError(
+        f"no engine here runs {network.name}, a .{network.format} file that puts out {network.output}: export the "
+        "checkpoint again with --result logits, or give the checkpoint itself"
+    )
 
 
 def create_engine(
