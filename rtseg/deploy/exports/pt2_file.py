@@ -29,7 +29,7 @@ _RECORD = re.compile(
 )
 _WORD = re.compile(r"[\w.:+-]*")  # names of nodes, weights and types: no expression, no call
 _OPERATOR = re.compile(
-    r"torch\.ops\.aten\.(?!from_file\b)\w+\.\w+|torch\.ops\.higher_order\.(cond|wrap_with_autocast)|"
+    r"torch\.ops\.aten\.(?!(from_file|save)\b)\w+\.\w+|torch\.ops\.higher_order\.(cond|wrap_with_autocast)|"
     r"torch\.sym_\w+|math\.\w+|"
     r"_operator\.(add|sub|mul|truediv|floordiv|mod|pow|neg|eq|ne|lt|le|gt|ge|and_|or_|getitem)"
 )
@@ -80,40 +80,50 @@ def load_pt2(content: bytes, name: str) -> ExportedProgram:
     Raises:
         UserError: it is not as `build_pt2` writes it, or of a PyTorch that this one cannot read.
     """
-    if wrong := _wrong(content):
-        raise UserError(f"{name} is not loaded, since it could run code of its own: {wrong}. Export it again")
+    try:
+        records = _checked(content)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"{name} is not loaded, since it could run code of its own: {first_line(error)}. Export it again"
+        ) from None
+    # Written anew: an archive can have two tables of contents, of which PyTorch reads the other.
+    copy = io.BytesIO()
+    with zipfile.ZipFile(copy, "w") as archive:
+        for record, data in records.items():
+            archive.writestr(record, data)
+    copy.seek(0)
     try:
         with quiet():
-            return torch.export.load(io.BytesIO(content))
+            return torch.export.load(copy)
     except Exception as error:  # of many kinds, one for each kind of damage
         raise UserError(
             f"PyTorch {torch.__version__} cannot read {name} ({first_line(error)}): export it again with this PyTorch"
         ) from None
 
 
-def _wrong(content: bytes) -> str | None:
-    """What a file has that `build_pt2` does not write; None where nothing."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            records = archive.infolist()
-            if sum(record.file_size for record in records) > len(content):
-                return "its records claim more bytes than it has"
-            names = [record.filename for record in records]
-            if len(set(names)) != len(names):
-                return "two of its records have one name"
-            for record in records:
-                if not _RECORD.fullmatch(record.filename) or record.compress_type != zipfile.ZIP_STORED:
-                    return f"its record {record.filename[:200]!r} is unknown"
-                if record.filename.endswith(".pt") and record.file_size:
-                    return f"its record {record.filename!r} is pickled"
-            texts = {
-                file.filename: parse_json(archive.read(file), f"its record {file.filename!r}")
-                for file in records
-                if file.filename.endswith(".json")
-            }
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError, RuntimeError) as error:
-        return first_line(error)
-    return next((wrong for text in texts.values() for wrong in _unknown(text, "")), None)
+def _checked(content: bytes) -> dict[str, bytes]:
+    """The records of a file, by name.
+
+    Raises:
+        ValueError: it has what `build_pt2` does not write; `zipfile` raises others for what is no such archive.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        records = archive.infolist()
+        if sum(record.file_size for record in records) > len(content):
+            raise ValueError("its records claim more bytes than it has")
+        for record in records:
+            if not _RECORD.fullmatch(record.filename) or record.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"its record {record.filename[:200]!r} is unknown")
+            if record.filename.endswith(".pt") and record.file_size:
+                raise ValueError(f"its record {record.filename!r} is pickled")
+        contents = {record.filename: archive.read(record) for record in records}
+    if len(contents) != len(records):
+        raise ValueError("two of its records have one name")
+    for name, data in contents.items():
+        if name.endswith(".json"):
+            for wrong in _unknown(parse_json(data, f"its record {name!r}"), ""):
+                raise ValueError(wrong)
+    return contents
 
 
 def _unknown(value: Any, key: str) -> Iterator[str]:

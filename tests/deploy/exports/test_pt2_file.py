@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +107,39 @@ def test_nothing_of_the_file_runs(words: str, content: bytes, tmp_path: Path) ->
     changed = rewritten(content, changes(str(bomb))[words])
     with pytest.raises(UserError, match=rf"it is not loaded, since it could run code of its own: .*{words}"):
         load_pt2(changed, "it")
+    assert not bomb.exists()
+
+
+def two_tables(shown: bytes, hidden: bytes) -> bytes:
+    """An archive with two tables of contents: Python reads the one before its end, others the one at its offset."""
+
+    def table(archive: bytes) -> tuple[int, int]:
+        size, offset = struct.unpack("<II", archive[-10:-2])
+        return size, offset
+
+    (size, first), (same, start) = table(hidden), table(shown)
+    assert size == same
+    before = hidden[: first + size]
+    entries, at = bytearray(shown[start : start + size]), 0
+    while at < size:
+        lengths = struct.unpack("<HHH", entries[at + 28 : at + 34])
+        offset = struct.unpack("<I", entries[at + 42 : at + 46])[0]
+        entries[at + 42 : at + 46] = struct.pack("<I", offset + first - start)  # as Python counts
+        at += 46 + sum(lengths)
+    end = bytearray(shown[-22:])
+    end[16:20] = struct.pack("<I", first)
+    return before + shown[:start] + bytes(entries) + bytes(end)
+
+
+def test_what_is_checked_is_what_is_loaded(content: bytes, tmp_path: Path) -> None:
+    bomb = tmp_path / "ran"
+    change = changes(str(bomb))["guards_code"]
+    hidden, plain = rewritten(content, change), rewritten(content, lambda records: None)
+    both = two_tables(plain, hidden)
+    with zipfile.ZipFile(io.BytesIO(both)) as archive:
+        assert json.loads(archive.read("archive/models/model.json"))["guards_code"] == []
+    assert torch.export.load(io.BytesIO(both))._guards_code  # what PyTorch would read
+    assert not load_pt2(both, "it")._guards_code
     assert not bomb.exists()
 
 
