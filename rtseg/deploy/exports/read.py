@@ -46,15 +46,17 @@ def read_proven(file: str | Path) -> tuple[Graph, Proof | None]:
     if kind == "xml" and not weights.is_file():
         raise UserError(f"no such file: '{weights}', which belongs to {name}: copy both")
     beside = _bytes(weights) if kind == "xml" else b""
+    sealed = is_sealed(model)
+    if sealed:  # before anything is parsed: what a damaged file says is not true
+        _check_whole(kind, model, beside, name)
     proto = parse_onnx(model, name) if kind == "onnx" else None
     said = _description(kind, model, proto, name)
-    if kind == "onnx" and isinstance(said, dict) and "format" not in said and not is_sealed(model):
+    if kind == "onnx" and isinstance(said, dict) and "format" not in said and not sealed:
         graph, proof = read_format_1(model, proto, said, name), None
     else:
         description = Description.read(said, name)
-        if not is_whole(model, beside):
-            files = f"{name} and its .bin are" if kind == "xml" else f"{name} is"
-            raise UserError(f"{files} not as written: nodes, weights or what it says have changed. Export it again")
+        if not sealed:
+            _check_whole(kind, model, beside, name)
         graph = Graph(
             model, description.card, description.weights, description.output, description.shape, name, kind, beside
         )
@@ -62,6 +64,13 @@ def read_proven(file: str | Path) -> tuple[Graph, Proof | None]:
     if kind == "onnx":
         check_onnx(proto, graph)
     return graph, proof
+
+
+def _check_whole(kind: Format, model: bytes, beside: bytes, name: str) -> None:
+    """Raises: UserError where the seal is broken, or missing."""
+    if not is_whole(model, beside):
+        files = f"{name} and its .bin are" if kind == "xml" else f"{name} is"
+        raise UserError(f"{files} not as written: nodes, weights or what it says have changed. Export it again")
 
 
 def _bytes(file: Path) -> bytes:

@@ -1,6 +1,7 @@
 """A file proves itself: right on every engine, and refused or wrong after any change."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,6 +171,10 @@ def test_what_cannot_be_verified(
 
 def test_a_newer_file_is_named(logits_graph: Graph, proof: Proof, tmp_path: Path) -> None:
     file = write_proven(tmp_path, logits_graph, proof)
-    file.write_bytes(file.read_bytes().replace(b'{"format": 2,', b'{"format": 9,'))
+    newer = file.read_bytes().replace(b'{"format": 2,', b'{"format": 9,')
+    file.write_bytes(newer)
+    with pytest.raises(UserError, match="is not as written"):  # the number itself is what was damaged
+        read_graph(file)
+    file.write_bytes(seal(re.sub(rb"(?<=rtseg-sha256:)[0-9a-f]{64}", b"0" * 64, newer)))
     with pytest.raises(UserError, match=r"by a newer rtseg \(format 9; this one reads up to 2\)"):
         read_graph(file)
