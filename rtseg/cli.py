@@ -231,7 +231,9 @@ def benchmark(
 
 @app.command()
 def export(
-    checkpoint: Annotated[str, typer.Argument(help=".ckpt, folder with model.safetensors, or Hugging Face id")],
+    checkpoint: Annotated[
+        str, typer.Argument(help=".ckpt, folder with model.safetensors, name of rtseg list weights, or Hugging Face id")
+    ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help=".onnx, .xml (OpenVINO), .mnn or .pt2 (PyTorch) file")
     ] = None,
@@ -314,7 +316,7 @@ def verify(
     """Check that an exported file is whole, and right on this machine.
 
     The file carries an image and the class map of plain PyTorch. Each engine runs the image, and most pixels must be
-    equal. The exit status is 1 otherwise.
+    equal. The exit status is 1 where they are not, and 2 where the file is damaged, missing or no export.
     """
     check_file(file, "Give a file of `rtseg export`.")
     from rtseg.deploy.exports.verify import verify_file

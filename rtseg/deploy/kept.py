@@ -20,6 +20,7 @@ from rtseg.models.network import Network
 from rtseg.models.weights import weights_hash
 from rtseg.output.folders import make_folder, write_whole
 from rtseg.paths import cache_folder
+from rtseg.terminal import say
 
 _MOST_GRAPHS = 16
 _CODE = ("attention", "layers", "models", "deploy")  # the folders whose code makes a graph
@@ -66,15 +67,20 @@ def open_graph(network: Network) -> Graph:
     """
     code = code_of(network)
     if code is None:
-        return export(network, OPEN)
+        return _exported(network)
     parts = (weights_hash(network), str(network.card), torch.__version__, code)
     name = f"graphs/{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:32]}.onnx"
     if (file := kept(name)) is not None:
         with suppress(UserError, OSError):  # damaged, or removed meanwhile: exported again
             return read_graph(file)
-    graph = export(network, OPEN)
+    graph = _exported(network)
     keep(name, graph.model, _MOST_GRAPHS)
     return graph
+
+
+def _exported(network: Network) -> Graph:
+    say(f"{network.card.model}: exporting the network, once", stderr=True)
+    return export(network, OPEN)
 
 
 def code_of(network: Network) -> str | None:

@@ -228,8 +228,8 @@ def load(
             is resized to it.
         device: where it runs. None takes a GPU where there is one, for an exported file the CPU.
         engine: "auto" takes the fastest engine here whose class maps are those of float32 PyTorch. That is measured at
-            the first image, in some ten seconds, and remembered on this machine for this network and size. Any name of
-            `rtseg list backends` does without. The environment variable RTSEG_ENGINE says what "auto" is.
+            the first image, in ten seconds to a minute, and remembered on this machine for this network and size. Any
+            name of `rtseg list backends` does without. The environment variable RTSEG_ENGINE says what "auto" is.
         tile: (height, width) of windows in which larger images go through the network, so that the memory does not
             follow the image. Attention is then within a window, and images keep their size.
         overlap: pixels that neighbouring windows share; None takes an eighth of the window's shorter side.

@@ -111,7 +111,7 @@ class Runner:
         if len(conditions["engines"]) > 1:
             say(
                 f"{self._source.card.model}: measuring which engine is the fastest for {written(size_of(images))}, "
-                f"once on this machine, some ten seconds ({', '.join(conditions['engines'])})",
+                f"once on this machine, ten seconds to a minute ({', '.join(conditions['engines'])})",
                 stderr=True,
             )
         given = next(self._batches(images))[0]

@@ -1,10 +1,13 @@
 """The code of docs/deploy.md, which has neither rtseg nor PyTorch, gives the class maps of `rtseg.load`."""
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -12,6 +15,7 @@ from rtseg.deploy.graph import Graph
 from rtseg.deploy.predictor import Predictor
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import texture
+from tests.helpers.exports import write_proven
 from tests.helpers.networks import SHAPE
 
 pytest.importorskip("onnxruntime")
@@ -54,3 +58,26 @@ def test_images_of_other_sizes_are_resized_as_by_rtseg(
     image = texture(size)
     scope = run_page(tmp_path, logits_graph, image, monkeypatch)
     assert (scope["classes"] == Predictor(logits_graph)(image)).mean() >= 0.98  # OpenCV rounds levels otherwise
+
+
+def test_names_stand_for_open_sizes(logits_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proto = onnx.load_model_from_string(logits_graph.model)
+    for axis, name in ((1, "height"), (2, "width")):
+        proto.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    image = texture(SHAPE[1:])
+    scope = run_page(tmp_path, replace(logits_graph, model=proto.SerializeToString()), image, monkeypatch)
+    assert scope["height"] == "height"
+    assert (scope["classes"] == Predictor(logits_graph)(image)).mean() >= 0.999
+
+
+def test_a_card_that_says_twice_is_upsampled_twice(
+    shared_segmenter: Segmenter, logits_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = replace(logits_graph, card=replace(logits_graph.card, upsampling="twice"))
+    file = write_proven(tmp_path, twice, None)
+    said = json.loads(onnx.load(file).metadata_props[0].value)
+    assert said["upsampling"]["to"] == "the size that the file sees, then the size of the image"
+    image = texture((128, 192))
+    scope = run_page(tmp_path, replace(twice, model=file.read_bytes()), image, monkeypatch)
+    found, once = scope["classes"], Predictor(logits_graph)(image)
+    assert (found == Predictor(twice)(image)).mean() > (found == once).mean()

@@ -72,7 +72,9 @@ def test_it_is_measured_once_and_remembered(
     times = [one.ms for one in chosen.measured if one.ms is not None]  # one pixel of these 2700 is too many for some
     assert times == sorted(times)
     assert len(times) > 1
-    assert "measuring which engine is the fastest for 45x60" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "measuring which engine is the fastest for 45x60" in said
+    assert said.count("exporting the network, once") == 1
     plain = Predictor(shared_segmenter, engine="reference", device="cpu")
     assert (plain(IMAGE) == classes).mean() >= 0.9999
     again = Predictor(shared_segmenter, device="cpu")

@@ -1,4 +1,4 @@
-# python segment.py net.onnx: needs numpy, onnxruntime and pillow
+# python segment.py net.onnx, a file of logits: needs numpy, onnxruntime and pillow
 import base64
 import io
 import json

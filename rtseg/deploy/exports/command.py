@@ -70,8 +70,9 @@ def export_file(
         check_right(graph, proof)
         _write(files, graph)
     say(f"{file}: {segmenter.card.model}, {output}, {(len(graph.model) + len(graph.beside)) / 2**20:.1f} MiB")
-    size = ", ".join("any" if side is None else str(side) for side in (*shape, 3))
-    say(f"In: uint8 ({size}), RGB, 0 to 255. Out: {_GIVES[output]}. Programs: docs/run-it-elsewhere.md")
+    names = ("any batch", "any height", "any width")
+    size = ", ".join(name if side is None else str(side) for name, side in zip(names, shape, strict=True))
+    say(f"In: uint8 ({size}, 3), RGB, 0 to 255. Out: {_GIVES[output]}. Programs: docs/run-it-elsewhere.md")
     mistakes = f"; it does not show: {', '.join(proof.unseen)}" if proof.unseen else ""
     say(f"Proof: {proof.source}{mistakes}. Check it anywhere: rtseg verify {file}")
     say(f"Try: rtseg benchmark {file}")

@@ -22,6 +22,8 @@ _DESCRIBED = {
     "margin": {"layout": "NHW", "dtype": "float32", "meaning": "best minus second logit"},
 }
 
+_UPSAMPLED_TO = {"once": "the image", "twice": "the size that the file sees, then the size of the image"}
+
 
 @dataclass(frozen=True)
 class Description:
@@ -65,7 +67,8 @@ class Description:
             },
             "outputs": [{"name": name, **_DESCRIBED[name]} for name in OUTPUTS[self.output]],
             "upsampling": {
-                "stride": self.stride, "to": "the image", "mode": "bilinear", "align_corners": False,
+                "stride": self.stride, "to": _UPSAMPLED_TO[self.card.upsampling],
+                "mode": "bilinear", "align_corners": False,
                 "then": "argmax over the classes, the first of equals",
             },
             "card": self.card.to_dict(),

@@ -91,8 +91,8 @@ def _description(kind: Format, model: bytes, proto: Any, name: str) -> Any:
         text = {"xml": openvino_text, "mnn": mnn_description, "pt2": pt2_text}[kind](model)
     if not text:
         raise UserError(
-            f"{name} does not say which network it is: files of `rtseg export` do, unless they are damaged. Export the "
-            "checkpoint with it"
+            f"{name} does not say which network it is, as files of `rtseg export` do: it is another program's, "
+            "damaged, cut off or renamed. Export the checkpoint again"
         )
     try:
         return parse_json(text, "it")

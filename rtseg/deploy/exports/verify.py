@@ -3,6 +3,7 @@
 B batch, H, W image size.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -119,9 +120,14 @@ def _shown(backend: str, graph: Graph, proof: Proof) -> bool:
     percent = equal_percent(backend, graph, proof)
     right = percent >= least
     verdict = Text("right" if right else "WRONG", style="green" if right else "bold red")
-    line = f": {percent:.3f} % of the pixels are as plain PyTorch has them; {least} % must be"
-    Console().print(Text.assemble(f"{backend} ", verdict, line), soft_wrap=True)
+    line = f", {_cut(percent)} % equal ({least} % needed)"
+    Console().print(Text.assemble(f"{backend}: ", verdict, line), soft_wrap=True)
     return right
+
+
+def _cut(percent: float) -> str:
+    """Three decimals, not rounded: 100.000 means all pixels."""
+    return f"{math.floor(percent * 1000) / 1000:.3f}"
 
 
 def _size(proof: Proof) -> str:

@@ -18,7 +18,7 @@ from rtseg.deploy.exports.proof import Proof
 from rtseg.deploy.exports.proving import prove
 from rtseg.deploy.exports.read import read_graph, read_proven
 from rtseg.deploy.exports.seal import BLANK, seal
-from rtseg.deploy.exports.verify import engines_of
+from rtseg.deploy.exports.verify import _cut, engines_of
 from rtseg.deploy.graph import Format, Graph
 from rtseg.errors import UserError
 from rtseg.layers.normalize import IMAGENET_MEAN
@@ -84,7 +84,7 @@ def test_a_right_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify(file) == 0
     printed = capsys.readouterr().out
     assert f"{file}: whole. rtformer_slim, logits; image: drawn street 0, 64x96" in printed
-    assert "right: 100.000 % of the pixels" in printed
+    assert ": right, 100.000 % equal (99.99 % needed)" in printed
     assert "WRONG" not in printed
 
 
@@ -167,6 +167,10 @@ def test_what_cannot_be_verified(
     for engine, words in (("eager", "does not run .onnx files"), ("openvino:int8", "as they are"), ("x", "unknown")):
         assert verify(file, "--engine", engine) == 2
         assert words in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_100_means_all() -> None:
+    assert (_cut(100.0), _cut(99.9999)) == ("100.000", "99.999")
 
 
 def test_a_newer_file_is_named(logits_graph: Graph, proof: Proof, tmp_path: Path) -> None:
