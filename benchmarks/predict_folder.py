@@ -50,7 +50,7 @@ def child(network: Path, images: str, out: Path) -> None:
     from rtseg.models.model_card import ModelCard
 
     try:
-        from rtseg.deploy.predict_files import predict_files
+        from rtseg.deploy.folder.predict_files import predict_files
     except ImportError:  # before November 2026
         from rtseg.deploy.predictor import predict_files  # type: ignore[attr-defined, no-redef]
     card = network / "config.json"
@@ -91,9 +91,9 @@ class Folder:
 
     def __init__(self, predictor: Any, images: str, folder: Path) -> None:
         from rtseg.data.files import find_images, read_image
-        from rtseg.deploy.image_files import Outputs
-        from rtseg.deploy.predict_files import predict_files, stage_threads
-        from rtseg.deploy.results import Results
+        from rtseg.deploy.folder.image_files import Outputs
+        from rtseg.deploy.folder.predict_files import predict_files, stage_threads
+        from rtseg.deploy.folder.results import Results
 
         self.predictor, self.images, self.files = predictor, images, find_images(images)[1]
         self.out = folder / WHOLE

@@ -15,8 +15,8 @@ import typer
 
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, resumable, run_app
 from rtseg.configs import list_configs
-from rtseg.deploy.result_names import RECORD
-from rtseg.deploy.tiling import tiling
+from rtseg.deploy.folder.result_names import RECORD
+from rtseg.deploy.windows.tiling import tiling
 from rtseg.errors import UserError
 from rtseg.hub import check_login
 from rtseg.output.folders import check_empty, check_new_file, check_place
@@ -99,8 +99,8 @@ def predict(
     _check_results(output, overwrite or resume or (output.expanduser() / RECORD).is_file())  # then the network decides
     if polygons is not None:
         _check_polygons(polygons, overwrite or resume)
-    from rtseg.deploy.image_files import Outputs
-    from rtseg.deploy.predict_files import Counts, predict_files
+    from rtseg.deploy.folder.image_files import Outputs
+    from rtseg.deploy.folder.predict_files import Counts, predict_files
     from rtseg.deploy.predictor import load
 
     outputs, counts = Outputs(overlays=not no_overlay, alpha=alpha, margin=margin), Counts()
@@ -119,7 +119,7 @@ def predict(
             counts=counts,
         )
         if polygons is not None:
-            from rtseg.deploy.coco import write_coco
+            from rtseg.deploy.folder.coco import write_coco
 
             number = write_coco(polygons.expanduser(), output.expanduser())
             say(f"{polygons}: the outlines of all classes in {number} image{'s' * (number != 1)}, in COCO's format")

@@ -13,8 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from rtseg.deploy import rle
-from rtseg.deploy.bands import bands
 from rtseg.deploy.class_map import class_map_and_margin, winner_probability
+from rtseg.deploy.drawing.row_bands import bands
 from rtseg.deploy.polygons import Part, polygons
 from rtseg.errors import UserError
 from rtseg.registry import suggest

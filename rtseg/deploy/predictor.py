@@ -20,8 +20,8 @@ from rtseg.deploy.graph import Graph
 from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.rgb import to_rgb
 from rtseg.deploy.runner import AUTO, Runner
-from rtseg.deploy.tiles import tiled_class_map
-from rtseg.deploy.tiling import Tiling, tiling
+from rtseg.deploy.windows.tiles import tiled_class_map
+from rtseg.deploy.windows.tiling import Tiling, tiling
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 

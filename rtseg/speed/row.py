@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from rtseg.data.dataset import default_palette
+from rtseg.deploy.drawing.overlay import overlay
 from rtseg.deploy.engines import Engine, create_engine, parse_backend
 from rtseg.deploy.graph import Graph
-from rtseg.deploy.overlay import overlay
 from rtseg.errors import UserError, first_line
 from rtseg.speed.bench import Bench
 from rtseg.speed.candidate import Case

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 import rtseg
+from rtseg.deploy.folder.predict_files import predict_files
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.graph import Graph
-from rtseg.deploy.predict_files import predict_files
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter

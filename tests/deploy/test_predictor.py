@@ -9,12 +9,12 @@ import torch
 from PIL import Image, ImageCms
 
 import rtseg
+from rtseg.deploy.drawing.overlay import overlay
+from rtseg.deploy.drawing.overlay_colors import distinct_colors
+from rtseg.deploy.folder.predict_files import predict_files
+from rtseg.deploy.folder.result_names import LEGEND, RECORD, result_files
 from rtseg.deploy.fuse import deploy
-from rtseg.deploy.overlay import overlay
-from rtseg.deploy.overlay_colors import distinct_colors
-from rtseg.deploy.predict_files import predict_files
 from rtseg.deploy.predictor import Predictor, load
-from rtseg.deploy.result_names import LEGEND, RECORD, result_files
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter, describe
 from rtseg.speed.benchmark import texture

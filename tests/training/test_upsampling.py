@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from rtseg.data.dataset import create_dataset
-from rtseg.deploy.image_files import Outputs
-from rtseg.deploy.predict_files import predict_files
+from rtseg.deploy.folder.image_files import Outputs
+from rtseg.deploy.folder.predict_files import predict_files
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import UserError
 from rtseg.metrics import confusion_matrix, mean_iou

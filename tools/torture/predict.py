@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtseg.deploy.result_names import RECORD, result_files
+from rtseg.deploy.folder.result_names import RECORD, result_files
 from tools.torture import materials
 from tools.torture.outcome import Outcome
 from tools.torture.process import environment

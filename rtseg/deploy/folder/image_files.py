@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from rtseg.checks import check_between
-from rtseg.deploy.bands import bands
-from rtseg.deploy.overlay import colorize, overlay
-from rtseg.deploy.overlay_colors import distinct_colors
-from rtseg.deploy.overlay_legend import OverlayLegend
-from rtseg.deploy.png import compress_rows, grey_png, palette_png
+from rtseg.deploy.drawing.overlay import colorize, overlay
+from rtseg.deploy.drawing.overlay_colors import distinct_colors
+from rtseg.deploy.drawing.overlay_legend import OverlayLegend
+from rtseg.deploy.drawing.png import compress_rows, grey_png, palette_png
+from rtseg.deploy.drawing.row_bands import bands
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import UserError
 
@@ -46,7 +46,7 @@ class ImageFiles:
         outputs: what is encoded.
 
     Attributes:
-        colors: RGB of class 0..K-1 in overlays, see `rtseg.deploy.overlay_colors`.
+        colors: RGB of class 0..K-1 in overlays, see `rtseg.deploy.drawing.overlay_colors`.
     """
 
     def __init__(self, predictor: Predictor, outputs: Outputs) -> None:
@@ -55,7 +55,7 @@ class ImageFiles:
         self._legend = OverlayLegend(predictor.class_names, self.colors)
 
     def encode(self, image: np.ndarray, classes: np.ndarray, counts: np.ndarray) -> tuple[bytes, ...]:
-        """The files in the order of `rtseg.deploy.result_names.result_files`, or the first of them alone.
+        """The files in the order of `rtseg.deploy.folder.result_names.result_files`, or the first of them alone.
 
         Args:
             image: (H, W, 3) uint8 RGB.

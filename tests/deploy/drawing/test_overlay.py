@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from rtseg.data.dataset import default_palette
-from rtseg.deploy import bands
-from rtseg.deploy.overlay import colorize, overlay
+from rtseg.deploy.drawing import row_bands
+from rtseg.deploy.drawing.overlay import colorize, overlay
 from rtseg.errors import UserError
 
 PALETTE = ((255, 0, 0), (0, 200, 0), (0, 0, 100))
@@ -51,7 +51,7 @@ def test_a_large_overlay_is_drawn_in_bands(side: int, number: type, monkeypatch:
     image = draw.integers(0, 256, (side, side, 3), np.uint8)
     drawn = []
     for pixels in (2**30, 7 * side):
-        monkeypatch.setattr(bands, "PIXELS", pixels)
+        monkeypatch.setattr(row_bands, "PIXELS", pixels)
         out = np.zeros_like(image)
         assert overlay(image, classes, PALETTE, outlines=True, out=out) is out
         drawn.append(out)

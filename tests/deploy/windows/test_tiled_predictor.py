@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from rtseg.data.files import MAX_PIXELS
+from rtseg.deploy.folder.predict_files import predict_files
 from rtseg.deploy.graph import Graph
-from rtseg.deploy.predict_files import predict_files
 from rtseg.deploy.predictor import Predictor
-from rtseg.deploy.tiles import tiled_class_map
-from rtseg.deploy.tiling import Tiling, tiling
+from rtseg.deploy.windows.tiles import tiled_class_map
+from rtseg.deploy.windows.tiling import Tiling, tiling
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import texture

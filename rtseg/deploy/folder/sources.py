@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtseg.data.files import find_images
-from rtseg.deploy.result_names import LEGEND, margin_file, result_files
+from rtseg.deploy.folder.result_names import LEGEND, margin_file, result_files
 from rtseg.errors import UserError
 
 

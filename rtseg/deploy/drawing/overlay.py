@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from rtseg.checks import check_between
-from rtseg.deploy.bands import bands
+from rtseg.deploy.drawing.row_bands import bands
 from rtseg.errors import UserError
 
 Palette = Sequence[tuple[int, int, int]]

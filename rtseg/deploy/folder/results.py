@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from rtseg.deploy.image_files import ImageFiles, Outputs
-from rtseg.deploy.legend import draw_legend
-from rtseg.deploy.margin_png import margin_png
+from rtseg.deploy.drawing.margin_png import margin_png
+from rtseg.deploy.folder.image_files import ImageFiles, Outputs
+from rtseg.deploy.folder.legend import draw_legend
+from rtseg.deploy.folder.result_names import LEGEND, RECORD, margin_file, result_files
 from rtseg.deploy.prediction import Prediction, count_classes
 from rtseg.deploy.predictor import Predictor
-from rtseg.deploy.result_names import LEGEND, RECORD, margin_file, result_files
 from rtseg.disk import refusals_told
 from rtseg.errors import UserError
 from rtseg.output.folders import check_empty, make_folder, write_whole

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from rtseg.deploy.coco import annotations, write_coco
-from rtseg.deploy.image_files import Outputs
-from rtseg.deploy.margin_png import margin_png
+from rtseg.deploy.drawing.margin_png import margin_png
+from rtseg.deploy.folder.coco import annotations, write_coco
+from rtseg.deploy.folder.image_files import Outputs
+from rtseg.deploy.folder.predict_files import predict_files
 from rtseg.deploy.polygons import area
-from rtseg.deploy.predict_files import predict_files
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.rle import decode
 from rtseg.errors import UserError

@@ -11,7 +11,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from rtseg.deploy.stages import StageTimes
+from rtseg.deploy.folder.stages import StageTimes
 
 MOST_IMAGES = 16  # between reading and writing, at most
 MOST_PIXELS = 2**25  # of them together, at most, unless one image alone has more

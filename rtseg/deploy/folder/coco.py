@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from rtseg.deploy import rle
+from rtseg.deploy.folder.result_names import RECORD, result_files
+from rtseg.deploy.folder.results import read_record
 from rtseg.deploy.polygons import polygons
 from rtseg.deploy.prediction import count_classes
-from rtseg.deploy.result_names import RECORD, result_files
-from rtseg.deploy.results import read_record
 from rtseg.errors import UserError
 from rtseg.output.folders import make_folder, written_whole
 from rtseg.version import VERSION

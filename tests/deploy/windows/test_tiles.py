@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rtseg.deploy.class_map import class_map
-from rtseg.deploy.tiles import tiled_class_map
-from rtseg.deploy.tiling import Tiling, tiling
+from rtseg.deploy.windows.tiles import tiled_class_map
+from rtseg.deploy.windows.tiling import Tiling, tiling
 from rtseg.errors import UserError
 from rtseg.models.paddle_names import to_state_dict
 from rtseg.models.pdparams import read_pdparams

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rtseg.deploy.image_files import Outputs
-from rtseg.deploy.predict_files import predict_files
+from rtseg.deploy.folder.image_files import Outputs
+from rtseg.deploy.folder.predict_files import predict_files
+from rtseg.deploy.folder.result_names import result_names
 from rtseg.deploy.predictor import Predictor
-from rtseg.deploy.result_names import result_names
-from rtseg.deploy.tiling import tiling
+from rtseg.deploy.windows.tiling import tiling
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import texture
@@ -74,7 +74,7 @@ def test_any_number_of_threads_writes_the_same_files(
     (tmp_path / "13.png").write_bytes(b"")
     written = []
     for threads in (1, 4):
-        monkeypatch.setattr("rtseg.deploy.predict_files.stage_threads", lambda threads=threads: threads)
+        monkeypatch.setattr("rtseg.deploy.folder.predict_files.stage_threads", lambda threads=threads: threads)
         out, before = tmp_path / f"out{threads}", threading.active_count()
         assert list(predict_files(predictor, [tmp_path / "*.png"], out)) == [tmp_path / "13.png"]
         assert threading.active_count() == before

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from rtseg.deploy.legend import shorten
-from rtseg.deploy.overlay import Palette
+from rtseg.deploy.drawing.overlay import Palette
+from rtseg.deploy.folder.legend import shorten
 
 _ROWS = 3  # at most
 _PART = 4  # of an image's height is the most that its legend adds

@@ -12,12 +12,12 @@ from rtseg.data.ade20k import LABELS as ADE
 from rtseg.data.camvid import LABELS as CAMVID
 from rtseg.data.cityscapes import LABELS as CITYSCAPES
 from rtseg.data.dataset import default_palette
-from rtseg.deploy.image_files import Outputs
-from rtseg.deploy.legend import draw_legend
-from rtseg.deploy.overlay import Palette
-from rtseg.deploy.overlay_colors import DARKEST, distinct_colors
-from rtseg.deploy.overlay_legend import OverlayLegend
-from rtseg.deploy.predict_files import predict_files
+from rtseg.deploy.drawing.overlay import Palette
+from rtseg.deploy.drawing.overlay_colors import DARKEST, distinct_colors
+from rtseg.deploy.drawing.overlay_legend import OverlayLegend
+from rtseg.deploy.folder.image_files import Outputs
+from rtseg.deploy.folder.legend import draw_legend
+from rtseg.deploy.folder.predict_files import predict_files
 from rtseg.deploy.predictor import Predictor
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import texture

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rtseg.deploy.tiling import Tiling
+from rtseg.deploy.windows.tiling import Tiling
 
 
 def tiled_class_map(logits_of: Callable[[np.ndarray], Tensor], image: np.ndarray, tiles: Tiling) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rtseg.deploy.png import compress_rows, grey_png
+from rtseg.deploy.drawing.png import compress_rows, grey_png
 
 STEPS = 1000
 """Grey levels of a margin of 1."""

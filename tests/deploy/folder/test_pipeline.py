@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rtseg.deploy.pipeline import MOST_IMAGES, MOST_PIXELS, Pipeline
-from rtseg.deploy.stages import Speed, StageTimes
+from rtseg.deploy.folder.pipeline import MOST_IMAGES, MOST_PIXELS, Pipeline
+from rtseg.deploy.folder.stages import Speed, StageTimes
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from rtseg.cli import main
-from rtseg.deploy.image_files import Outputs
-from rtseg.deploy.predict_files import Counts, predict_files
+from rtseg.deploy.folder.image_files import Outputs
+from rtseg.deploy.folder.predict_files import Counts, predict_files
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import STOPPED, UserError
 from rtseg.models.segmenter import Segmenter

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from rtseg.deploy.overlay import Palette
+from rtseg.deploy.drawing.overlay import Palette
 from rtseg.terminal import visible
 
 _ROWS = 30  # in a column

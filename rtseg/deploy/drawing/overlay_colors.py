@@ -7,7 +7,7 @@ shadow, all three are black.
 import cv2
 import numpy as np
 
-from rtseg.deploy.overlay import Palette
+from rtseg.deploy.drawing.overlay import Palette
 
 DARKEST = 50.0  # lightness L* of CIELAB, 0..100
 DISTANCES = (

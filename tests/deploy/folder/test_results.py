@@ -9,9 +9,9 @@ import pytest
 from PIL import Image, ImageFont
 
 from rtseg.data.files import read_mask
-from rtseg.deploy.legend import draw_legend, shares_sentence, shorten
-from rtseg.deploy.overlay import overlay
-from rtseg.deploy.predict_files import predict_files
+from rtseg.deploy.drawing.overlay import overlay
+from rtseg.deploy.folder.legend import draw_legend, shares_sentence, shorten
+from rtseg.deploy.folder.predict_files import predict_files
 from rtseg.deploy.predictor import Predictor, load
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import texture

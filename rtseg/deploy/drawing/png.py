@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from rtseg.deploy.bands import bands
+from rtseg.deploy.drawing.row_bands import bands
 
 # Class maps repeat the row above, so each row is written as its difference from that one, and runs of zeros are all
 # that is looked for: on CamVid's maps smaller than zlib's level 6, in 40 % of the time (CHANGELOG: 480x360).

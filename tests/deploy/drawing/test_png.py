@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rtseg.deploy import bands as rows_of
-from rtseg.deploy.png import compress_rows, grey_png, palette_png
+from rtseg.deploy.drawing import row_bands as rows_of
+from rtseg.deploy.drawing.png import compress_rows, grey_png, palette_png
 
 
 def read_both(png: bytes) -> np.ndarray:

@@ -14,15 +14,15 @@ from rtseg.checks import check_between
 from rtseg.data.files import MAX_PIXELS, read_image
 from rtseg.data.kinds import FilmError
 from rtseg.deploy.device import available_cores
-from rtseg.deploy.image_files import Outputs
-from rtseg.deploy.legend import shares_sentence
-from rtseg.deploy.pipeline import Pipeline
+from rtseg.deploy.folder.image_files import Outputs
+from rtseg.deploy.folder.legend import shares_sentence
+from rtseg.deploy.folder.pipeline import Pipeline
+from rtseg.deploy.folder.result_names import margin_file, result_files, result_names
+from rtseg.deploy.folder.results import Results
+from rtseg.deploy.folder.sources import check_sources, find_sources
+from rtseg.deploy.folder.stages import Speed, StageTimes
 from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.predictor import Predictor
-from rtseg.deploy.result_names import margin_file, result_files, result_names
-from rtseg.deploy.results import Results
-from rtseg.deploy.sources import check_sources, find_sources
-from rtseg.deploy.stages import Speed, StageTimes
 from rtseg.disk import refused
 from rtseg.errors import UserError
 from rtseg.output.lock import locked_folder
@@ -66,11 +66,11 @@ def predict_files(
     checkpoint: str = "best.ckpt",
     counts: Counts | None = None,
 ) -> dict[Path, str]:
-    """Writes for each image its class map, its colours and an overlay, see `rtseg.deploy.results`; and a legend.
+    """Writes for each image its class map, its colours and an overlay, see `rtseg.deploy.folder.results`; and a legend.
 
-    Images are read and written in threads, see `rtseg.deploy.pipeline`; the network runs in the calling thread. Names
-    keep the folders below a source. A name that the system does not take is shortened by a digest. What goes wrong with
-    one image or one source is reported at the end and stops nothing.
+    Images are read and written in threads, see `rtseg.deploy.folder.pipeline`; the network runs in the calling thread.
+    Names keep the folders below a source. A name that the system does not take is shortened by a digest. What goes
+    wrong with one image or one source is reported at the end and stops nothing.
 
     Args:
         sources: images, folders (searched to the bottom) and globs.

@@ -1,0 +1,1 @@
+"""Class maps for the eye and as files: colours, overlays with their legend, PNG."""

@@ -1,0 +1,1 @@
+"""`rtseg predict`: files, folders and globs of images -> a folder of results."""
