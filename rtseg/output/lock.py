@@ -98,6 +98,8 @@ def _acquire(file: Path, target: Path, patience: float) -> int:
         try:
             lock = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except FileNotFoundError:  # the holder has just ended, and removed the folder that it had made
+            if time.monotonic() > until:  # or no file can be made there, as in /proc
+                raise UserError(f"no file can be made in '{file.parent}': choose another folder") from None
             make_folder(file.parent)
             continue
         except OSError as error:

@@ -177,3 +177,9 @@ def test_a_patient_command_waits_and_says_so(tmp_path: Path, capsys: pytest.Capt
             time.sleep(0.05)
     second.join(timeout=60)
     assert free.is_set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc")
+def test_a_folder_that_takes_no_files_is_named() -> None:
+    with pytest.raises(UserError, match="no file can be made in '/proc'"), locked_target(Path("/proc/net.onnx")):
+        pass

@@ -42,5 +42,6 @@ def export(
             model, beside = build_openvino(proto.SerializeToString(), description.text(BLANK))
             model = seal(model, beside)
         else:
-            model = seal(convert_to_mnn(proto.SerializeToString(), description.text(BLANK)))
+            text = description.text(BLANK, class_map="int32")  # MNN has no int64
+            model = seal(convert_to_mnn(proto.SerializeToString(), text))
     return Graph(model, network.card, weights, output, shape, format=format, beside=beside)

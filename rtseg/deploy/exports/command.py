@@ -20,8 +20,8 @@ from rtseg.terminal import say
 
 _GIVES = {
     "logits": "float32 logits, classes last",
-    "class_map": "int64 class numbers",
-    "class_map_margin": "int64 class numbers, and float32 margins",
+    "class_map": "int64 class numbers (.mnn: int32)",
+    "class_map_margin": "int64 class numbers (.mnn: int32), and float32 margins",
 }
 
 

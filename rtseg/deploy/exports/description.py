@@ -45,12 +45,14 @@ class Description:
     precision: str = "fp32"
     proof: Proof | None = None
 
-    def text(self, digest: str) -> str:
+    def text(self, digest: str, class_map: str = "int64") -> str:
         """As it stands in a file.
 
         Args:
             digest: what stands under that key.
+            class_map: type of its numbers, which the format decides.
         """
+        outputs = {**_DESCRIBED, "class_map": {**_DESCRIBED["class_map"], "dtype": class_map}}
         entries = {
             "format": FORMAT,
             "digest": digest,
@@ -65,7 +67,7 @@ class Description:
                 "size": "any" if None in self.shape[1:] else "fixed",
                 "resize": self.card.eval_resize,
             },
-            "outputs": [{"name": name, **_DESCRIBED[name]} for name in OUTPUTS[self.output]],
+            "outputs": [{"name": name, **outputs[name]} for name in OUTPUTS[self.output]],
             "upsampling": {
                 "stride": self.stride, "to": _UPSAMPLED_TO[self.card.upsampling],
                 "mode": "bilinear", "align_corners": False,

@@ -1,5 +1,6 @@
 """Every format computes what PyTorch does, at every size; equal exports have equal bytes; nothing is half-written."""
 
+import html
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ def test_a_class_map_with_its_margin(format: Format) -> None:
     network = OneConvolution()
     graph = export(network, OPEN, "class_map_margin", format)
     assert graph.output == "class_map_margin"
+    said = f'"dtype": "{"int32" if format == "mnn" else "int64"}", "meaning": "class numbers'
+    assert said in html.unescape(graph.model.decode(errors="replace"))
     with torch.inference_mode():
         deployed = deploy(network, fold=False)
         for shape in ((1, 33, 47), (3, 64, 40)):
@@ -65,6 +68,7 @@ def test_a_class_map_with_its_margin(format: Format) -> None:
             best, second = upsampled.topk(2, 1).values.unbind(1)
             for backend in backends:
                 classes, margin = run_graph(backend, graph, given)
+                assert classes.dtype == (np.int32 if backend == "mnn" else np.int64)
                 assert (classes == upsampled.argmax(1).numpy()).mean() >= 0.9999
                 np.testing.assert_allclose(margin, (best - second).numpy(), atol=1e-5)
 
