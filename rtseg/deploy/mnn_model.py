@@ -36,6 +36,7 @@ def convert_to_mnn(model: bytes, description: str) -> bytes:
     """
     with silent_c():  # its import prints what the processor can do
         require("MNN", "mnn")
+    _check_branches(model)
     with tempfile.TemporaryDirectory() as folder:
         onnx, mnn = Path(folder, "net.onnx"), Path(folder, "net.mnn")
         onnx.write_bytes(model)
@@ -46,6 +47,24 @@ def convert_to_mnn(model: bytes, description: str) -> bytes:
             said = next((line for line in lines if "failed" in line or "ERROR" in line), f"status {done.returncode}")
             raise UserError(f"MNN cannot convert the graph ({said.replace(str(onnx), 'the graph').strip()})")
         return mnn.read_bytes()
+
+
+def _check_branches(model: bytes) -> None:
+    """MNN 3.6 converts a graph in which the size of an image decides what is computed, and then runs no image.
+
+    Raises:
+        UserError: it is such a graph.
+    """
+    onnx = require("onnx", "onnx")
+    try:
+        nodes = onnx.load_model_from_string(model).graph.node
+    except Exception:  # protobuf's own: no graph, as the converter will say
+        return
+    if any(node.op_type == "If" for node in nodes):
+        raise UserError(
+            "MNN cannot run this network with open sizes, since its attention depends on the size: export it for one "
+            "size (--input-size HEIGHT WIDTH), or as .onnx, .xml or .pt2 for any"
+        )
 
 
 def mnn_description(model: bytes) -> str | None:

@@ -6,7 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx.helper import make_graph, make_node, make_tensor_value_info
 
 from rtseg.deploy.graph import Graph
 from rtseg.deploy.mnn_model import convert_to_mnn, mnn_description
@@ -30,6 +32,18 @@ def test_a_file_carries_its_text(
 def test_what_is_no_graph_is_refused(model: bytes) -> None:
     with pytest.raises(UserError, match=r"MNN cannot convert the graph \(.*\)$"):
         convert_to_mnn(model, "")
+
+
+def value(name: str) -> onnx.ValueInfoProto:
+    return make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1])
+
+
+def test_a_network_that_depends_on_the_size_is_refused() -> None:
+    branch = make_graph([make_node("Identity", ["x"], ["y"])], "branch", [], [value("y")])
+    node = make_node("If", ["few"], ["out"], then_branch=branch, else_branch=branch)
+    graph = make_graph([node], "g", [value("x"), value("few")], [value("out")])
+    with pytest.raises(UserError, match=r"open sizes, .*one size \(--input-size HEIGHT WIDTH\), or as \.onnx"):
+        convert_to_mnn(onnx.helper.make_model(graph).SerializeToString(), "")
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

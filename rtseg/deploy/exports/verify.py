@@ -24,7 +24,7 @@ def verify_file(file: Path, backend: str | None = None) -> bool:
     """Says for each engine how many pixels are right; whether all were right enough.
 
     Args:
-        backend: an engine; None takes all that are installed and read such files.
+        backend: an engine; None takes all that are installed and read such files, less those that cannot run this one.
 
     Raises:
         UserError: see `read_graph`; the file has no proof; no engine is installed, or it cannot run the file.
@@ -36,7 +36,15 @@ def verify_file(file: Path, backend: str | None = None) -> bool:
     say(f"{file}: whole. {graph.card.model}, {graph.output}; image: {proof.source}, {_size(proof)}")
     if proof.unseen:
         say(f"On this image some mistakes do not show: {', '.join(proof.unseen)}.")
-    return all([_shown(name, graph, proof) for name in backends])
+    right = []
+    for name in backends:
+        try:
+            right.append(_shown(name, graph, proof))
+        except UserError as error:
+            if len(backends) == 1:
+                raise
+            say(f"{name} does not run it: {error}")
+    return bool(right) and all(right)
 
 
 def engines_of(format: Format) -> list[str]:
