@@ -32,7 +32,9 @@ SMALL = {"base_channels": 8, "spp_channels": 16, "head_channels": 8}
 def networks() -> list[Any]:
     """Table 3's attentions in small networks, and the others as they are."""
     rows = {row.attention: (PAPER_MODEL, {**SMALL, "attention": row.attention}) for row in TABLE3}
-    others = {name: (name, {}) for name in ("rtformer_slim", "rtformer_base", "ddrnet_23_slim", "pidnet_s")}
+    others: dict[str, tuple[str, dict[str, Any]]] = {
+        name: (name, {}) for name in ("rtformer_slim", "rtformer_base", "ddrnet_23_slim", "pidnet_s")
+    }
     return [pytest.param(*network, id=name) for name, network in {**rows, **others}.items()]
 
 
