@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from rtseg.deploy.choice import exact_engines
 from rtseg.deploy.engines import Engine, list_backends, parse_backend, reference_for
 from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
@@ -19,11 +20,11 @@ def asked_engine(engine: str, source: Network | Graph, device: torch.device) -> 
     Raises:
         UserError: it is unknown or not installed, or does not run this; or no engine does.
     """
+    if isinstance(source, Graph):
+        reference_for(source)  # says so where no engine runs it
     if engine != AUTO:
         _check(engine, source, device)
         return engine
-    if isinstance(source, Graph):
-        reference_for(source)  # says so where no engine runs it
     usual = os.environ.get(USUAL) or AUTO
     if usual == AUTO:
         return AUTO
@@ -40,7 +41,8 @@ def _check(engine: str, source: Network | Graph, device: torch.device) -> None:
     kind, precision = _parsed(engine)
     kind.check(precision, device)
     if isinstance(source, Graph) and not kind.runs(source):
-        raise UserError(f"engine '{engine}' does not run {source.name}: give its checkpoint, or engine '{AUTO}'")
+        runs = ", ".join([AUTO, *exact_engines(source, device)])
+        raise UserError(f"engine '{engine}' does not run {source.name}: choose {runs}, or give its checkpoint")
     if kind.precisions[precision].calibrated and isinstance(source, Network):
         raise UserError(
             f"engine '{engine}' takes its ranges from images: `rtseg export --int8 --data DIR` makes a file that "

@@ -16,7 +16,7 @@ def test_it_wants_two_checkouts(tmp_path: Path) -> None:
 
 
 def test_an_unknown_engine_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="unknown backend 'nosuch'"):
+    with pytest.raises(SystemExit, match="unknown engine 'nosuch'"):
         main([str(ROOT), str(ROOT), "--cases", "nosuch", "--size", "32", "32"])
 
 

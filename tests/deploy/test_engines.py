@@ -273,9 +273,9 @@ def test_graphs_are_compared_with_an_engine_that_reads_them(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("openvinno", r"unknown backend 'openvinno'\. Did you mean 'openvino'\?"),
-        ("", "unknown backend ''"),
-        ("eager:int4", "backend 'eager' has no precision 'int4': choose fp32, bf16, fp16"),
+        ("openvinno", r"unknown engine 'openvinno'\. Did you mean 'openvino'\?"),
+        ("", "unknown engine ''"),
+        ("eager:int4", "engine 'eager' has no precision 'int4': choose fp32, bf16, fp16"),
         ("onnxruntime:bf16", "'onnxruntime' has no precision 'bf16': choose fp32"),
         ("reference:fp16", "choose fp32"),
         ("openvino:fp32:x", "no precision 'fp32:x'"),
@@ -307,12 +307,12 @@ def test_other_pictures_are_refused(build: Build, name: str, bad: Tensor, messag
 @pytest.mark.parametrize(
     ("name", "device", "message"),
     [
-        ("openvino", "cuda", "backend 'openvino' runs on cpu, not on cuda: leave it out"),
+        ("openvino", "cuda", "engine 'openvino' runs on cpu, not on cuda: leave it out"),
         ("openvino:bf16", "mps", "runs on cpu, not on mps"),
-        ("cudagraph", "cpu", "backend 'cudagraph' runs on cuda, not on cpu"),
+        ("cudagraph", "cpu", "engine 'cudagraph' runs on cuda, not on cpu"),
         ("compile", "mps", "runs on cpu or cuda, not on mps"),
         ("onnxruntime", "mps", "runs on cpu or cuda"),
-        ("tensorrt", "cpu", "backend 'tensorrt' runs on cuda, not on cpu"),
+        ("tensorrt", "cpu", "engine 'tensorrt' runs on cuda, not on cpu"),
     ],
 )
 def test_devices_that_an_engine_does_not_know_are_refused(name: str, device: str, message: str) -> None:

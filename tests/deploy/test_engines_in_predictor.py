@@ -203,7 +203,7 @@ def test_the_environment_says_what_auto_is(
     assert Predictor(shared_segmenter, device="cpu").runner.engine == "auto"
     for source in (shared_segmenter, open_graph):
         monkeypatch.setenv("RTSEG_ENGINE", "openvin")
-        with pytest.raises(UserError, match="the environment variable RTSEG_ENGINE: unknown backend 'openvin'"):
+        with pytest.raises(UserError, match="the environment variable RTSEG_ENGINE: unknown engine 'openvin'"):
             Predictor(source, device="cpu")
 
 
@@ -219,11 +219,11 @@ def test_lower_precision_is_taken_by_name_and_recorded(shared_segmenter: Segment
 @pytest.mark.parametrize(
     ("engine", "message"),
     [
-        ("openvin", "unknown backend 'openvin'.*Did you mean 'openvino'"),
-        ("Auto", r"unknown backend 'Auto'\. Did you mean 'auto'\? Known: auto, compile"),
+        ("openvin", "unknown engine 'openvin'.*Did you mean 'openvino'"),
+        ("Auto", r"unknown engine 'Auto'\. Did you mean 'auto'\? Known: auto, compile"),
         (cast(str, None), "engine None is not a name: give 'auto', or one of `rtseg list backends`"),
-        ("eager:int4", "backend 'eager' has no precision 'int4': choose fp32"),
-        ("cudagraph", "backend 'cudagraph' runs on cuda, not on cpu"),
+        ("eager:int4", "engine 'eager' has no precision 'int4': choose fp32"),
+        ("cudagraph", "engine 'cudagraph' runs on cuda, not on cpu"),
         ("openvino:int8", "takes its ranges from images: `rtseg export --int8 --data DIR`"),
     ],
 )
@@ -233,14 +233,17 @@ def test_engines_that_cannot_be_had_are_refused(shared_segmenter: Segmenter, eng
 
 
 def test_a_file_is_not_run_by_what_needs_the_network(open_graph: Graph) -> None:
-    with pytest.raises(UserError, match="engine 'eager' does not run the exported graph: give its checkpoint"):
+    with pytest.raises(UserError, match="engine 'eager' does not run the exported graph: choose auto, onnxruntime"):
         Predictor(open_graph, engine="eager")
 
 
+@pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
 @pytest.mark.parametrize(("output", "kind"), [("class_map", "mnn"), ("class_map_margin", "onnx")])
-def test_a_file_that_no_engine_runs_is_refused_when_it_is_loaded(open_graph: Graph, output: Any, kind: Any) -> None:
+def test_a_file_that_no_engine_runs_is_refused_when_it_is_loaded(
+    open_graph: Graph, output: Any, kind: Any, engine: str
+) -> None:
     with pytest.raises(UserError, match=rf"a \.{kind} file that puts out {output}: export the checkpoint again"):
-        Predictor(replace(open_graph, output=output, format=kind))
+        Predictor(replace(open_graph, output=output, format=kind), engine=engine)
 
 
 @pytest.mark.slow  # two exports

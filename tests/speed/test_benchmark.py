@@ -221,7 +221,7 @@ def test_bad_shapes_are_refused(candidate: Candidate, shape: tuple[int, int, int
 @pytest.mark.parametrize(
     ("backend", "message"),
     [
-        ("eagr", "unknown backend 'eagr'. Did you mean 'eager'"),
+        ("eagr", "unknown engine 'eagr'. Did you mean 'eager'"),
         ("eager:fp8", "no precision 'fp8'"),
         ("cudagraph", "runs on cuda, not on cpu"),
     ],

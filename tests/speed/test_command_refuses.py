@@ -89,7 +89,7 @@ def test_bad_options_are_refused(checkpoint: str, bad: dict[str, Any], message: 
 
 
 @pytest.mark.parametrize(
-    ("backend", "message"), [("tensorflow", "unknown backend 'tensorflow'"), ("eager:int8", "no precision 'int8'")]
+    ("backend", "message"), [("tensorflow", "unknown engine 'tensorflow'"), ("eager:int8", "no precision 'int8'")]
 )
 def test_bad_backends_are_refused(checkpoint: str, backend: str, message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -152,7 +152,7 @@ def _raise(error: Exception) -> Callable[..., Any]:
     ("method", "wrong", "said"),
     [
         ("create", _raise(ValueError("no such layer\nand more")), "ValueError: no such layer"),
-        ("create", lambda *_: None, "backend 'onnxruntime': `create` returned a NoneType, not an engine"),
+        ("create", lambda *_: None, "engine 'onnxruntime': `create` returned a NoneType, not an engine"),
         ("logits", _raise(UserError("too old: update it")), "too old: update it"),
         ("logits", _raise(KeyError("relu")), "KeyError: 'relu'"),
         ("logits", lambda *_: None, "its logits: NoneType, not a tensor"),

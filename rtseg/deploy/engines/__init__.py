@@ -89,7 +89,8 @@ def reference_for(network: Network | Graph) -> str:
         return kind.backend
     raise UserError(
         f"no engine here runs {network.name}, a .{network.format} file that puts out {network.output}: export the "
-        "checkpoint again with --result logits, or give the checkpoint itself"
+        "checkpoint again with --result logits, or give the checkpoint itself. `rtseg verify` and other programs take "
+        "this file"
     )
 
 
@@ -122,7 +123,7 @@ def create_engine(
     elif calibration is None:
         raise UserError(f"{precision} takes its ranges from images: give some with --image")
     if None in shape and not kind.open_sizes:
-        raise UserError(f"backend '{kind.backend}' is built for images of one size: {written(shape)} leaves it open")
+        raise UserError(f"engine '{kind.backend}' is built for images of one size: {written(shape)} leaves it open")
     if None in shape and calibration is not None:
         raise UserError(f"{precision} is built for images of one size: {written(shape)} leaves it open")
     source = network
@@ -130,13 +131,13 @@ def create_engine(
         source = network if isinstance(network, Graph) else export(network, shape, kind.output, kind.formats[0])
         if source.format not in kind.formats:
             raise UserError(
-                f"backend '{kind.backend}' reads {' and '.join(f'.{ending}' for ending in kind.formats)} files, not "
+                f"engine '{kind.backend}' reads {' and '.join(f'.{ending}' for ending in kind.formats)} files, not "
                 f"{source.name}: choose {reference_for(source)}"
             )
         source.check(shape, kind.output)
     elif isinstance(network, Graph):
-        raise UserError(f"backend '{kind.backend}' runs PyTorch networks, not {network.name}: give the checkpoint")
+        raise UserError(f"engine '{kind.backend}' runs PyTorch networks, not {network.name}: give the checkpoint")
     engine = kind.create(source, precision, shape, device, calibration)
     if not isinstance(engine, Engine):
-        raise UserError(f"backend '{kind.backend}': `create` returned a {type(engine).__name__}, not an engine")
+        raise UserError(f"engine '{kind.backend}': `create` returned a {type(engine).__name__}, not an engine")
     return engine

@@ -129,7 +129,7 @@ class Engine(ABC):
         """
         if device.type not in cls.devices:
             raise UserError(
-                f"backend '{cls.backend}' runs on {' or '.join(cls.devices)}, not on {device}: leave it out, or "
+                f"engine '{cls.backend}' runs on {' or '.join(cls.devices)}, not on {device}: leave it out, or "
                 "choose another device"
             )
         for library in cls.needs(precision):

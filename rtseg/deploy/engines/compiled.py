@@ -35,11 +35,11 @@ class Compiled(TorchEngine):
     def check(cls, precision: str, device: torch.device) -> None:
         super().check(precision, device)
         if device.type == "cuda" and importlib.util.find_spec("triton") is None:
-            raise UserError("backend 'compile' needs Triton on CUDA, and it is not here: pip install triton")
+            raise UserError("engine 'compile' needs Triton on CUDA, and it is not here: pip install triton")
         compiler = shlex.split(os.environ.get("CXX") or "g++")[0]
         if device.type == "cpu" and shutil.which(compiler) is None:
             raise UserError(
-                f"backend 'compile' needs a C++ compiler, and '{compiler}' is not here: apt-get install g++, or set CXX"
+                f"engine 'compile' needs a C++ compiler, and '{compiler}' is not here: apt-get install g++, or set CXX"
             )
 
     def __init__(self, precision: str, shape: Shape, device: torch.device, network: Network) -> None:

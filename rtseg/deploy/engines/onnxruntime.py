@@ -61,7 +61,7 @@ class OnnxRuntime(GraphEngine):
         if device.type == "cuda" and provider != "CUDAExecutionProvider":  # it falls back to the CPU
             raise UserError(
                 f"ONNX Runtime {onnxruntime.__version__} cannot start CUDA here: install the CUDA and cuDNN that it "
-                "was built for, or leave this backend out"
+                "was built for, or leave this engine out"
             )
         super().__init__(precision, shape, device, provider=provider)
 

@@ -9,7 +9,7 @@ from rtseg.errors import UserError
 from rtseg.registry import Registry
 
 EngineClass = TypeVar("EngineClass", bound=Engine)
-_ENGINES: Registry[type[Engine]] = Registry("backend")
+_ENGINES: Registry[type[Engine]] = Registry("engine")
 # What an engine must declare: whether a value is of the right form, and an example of one.
 _DECLARED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "precisions": (
@@ -66,7 +66,7 @@ def parse_backend(name: str) -> tuple[type[Engine], str]:
     backend, _, precision = name.partition(":")
     kind = _ENGINES.get(backend)
     if (precision := precision or next(iter(kind.precisions))) not in kind.precisions:
-        raise UserError(f"backend '{backend}' has no precision '{precision}': choose {', '.join(kind.precisions)}")
+        raise UserError(f"engine '{backend}' has no precision '{precision}': choose {', '.join(kind.precisions)}")
     return kind, precision
 
 

@@ -45,7 +45,7 @@ def table(failures: list[str]) -> Table:
     """
     rows = []
     for kind in engine_classes():
-        cells = Cells(f"backend '{kind.backend}'", failures)
+        cells = Cells(f"engine '{kind.backend}'", failures)
         rows.append(_row(kind, cells.text("what is missing", partial(_installed, kind)), cells))
     return Table("Engines", _columns("installed"), rows)
 
