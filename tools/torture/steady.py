@@ -1,5 +1,6 @@
-"""Memory over images of many sizes, and one predictor in eight threads."""
+"""Memory over images of many sizes, and one predictor in eight threads, on each engine."""
 
+import ast
 import ctypes
 import threading
 import time
@@ -7,17 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from tools.torture import materials
 from tools.torture.outcome import Outcome
-from tools.torture.worker import Worker, resident
+from tools.torture.worker import Answer, Worker, resident
 
-_GROWTH = 40.0  # MB from the first third of the images to the end
+_GROWTH = 40.0  # MB from the first third of the images, or of the time, to the end
 _THREADS = 8
+_DIFFERENT = 24  # images, whose sizes come again and again
+_SAMPLES = 100  # of the memory
 
 
 def outcomes(folder: Path, quick: bool) -> Iterator[Outcome]:
-    """300 images (90 if quick) through a checkpoint; then threads."""
+    """300 images (90 if quick) through a checkpoint; then threads for 10 minutes (40 seconds) in all."""
     run = materials.train(folder)
     with Worker() as worker:
         answer = worker.run(growth, run / "best.ckpt", 90 if quick else 300, clock=1200)
@@ -25,10 +29,20 @@ def outcomes(folder: Path, quick: bool) -> Iterator[Outcome]:
         said = answer.fault if answer.kind != "returned" else f"grows by {grown:.1f} MB after the first third"
         good = answer.kind == "returned" and grown < _GROWTH
         yield Outcome("memory over images of many sizes", good, str(said), answer.seconds)
-        answer = worker.run(threads, run / "best.ckpt", 4 if quick else 40, clock=1200)
-        good = answer.kind == "returned" and answer.said == "0"
-        said = f"{answer.kind}: {answer.said} class maps differ from those of one thread"
-        yield Outcome(f"{_THREADS} threads call one predictor", good, said, answer.seconds)
+        names = engines(run / "best.ckpt")
+        for name in names:
+            lasts = (40 if quick else 600) / len(names)
+            answer = worker.run(threads, run / "best.ckpt", name, lasts, clock=lasts + 300)
+            yield _threads_outcome(name, answer)
+
+
+def _threads_outcome(engine: str, answer: Answer) -> Outcome:
+    case = f"{_THREADS} threads call one predictor of {engine}"
+    if answer.kind != "returned":
+        return Outcome(case, False, f"{answer.kind}: {answer.said}", answer.seconds)
+    made, wrong, grown = ast.literal_eval(answer.said)
+    said = f"{made} class maps, {wrong} differ from those of one thread; grows by {grown:.1f} MB after the first third"
+    return Outcome(case, wrong == 0 < made and grown < _GROWTH, said, answer.seconds)
 
 
 def images(number: int) -> Iterator[np.ndarray]:
@@ -40,44 +54,65 @@ def images(number: int) -> Iterator[np.ndarray]:
 
 
 def growth(checkpoint: Path, number: int) -> float:
-    """Megabytes by which this process is larger after all images than its largest in their first third.
-
-    Without what glibc keeps of freed memory: pieces of many sizes, a quarter of a megabyte more with each image.
-    """
+    """Megabytes by which this process is larger after all images than its largest in their first third."""
     import rtseg
 
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda rest: None)
-
-    segment = rtseg.load(checkpoint, device="cpu")
+    segment = rtseg.load(checkpoint, engine="eager", device="cpu")  # "auto" builds engines at each new class of sizes
     sizes = []
     for image in images(number):
         segment(image)
-        trim(0)
+        trim()
         sizes.append(resident())
     return max(sizes[-number // 3 :]) - max(sizes[: number // 3])
 
 
-def threads(checkpoint: Path, number: int) -> int:
-    """How many class maps differ from those that one thread makes."""
+def engines(checkpoint: Path) -> list[str]:
+    """The engines here that run a network at any size in float32."""
+    from rtseg.deploy.choice import exact_engines
+    from rtseg.deploy.engines import parse_backend
+    from rtseg.models.segmenter import Segmenter
+
+    names = exact_engines(Segmenter.from_pretrained(checkpoint), torch.device("cpu"))
+    return [name for name in names if parse_backend(name)[0].open_sizes]
+
+
+def threads(checkpoint: Path, engine: str, seconds: float) -> tuple[int, int, float]:
+    """Eight threads call one predictor.
+
+    Returns:
+        How many class maps they made, how many of these differ from those that one thread makes, and the megabytes by
+        which the process was larger at most in the last third of the time than in the first.
+    """
     import rtseg
 
-    segment = rtseg.load(checkpoint, device="cpu")
-    shown = list(images(number))
+    segment = rtseg.load(checkpoint, engine=engine, device="cpu")
+    shown = list(images(_DIFFERENT))
     alone = [segment(image) for image in shown]
-    wrong: list[int] = []
+    made, wrong = [0] * _THREADS, [0] * _THREADS
+    begin = time.monotonic()
 
-    def work(offset: int) -> None:
-        for k in range(number):
-            at = (k + offset) % number
+    def work(number: int) -> None:
+        at = number
+        while time.monotonic() < begin + seconds:
+            at = (at + 1) % len(shown)
+            made[number] += 1
             try:
-                wrong.extend([at] * (not np.array_equal(segment(shown[at]), alone[at])))
+                wrong[number] += not np.array_equal(segment(shown[at]), alone[at])
             except Exception:
-                wrong.append(at)
-            time.sleep(0)
+                wrong[number] += 1
 
     running = [threading.Thread(target=work, args=(k,)) for k in range(_THREADS)]
     for thread in running:
         thread.start()
-    for thread in running:
-        thread.join()
-    return len(wrong)
+    sizes = []
+    while any(thread.is_alive() for thread in running):
+        time.sleep(seconds / _SAMPLES)
+        trim()
+        sizes.append(resident())
+    third = len(sizes) // 3
+    return sum(made), sum(wrong), max(sizes[-third:]) - max(sizes[:third])
+
+
+def trim() -> None:
+    """Gives back what glibc keeps of freed memory: pieces of many sizes, a quarter of a megabyte more an image."""
+    getattr(ctypes.CDLL(None), "malloc_trim", lambda rest: None)(0)

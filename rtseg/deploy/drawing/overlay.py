@@ -57,6 +57,7 @@ def overlay(
     alpha: float = 0.5,
     *,
     outlines: bool = False,
+    rows: slice | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The image tinted by its classes.
@@ -67,10 +68,11 @@ def overlay(
         palette: RGB of class 0..K-1.
         alpha: share of the colour, 0..1.
         outlines: draw a white line between classes, so that a dark colour is seen on a dark image. Not with `alpha` 0.
-        out: where it is drawn, contiguous and of the image's shape and type; None for a new array.
+        rows: which of the image's are drawn, from and to which one; None for all.
+        out: where they are drawn, contiguous, uint8; None for a new array.
 
     Returns:
-        (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB, or fewer rows.
 
     Raises:
         UserError: image and class map differ in size, `alpha` is outside 0..1, or a class has no colour.
@@ -82,16 +84,18 @@ def overlay(
         )
     check_between("alpha", alpha, 0, 1, "0 is the image alone, 1 the colours alone")
     _check_colors(class_map, palette)
-    table, tinted = _table(palette), np.empty(image.shape, np.uint8) if out is None else out
-    line = 1 + min(class_map.shape) // _WIDER
-    for band in bands(*class_map.shape):
-        cv2.addWeighted(image[band], 1 - alpha, _colored(class_map[band], table), alpha, 0, dst=tinted[band])
+    rows = rows or slice(0, len(image))
+    tinted = np.empty((rows.stop - rows.start, *image.shape[1:]), np.uint8) if out is None else out
+    table, line = _table(palette), 1 + min(class_map.shape) // _WIDER
+    for part in bands(*tinted.shape[:2]):
+        band, drawn = slice(rows.start + part.start, rows.start + part.stop), tinted[part]
+        cv2.addWeighted(image[band], 1 - alpha, _colored(class_map[band], table), alpha, 0, dst=drawn)
         if int(class_map[band].max(initial=0)) >= IGNORED:
-            np.copyto(tinted[band], image[band], where=(class_map[band] == IGNORED)[..., None])
+            np.copyto(drawn, image[band], where=(class_map[band] == IGNORED)[..., None])
         if outlines and alpha > 0:
             above = min(line, band.start)
             border = _borders(class_map[band.start - above : band.stop + line], line)
-            cv2.add(tinted[band], _OUTLINE, dst=tinted[band], mask=border[above : above + band.stop - band.start])
+            cv2.add(drawn, _OUTLINE, dst=drawn, mask=border[above : above + band.stop - band.start])
     return tinted
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from rtseg.checks import check_between
+from rtseg.deploy.drawing.jpeg import jpeg
 from rtseg.deploy.drawing.overlay import colorize, overlay
 from rtseg.deploy.drawing.overlay_colors import distinct_colors
 from rtseg.deploy.drawing.overlay_legend import OverlayLegend
@@ -91,14 +92,21 @@ class ImageFiles:
     def _overlay(self, image: np.ndarray, classes: np.ndarray, counts: np.ndarray) -> bytes:
         """A JPEG: the image tinted by its classes, and below it their names."""
         height, width = classes.shape
-        strip = self._legend.height(height, width) if self._outputs.alpha > 0 else 0
-        drawn = np.empty((height + strip, width, 3), np.uint8)
-        overlay(image, classes, self.colors, self._outputs.alpha, outlines=True, out=drawn[:height])
-        if strip:
-            self._legend.draw(drawn[height:], counts.tolist())
-        for band in bands(*drawn.shape[:2]):
-            drawn[band] = cv2.cvtColor(drawn[band], cv2.COLOR_RGB2BGR)
-        encoded, data = cv2.imencode(".jpg", drawn)
-        if not encoded:
+        legend = np.empty((self._legend.height(height, width) if self._outputs.alpha > 0 else 0, width, 3), np.uint8)
+        if len(legend):
+            self._legend.draw(legend, counts.tolist())
+
+        def draw(rows: slice) -> np.ndarray:
+            drawn = np.empty((rows.stop - rows.start, width, 3), np.uint8)
+            own = slice(min(rows.start, height), min(rows.stop, height))
+            many = own.stop - own.start
+            overlay(image, classes, self.colors, self._outputs.alpha, outlines=True, rows=own, out=drawn[:many])
+            drawn[many:] = legend[max(0, rows.start - height) : max(0, rows.stop - height)]
+            for band in bands(*drawn.shape[:2]):
+                drawn[band] = cv2.cvtColor(drawn[band], cv2.COLOR_RGB2BGR)
+            return drawn
+
+        encoded = jpeg(height + len(legend), width, draw)
+        if encoded is None:
             raise UserError(f"a JPEG cannot hold {width}x{height} pixels (width x height); --no-overlay writes none")
-        return data.tobytes()
+        return encoded
