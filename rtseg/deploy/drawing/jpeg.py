@@ -33,7 +33,13 @@ def jpeg(height: int, width: int, draw: Callable[[slice], np.ndarray], part: int
     head, _ = _split(parts[0])
     frame, scan = _find(head, _FRAME), _find(head, _SCAN)
     restart = b"\xff\xdd\x00\x04" + (across * down).to_bytes(2, "big")
-    joined = [head[: frame + 5], height.to_bytes(2, "big"), head[frame + 7 : scan], restart, head[scan:]]
+    joined: list[bytes | memoryview] = [
+        head[: frame + 5],
+        height.to_bytes(2, "big"),
+        head[frame + 7 : scan],
+        restart,
+        head[scan:],
+    ]
     for number, encoded in enumerate(parts):
         if number:
             joined.append(bytes((0xFF, 0xD0 + (number - 1) % 8)))
