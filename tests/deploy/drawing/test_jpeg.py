@@ -18,7 +18,10 @@ def test_has_the_pixels_of_a_jpeg_encoded_at_once(size: tuple[int, int], part: i
     at_once = cv2.imencode(".jpg", image)[1]
     file = jpeg(*size, lambda rows: image[rows], part)
     assert file is not None
-    assert np.array_equal(cv2.imdecode(np.frombuffer(file, np.uint8), 1), cv2.imdecode(at_once, 1))
+    decoded, expected = (cv2.imdecode(data, 1) for data in (np.frombuffer(file, np.uint8), at_once))
+    assert decoded is not None
+    assert expected is not None
+    assert np.array_equal(decoded, expected)
     assert (np.asarray(Image.open(io.BytesIO(file))) == np.asarray(Image.open(io.BytesIO(at_once.tobytes())))).all()
 
 
