@@ -16,7 +16,7 @@ import sys
 from rtseg.speed import timing
 
 timing.warm_up = lambda run, seconds: 0
-sys.modules |= {"openvino": None, "onnxruntime": None}  # fewer rows to wait for
+sys.modules |= {"openvino": None, "onnxruntime": None, "MNN": None}  # fewer rows to wait for
 """
 TOY = """
 from rtseg.deploy.engines import FP32, TorchEngine, by_name, register_engine
