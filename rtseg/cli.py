@@ -9,6 +9,7 @@ import shlex
 import sys
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ from rtseg.command_line import Device, create_app, lightning_command, plugin_opt
 from rtseg.configs import list_configs
 from rtseg.deploy.folder.result_names import RECORD
 from rtseg.deploy.windows.tiling import tiling
+from rtseg.disk import refusal
 from rtseg.errors import UserError
 from rtseg.hub import check_login
 from rtseg.output.folders import check_empty, check_new_file, check_place
@@ -482,7 +484,15 @@ def _check_polygons(file: Path, replaces: bool) -> None:
         raise UserError(f"--polygons {file}: COCO's files end in .json; give such a name")
     if not replaces:
         check_new_file(file.expanduser())
-    check_place(file.expanduser().parent)
+    file = file.expanduser()
+    check_place(file.parent)
+    if file.is_dir():
+        raise UserError(f"--polygons {file}: this is a folder; give the name of a file")
+    nearest = next(path for path in file.absolute().parents if path.exists())
+    try:
+        TemporaryFile(dir=nearest).close()  # some folders refuse though their rights allow it
+    except OSError as error:
+        raise refusal(error, file) from None
 
 
 def _to_resume() -> str:

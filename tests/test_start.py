@@ -21,6 +21,7 @@ WRONG = {
     "rtseg predict net image.png -o full": "full",
     "rtseg predict net image.png -o new --polygons out.txt": "end in .json",
     "rtseg predict net image.png -o new --polygons image.png/out.json": "image.png",
+    "rtseg predict net image.png -o new --overwrite --polygons folder.json": "this is a folder",
     "rtseg predict net image.png -o image.png/new": "image.png/new",
     "rtseg benchmark lost.onnx": "lost.onnx",
     "rtseg benchmark rtformer_slim --image lost.png": "lost.png",
@@ -95,7 +96,7 @@ for line in {list(WRONG)!r}:
 
 
 def test_a_wrong_path_is_said_before_torch_is_imported(tmp_path: Path) -> None:
-    for folder in ("net", "full"):
+    for folder in ("net", "full", "folder.json"):
         (tmp_path / folder).mkdir()
     for file in ("image.png", "full/result.png", "recipe.yaml", "result.json", "result.onnx"):
         (tmp_path / file).write_text("data: {}\n")

@@ -72,6 +72,12 @@ class Prediction:
             Area(k, self.class_names[k], int(counts[k]), float(counts[k] / self.class_map.size)) for k in order
         )
 
+    def __repr__(self) -> str:
+        height, width = self._size
+        largest = ", ".join(f"{area.name} {area.share:.1%}" for area in self.areas[:3])
+        more = f" and {len(self.areas) - 3} more" if len(self.areas) > 3 else ""
+        return f"Prediction({height}x{width} (height x width): {largest}{more})"
+
     @cached_property
     def margin(self) -> np.ndarray:
         """(H, W) float32: the best minus the second best upsampled logit of every pixel; infinite for one class.

@@ -18,7 +18,7 @@ from rtseg.deploy.engines import size_of
 from rtseg.deploy.exports.read import FORMATS, read_graph
 from rtseg.deploy.graph import Graph
 from rtseg.deploy.prediction import Prediction
-from rtseg.deploy.rgb import to_rgb
+from rtseg.deploy.rgb import listed, to_rgb
 from rtseg.deploy.runner import AUTO, Runner
 from rtseg.deploy.windows.tiles import tiled_class_map
 from rtseg.deploy.windows.tiling import Tiling, tiling
@@ -53,8 +53,7 @@ class Predictor:
         palette: RGB of class 0..K-1. The colours are made up where the card has none.
         class_names: of class 0..K-1. "class 0", "class 1", ... where the card has none.
         tiles: as given.
-        identity: the network, the size that it sees and its precision, for the record of results; equal for equal
-            class maps.
+        identity: network, sizes and precision in words, for the record of results; equal for equal class maps.
 
     Raises:
         UserError: see `Runner`; or an exported file cannot take such windows.
@@ -87,7 +86,12 @@ class Predictor:
         exact += ", upsampled twice" * (self.card.upsampling == "twice")
         if isinstance(network, Graph) and (self.fixed_size or network.output != "logits"):
             return f"{self.card.model} {self.runner.weights}, {network.output} of {network.shape}{exact}"
-        return f"{self.card.model} {self.runner.weights}, resized to {self.card.eval_resize}{exact}"
+        resize = self.card.eval_resize
+        how = "resized to sides of {} and {}".format(*resize) if resize else "at their own size"
+        return f"{self.card.model} {self.runner.weights}, images {how}{exact}"
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.card.model}, engine {self.runner.engine!r}, on {self.device})"
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         """The class of every pixel.
@@ -119,8 +123,8 @@ class Predictor:
         On a GPU this is faster than one after the other, on a CPU hardly. With `tiles` they go one after the other.
         """
         if self.tiles:
-            return [self(image) for image in images]
-        whole = [to_rgb(image) for image in images]
+            return [self(image) for image in listed(images)]
+        whole = [to_rgb(image) for image in listed(images)]
         found: list[np.ndarray] = [np.empty(0)] * len(whole)
         inputs = [self.network_input(one) for one in whole]
         for key in dict.fromkeys((one.shape, given.shape) for one, given in zip(whole, inputs, strict=True)):

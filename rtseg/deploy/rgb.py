@@ -1,12 +1,27 @@
 """A file, a PIL image or an array -> (H, W, 3) uint8 RGB, upright."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from rtseg.data.files import LAB_REPAIR, read_image
 from rtseg.errors import UserError
+
+Picture: TypeAlias = str | Path | Image.Image | np.ndarray
+
+
+def listed(images: Sequence[Picture]) -> Sequence[Picture]:
+    """The images, as given.
+
+    Raises:
+        UserError: it is one image and no list.
+    """
+    if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        raise UserError("batch takes a list of images; for one, give it to the predictor: segment(image)")
+    return images
 
 
 def to_rgb(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
@@ -24,7 +39,9 @@ def to_rgb(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         return _pil_to_rgb(image)
     if not isinstance(image, np.ndarray):
         raise UserError(f"an image is a path, a PIL image or a numpy array, not {type(image).__name__}")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+    if image.size == 0:
+        raise UserError(f"the image is empty: the array has the shape {image.shape}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
             f"an image as array is (height, width, 3) uint8 RGB, not {image.dtype} {image.shape}. "
             "Scale grey levels to 0..255, put channels last, repeat a grey channel three times, drop alpha"

@@ -75,6 +75,13 @@ class Runner:
         return precision == FP32.name and (isinstance(self._source, Graph) or kind.output == "logits")
 
     @property
+    def has_source_logits(self) -> bool:
+        """Whether what it runs puts out logits, and not class maps alone, on the engine that was asked for."""
+        if isinstance(self._source, Graph):
+            return self._source.output == "logits"
+        return self._engine == AUTO or parse_backend(self._engine)[0].output == "logits"
+
+    @property
     def engine(self) -> str:
         """What was asked for: "auto", or the name of an engine."""
         return self._engine

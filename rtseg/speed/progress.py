@@ -32,12 +32,17 @@ class Progress:
 
 @contextmanager
 def progress_bar(description: str, console: Console) -> Iterator[Progress]:
-    """A bar for `benchmark`. It moves between the turns only, so that it costs no row time."""
+    """A bar for `benchmark`. It moves between the turns only, so that it costs no row time.
+
+    Where the console is no terminal, a line says what is built.
+    """
     with rich.progress.Progress(console=console) as bars:
         bar = bars.add_task(description, total=1.0)
 
         def building(what: str) -> None:
             bars.update(bar, description=f"building {what}")
+            if not console.is_terminal:  # the bar is then printed at its end alone
+                console.print(f"building {what}", soft_wrap=True, highlight=False)
 
         def timed(share: float) -> None:
             bars.update(bar, completed=share, description=f"timing {description}")

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import rtseg
+from rtseg.deploy.folder.image_files import Outputs
 from rtseg.deploy.folder.predict_files import predict_files
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.graph import Graph
@@ -49,9 +50,19 @@ def test_a_file_is_loaded_and_says_its_size(
     Image.fromarray(texture((20, 30))).save(tmp_path / "a.png")
     assert predict_files(predictor, [tmp_path / "a.png"], tmp_path / "out") == {}
     assert "images are resized to 64x96" in capsys.readouterr().err
+    Image.fromarray(texture(SIZE)).save(tmp_path / "b.png")
+    assert predict_files(predictor, [tmp_path / "b.png"], tmp_path / "same") == {}
+    assert "resized" not in capsys.readouterr().err
     ids = cv2.imread(str(tmp_path / "out" / "a.png"), cv2.IMREAD_UNCHANGED)
     assert ids is not None
     assert set(np.unique(ids)) <= {*logits_graph.card.ids}
+
+
+def test_margins_of_class_maps_are_refused_first(class_map_graph: Graph, tmp_path: Path) -> None:
+    Image.fromarray(texture(SIZE)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="--margin needs logits"):
+        predict_files(Predictor(class_map_graph), [tmp_path / "a.png"], tmp_path / "out", outputs=Outputs(margin=True))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from rtseg.deploy.folder.predict_files import predict_files
 from rtseg.deploy.folder.result_names import LEGEND, RECORD, result_files
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.predictor import Predictor, load
+from rtseg.deploy.windows.tiling import tiling
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter, describe
 from rtseg.speed.benchmark import texture
@@ -271,3 +272,16 @@ def test_real_pictures(predictor: Predictor, shared: Path, tmp_path: Path) -> No
     picture = next((shared / "data" / "camvid" / "val").glob("*.jpg"))
     assert predict_files(predictor, [picture], tmp_path) == {}
     assert read(tmp_path / f"{picture.stem}.png").shape == (360, 480)
+
+
+def test_slips_of_the_hand_are_named(segmenter: Segmenter) -> None:
+    predictor = Predictor(segmenter, device="cpu", engine="eager")
+    for one in ("a.jpg", np.zeros((8, 8, 3), np.uint8)):
+        with pytest.raises(UserError, match="batch takes a list of images"):
+            predictor.batch(one)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"the image is empty: the array has the shape \(0, 10, 3\)"):
+        predictor(np.zeros((0, 10, 3), np.uint8))
+    with pytest.raises(UserError, match=r"tile is \(height, width\).*not 96"):
+        tiling(96)  # type: ignore[arg-type]
+    assert repr(predictor) == f"Predictor({segmenter.card.model}, engine 'eager', on cpu)"
+    assert repr(predictor.predict(texture((8, 9)))).startswith("Prediction(8x9 (height x width): ")

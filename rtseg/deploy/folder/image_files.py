@@ -36,7 +36,19 @@ class Outputs:
     margin: bool = False
 
     def __post_init__(self) -> None:
-        check_between("alpha", self.alpha, 0, 1, "0 is the image alone, 1 the colours alone")
+        check_between("--alpha", self.alpha, 0, 1, "0 is the image alone, 1 the colours alone")
+
+    def check(self, predictor: Predictor) -> None:
+        """Raises: UserError where margins are asked for and the logits of the whole image are not known."""
+        if self.margin and predictor.tiles:
+            raise UserError(
+                "--margin needs the logits of the whole image, which --tile does not keep; leave out one of the two"
+            )
+        if self.margin and not predictor.runner.has_source_logits:
+            raise UserError(
+                "--margin needs logits, and this exported file or engine puts out class maps alone: give the "
+                "checkpoint or a file exported without --result, or leave --margin out"
+            )
 
 
 class ImageFiles:

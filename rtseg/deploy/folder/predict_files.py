@@ -88,7 +88,7 @@ def predict_files(
 
     Raises:
         UserError: no source has an image; `out_dir` cannot be written to, or is in use by another command, or is not
-            empty; margins are asked for where there are windows; results would replace a source; results that are to be
+            empty; margins are asked for without logits; results would replace a source; results that are to be
             kept are of another network; `max_pixels` is out of range; the first 20 images fail for one reason, which is
             then not theirs; the disk is full.
     """
@@ -99,18 +99,13 @@ def predict_files(
     if resume and overwrite:
         raise UserError("--resume keeps the results that are there, --overwrite replaces them; give one of the two")
     outputs = outputs or Outputs()
-    if outputs.margin and predictor.tiles:
-        raise UserError(
-            "--margin needs the logits of the whole image, which --tile does not keep; leave out one of the two"
-        )
+    outputs.check(predictor)
     with locked_folder(out_dir):
         results = Results(out_dir, predictor, outputs, resume=resume, overwrite=overwrite)
         found, failed = find_sources(sources, out_dir)
         names, shortened = result_names(found, out_dir)
         check_sources(names, out_dir)
         console = Console(stderr=True)
-        if predictor.fixed_size:
-            console.print(_resized(*predictor.fixed_size), soft_wrap=True)
         if len(names) >= _MANY:
             predictor.runner.may_measure = True
         run = _Run(results, checkpoint, counts or Counts(), console)
@@ -127,7 +122,8 @@ def predict_files(
         named = reason if path.name in reason else f"{path}: {reason}"
         console.print(f"not predicted: {named}", style="red", soft_wrap=True)
     if failed:
-        console.print(f"{len(failed)} of {total} images were not predicted", style="red")
+        many = f"{len(failed)} of {total} images were" if len(failed) > 1 else f"1 image of {total} was"
+        console.print(f"{many} not predicted", style="red")
     _summarise(results, run)
     return failed
 
@@ -143,7 +139,7 @@ class _Run:
 
     def __init__(self, results: Results, checkpoint: str, counts: Counts, console: Console) -> None:
         self._results, self._checkpoint, self._counts, self._console = results, checkpoint, counts, console
-        self.kept = 0
+        self.kept, self._told = 0, False
         self.failed: dict[Path, str] = {}
         self.speed = Speed(StageTimes({}))
 
@@ -153,7 +149,7 @@ class _Run:
         self._counts.done, self._counts.total = self.kept, len(names)
         self._pipeline = pipeline = Pipeline[tuple[Path, str]](
             read=lambda item, admit: read_image(item[0], max_pixels, admit),
-            predict=self._results.predict,
+            predict=self._predict,
             write=self._write,
             finish=self._finish,
             threads=stage_threads(),
@@ -167,6 +163,13 @@ class _Run:
             pipeline.run(todo)
         if self._counts.done:
             self._results.write_legend()
+
+    def _predict(self, image: np.ndarray) -> Prediction | np.ndarray:
+        size = self._results.predictor.fixed_size
+        if size and size != image.shape[:2] and not self._told:
+            self._told = True
+            self._console.print(_resized(*size), soft_wrap=True)
+        return self._results.predict(image)
 
     def _write(self, item: tuple[Path, str], image: np.ndarray, found: Prediction | np.ndarray) -> dict[str, Any]:
         return self._results.write(*item, image, found)

@@ -51,7 +51,7 @@ class Results:
     def __init__(self, folder: Path, predictor: Predictor, outputs: Outputs, *, resume: bool, overwrite: bool) -> None:
         self.folder, self.predictor, self.outputs = folder, predictor, outputs
         self.pixels: Counter[int] = Counter()
-        self._files = ImageFiles(predictor, outputs)
+        self._files, self._overwrite = ImageFiles(predictor, outputs), overwrite
         self._head = {
             "network": predictor.identity,
             "alpha": outputs.alpha if outputs.overlays else None,
@@ -79,12 +79,12 @@ class Results:
 
     def _check_same(self, head: Mapping[str, Any]) -> None:
         what = {
-            "network": "another network, or the same at another size",
-            "alpha": f"another --alpha ({head.get('alpha')})",
-            "classes": "other classes, ids or colours",
+            "network": _other_network(str(head.get("network")), self.predictor.identity),
+            "alpha": f"are of another --alpha ({head.get('alpha')})",
+            "classes": "are of other classes, ids or colours",
         }
         if (key := self._difference(head)) is not None:
-            raise UserError(f"the results in '{self.folder}' are of {what[key]}; {_REPAIR}")
+            raise UserError(f"the results in '{self.folder}' {what[key]}; {_REPAIR}")
         if self._head["alpha"] is None:
             self._head["alpha"] = head.get("alpha")  # of the overlays that are there
 
@@ -181,9 +181,12 @@ class Results:
         return [self.pixels[k] for k in range(self.predictor.card.num_classes)]
 
     def write_legend(self) -> None:
-        """Writes the legend of all overlays, or without overlays only replaces that of an earlier run."""
-        if not self.outputs.overlays and not (self.folder / LEGEND).is_file():
-            return
+        """Writes the legend of all overlays; without overlays it replaces that of those kept, or removes it."""
+        if not self.outputs.overlays:
+            if self._overwrite:
+                (self.folder / LEGEND).unlink(missing_ok=True)
+            if not (self.folder / LEGEND).is_file():
+                return
         encoded = io.BytesIO()
         predictor = self.predictor
         draw_legend(predictor.class_names, predictor.palette, self.counts(), self._files.colors).save(encoded, "PNG")
@@ -208,6 +211,15 @@ def read_record(record: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict) and isinstance(line.get("name"), str) and isinstance(line.get("pixels"), dict)
     ]
     return [found[0], *whole] if found and isinstance(found[0], dict) and "network" in found[0] else []
+
+
+def _other_network(before: str, now: str) -> str:
+    """How the network of results differs from that of this command; both as `Predictor.identity`."""
+    (network, _, how), (other, _, how_now) = before.partition(", "), now.partition(", ")
+    if network != other:
+        return f"are of another network ({network}, now {other})"
+    option = " (--tile and --overlap)" if "windows of" in before + now else ""
+    return f"are of the same network, but it saw the images otherwise: {how}; now: {how_now}{option}"
 
 
 def _file_facts(image: Path) -> dict[str, Any]:

@@ -70,5 +70,7 @@ def tiling(size: tuple[int, int] | None, overlap: int | None = None) -> Tiling |
         if overlap is not None:
             raise UserError(f"--overlap {overlap} needs windows that overlap: add --tile, such as --tile 512 1024")
         return None
+    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+        raise UserError(f"tile is (height, width), two whole numbers such as (512, 1024), not {size!r}")
     overlap = min(size) // 8 if overlap is None else overlap
     return Tiling((size[0], size[1]), (overlap, overlap))

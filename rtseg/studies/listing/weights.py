@@ -5,11 +5,7 @@ from rtseg.output.table import Column, Table
 from rtseg.paths import cache_folder
 from rtseg.published import LICENSE, PUBLISHED, Published, folder_of, seen
 
-NOTES = (
-    "mIoU is PaddleSeg's statement, without flips and scales; nobody has repeated it with rtseg.",
-    f"The licence is that of PaddleSeg's repository ({LICENSE}); of the weights alone nothing is stated.",
-    "MB is computed, 4 bytes a parameter; the size of the files is not stated.",
-)
+NOTES = ("mIoU is PaddleSeg's statement, and the licence that of its repository; docs/weights.md says more.",)
 
 
 def _facts() -> list[Column]:
@@ -55,7 +51,7 @@ def table(failures: list[str]) -> Table:
             record = {}
         base, path = entry.address.removesuffix(entry.path), entry.path.lstrip("/")
         digest = f"{record['sha256'][:16]}…" if record else None
-        rows.append([base, path, f"`{entry.name}`", entry.most // 10**6, digest, record.get("date")])
+        rows.append([base, f"path: {path}", f"`{entry.name}`", entry.most // 10**6, digest, record.get("date")])
     columns = [
         Column("from", left=True, groups=True),
         Column("path", left=True, groups=True),

@@ -127,4 +127,4 @@ def test_class_maps_alone(segmenter: Segmenter, tmp_path: Path, capsys: pytest.C
     predict_files(predictor, [tmp_path / "a.png"], out, resume=True, outputs=alone)
     assert len(files()) == 5, "what is whole is kept"
     predict_files(predictor, [tmp_path / "a.png"], out, overwrite=True, outputs=alone)
-    assert files() == ["a.png", "legend.png", "predictions.jsonl"], "no overlay of another network stays"
+    assert files() == ["a.png", "predictions.jsonl"], "no overlay and no legend of another network stays"

@@ -105,7 +105,7 @@ def test_a_network_that_fails_alike_on_20_images_stops(predictor: Faulty, tmp_pa
 
 def test_settings_are_no_fault_of_the_images(predictor: Faulty, tmp_path: Path) -> None:
     save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="alpha=2"):
+    with pytest.raises(UserError, match="--alpha"):
         Outputs(alpha=2)
     with pytest.raises(UserError, match="--max-pixels 0"):
         predict_files(predictor, [tmp_path], tmp_path / "out", max_pixels=0)

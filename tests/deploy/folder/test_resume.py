@@ -84,7 +84,11 @@ def test_results_of_another_network_or_setting_are_not_mixed(
     next(segmenter.parameters()).data.mul_(2)
     other = Predictor(segmenter, device="cpu")
     refused: list[tuple[Predictor, dict[str, Any], str]] = [
-        (resized, {}, "are of another network, or the same at another size; give another folder, or --overwrite"),
+        (
+            resized,
+            {},
+            r"otherwise: images at their own size; now: images resized to sides of 64 and 128; give",
+        ),
         (renamed, {}, "are of other classes, ids or colours"),
         (other, {}, "are of another network"),
         (predictor, {"outputs": Outputs(alpha=0.3)}, r"are of another --alpha \(0\.5\)"),
