@@ -95,7 +95,7 @@ def code_of(network: Network) -> str | None:
 
 @cache
 def code_digest() -> str:
-    """Of rtseg's files that make graphs and run them."""
+    """The digest of rtseg's files that make graphs and run them."""
     package = Path(__file__).parents[1]
     files = sorted(file for folder in _CODE for file in (package / folder).rglob("*.py"))
     return hashlib.sha256(b"\n".join(file.read_bytes() for file in files)).hexdigest()

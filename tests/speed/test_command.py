@@ -148,7 +148,7 @@ def test_attentions_without_a_model_are_of_rtformer(checkpoint: str) -> None:
 def test_engines_that_are_missing_are_left_out_and_named(
     checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for library in ("openvino", "onnxruntime"):
+    for library in ("openvino", "onnxruntime", "MNN"):
         monkeypatch.setitem(sys.modules, library, None)
     found = run_benchmark(Asked([checkpoint]), QUICK)
     assert [r.backend for r in found.networks] == ["reference:fp32", "eager:fp32"]
@@ -163,7 +163,8 @@ def test_engines_that_are_missing_are_left_out_and_named(
 def test_an_exported_file_on_all_engines_that_read_it(exported: str, shared_segmenter: Segmenter) -> None:
     found = run_benchmark(Asked([exported]), QUICK)
     assert [r.backend for r in found.networks] == [
-        name if ":" in name else f"{name}:fp32" for name in without_missing("onnxruntime", "openvino", "openvino:bf16")
+        name if ":" in name else f"{name}:fp32"
+        for name in without_missing("onnxruntime", "openvino", "openvino:bf16", "mnn")
     ]
     for r in found.networks:
         assert r.weights == weights_hash(shared_segmenter)
