@@ -138,6 +138,7 @@ def test_a_backbone_comes_out_of_its_archive(store: Store, cache: Path, golden: 
         (b"no archive", "is damaged or no zip archive"),
         (zipped(**{"a.pdparams": b"abc"})[:-30], "is damaged or no zip archive"),
     ],
+    ids=["empty", "two", "large", "none", "cut"],  # bytes of an archive hold the time
 )
 def test_archives_that_are_refused(store: Store, cache: Path, content: bytes, says: str) -> None:
     store.files[BACKBONE.path] = content
