@@ -70,7 +70,7 @@ _SCORE = (
     Setting("model.weights", "folder or Hugging Face id to score instead"),
     *DATA,
     Setting("data.eval_resize", "short and long side for ADE20K; or auto"),
-    Setting("data.upsampling", "of resized images' logits; twice: PaddleSeg's", "once"),
+    Setting("data.upsampling", "of logits; twice: as PaddleSeg", "once"),
     WORKERS, *DEVICES,
 )  # fmt: skip
 SETTINGS = {"fit": _FIT, "validate": _SCORE, "test": _SCORE}

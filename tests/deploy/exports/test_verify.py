@@ -136,7 +136,7 @@ def test_a_wrong_file(
         entry.value = entry.value.replace(json.loads(entry.value)["digest"], BLANK)
         file.write_bytes(seal(proto.SerializeToString()))
     assert verify(file, "--engine", "onnxruntime") == 1
-    assert "onnxruntime WRONG:" in capsys.readouterr().out
+    assert "onnxruntime: WRONG," in capsys.readouterr().out
 
 
 def test_a_file_predicts_as_its_network(file: Path, shared_segmenter: Segmenter, proof: Proof) -> None:
