@@ -148,7 +148,9 @@ class Runner:
         with self._lock, torch.inference_mode():
             engine = self._engine_for(images)
             maps = [_class_map(engine, part, size, between)[:wanted] for part, wanted in self._batches(images)]
-            return torch.cat([one.to("cpu", dtype) for one in maps]).clone()
+            on_cpu = [one.to("cpu", dtype) for one in maps]
+            # `class_map` makes a new map each time; an engine that makes its own may write the next into this one.
+            return on_cpu[0] if len(maps) == 1 and engine.has_logits else torch.cat(on_cpu).clone()
 
     def has_logits(self, images: Tensor) -> bool:
         """Whether the engine for these images has a step before the class map."""

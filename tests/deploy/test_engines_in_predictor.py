@@ -255,6 +255,16 @@ def test_engines_that_need_a_graph_of_another_kind(shared_segmenter: Segmenter, 
     assert (plain.identity == other.identity) == other.runner.has_logits(other.network_input(image)[None])
 
 
+def test_pytorchs_threads_are_not_woken_beside_an_engine(open_graph: Graph) -> None:
+    """They would wait for more work at full speed for milliseconds, on the cores of the next image."""
+    predictor = Predictor(open_graph, engine="onnxruntime")
+    predictor(IMAGE)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        predictor(IMAGE)
+    computing = {"aten::abs", "aten::isfinite", "aten::all", "aten::cat", "aten::copy_", "aten::argmax"}
+    assert not computing & {event.name for event in profile.events()}
+
+
 # --- sizes and batches
 
 
