@@ -2,9 +2,12 @@
 
 import importlib
 import traceback
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
+# What zipfile raises of archives that are damaged, encrypted, or packed in a way that it does not know.
+DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError, RuntimeError)
 STOPPED = 75  # exit status of a command that was stopped and can be resumed; sysexits.h calls it a temporary failure
 
 

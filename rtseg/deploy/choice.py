@@ -210,7 +210,7 @@ def _try(names: list[str], reference: str, images: Tensor, build: Build) -> list
 
 
 def _time_in_turns(engines: dict[str, Engine], inputs: list[Tensor]) -> dict[str, float]:
-    """Median milliseconds of each, one run after the other so that other work on the machine meets all alike."""
+    """Median milliseconds of each; they take turns, so that other work on the machine meets all alike."""
     times: dict[str, list[float]] = {name: [] for name in engines}
     begin, rounds = time.perf_counter(), 0
     while engines and (rounds < _LEAST_ROUNDS or time.perf_counter() - begin < LEAST_SECONDS):

@@ -95,7 +95,7 @@ class Runner:
         return list(self._choices.values())
 
     def choice(self, images: Tensor) -> Choice:
-        """The engine for images of this size, see `choose`; measured at the first images of a size class.
+        """The engine for images of this size, see `rtseg.deploy.choice`; measured at the first images of a size class.
 
         Args:
             images: (B, h, w, 3) uint8 on the CPU.
@@ -150,7 +150,7 @@ class Runner:
             maps = [_class_map(engine, part, size, between)[:wanted] for part, wanted in self._batches(images)]
             on_cpu = [one.to("cpu", dtype) for one in maps]
             # `class_map` makes a new map each time; an engine that makes its own may write the next into this one.
-            return on_cpu[0] if len(maps) == 1 and engine.has_logits else torch.cat(on_cpu).clone()
+            return on_cpu[0] if len(maps) == 1 and engine.has_logits else torch.cat(on_cpu)
 
     def has_logits(self, images: Tensor) -> bool:
         """Whether the engine for these images has a step before the class map."""
@@ -176,7 +176,7 @@ class Runner:
                 logits = engine.logits(engine.prepare(part))[:wanted]
                 check_logits(logits)
                 found.append(logits.float().cpu())
-            return torch.cat(found).clone()
+            return torch.cat(found)
 
     def _batches(self, images: Tensor) -> Iterator[tuple[Tensor, int]]:
         """The images in batches of the right number, on the device, and how many of each are wanted: the last batch of

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from torch import Tensor
 
 from rtseg.disk import refusals_told
-from rtseg.errors import UserError, first_line
+from rtseg.errors import DAMAGED_ZIP, UserError, first_line
 from rtseg.models.backbone_folder import save_backbone
 from rtseg.models.model_card import ModelCard
 from rtseg.models.paddle import convert, convert_trunk
@@ -89,7 +89,7 @@ def _parameters(entry: Published, file: Path) -> Iterator[Path]:
                     while block := member.read(_BLOCK):
                         if written.write(block) and written.tell() > entry.most:
                             raise UserError(f"the file in the archive has more than the {entry.most} bytes that it may")
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+        except DAMAGED_ZIP as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"it is damaged or no zip archive: {first_line(error)}") from None

@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -65,12 +65,6 @@ class MNN(GraphEngine):
     def check(cls, precision: str, device: torch.device) -> None:
         with silent_c():  # its import prints what the processor can do
             super().check(precision, device)
-
-    @classmethod
-    def create(
-        cls, source: Graph, precision: str, shape: OpenShape, device: torch.device, calibration: Tensor | None = None
-    ) -> Self:
-        return cls(precision, shape, device, source)
 
     def __init__(self, precision: str, shape: OpenShape, device: torch.device, graph: Graph) -> None:
         threads = _Threads.number()

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -39,12 +39,6 @@ class OnnxRuntime(GraphEngine):
                 f"this ONNX Runtime {onnxruntime.__version__} has no CUDA: pip uninstall onnxruntime; "
                 "pip install onnxruntime-gpu"
             )
-
-    @classmethod
-    def create(
-        cls, source: Graph, precision: str, shape: OpenShape, device: torch.device, calibration: Tensor | None = None
-    ) -> Self:
-        return cls(precision, shape, device, source)
 
     def __init__(self, precision: str, shape: OpenShape, device: torch.device, graph: Graph) -> None:
         onnxruntime = importlib.import_module("onnxruntime")

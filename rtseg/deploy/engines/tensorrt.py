@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -39,12 +39,6 @@ class TensorRT(GraphEngine):
     @classmethod
     def needs(cls, precision: str) -> Sequence[str]:
         return ["tensorrt", "onnx", "onnxruntime"] if precision == "fp16" else ["tensorrt", "onnx"]
-
-    @classmethod
-    def create(
-        cls, source: Graph, precision: str, shape: OpenShape, device: torch.device, calibration: Tensor | None = None
-    ) -> Self:
-        return cls(precision, shape, device, source)
 
     def __init__(self, precision: str, shape: OpenShape, device: torch.device, graph: Graph) -> None:
         trt = importlib.import_module("tensorrt")

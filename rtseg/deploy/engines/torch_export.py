@@ -1,7 +1,7 @@
 """PyTorch's exported programs."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,12 +26,6 @@ class TorchExport(GraphEngine):
     @classmethod
     def measured(cls, device: torch.device) -> Sequence[str]:
         return []
-
-    @classmethod
-    def create(
-        cls, source: Graph, precision: str, shape: OpenShape, device: torch.device, calibration: Tensor | None = None
-    ) -> Self:
-        return cls(precision, shape, device, source)
 
     def __init__(self, precision: str, shape: OpenShape, device: torch.device, graph: Graph) -> None:
         self._module = load_pt2(graph.model, graph.name).module()

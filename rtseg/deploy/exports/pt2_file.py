@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 from rtseg.deploy.exports.description import KEY
 from rtseg.deploy.exports.program import quiet
 from rtseg.deploy.exports.seal import BLANK
-from rtseg.errors import UserError, first_line
+from rtseg.errors import DAMAGED_ZIP, UserError, first_line
 from rtseg.output.json_file import parse_json
 
 _END = struct.Struct("<4s16xH")  # of a zip archive: signature, length of the comment
@@ -67,7 +67,7 @@ def pt2_text(content: bytes) -> str | None:
             if len(found) != 1 or found[0].file_size > len(content):
                 return None
             return archive.read(found[0]).decode()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError, RuntimeError):
+    except DAMAGED_ZIP:
         return None
 
 
@@ -82,7 +82,7 @@ def load_pt2(content: bytes, name: str) -> ExportedProgram:
     """
     try:
         records = _checked(content)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError, RuntimeError) as error:
+    except DAMAGED_ZIP as error:
         raise UserError(
             f"{name} is not loaded, since it could run code of its own: {first_line(error)}. Export it again"
         ) from None
