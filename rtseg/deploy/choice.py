@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rtseg.deploy.cache import keep, kept
+from rtseg.deploy.code_digest import code_digest, code_of
 from rtseg.deploy.device import device_name, instruction_sets
 from rtseg.deploy.engines import FP32, Engine, engine_classes, parse_backend, reference_for, short_name, size_of
 from rtseg.deploy.graph import Graph
-from rtseg.deploy.kept import code_digest, code_of, keep, kept
 from rtseg.errors import UserError, first_line
 from rtseg.models.network import Network
 from rtseg.output.json_file import parse_json

@@ -19,7 +19,7 @@ from rtseg.deploy.class_map import check_logits, class_map
 from rtseg.deploy.device import choose_device
 from rtseg.deploy.engines import FP32, Engine, create_engine, parse_backend, size_of
 from rtseg.deploy.graph import OPEN, Graph, OpenShape, Shape, written
-from rtseg.deploy.kept import open_graph
+from rtseg.deploy.open_graph import open_graph
 from rtseg.models.network import Network
 from rtseg.models.weights import weights_hash
 from rtseg.terminal import say

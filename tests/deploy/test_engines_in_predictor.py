@@ -46,7 +46,7 @@ def exports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, open_graph: Graph) 
         exported.append(arguments)
         return open_graph
 
-    monkeypatch.setattr("rtseg.deploy.kept.export", one)
+    monkeypatch.setattr("rtseg.deploy.open_graph.export", one)
     return exported
 
 
@@ -125,7 +125,7 @@ def test_nothing_is_kept_of_code_that_may_change(
 
 def test_other_code_of_rtseg_is_measured_anew(shared_segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
     before = conditions_of(shared_segmenter, "sha256:0", IMAGES, CPU)
-    monkeypatch.setattr("rtseg.deploy.kept.code_digest", lambda: "other")
+    monkeypatch.setattr("rtseg.deploy.code_digest.code_digest", lambda: "other")
     assert conditions_of(shared_segmenter, "sha256:0", IMAGES, CPU) != before
 
 

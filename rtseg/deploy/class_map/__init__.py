@@ -5,8 +5,8 @@ The same gives the margin of a pixel, which is its best minus its second best lo
 For 150 classes the upsampled logits take 600 bytes a pixel, to write one: upsampling and argmax take longer than the
 network. Here they are never held. On a CPU a compiled kernel looks only at the classes that can win a cell (`cpu.py`,
 `margin_cpu.py`), on CUDA one fused Triton kernel goes through all of them in registers (`triton.py`), elsewhere classes
-are upsampled in groups, or rows in bands (`bands.py`). Numba and Triton take long to import, and only the one that is
-used is imported.
+are upsampled in groups, or some rows at a time (`upsampled_rows.py`). Numba and Triton take long to import, and only
+the one that is used is imported.
 
 Some networks are evaluated with logits that are upsampled twice: to the size that the network saw, and from there to
 the image's. `between` is this first size. Both steps are then one here too.
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtseg.deploy.class_map.bands import class_map_and_margin_by_bands, upsampled_bands
+from rtseg.deploy.class_map.upsampled_rows import class_map_and_margin_by_rows, upsampled_rows
 from rtseg.errors import UserError
 
 _GROUP_ELEMENTS = 2**28  # of one upsampled group of classes, 1 GiB
@@ -91,7 +91,7 @@ def class_map_and_margin(
         from rtseg.deploy.class_map.triton import class_map_and_margin_triton
 
         return class_map_and_margin_triton(logits, size)
-    return class_map_and_margin_by_bands(logits, size, between)
+    return class_map_and_margin_by_rows(logits, size, between)
 
 
 def winner_probability(logits: Tensor, size: tuple[int, int], *, between: tuple[int, int] | None = None) -> Tensor:
@@ -112,8 +112,8 @@ def winner_probability(logits: Tensor, size: tuple[int, int], *, between: tuple[
     """
     _check_sizes(logits, size, between)
     found = torch.empty((len(logits), *size), device=logits.device)
-    for rows, band in upsampled_bands(logits, size, None if between == size else between):
-        found[:, rows] = band.softmax(1).amax(1)
+    for rows, values in upsampled_rows(logits, size, None if between == size else between):
+        found[:, rows] = values.softmax(1).amax(1)
     return found
 
 

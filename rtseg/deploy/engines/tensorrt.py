@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from rtseg.deploy.cache import keep, kept
 from rtseg.deploy.engines.graph_engine import GraphEngine
 from rtseg.deploy.engines.precision import FP16, FP32, by_name
 from rtseg.deploy.engines.registry import register_engine
 from rtseg.deploy.graph import Graph, OpenShape
-from rtseg.deploy.kept import keep, kept
 from rtseg.errors import UserError, first_line
 
 _MOST_PLANS = 16  # of some 20 MB, that are kept

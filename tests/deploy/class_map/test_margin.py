@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rtseg.deploy.class_map import class_map, class_map_and_margin, winner_probability
-from rtseg.deploy.class_map.bands import class_map_and_margin_by_bands, upsampled_bands
+from rtseg.deploy.class_map.upsampled_rows import class_map_and_margin_by_rows, upsampled_rows
 from rtseg.errors import UserError
 
 Size = tuple[int, int]
@@ -85,13 +85,13 @@ def test_equals_float64_with_ties_of_any_size(
 
 @pytest.mark.parametrize("elements", [1, 4000, 2**24])
 @pytest.mark.parametrize("between", [None, (40, 50)])
-def test_bands_of_any_height(monkeypatch: pytest.MonkeyPatch, elements: int, between: Size | None) -> None:
-    monkeypatch.setattr("rtseg.deploy.class_map.bands.BAND_ELEMENTS", elements)
+def test_upsampled_rows_of_any_number(monkeypatch: pytest.MonkeyPatch, elements: int, between: Size | None) -> None:
+    monkeypatch.setattr("rtseg.deploy.class_map.upsampled_rows.MOST_ELEMENTS", elements)
     logits = torch.randn(2, 5, 6, 7)
-    check(logits, (33, 29), between, class_map_and_margin_by_bands)
+    check(logits, (33, 29), between, class_map_and_margin_by_rows)
     exact = upsampled(logits, (33, 29), between)
-    bands = list(upsampled_bands(logits, (33, 29), between))
-    assert torch.cat([band for _, band in bands], 2).double().allclose(exact, atol=1e-5)
+    parts = list(upsampled_rows(logits, (33, 29), between))
+    assert torch.cat([rows for _, rows in parts], 2).double().allclose(exact, atol=1e-5)
     found = winner_probability(logits, (33, 29), between=between)
     assert found.double().allclose(exact.softmax(1).amax(1), atol=1e-5)
 

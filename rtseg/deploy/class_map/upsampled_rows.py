@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Size = tuple[int, int]
-BAND_ELEMENTS = 2**24  # 64 MiB
+MOST_ELEMENTS = 2**24  # 64 MiB
 
 
-def upsampled_bands(logits: Tensor, size: Size, between: Size | None = None) -> Iterator[tuple[slice, Tensor]]:
+def upsampled_rows(logits: Tensor, size: Size, between: Size | None = None) -> Iterator[tuple[slice, Tensor]]:
     """The rows of `F.interpolate(logits.float(), size, mode="bilinear")`, from the top to the bottom.
 
     Args:
@@ -26,23 +26,23 @@ def upsampled_bands(logits: Tensor, size: Size, between: Size | None = None) -> 
     """
     logits = logits.detach().float()
     widest = max(size[1], between[1]) if between else size[1]
-    rows = max(1, BAND_ELEMENTS // (logits.shape[0] * logits.shape[1] * widest))
+    rows = max(1, MOST_ELEMENTS // (logits.shape[0] * logits.shape[1] * widest))
     for first in range(0, size[0], rows):
         last = min(first + rows, size[0])
         yield slice(first, last), _twice(logits, size, between, first, last)
 
 
-def class_map_and_margin_by_bands(logits: Tensor, size: Size, between: Size | None = None) -> tuple[Tensor, Tensor]:
+def class_map_and_margin_by_rows(logits: Tensor, size: Size, between: Size | None = None) -> tuple[Tensor, Tensor]:
     """`class_map_and_margin` in PyTorch's own operations."""
     batch, num_classes = logits.shape[:2]
     dtype = torch.uint8 if num_classes <= 256 else torch.int16
     classes = torch.empty((batch, *size), dtype=dtype, device=logits.device)
     margins = torch.full((batch, *size), torch.inf, device=logits.device)
-    for rows, band in upsampled_bands(logits, size, between):
-        best, index = band.max(1)
+    for rows, values in upsampled_rows(logits, size, between):
+        best, index = values.max(1)
         classes[:, rows] = index.to(dtype)
         if num_classes > 1:
-            margins[:, rows] = best - band.scatter_(1, index[:, None], -torch.inf).amax(1)
+            margins[:, rows] = best - values.scatter_(1, index[:, None], -torch.inf).amax(1)
     return classes, margins
 
 
