@@ -60,6 +60,14 @@ def check_place(folder: Path) -> None:
         raise _refusal(folder, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
+def check_results(folder: Path, overwrite: bool) -> None:
+    """Raises: UserError where the folder cannot be written to, or holds something and `overwrite` is not given."""
+    folder = folder.expanduser()
+    check_place(folder)
+    if not overwrite:
+        check_empty(folder, "give another folder, or --overwrite to replace results in it")
+
+
 def check_new_file(file: Path) -> None:
     """Raises: UserError where a file cannot be written, or something has its name."""
     check_place(file.parent)

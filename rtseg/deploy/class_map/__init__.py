@@ -5,7 +5,7 @@ The same gives the margin of a pixel, which is its best minus its second best lo
 For 150 classes the upsampled logits take 600 bytes a pixel, to write one: upsampling and argmax take longer than the
 network. Here they are never held. On a CPU a compiled kernel looks only at the classes that can win a cell (`cpu.py`,
 `margin_cpu.py`), on CUDA one fused Triton kernel goes through all of them in registers (`triton.py`), elsewhere classes
-are upsampled in groups, or some rows at a time (`upsampled_rows.py`). Numba and Triton take long to import, and only
+are upsampled in groups, or some rows at a time (`upsampling.py`). Numba and Triton take long to import, and only
 the one that is used is imported.
 
 Some networks are evaluated with logits that are upsampled twice: to the size that the network saw, and from there to
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtseg.deploy.class_map.upsampled_rows import class_map_and_margin_by_rows, upsampled_rows
+from rtseg.deploy.class_map.upsampling import class_map_and_margin_by_rows, upsampled_rows
 from rtseg.errors import UserError
 
 _GROUP_ELEMENTS = 2**28  # of one upsampled group of classes, 1 GiB

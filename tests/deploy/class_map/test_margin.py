@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rtseg.deploy.class_map import class_map, class_map_and_margin, winner_probability
-from rtseg.deploy.class_map.upsampled_rows import class_map_and_margin_by_rows, upsampled_rows
+from rtseg.deploy.class_map.upsampling import class_map_and_margin_by_rows, upsampled_rows
 from rtseg.errors import UserError
 
 Size = tuple[int, int]
@@ -86,7 +86,7 @@ def test_equals_float64_with_ties_of_any_size(
 @pytest.mark.parametrize("elements", [1, 4000, 2**24])
 @pytest.mark.parametrize("between", [None, (40, 50)])
 def test_upsampled_rows_of_any_number(monkeypatch: pytest.MonkeyPatch, elements: int, between: Size | None) -> None:
-    monkeypatch.setattr("rtseg.deploy.class_map.upsampled_rows.MOST_ELEMENTS", elements)
+    monkeypatch.setattr("rtseg.deploy.class_map.upsampling.MOST_ELEMENTS", elements)
     logits = torch.randn(2, 5, 6, 7)
     check(logits, (33, 29), between, class_map_and_margin_by_rows)
     exact = upsampled(logits, (33, 29), between)

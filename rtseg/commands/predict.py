@@ -1,0 +1,137 @@
+"""`rtseg predict`."""
+
+import shlex
+import sys
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Annotated
+
+import typer
+
+from rtseg.command_line import Device, resumable
+from rtseg.deploy.folder.result_names import RECORD
+from rtseg.deploy.windows.tiling import tiling
+from rtseg.disk import refusal
+from rtseg.errors import UserError
+from rtseg.output.folders import check_new_file, check_place, check_results
+from rtseg.paths import check_any_image, check_network
+from rtseg.terminal import say
+
+app = typer.Typer()
+
+Tile = Annotated[
+    tuple[int, int] | None,
+    typer.Option(
+        metavar="HEIGHT WIDTH",
+        help="segment larger images in windows of this size, in bounded memory; attention is within a window",
+    ),
+]
+Overlap = Annotated[
+    int | None, typer.Option(help="pixels that neighbouring windows share; default: an eighth of their shorter side")
+]
+
+
+@app.command()
+def predict(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            help=".ckpt, folder with model.safetensors, exported file, name of rtseg list weights, or Hugging Face id"
+        ),
+    ],
+    sources: Annotated[list[str], typer.Argument(help="images, folders or globs")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for the results")],
+    device: Device = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="auto: the fastest engine here that equals float32 PyTorch, measured once for 32 images or more; or "
+            "one of rtseg list backends, such as openvino:bf16",
+        ),
+    ] = "auto",
+    explain: Annotated[bool, typer.Option("--explain", help="say which engine was taken, and why")] = False,
+    alpha: Annotated[float, typer.Option(help="weight of the colours in the overlay, from 0 to 1")] = 0.5,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="predict only the images whose results are missing")] = False,
+    tile: Tile = None,
+    overlap: Overlap = None,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(help="refuse images of more pixels than this; default: 67,108,864, with --tile 178,956,970"),
+    ] = None,
+    no_overlay: Annotated[
+        bool,
+        typer.Option("--no-overlay", help="write class maps (NAME.png) and the record alone: no colours, no legend"),
+    ] = False,
+    margin: Annotated[
+        bool,
+        typer.Option("--margin", help="write NAME_margin.png, too: best minus second best logit, in thousandths"),
+    ] = False,
+    polygons: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="write the outlines of all classes in all results, too: one .json of COCO"),
+    ] = None,
+) -> None:
+    """Segment images: class maps, colours, overlays and a legend."""
+    tiling(tile, overlap)
+    check_network(checkpoint)
+    check_any_image(sources)
+    check_results(output, overwrite or resume or (output.expanduser() / RECORD).is_file())  # then the network decides
+    if polygons is not None:
+        _check_polygons(polygons, overwrite or resume)
+    from rtseg.deploy.folder.image_files import Outputs
+    from rtseg.deploy.folder.predict_files import Counts, predict_files
+    from rtseg.deploy.predictor import load
+
+    outputs, counts = Outputs(overlays=not no_overlay, alpha=alpha, margin=margin), Counts()
+    with resumable(lambda: f"{counts.sentence()} To resume: {_to_resume()}"):
+        predictor = load(checkpoint, device=device, engine=engine, tile=tile, overlap=overlap)
+        predictor.runner.may_measure = explain
+        failed = predict_files(
+            predictor,
+            sources,
+            output,
+            overwrite=overwrite,
+            resume=resume,
+            outputs=outputs,
+            max_pixels=max_pixels,
+            checkpoint=checkpoint,
+            counts=counts,
+        )
+        if polygons is not None:
+            from rtseg.deploy.folder.coco import write_coco
+
+            number = write_coco(polygons.expanduser(), output.expanduser())
+            say(f"{polygons}: the outlines of all classes in {number} image{'s' * (number != 1)}, in COCO's format")
+    if explain:
+        from rtseg.deploy.explain import show_choices
+
+        show_choices(predictor.runner.choices())
+    if failed:
+        raise typer.Exit(1)
+
+
+def _check_polygons(file: Path, replaces: bool) -> None:
+    """Raises: UserError where the file cannot be written, is no .json, or holds something that shall stay."""
+    if file.suffix.lower() != ".json":
+        raise UserError(f"--polygons {file}: COCO's files end in .json; give such a name")
+    if not replaces:
+        check_new_file(file.expanduser())
+    file = file.expanduser()
+    check_place(file.parent)
+    if file.is_dir():
+        raise UserError(f"--polygons {file}: this is a folder; give the name of a file")
+    nearest = next(path for path in file.absolute().parents if path.exists())
+    try:
+        TemporaryFile(dir=nearest).close()  # some folders refuse though their rights allow it
+    except OSError as error:
+        raise refusal(error, file) from None
+
+
+def _to_resume() -> str:
+    """The command that resumes `rtseg predict`."""
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    words.insert(words.index("--") if "--" in words else len(words), "--resume")  # behind "--" are images alone
+    command = shlex.join(["rtseg", *words])
+    return command if len(command) <= 1000 else "the same command with --resume"
