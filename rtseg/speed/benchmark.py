@@ -25,6 +25,7 @@ from rtseg.speed.images import Images, texture
 from rtseg.speed.machine import git_commit, out_of_memory, timing_settings
 from rtseg.speed.progress import Progress
 from rtseg.speed.protocols import ddrnet_protocol
+from rtseg.speed.pulse import Pulse
 from rtseg.speed.report import UNTRAINED, NetworkReport, Report
 from rtseg.speed.row import Row
 from rtseg.speed.timing import Step, Timing, measure, measure_together
@@ -91,16 +92,23 @@ def benchmark(
         rows = [Row(case, bench) for case in cases]
         timed = [row for row in rows if not row.refused]
         share = 0.7 if stages else 1.0  # of the time, for the figures
-        watch = OtherWork()
-        figures = _measure(timed, Row.figures, conditions, progress.part(0, share))
+        watch, pulse, told = OtherWork(), Pulse(), progress.part(0, share)
+
+        def between_turns(done: float) -> None:
+            told(done)
+            if device.type == "cpu":
+                pulse.beat()
+
+        figures = _measure(timed, Row.figures, conditions, between_turns)
         busy = watch.cores() if device.type == "cpu" else None
         parts: list[dict[str, Timing]] = [{} for _ in timed]
         if stages:
             for i, row in enumerate(timed):  # one after the other: the reference's hold the upsampled logits
-                told = progress.part(share + (1 - share) * i / len(timed), (1 - share) / len(timed))
-                (parts[i],) = _measure([row], Row.parts, conditions.shorter(), told)
+                told_of_row = progress.part(share + (1 - share) * i / len(timed), (1 - share) / len(timed))
+                (parts[i],) = _measure([row], Row.parts, conditions.shorter(), told_of_row)
         published = _ddrnet(cases, conditions) if ddrnet else ()
-        said = {**_conditions(cases, conditions, described, len(images)), "cores_busy_during_the_run": busy}
+        said = _conditions(cases, conditions, described, len(images))
+        said |= {"cores_busy_during_the_run": busy, "processor": pulse.report()}
         measured = {id(row): (own, part) for row, own, part in zip(timed, figures, parts, strict=True)}
         reports = tuple(row.report(*measured.get(id(row), ({}, {}))) for row in rows)
         return Report(said, reports, published)

@@ -11,6 +11,7 @@ from typing import Any
 from rtseg.speed.timing import Timing
 
 _FEW = 20  # runs
+_OFTEN = 0.1  # of the looks at the processor
 _MARKS = "¹²³"
 
 
@@ -89,6 +90,7 @@ class Doubts:
     def every(self) -> list[str]:
         """Each doubt of each figure, for the JSON."""
         found = [f"other work kept {cores} cores of this machine busy {when}" for when, cores in self._other_work()]
+        found += self._slowed()
         for figure in self.figures:
             for kind in (_DRIFT, _SPREAD):
                 if kind.holds(figure.timing):
@@ -135,6 +137,7 @@ class Doubts:
             said = "ratios may be wrong by a factor of two" if ratios else "ratios withheld"
             show = "" if ratios else ", or --ratios to show them"
             found.append(f"the machine was busy ({busy}): {said}; {repair}{show}")
+        found += self._slowed()
         for kind in self._kinds():
             if len(self._held(kind)) == len(self.rows):
                 found.append(("every row: " if len(self.rows) > 1 else "") + self._short(kind))
@@ -149,6 +152,16 @@ class Doubts:
         }
         least = max(0.3, device.get("cores", 1) / 20)
         return [(when, cores) for when, cores in counted.items() if cores is not None and cores > least]
+
+    def _slowed(self) -> list[str]:
+        """What the processor itself did, where it was slow in more than one look of ten."""
+        seen = self.conditions.get("processor")
+        if not seen or seen["slow_share"] <= _OFTEN:
+            return []
+        return [
+            f"the processor itself was up to {seen['slowest']:g} times slower in {seen['slow_share']:.0%} of "
+            f"{seen['looks']} looks: heat, or other guests of its host"
+        ]
 
     def _kinds(self) -> list[_Kind]:
         """Those that hold for some row, without what a busy machine explains."""

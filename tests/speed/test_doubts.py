@@ -96,3 +96,13 @@ def test_the_table_of_a_busy_machine_has_ratios_only_where_asked(ratios: bool) -
     assert content["busy"] == "other work kept 1.4 of 2 cores busy"
     assert [line["class_map"]["fps"] for line in content["networks"]] == [100, 250]
     assert "2.50" in " ".join(printed(headline(Report({"device": {"name": "x"}}, rows)), 80))
+
+
+def test_a_processor_that_was_slow_itself_is_said_once() -> None:
+    said = "the processor itself was up to 1.9 times slower in 43% of 120 looks: heat, or other guests of its host"
+    seen = {"looks": 120, "slow_share": 0.43, "slowest": 1.9}
+    found = doubts(STILL, UNSTEADY, processor=seen)
+    assert notes(found) == [said, "¹ unsteady: one run in twenty took 3.0 times the median or longer"]
+    assert found.every()[0] == said
+    assert notes(doubts(STILL, processor={**seen, "slow_share": 0.1})) == []
+    assert notes(doubts(STILL, processor=None)) == []
