@@ -152,7 +152,7 @@ def replay(
 @app.command("make-data")
 def make_data(
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for the data set")],
-    layout: Annotated[str, typer.Option(help="ade20k, cityscapes, camvid or imagenet")] = "camvid",
+    layout: Annotated[str, typer.Option(help="ade20k, cityscapes, camvid, imagenet or coco")] = "camvid",
     number: Annotated[int, typer.Option("-n", "--number", help="training images")] = 200,
     number_val: Annotated[int | None, typer.Option(help="validation images; default: an eighth, at least 10")] = None,
     size: Annotated[
@@ -160,7 +160,9 @@ def make_data(
     ] = None,
     seed: Annotated[int, typer.Option(help="of the random numbers; one seed always draws the same images")] = 0,
 ) -> None:
-    """Draw street scenes with exact masks, as data to try out.
+    """Draw scenes with exact masks, as data to try out.
+
+    They are streets, single subjects for imagenet, things on a table for coco.
 
     The folder has the official layout of a data set.
     """

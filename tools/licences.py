@@ -42,6 +42,7 @@ _SPELLINGS = {
 # where none is, in its repository's.
 _REVIEWED = {
     "cuda-toolkit": _NVIDIA,  # empty but for its requirements; it brings NVIDIA's libraries
+    "faster-coco-eval": "Apache-2.0",
     "jinja2": "BSD-3-Clause",
     "mnn": "Apache-2.0",  # its repository's; "BSD-3" in its metadata
     "mpmath": "BSD-3-Clause",

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from rtseg.deploy import rle
+from rtseg.data import rle
+from rtseg.data.polygons import Part, polygons
 from rtseg.deploy.class_map import class_map_and_margin, winner_probability
 from rtseg.deploy.drawing.row_bands import bands
-from rtseg.deploy.polygons import Part, polygons
 from rtseg.errors import UserError
 from rtseg.registry import suggest
 
@@ -114,7 +114,7 @@ class Prediction:
 
         Args:
             which: name or number of the class.
-            edges, tolerance: see `rtseg.deploy.polygons`; by default `cv2.fillPoly` turns the rings of a part back
+            edges, tolerance: see `rtseg.data.polygons`; by default `cv2.fillPoly` turns the rings of a part back
                 into exactly its pixels.
         """
         return polygons(self.mask(which), edges=edges, tolerance=tolerance)

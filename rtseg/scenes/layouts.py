@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,8 +23,10 @@ from rtseg.output.folders import beside, check_empty, make_folder
 from rtseg.output.lock import locked_folder, locked_target
 from rtseg.registry import UnknownNameError, suggest
 from rtseg.scenes.canvas import RNG
+from rtseg.scenes.coco_layout import annotated, write_annotations
 from rtseg.scenes.scene import draw_scene
 from rtseg.scenes.subjects import SUBJECTS, Subject, draw_subject
+from rtseg.scenes.things import draw_things
 from rtseg.terminal import Console
 
 SMALLEST = 64
@@ -36,13 +39,24 @@ _SPLITS = ("train", "val", "test")  # a split's place enters the random numbers,
 
 @dataclass(frozen=True)
 class _Picture:
-    """What is to be drawn and where it goes below the data set's folder: a scene with its mask, or one subject."""
+    """What is to be drawn and where it goes below the data set's folder.
+
+    It is a scene with its mask, one subject, or things with the file of their annotations.
+    """
 
     split: str
     index: int
     image: str
     mask: str = ""
     subject: Subject | None = None
+    annotations: str = ""
+
+
+class _Written(NamedTuple):
+    """A picture on the disk: its size, and the annotations of its things."""
+
+    size: Size
+    annotations: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -98,6 +112,13 @@ def _imagenet(counts: Counts) -> Iterator[_Picture]:
             yield _Picture(split, k, f"{split}/{subject.wnid}/{subject.wnid}_{k}.JPEG", subject=subject)
 
 
+def _coco(counts: Counts) -> Iterator[_Picture]:
+    for split, count in counts.items():
+        for k in range(count):
+            annotations = f"annotations/instances_{split}2017.json"
+            yield _Picture(split, k, f"{split}2017/{k + 1:012d}.jpg", annotations=annotations)
+
+
 def _varied(middle: int) -> Callable[[RNG], Size]:
     """Sizes around a middle, some upright."""
 
@@ -127,6 +148,7 @@ _LAYOUTS = {
             "rider",
         ),
     ),
+    "coco": _Layout(_coco, _varied(256)),
     "imagenet": _Layout(_imagenet, _varied(256), least=len(SUBJECTS)),
 }  # fmt: skip
 
@@ -134,10 +156,12 @@ _LAYOUTS = {
 def make_data(
     layout: str, n: int, out: str | Path, *, n_val: int | None = None, size: Size | None = None, seed: int = 0
 ) -> Path:
-    """Draws a data set of street scenes (of single things for imagenet). The same arguments draw the same pictures.
+    """Draws a data set of street scenes; for imagenet of single subjects, for coco of things on a table.
+
+    The same arguments draw the same pictures.
 
     Args:
-        layout: ade20k, camvid, cityscapes or imagenet.
+        layout: ade20k, camvid, cityscapes, coco or imagenet.
         n: number of training pictures.
         out: a folder that does not exist yet, or is empty.
         n_val: number of validation pictures, by default an eighth of `n`, at least ten; CamVid gets as many for test.
@@ -167,14 +191,15 @@ def make_data(
         raise UserError(f"'{out}' is a file system of its own, which cannot be replaced: give a folder in it")
     with locked_target(out):
         check_empty(out, _REPAIR)
-        pictures = plan.pictures({split: n if split == "train" else n_val for split in plan.splits})
+        pictures = list(plan.pictures({split: n if split == "train" else n_val for split in plan.splits}))
         with _whole_data(out) as unfinished:
 
-            def draw(picture: _Picture) -> None:
+            def draw(picture: _Picture) -> _Written:
                 rng = np.random.default_rng([seed, _SPLITS.index(picture.split), picture.index])
-                _write(picture, plan, rng, plan.size(rng) if size is None else size, unfinished)
+                return _write(picture, plan, rng, plan.size(rng) if size is None else size, unfinished)
 
-            _in_threads(draw, list(pictures), f"drawing {layout}")
+            written = _in_threads(draw, pictures, f"drawing {layout}")
+            _write_annotations(unfinished, pictures, written)
             write_origin(unfinished, ORIGIN, layout=layout, n=n, n_val=n_val, size=size, seed=seed)
     return out
 
@@ -201,22 +226,32 @@ def _whole_data(out: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _in_threads(draw: Callable[[_Picture], None], pictures: Sequence[_Picture], title: str) -> None:
+def _in_threads(draw: Callable[[_Picture], _Written], pictures: Sequence[_Picture], title: str) -> list[_Written]:
     pool = ThreadPoolExecutor(os.cpu_count())  # NumPy and OpenCV work outside Python's lock
     try:
-        for _ in track(pool.map(draw, pictures), title, len(pictures), console=Console(stderr=True)):
-            pass
+        return list(track(pool.map(draw, pictures), title, len(pictures), console=Console(stderr=True)))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _write(picture: _Picture, plan: _Layout, rng: RNG, size: Size, root: Path) -> None:
+def _write(picture: _Picture, plan: _Layout, rng: RNG, size: Size, root: Path) -> _Written:
+    annotations: list[dict[str, Any]] = []
     if picture.subject is not None:
         image = draw_subject(rng, size, picture.subject)
+    elif picture.annotations:
+        image, things = draw_things(rng, size)
+        annotations = annotated(things)
     else:
         image, mask = draw_scene(rng, size)
         _save(root / picture.mask, np.array(plan.ids, np.uint8)[mask])
     _save(root / picture.image, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return _Written((image.shape[0], image.shape[1]), annotations)
+
+
+def _write_annotations(root: Path, pictures: Sequence[_Picture], written: Sequence[_Written]) -> None:
+    for file in dict.fromkeys(picture.annotations for picture in pictures if picture.annotations):
+        own = [(p, w) for p, w in zip(pictures, written, strict=True) if p.annotations == file]
+        write_annotations(root / file, [(Path(p.image).name, w.size) for p, w in own], [w.annotations for _, w in own])
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

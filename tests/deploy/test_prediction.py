@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rtseg.deploy import rle
+from rtseg.data import rle
 from rtseg.deploy.class_map import class_map
 from rtseg.deploy.prediction import Prediction
 from rtseg.errors import UserError

@@ -253,7 +253,10 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"layout": "citiscapes"}, r"'citiscapes'.*Did you mean 'cityscapes'\?.*ade20k, camvid, cityscapes, imagenet"),
+        (
+            {"layout": "citiscapes"},
+            r"Did you mean 'cityscapes'\?.*ade20k, camvid, cityscapes, coco, imagenet",
+        ),
         ({"n": 0}, r"n=0.*at least 1"),
         ({"n_val": 0}, r"n_val=0.*at least 1"),
         ({"layout": "imagenet", "n": 9}, r"n=9.*at least 10"),

@@ -12,10 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtseg.deploy import rle
+from rtseg.data.coco_annotation import mask_annotation
 from rtseg.deploy.folder.result_names import RECORD, result_files
 from rtseg.deploy.folder.results import read_record
-from rtseg.deploy.polygons import polygons
 from rtseg.deploy.prediction import count_classes
 from rtseg.errors import UserError
 from rtseg.output.folders import make_folder, written_whole
@@ -68,23 +67,11 @@ def categories(names: Sequence[str]) -> list[dict[str, Any]]:
 def annotations(class_map: np.ndarray) -> Iterator[Mapping[str, Any]]:
     """COCO's annotation of each class that is there, without its id and the image's.
 
-    `area` is the number of pixels. `bbox` is [left, top, width, height] of the pixels.
-
     Args:
         class_map: (H, W) class numbers.
     """
     for k in np.flatnonzero(count_classes(class_map, int(class_map.max()) + 1)).tolist():
-        mask = class_map == k
-        parts = polygons(mask, edges=True)
-        plain = all(len(part) == 1 for part in parts)
-        left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-        yield {
-            "category_id": k + 1,
-            "segmentation": [part[0] for part in parts] if plain else rle.encode(mask),
-            "area": int(mask.sum()),
-            "bbox": [left, top, width, height],
-            "iscrowd": 0,
-        }
+        yield {"category_id": k + 1, **mask_annotation(class_map == k), "iscrowd": 0}
 
 
 def _class_map(path: Path, ids: Sequence[int]) -> np.ndarray:

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
+from rtseg.data.polygons import area
+from rtseg.data.rle import decode
 from rtseg.deploy.drawing.margin_png import margin_png
 from rtseg.deploy.folder.coco import annotations, write_coco
 from rtseg.deploy.folder.image_files import Outputs
 from rtseg.deploy.folder.predict_files import predict_files
-from rtseg.deploy.polygons import area
 from rtseg.deploy.predictor import Predictor
-from rtseg.deploy.rle import decode
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 

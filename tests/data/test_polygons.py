@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtseg.deploy.polygons import area, polygons
-from rtseg.deploy.rle import decode, encode
+from rtseg.data.polygons import area, polygons
+from rtseg.data.rle import decode, encode
 from rtseg.errors import UserError
 
 MASKS = {

@@ -1,8 +1,8 @@
-"""Masks as COCO's compressed run lengths: the runs of a mask read column by column, written as text.
+"""Masks as COCO's run lengths: the runs of a mask read column by column, as a list of numbers or compressed as text.
 
-A run is the number of pixels of one value; the first is of zeros, and may be empty. From the third on, each is written
-as the difference to the one two before it. A number becomes characters of five bits each, the lowest first; a sixth
-bit says that more follow.
+A run is the number of pixels of one value; the first is of zeros, and may be empty. In the text, each from the third on
+is written as the difference to the one two before it. A number becomes characters of five bits each, the lowest first;
+a sixth bit says that more follow.
 """
 
 from collections.abc import Mapping
@@ -14,26 +14,40 @@ from rtseg.errors import UserError
 
 
 def encode(mask: np.ndarray) -> dict[str, Any]:
-    """(H, W) bool -> {"size": [H, W], "counts": text}, as in COCO's files."""
+    """(H, W) bool -> {"size": [H, W], "counts": text}, as in COCO's files of results."""
+    return {"size": [int(side) for side in mask.shape], "counts": _text(_runs(mask))}
+
+
+def encode_list(mask: np.ndarray) -> dict[str, Any]:
+    """(H, W) bool -> {"size": [H, W], "counts": list of numbers}, as COCO's files have it for crowds."""
+    return {"size": [int(side) for side in mask.shape], "counts": _runs(mask).tolist()}
+
+
+def _runs(mask: np.ndarray) -> np.ndarray:
     pixels = np.asarray(mask, bool).T.reshape(-1)
     borders = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
     begin = [0, 0] if pixels.size and pixels[0] else [0]  # the first run is of zeros
-    counts = np.diff(np.concatenate([begin, borders, [pixels.size]]))
-    return {"size": [int(side) for side in mask.shape], "counts": _text(counts)}
+    return np.diff(np.concatenate([begin, borders, [pixels.size]]))
 
 
 def decode(rle: Mapping[str, Any]) -> np.ndarray:
-    """The inverse of `encode`: (H, W) bool.
+    """The inverse of `encode` and of `encode_list`: (H, W) bool.
 
     Raises:
         UserError: the text is cut off, has other characters, or its runs do not fill the size.
     """
-    height, width = rle["size"]
-    counts = _numbers(rle["counts"])
-    if sum(counts) != height * width or min(counts, default=0) < 0:
-        raise UserError(f"these run lengths are not those of a mask of {height}x{width} (height x width)")
+    counts, (height, width) = run_lengths(rle), rle["size"]
     pixels = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return pixels.reshape(width, height).T
+
+
+def run_lengths(rle: Mapping[str, Any]) -> list[int]:
+    """The numbers of either form. Raises: UserError, see `decode`."""
+    height, width = rle["size"]
+    counts: list[int] = _numbers(rle["counts"]) if isinstance(rle["counts"], str) else rle["counts"]
+    if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != height * width:
+        raise UserError(f"these run lengths are not those of a mask of {height}x{width} (height x width)")
+    return counts
 
 
 def _text(counts: np.ndarray) -> str:

@@ -1,0 +1,1 @@
+"""Networks for other tasks than semantic segmentation, each with its data, its training and its commands."""

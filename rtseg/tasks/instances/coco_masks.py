@@ -1,0 +1,67 @@
+"""The masks of annotations, as COCO's own code draws them, and what can be wrong with them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rtseg.data import rle
+from rtseg.errors import UserError
+from rtseg.tasks.instances.coco_library import mask_functions
+
+Segmentation = Sequence[Sequence[float]] | Mapping[str, Any]
+"""Polygons, each x, y, x, y, ...; or run lengths, as a list or as text."""
+
+
+def draw(segmentation: Segmentation, size: tuple[int, int]) -> np.ndarray:
+    """The mask (H, W) bool of an annotation without a fault.
+
+    Args:
+        size: (height, width) of the image.
+    """
+    if isinstance(segmentation, Mapping):
+        return rle.decode(segmentation)
+    coco = mask_functions()
+    rings = [[float(number) for number in ring] for ring in segmentation]
+    return coco.decode(coco.merge(coco.frPyObjects(rings, *size))).astype(bool)
+
+
+def fault(segmentation: Any, size: tuple[int, int]) -> str | None:
+    """What makes a segmentation unusable, a plural to stand after a number; None: nothing.
+
+    Args:
+        size: (height, width) of the image.
+    """
+    if isinstance(segmentation, Mapping):
+        return _fault_of_runs(segmentation, size)
+    if not isinstance(segmentation, list) or not segmentation:
+        return "annotations without a segmentation"
+    for ring in segmentation:
+        if not isinstance(ring, list) or not all(map(is_number, ring)):
+            return "polygons with something else than finite numbers"
+        if len(ring) % 2:
+            return "polygons with an odd number of coordinates"
+        if len(ring) < 6:
+            return "polygons of fewer than three points"
+        # One far point would make COCO's code draw a line of its length.
+        if any(not -side <= number <= 2 * side for k, side in ((0, size[1]), (1, size[0])) for number in ring[k::2]):
+            return "polygons far outside their image"
+    return None
+
+
+def _fault_of_runs(segmentation: Mapping[str, Any], size: tuple[int, int]) -> str | None:
+    if segmentation.get("size") != list(size):
+        return "run lengths of another size than their image"
+    if not isinstance(segmentation.get("counts"), (str, list)):
+        return "run lengths without counts"
+    try:
+        rle.run_lengths(segmentation)
+    except UserError:
+        return "run lengths that do not fill their image"
+    return None
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

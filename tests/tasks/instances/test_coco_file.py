@@ -1,0 +1,156 @@
+"""COCO's annotation files: what is read, and what is refused or left out."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+
+from rtseg.data.rle import encode, encode_list
+from rtseg.errors import UserError
+from rtseg.tasks.instances.coco_file import CocoFile, Packed, read_coco
+from rtseg.tasks.instances.samples import CocoImages, Objects
+
+Content = dict[str, Any]
+
+
+def opened(root: Path, split: str = "train", **options: Any) -> CocoFile:
+    return read_coco(root / f"annotations/instances_{split}2017.json", root / f"{split}2017", **options)
+
+
+def test_masks_boxes_and_areas_are_those_of_pycocotools(things: Path) -> None:
+    images, oracle = CocoImages(opened(things)), COCO(str(things / "annotations/instances_train2017.json"))
+    assert images.coco.names == ("disc", "ring", "triangle", "square", "star")
+    assert images.coco.ids == (1, 3, 7, 18, 44)
+    empty = crowds = 0
+    for place, image in enumerate(images.coco.images):
+        expected = oracle.loadAnns(oracle.getAnnIds(image.id))
+        sample = images[place]
+        found = sample.objects
+        assert sample.image.shape == (3, 64, 80)
+        assert found.masks.shape == (len(expected), 64, 80)
+        assert [images.coco.ids[k] for k in found.labels.tolist()] == [one["category_id"] for one in expected]
+        assert found.area.tolist() == [one["area"] for one in expected]
+        for one, mask, box in zip(expected, found.masks, found.boxes, strict=True):
+            assert (mask.numpy() == oracle.annToMask(one)).all()
+            left, top, width, height = one["bbox"]
+            assert box.tolist() == [left, top, left + width, top + height]
+        empty, crowds = empty + (not expected), crowds + int(found.crowd.sum())
+        assert not found.trained().crowd.any()
+    assert empty
+    assert crowds
+
+
+def test_crowds_and_empty_boxes_are_not_trained_on() -> None:
+    masks = torch.ones(4, 6, 8, dtype=torch.bool)
+    masks[3] = False
+    boxes = torch.tensor([[0, 0, 4, 4], [0, 0, 4, 4], [1, 1, 1, 3], [0, 0, 2, 2]]).float()
+    objects = Objects(boxes, torch.arange(4), masks, torch.tensor([False, True, False, False]), torch.ones(4))
+    assert objects.trained().labels.tolist() == [0]
+    mirrored = objects.flipped()
+    assert mirrored.boxes[0].tolist() == [4, 0, 8, 4]
+    assert torch.equal(mirrored.flipped().boxes, boxes)
+
+
+def test_lists_are_packed_into_one_block() -> None:
+    items: list[Any] = [[], [[1, 2.5, None]], [{"a": "b"}]]
+    packed = Packed(items)
+    assert [packed[k] for k in range(3)] == items
+
+
+def changed(root: Path, out: Path, change: Callable[[Content], Any]) -> Path:
+    """An annotation file beside the images of `root`, with one thing changed."""
+    content = json.loads((root / "annotations/instances_train2017.json").read_text())
+    change(content)
+    file = out / "own.json"
+    file.write_text(json.dumps(content))
+    return file
+
+
+def of_first(key: str, value: Any) -> Callable[[Content], None]:
+    return lambda content: content["annotations"][0].update({key: value})
+
+
+def of_image(key: str, value: Any) -> Callable[[Content], None]:
+    return lambda content: content["images"][0].update({key: value})
+
+
+FULL = np.ones((64, 80), bool)
+FAULTS: list[tuple[Callable[[Content], Any], str]] = [
+    (of_first("category_id", 2), r"1 annotations of no category \(annotation 1 of category 2\)"),
+    (of_first("image_id", 99), r"1 annotations of no image \(annotation 1 of image 99\)"),
+    (of_first("segmentation", [[1, 1, 5, 5, 9]]), r"1 polygons with an odd number of coordinates \(annotation 1\)"),
+    (of_first("segmentation", [[1, 1, 5, 5]]), "1 polygons of fewer than three points"),
+    (of_first("segmentation", [[1, 1, 5, 5, float("nan"), 1]]), "1 polygons with something else than finite numbers"),
+    (of_first("segmentation", [[1, 1, 5, 5, 1e9, 1]]), "1 polygons far outside their image"),
+    (of_first("segmentation", []), "1 annotations without a segmentation"),
+    (of_first("segmentation", {"size": [64, 80], "counts": [7]}), "1 run lengths that do not fill their image"),
+    (of_first("segmentation", {"size": [64, 80], "counts": "~"}), "1 run lengths that do not fill their image"),
+    (of_first("segmentation", encode(FULL.T)), "1 run lengths of another size than their image"),
+    (of_first("segmentation", {"size": [64, 80]}), "1 run lengths without counts"),
+    (of_first("bbox", [1, 2, 3]), "1 annotations without a box of four numbers"),
+    (of_image("file_name", "lost.jpg"), r"1 images that are not in '.*train2017' \(lost\.jpg\)"),
+    (of_image("file_name", "../train2017/000000000001.jpg"), "1 image names that lead out of their folder"),
+    (of_image("height", None), "1 images without height and width"),
+    (of_image("id", 2), "1 images with the number of another"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), FAULTS, ids=[message[:40] for _, message in FAULTS])
+def test_a_fault_is_named_and_refused_or_left_out(
+    things: Path, tmp_path: Path, change: Callable[[Content], Any], message: str
+) -> None:
+    file = changed(things, tmp_path, change)
+    with pytest.raises(UserError, match=message) as refused:
+        read_coco(file, things / "train2017")
+    assert "--data.broken=skip" in str(refused.value)
+    left = read_coco(file, things / "train2017", broken="skip")
+    assert left.skipped is not None
+    assert "left out 1 " in left.skipped
+    full = opened(things)
+    count = sum(len(full.annotations(k)) for k in range(len(full.images)))
+    assert len(left.images) in (23, 24)
+    assert sum(len(left.annotations(k)) for k in range(len(left.images))) < count
+    assert len(CocoImages(left)) == len(left.images)
+
+
+def test_both_forms_of_run_lengths_are_read(things: Path, tmp_path: Path) -> None:
+    for shape in (encode(FULL), encode_list(FULL)):
+        file = changed(things, tmp_path, of_first("segmentation", shape))
+        images = CocoImages(read_coco(file, things / "train2017"))
+        first = next(k for k in range(24) if images.coco.annotations(k))
+        assert images[first].objects.masks[0].all()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[", "is not JSON"),
+        ("[]", "is not in COCO's format"),
+        ('{"annotations": [], "categories": []}', "is not in COCO's format"),
+        ('{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}', "lists no images"),
+        ('{"images": [{}], "categories": []}', "0 categories with 0 different ids"),
+        ('{"images": [{}], "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}', "2 categories with 1 "),
+        ('{"images": [{}], "categories": [{"name": "a"}]}', "needs a number as id and a name"),
+        ('{"images": [{}], "categories": [{"id": 1, "name": "a"}]}', "1 images without a number or file name"),
+    ],
+)
+def test_a_file_that_is_no_annotation_file_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "own.json").write_text(content)
+    broken: Literal["refuse", "skip"]
+    for broken in ("refuse", "skip"):
+        with pytest.raises(UserError, match=message):
+            read_coco(tmp_path / "own.json", tmp_path, broken=broken)
+
+
+def test_a_missing_file_and_an_image_of_another_size(things: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no annotation file '.*lost\.json'"):
+        read_coco(things / "lost.json", things)
+    file = changed(things, tmp_path, lambda content: [image.update(height=63) for image in content["images"]])
+    images = CocoImages(read_coco(file, things / "train2017", broken="skip"))
+    with pytest.raises(UserError, match=r"has 64x80 pixels .*, its annotations are for\s63x80"):
+        images[0]
