@@ -11,6 +11,7 @@ TRANSFER := runs/transfer
 IMAGES ?=
 MODEL ?= rtformer_slim
 ATTN ?=
+INSERT ?=
 DATA_DIR ?=
 ARGS ?=
 EPOCHS ?= 16
@@ -33,7 +34,7 @@ PIP = $(VENV)/bin/pip install --quiet --constraint constraints.txt $(if $(INDEX)
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo; echo 'Variables: MODEL=$(MODEL) ATTN=gfa+ca DATA_DIR=folder EPOCHS=16 SEEDS=2 ARGS="flags"'
+	@echo; echo 'Variables: MODEL=$(MODEL) ATTN=gfa+ca INSERT="stage3=fa" DATA_DIR=folder EPOCHS=16 SEEDS=2 ARGS="flags"'
 
 install: $(VENV)/.installed ## install rtseg and its tools into .venv; CPU=1: without CUDA
 
@@ -80,7 +81,7 @@ train-cityscapes: install ## train on Cityscapes
 train-camvid: install ## train on CamVid
 train-%:
 	$(RUN) fit --config configs/$(MODEL)_$*.yaml $(if $(ATTN),--model.attention=$(ATTN)) \
-		$(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(if $(filter camvid,$*),--auto) $(ARGS)
+		$(foreach place,$(INSERT),'--model.insert.$(place)') $(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(if $(filter camvid,$*),--auto) $(ARGS)
 
 pretrain: install ## pre-train on ImageNet: DATA_DIR=folder or shards; needs GPUs
 	$(PRETRAIN) fit --config pretrain/configs/rtformer_slim_in1k.yaml --model.name=$(MODEL) \

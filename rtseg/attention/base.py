@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
 
 
@@ -137,6 +138,17 @@ class Attention(nn.Module):
             Whether it did. False: nothing has changed, and the norm must stay.
         """
         return False
+
+    def start_at_zero(self) -> None:
+        """Sets the weights of its last map to zero, so that it gives zeros until it has learnt something.
+
+        Raises:
+            UserError: it does not know how.
+        """
+        raise UserError(
+            f"attention '{self.name}' cannot be inserted: give {type(self).__name__} a method `start_at_zero` that "
+            "sets the weights of its last map to zero"
+        )
 
     @property
     def has_cost(self) -> bool:

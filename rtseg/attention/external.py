@@ -63,6 +63,10 @@ class ExternalAttention(Attention):
         y = F.linear(self._weights(strided).to(x.dtype), self.values)
         return to_map(y.flatten(2), spatial_size(strided))
 
+    def start_at_zero(self) -> None:
+        """See `Attention`."""
+        nn.init.zeros_(self.values)
+
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
         parameters = self.keys.numel() + self.values.numel()
         return Cost(parameters, self.heads * self.positions(height, width) * parameters)

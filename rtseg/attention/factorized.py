@@ -110,6 +110,14 @@ class ProjectedAttention(Attention):
         """Multiply-adds and floats of `_attend`, y left out."""
         raise NotImplementedError
 
+    def start_at_zero(self) -> None:
+        """See `Attention`."""
+        last: list[Any] = [self.values if self.project is None else self.project]
+        if self.feedforward is not None:
+            last.append(self.feedforward[-1])
+        for layer in last:
+            nn.init.zeros_(layer.weight)
+
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
         """Floats as the paper counts them: every result once, the input not, and with the sum of the residual
         connection around the attention, which is the block's (of a transformer, the two sums inside).

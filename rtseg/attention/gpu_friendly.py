@@ -75,6 +75,10 @@ class GPUFriendlyAttention(Attention):
         size = spatial_size(self.strided(x))
         return rows_to_map(self.values, weights.flatten(1, 2).to(scores.dtype), size, like=x)
 
+    def start_at_zero(self) -> None:
+        """See `Attention`."""
+        nn.init.zeros_(self.values.weight)
+
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
         parameters = self.keys.weight.numel() + self.values.weight.numel()
         return Cost(parameters, self.positions(height, width) * parameters)

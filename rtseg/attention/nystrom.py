@@ -134,6 +134,11 @@ class NystromAttention(Attention):
             gathered = (inverse @ gathered.to(inverse.dtype)).to(gathered.dtype)
         return join_heads(F.scaled_dot_product_attention(q, k_landmarks, gathered))
 
+    def start_at_zero(self) -> None:
+        """See `Attention`."""
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
         c, d = self.in_channels, self.out_channels
         n, m = self.positions(height, width), self.landmarks

@@ -72,6 +72,11 @@ class SelfAttention(Attention):
         y = F.scaled_dot_product_attention(*self._queries_keys_values(x, strided))
         return to_map(self.project(join_heads(y)), spatial_size(strided))
 
+    def start_at_zero(self) -> None:
+        """See `Attention`."""
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
         c, d, n = self.in_channels, self.out_channels, self.positions(height, width)
         m = math.prod(reduced_size(height, width, self.step))

@@ -10,24 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from rtseg.attention.base import reduced_size
+from rtseg.attention.insertion import HasPlaces
 from rtseg.checks import check_at_least, check_whole
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
+from rtseg.layers.feature_info import FeatureInfo
 from rtseg.options import Option, check_options, read_options
 from rtseg.registry import Registry
 
 NO_ATTENTION = "none"  # what cards say of a backbone that has none to choose
 MAIN = "main"  # the output that is the segmentation
-
-
-class FeatureInfo(NamedTuple):
-    """Width and stride of one feature map; the stride is in image pixels."""
-
-    channels: int
-    stride: int
 
 
 @dataclass(frozen=True)
@@ -70,13 +65,14 @@ class ClassifierHead(NamedTuple):
     options: Mapping[str, Any] = {}
 
 
-class Backbone(nn.Module):
+class Backbone(HasPlaces):
     """(B, 3, H, W) normalised image -> feature maps by name, each (B, channels, ceil(H / stride), ceil(W / stride)).
 
     Any H, W >= 1.
 
     Attributes:
         features: width and stride of each map. The constructor sets it.
+        places: where attention can be inserted, see `rtseg.attention.insertion`; the constructor may set it.
         head: the head that is used where the user names none. The class sets it.
         head_options: defaults for that head in place of its own. Another head takes those that it knows. The
             constructor may set those that depend on widths.

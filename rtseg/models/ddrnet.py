@@ -73,6 +73,13 @@ class DDRNet(Backbone):
             "high": FeatureInfo(4 * c, 8), "low": FeatureInfo(16 * c, low_stride), "aux": FeatureInfo(2 * c, 8)
         }  # fmt: skip
 
+        self.places = {
+            "stage1": FeatureInfo(c, 4), "stage2": FeatureInfo(2 * c, 8),
+            "stage3": FeatureInfo(4 * c, 16), "stage3_high": FeatureInfo(2 * c, 8),
+            "stage4": FeatureInfo(8 * c, 32), "stage4_high": FeatureInfo(2 * c, 8),
+            "stage5": FeatureInfo(16 * c, low_stride), "stage5_high": FeatureInfo(4 * c, 8),
+        }  # fmt: skip
+
         self.stem = stem(c)
         self.stage1 = basic_stage(c, c)
         self.stage2 = basic_stage(c, 2 * c, 2)
@@ -87,10 +94,14 @@ class DDRNet(Backbone):
         init_convolutions(self)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        common = F.relu(self.stage2(F.relu(self.stage1(self.stem(image)))))
-        high3, low3 = self.fusion3(self.stage3_high(common), self.stage3(common))
-        high4, low4 = self.fusion4(self.stage4_high(F.relu(high3)), self.stage4(F.relu(low3)))
-        return {"high": self.stage5_high(F.relu(high4)), "low": self.stage5(F.relu(low4)), "aux": high3}
+        x1 = self.at("stage1", self.stage1(self.stem(image)))
+        common = F.relu(self.at("stage2", self.stage2(F.relu(x1))))
+        high3, low3 = self.at("stage3_high", self.stage3_high(common)), self.at("stage3", self.stage3(common))
+        high3, low3 = self.fusion3(high3, low3)
+        high4 = self.at("stage4_high", self.stage4_high(F.relu(high3)))
+        high4, low4 = self.fusion4(high4, self.at("stage4", self.stage4(F.relu(low3))))
+        high5 = self.at("stage5_high", self.stage5_high(F.relu(high4)))
+        return {"high": high5, "low": self.at("stage5", self.stage5(F.relu(low4))), "aux": high3}
 
 
 register_backbone("ddrnet_23_slim")(partial(DDRNet, base_channels=32))

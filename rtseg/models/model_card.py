@@ -35,6 +35,7 @@ class ModelCard:
         input_size: (height, width) that it was trained at, if known.
         eval_resize: (short side, long side) that the data set's evaluation resizes images to before the network, if
             it does; a deployed network does the same.
+        insert: place -> attentions that are inserted there, see `rtseg.attention.insertion`.
         upsampling: how logits reach the image's size where evaluation resizes it: "once", straight from the head's
             stride; or "twice", to the size that the network saw and from there, PaddleSeg's rule.
         dataset, source: where the classes and the weights come from.
@@ -68,6 +69,7 @@ class ModelCard:
     license: str | None = None
     miou: float | None = None
     upsampling: str = "once"
+    insert: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):  # JSON's lists become tuples, so that a card equals the one that was saved
@@ -95,6 +97,7 @@ class ModelCard:
             "dataset": (self.dataset is None or _is_text(self.dataset), f"a name, {_TEXT}"),
             "data_origin": (self.data_origin is None or _is_text(self.data_origin), f"a text {_TEXT}"),
             "source": (self.source is None or _is_text(self.source, 2000), "a text without control characters"),
+            "insert": (_is_insertion(self.insert), "attentions by place, as in {'layer3': ['fa']}"),
             "upsampling": (self.upsampling in UPSAMPLINGS, f"one of {', '.join(UPSAMPLINGS)}"),
             "part": (self.part in PARTS, f"one of {', '.join(PARTS)}"),
             "head": (self.head is None or _is_text(self.head), "a name, or null for the model's own"),
@@ -172,6 +175,11 @@ def _is_colour(value: Any) -> bool:
 
 def _is_text(value: Any, longest: int = LONGEST_TEXT) -> bool:
     return isinstance(value, str) and len(value) <= longest and not _CONTROL.search(value)
+
+
+def _is_insertion(value: Any) -> bool:
+    fits = isinstance(value, Mapping) and all(map(_is_text, value))
+    return fits and all(isinstance(texts, tuple) and texts and all(map(_is_text, texts)) for texts in value.values())
 
 
 def _is_option(value: Any) -> bool:

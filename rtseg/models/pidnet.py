@@ -91,6 +91,14 @@ class PIDNet(Backbone):
             "main_at_boundary": Auxiliary(None, weight=1.0, loss="cross_entropy_at_boundary"),
         }
 
+        d = c if self.narrow_boundary else 2 * c
+        self.places = {
+            "stage1": FeatureInfo(c, 4), "stage2": FeatureInfo(2 * c, 8),
+            "stage3_i": FeatureInfo(4 * c, 16), "stage3_p": FeatureInfo(2 * c, 8), "stage3_d": FeatureInfo(d, 8),
+            "stage4_i": FeatureInfo(8 * c, 32), "stage4_p": FeatureInfo(2 * c, 8), "stage4_d": FeatureInfo(2 * c, 8),
+            "stage5_i": FeatureInfo(16 * c, 64), "stage5_p": FeatureInfo(4 * c, 8), "stage5_d": FeatureInfo(4 * c, 8),
+        }  # fmt: skip
+
         self.stem = stem(c)
         self.stage1 = basic_stage(c, c, blocks=m)
         self.stage2 = basic_stage(c, 2 * c, 2, blocks=m)
@@ -106,7 +114,6 @@ class PIDNet(Backbone):
         self.fusion4 = PixelAttention(2 * c, c)
         self.stage5_p = Bottleneck(2 * c, 2 * c)
 
-        d = c if self.narrow_boundary else 2 * c
         self.stage3_d = basic_stage(2 * c, d, blocks=1)
         self.i3_to_d = _normalised(conv3x3(4 * c, d))
         self.stage4_d = Bottleneck(c, c) if self.narrow_boundary else basic_stage(2 * c, 2 * c, blocks=1)
@@ -115,17 +122,18 @@ class PIDNet(Backbone):
         init_convolutions(self)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        common = F.relu(self.stage2(F.relu(self.stage1(self.stem(image)))))
+        x1 = self.at("stage1", self.stage1(self.stem(image)))
+        common = F.relu(self.at("stage2", self.stage2(F.relu(x1))))
         size = spatial_size(common)
-        i3 = F.relu(self.stage3_i(common))
-        p3 = F.relu(self.fusion3(self.stage3_p(common), self.i3_to_p(i3)))
-        d3 = F.relu(self.stage3_d(common) + upsample_to(self.i3_to_d(i3), size))
-        i4 = F.relu(self.stage4_i(i3))
-        p4 = F.relu(self.fusion4(self.stage4_p(p3), self.i4_to_p(i4)))
-        d4 = F.relu(self.stage4_d(d3) + upsample_to(self.i4_to_d(i4), size))
+        i3 = F.relu(self.at("stage3_i", self.stage3_i(common)))
+        p3 = F.relu(self.fusion3(self.at("stage3_p", self.stage3_p(common)), self.i3_to_p(i3)))
+        d3 = F.relu(self.at("stage3_d", self.stage3_d(common)) + upsample_to(self.i3_to_d(i3), size))
+        i4 = F.relu(self.at("stage4_i", self.stage4_i(i3)))
+        p4 = F.relu(self.fusion4(self.at("stage4_p", self.stage4_p(p3)), self.i4_to_p(i4)))
+        d4 = F.relu(self.at("stage4_d", self.stage4_d(d3)) + upsample_to(self.i4_to_d(i4), size))
         return {
-            "high": self.stage5_p(p4), "low": self.stage5_i(i4), "boundary": self.stage5_d(d4),
-            "aux": p3, "aux_boundary": d4,
+            "high": self.at("stage5_p", self.stage5_p(p4)), "low": self.at("stage5_i", self.stage5_i(i4)),
+            "boundary": self.at("stage5_d", self.stage5_d(d4)), "aux": p3, "aux_boundary": d4,
         }  # fmt: skip
 
 

@@ -131,6 +131,13 @@ class RTFormer(Backbone):
         low_attention, high_attention = resolve_attention(attention, {"cross_size": cross_size})
         self.features = {"high": FeatureInfo(2 * c, 8), "low": FeatureInfo(8 * c, 32), "aux": FeatureInfo(2 * c, 8)}
 
+        self.places = {
+            "stage1": FeatureInfo(c, 4), "stage2": FeatureInfo(2 * c, 8), "stage3": FeatureInfo(4 * c, 16),
+            "stage3_high": FeatureInfo(2 * c, 8),
+            "block4_high": FeatureInfo(2 * c, 8), "block4_low": FeatureInfo(8 * c, 32),
+            "block5_high": FeatureInfo(2 * c, 8), "block5_low": FeatureInfo(8 * c, 32),
+        }  # fmt: skip
+
         self.stem = stem(c)
         self.stage1 = basic_stage(c, c)
         self.stage2 = basic_stage(c, 2 * c, 2)
@@ -148,13 +155,15 @@ class RTFormer(Backbone):
         init_convolutions(self, skip=Attention)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        x1 = self.stage1(self.stem(image))
-        x2 = self.stage2(F.relu(x1))
-        x3 = self.stage3(F.relu(x2))
+        x1 = self.at("stage1", self.stage1(self.stem(image)))
+        x2 = self.at("stage2", self.stage2(F.relu(x1)))
+        x3 = self.at("stage3", self.stage3(F.relu(x2)))
         x3_high = self.stage3_high(F.relu(x2 + upsample_to(self.stage3_to_high(x3), spatial_size(x2))))
+        x3_high = self.at("stage3_high", x3_high)
         high, low = self.block4(x3_high, F.relu(x3))  # x3_high is rectified already
+        high, low = self.at("block4_high", high), self.at("block4_low", low)
         high, low = self.block5(F.relu(high), F.relu(low))
-        return {"high": high, "low": low, "aux": x3_high}
+        return {"high": self.at("block5_high", high), "low": self.at("block5_low", low), "aux": x3_high}
 
 
 # The defaults are the authors' ADE20K variants.

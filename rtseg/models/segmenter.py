@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rtseg.attention.base import Attention
 from rtseg.attention.build import resolve_attention
+from rtseg.attention.insertion import as_insertion, insert
 from rtseg.attention.registry import network_options
 from rtseg.errors import UserError, first_line
 from rtseg.layers.conv import init_convolutions, spatial_size, upsample_to
@@ -107,6 +108,8 @@ class Segmenter(
             self.add_module(f"{name}_head", self._auxiliary_head(name, for_heads))
         for module in (self.head, *self.training_only()):
             init_convolutions(module, skip=Attention)
+        # Last, so that what is drawn for it changes no other weight. The card then names each place.
+        self.card = replace(card, insert=insert(self, card.insert))
 
     def _own_head_options(self, head: str) -> dict[str, Any]:
         """`Backbone.head_options`; for a head that is not its own, only those that the head knows.
@@ -297,7 +300,13 @@ class Segmenter(
 
 
 def create_model(
-    name: str, num_classes: int, *, attention: str | None = None, head: str | None = None, **options: Any
+    name: str,
+    num_classes: int,
+    *,
+    attention: str | None = None,
+    head: str | None = None,
+    insert: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Segmenter:
     """Builds a segmenter by name, with fresh weights.
 
@@ -306,14 +315,17 @@ def create_model(
         attention: "low+high" or one name for both branches, e.g. "gfa+ca", "sa". None: the model's own, "gfa+ca" for
             RTFormer, "none" for DDRNet, which takes no other.
         head: one of `list_heads()`. None: the model's own.
+        insert: place -> an attention that is inserted there, or a list of them, as in {"stage3": "fa:basis=64"}; see
+            `rtseg.attention.insertion`. `rtseg list places NAME` prints the places.
         options: of the backbone (RTFormer: base_channels, cross_size, injection, drop_path; DDRNet: base_channels,
             low_stride) and the heads (fusion, head_channels, spp_channels). Auxiliary heads take those that they have.
 
     Raises:
-        UserError: unknown model, attention, head or option, or a bad value.
+        UserError: unknown model, attention, head, place or option, or a bad value.
     """
     with noting() as plugins:
-        card = ModelCard(name, choose_attention(name, attention), num_classes, options, head=choose_head(name, head))
+        chosen = choose_attention(name, attention)
+        card = ModelCard(name, chosen, num_classes, options, head=choose_head(name, head), insert=as_insertion(insert))
         segmenter = Segmenter(card)
     describe(segmenter, plugins=tuple(sorted(plugins)))
     return segmenter
@@ -339,6 +351,8 @@ def differences(card: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]
     second = {**_defaults(card.model, heads[1]), **other.options}
     attentions = [_resolved(one, options) for one, options in ((card, first), (other, second))]
     keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]
+    if card.insert != other.insert:
+        result["insert"] = (card.to_dict()["insert"], other.to_dict()["insert"])
     if heads[0] != heads[1]:
         result["head"] = heads
         keys = [key for key in keys if key in first and key in second]  # each head has options of its own

@@ -76,8 +76,9 @@ class Asked:
     def _candidates(self, name: str) -> list[Candidate]:
         if name in list_models():
             chosen = dict.fromkeys(self.attentions) if _has_attention(name) else ()
-            options: Sequence[dict[str, str]] = [{"attention": attention} for attention in chosen] or [{}]
-            return [Candidate(create_model(name, self.num_classes, **option)) for option in options]
+            return [
+                Candidate(create_model(name, self.num_classes, attention=attention)) for attention in chosen or [None]
+            ]
         if name in list_rivals():
             return [Candidate(create_rival(name, self.num_classes))]
         if _is_export(name):

@@ -35,7 +35,8 @@ class Candidate:
     @property
     def name(self) -> str:
         """Model and attention."""
-        return network_name(self.network.card.model, self.network.card.attention)
+        card = self.network.card
+        return network_name(card.model, card.attention, card.insert)
 
     def source(self, kind: type[Engine], shape: Shape) -> Network | Graph:
         """What an engine of this class is built of."""

@@ -1,6 +1,7 @@
 """What a measurement found: a row for each network, engine and size, with the conditions that all of them share."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -41,6 +42,7 @@ class NetworkReport:
         network: None where the engine gives class maps alone.
         stages: parts of `class_map`, each timed apart, and the copies between host and device on CUDA.
         overlay: from an image on the host to the overlay on it.
+        insert: place -> attentions that are inserted there.
         peak_memory_bytes: weights and activations of one run; on a CPU where it was asked for.
         yardstick_ms: what the network alone would take at the speed of PyTorch's matrix product and of a large copy on
             this device, see `rtseg.speed.cost`.
@@ -70,11 +72,12 @@ class NetworkReport:
     kernels: int | None = None
     yardstick_ms: float | None = None
     file: str = ""
+    insert: dict[str, Any] = field(default_factory=dict)
 
     @property
     def network_name(self) -> str:
-        """Model, and its attention where it has one."""
-        return network_name(self.model, self.attention)
+        """Model, its attention where it has one, and what is inserted."""
+        return network_name(self.model, self.attention, self.insert)
 
     @property
     def label(self) -> str:
@@ -186,6 +189,7 @@ def _check_types(figures: NetworkReport | Parity | Timing | None) -> None:
             raise TypeError(f"{name}={value!r}")
 
 
-def network_name(model: str, attention: str) -> str:
-    """The model, and its attention where it has one."""
-    return model if attention == NO_ATTENTION else f"{model} {attention}"
+def network_name(model: str, attention: str, insert: Mapping[str, Sequence[str]]) -> str:
+    """The model, its attention where it has one, and what is inserted, as in "ddrnet_23 stage5=fa"."""
+    inserted = [f"{place}={' '.join(attentions)}" for place, attentions in insert.items()]
+    return " ".join([model, *([] if attention == NO_ATTENTION else [attention]), *inserted])

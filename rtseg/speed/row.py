@@ -122,6 +122,7 @@ class Row:
         return NetworkReport(
             model=card.model,
             attention=card.attention,
+            insert=card.to_dict()["insert"],
             num_classes=card.num_classes,
             weights=candidate.weights,
             backend=f"{self.kind.backend}:{self.precision}",

@@ -11,10 +11,11 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from rtseg.attention.insertion import as_insertion
 from rtseg.errors import UserError
 from rtseg.models.checkpoint_file import RESUMED, SCORED, load_checkpoint
 from rtseg.models.model_card import ModelCard
-from rtseg.models.segmenter import differences
+from rtseg.models.segmenter import Segmenter, differences
 from rtseg.models.weights_folder import read_card
 from rtseg.output.folders import make_folder, written_whole
 from rtseg.training.finite import few, named_tensors, not_finite
@@ -102,7 +103,7 @@ def recorded_settings(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What a score depends on, as the checkpoint was trained, by flag. Of `read_header`'s."""
     card = ModelCard.from_dict(checkpoint["model_card"]).to_dict()
     model = {"name": card["model"], "ema_decay": checkpoint["hyper_parameters"].get("ema_decay", 0.0)}
-    model |= {key: card[key] for key in ("attention", "head", "options")}
+    model |= {key: card[key] for key in ("attention", "head", "insert", "options")}
     of_model = {f"model.{key}": value for key, value in model.items()}
     of_data = {"data.dataset": card["dataset"], "data.eval_resize": card["eval_resize"]}
     of_data["data.upsampling"] = card["upsampling"]
@@ -116,7 +117,13 @@ def check_model(asked: Namespace, checkpoint: dict[str, Any]) -> None:
         UserError: it is another; the message says in what.
     """
     card = ModelCard.from_dict(checkpoint["model_card"])
-    asked_card = ModelCard(asked.name, asked.attention, card.num_classes, asked.options or {}, head=asked.head)
+    insertion = as_insertion(asked.insert)
+    asked_card = ModelCard(
+        asked.name, asked.attention, card.num_classes, asked.options or {}, head=asked.head, insert=insertion
+    )
+    if insertion:
+        with torch.device("meta"):
+            asked_card = Segmenter(asked_card).card  # without patterns
     unlike, repairs = [], []
     for key, (theirs, ours) in differences(card, asked_card).items():
         flag = "name" if key == "model" else key

@@ -46,6 +46,7 @@ LENGTH = (
 MODEL = (
     Setting("model.name", "see `rtseg list models`", "rtformer_slim"),
     Setting("model.attention", "such as gfa+ca, see `rtseg list attentions`"),
+    Setting("model.insert", "attention at places, as in --model.insert.stage3=fa"),
     Setting("model.options", "of the network, such as '{cross_size: 12}'"),
 )
 DATA = (

@@ -73,6 +73,8 @@ class SegmentationModule(NetworkModule[Segmenter]):
         num_classes: the command line takes it from the data set.
         attention: "low+high", see `rtseg.attention`; null: the model's own.
         head: one of `rtseg.list_heads()`; null: the model's own.
+        insert: place -> attention that is inserted there, e.g. {"stage3": "fa:basis=64"}; see
+            `rtseg.attention.insertion`.
         options: of the model, e.g. {"cross_size": 12}.
         weights: a checkpoint, a folder with safetensors, a published name or a Hugging Face id to start from; a
             classifier of other classes starts fresh.
@@ -97,6 +99,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
         num_classes: int = 19,
         attention: str | None = None,
         head: str | None = None,
+        insert: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
         weights: str | None = None,
         loss: LossConfig = LossConfig(),  # noqa: B008  (frozen)
@@ -112,7 +115,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
         optim = OptimConfig(**optim) if isinstance(optim, dict) else optim
         attention, head, options = choose_attention(name, attention), choose_head(name, head), dict(options or {})
         check_reserved(options)
-        segmenter = create_model(name, num_classes, attention=attention, head=head, **options)
+        segmenter = create_model(name, num_classes, attention=attention, head=head, insert=insert, **options)
         if weights is not None:
             for line in load_pretrained(segmenter, weights):
                 rank_zero_info(line)
@@ -126,7 +129,8 @@ class SegmentationModule(NetworkModule[Segmenter]):
         self.save_hyperparameters(
             {
                 "name": name, "num_classes": num_classes, "attention": attention, "head": head,
-                "options": options, "loss": asdict(loss), "optim": asdict(optim), "ema_decay": ema_decay,
+                "insert": segmenter.card.to_dict()["insert"], "options": options,
+                "loss": asdict(loss), "optim": asdict(optim), "ema_decay": ema_decay,
                 "compile": compile, "channels_last": channels_last, "batch_size": batch_size, "seed": seed,
                 "nonfinite": nonfinite,
             }

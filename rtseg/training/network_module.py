@@ -64,8 +64,8 @@ class NetworkModule(L.LightningModule, Generic[Network]):
     batch_type: ClassVar[Any]  # a NamedTuple with `image`
     # Arguments that a resumed training may change; those that make the network are compared as networks.
     free_settings: tuple[str, ...] = (
-        "compile", "channels_last", "weights", "batch_size", "name", "num_classes", "attention", "head", "options",
-        "nonfinite",
+        "compile", "channels_last", "weights", "batch_size", "name", "num_classes", "attention", "head", "insert",
+        "options", "nonfinite",
     )  # fmt: skip
     trainer_settings: tuple[str, ...] = TRAINER
     may_be_lengthened = True  # whether a training that has ended may be given more steps

@@ -2,7 +2,8 @@
 
 All entries must fit, with these exceptions, which are initialised from scratch:
 
-- From a segmentation network: the classifiers, if the classes differ.
+- From a segmentation network: the classifiers, if the classes differ; attention that is inserted at a place in one of
+  both alone (`rtseg.attention.insertion`).
 - From a pre-trained backbone: the attention of a branch, if the model has another, and the parts that only some
   published variants have (`Backbone.optional_parts`).
 """
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rtseg.attention.base import Attention
+from rtseg.attention.insertion import inserted_entries
 from rtseg.errors import UserError
 from rtseg.models.backbone import Backbone, backbone_options
 from rtseg.models.backbone_folder import described_backbone
@@ -63,9 +65,16 @@ def _load_segmenter(segmenter: Segmenter, card: ModelCard, state: dict[str, Tens
             "model.weights out"
         )
     own, state = segmenter.state_dict(), other.state_dict()
+    inserted, left_out = _unlike_insertions(segmenter, other), _unlike_insertions(other, segmenter)
+    state = {key: value for key, value in state.items() if key not in left_out}
     fresh = _class_entries(other.card, state, segmenter.card.num_classes)
-    segmenter.load_weights({**state, **{key: own[key] for key in fresh}}, source=source)
-    lines = [f"Weights from {source}: {len(own) - len(fresh)} of {len(own)} entries."]
+    scratch = {key: own[key] for key in (*fresh, *inserted)}
+    segmenter.load_weights(state | scratch, source=source)
+    lines = [f"Weights from {source}: {len(own) - len(scratch)} of {len(own)} entries."]
+    if inserted:
+        lines.append(f"{len(inserted)} inserted entries are initialised: {', '.join(inserted)}.")
+    if left_out:
+        lines.append(f"{len(left_out)} inserted entries of the weights are left out: {', '.join(left_out)}.")
     if "options" in unlike:  # those that change no shape, e.g. cross_size; another shape was refused above
         lines.append(_options_line(*unlike["options"]))
     if fresh:
@@ -76,14 +85,25 @@ def _load_segmenter(segmenter: Segmenter, card: ModelCard, state: dict[str, Tens
     return lines
 
 
+def _unlike_insertions(segmenter: Segmenter, other: Segmenter) -> list[str]:
+    """The entries of what is inserted in the first network, where the second has nothing or something else."""
+    theirs = other.card.insert
+    changed = [
+        prefix
+        for place, prefix in inserted_entries(segmenter).items()
+        if theirs.get(place) != segmenter.card.insert[place]
+    ]
+    return [key for key in segmenter.state_dict() if key.startswith(tuple(changed))]
+
+
 def _class_entries(card: ModelCard, state: Mapping[str, Tensor], num_classes: int) -> list[str]:
     """The entries whose shape depends on the number of classes: those of classifiers. Empty where it is the same."""
     if num_classes == card.num_classes:
         return []
     with torch.device("meta"):
-        relabelled = Segmenter(ModelCard(card.model, card.attention, num_classes, card.options, head=card.head))
+        relabelled = Segmenter(replace(card, num_classes=num_classes, class_names=(), palette=(), ids=()))
     shapes = {key: value.shape for key, value in relabelled.state_dict().items()}
-    return [key for key in shapes if state[key].shape != shapes[key]]
+    return [key for key in state if state[key].shape != shapes[key]]
 
 
 def _load_backbone(segmenter: Segmenter, card: ModelCard, state: dict[str, Tensor], source: str) -> list[str]:
@@ -91,7 +111,7 @@ def _load_backbone(segmenter: Segmenter, card: ModelCard, state: dict[str, Tenso
         card, state, source
     )  # an entry missing from its own weights is damage, not another attention
     ours, theirs = _attentions(segmenter.backbone), _attentions(other)
-    same = {prefix for prefix in ours if type(ours[prefix]) is type(theirs[prefix])}
+    same = {prefix for prefix in ours if type(ours[prefix]) is type(theirs.get(prefix))}
     own = {key: value for key, value in segmenter.state_dict().items() if key.startswith("backbone.")}
     optional = tuple(f"backbone.{part}." for part in segmenter.backbone.optional_parts)
     keys: dict[str, list[str]] = defaultdict(list)

@@ -70,7 +70,7 @@ def _visualize(
     pixels = to_rgb(image)
     point = _parse_point(at, pixels)
     segmenter = Segmenter.from_pretrained(checkpoint)
-    if segmenter.card.attention == NO_ATTENTION:
+    if segmenter.card.attention == NO_ATTENTION and not segmenter.card.insert:
         raise UserError(
             f"'{checkpoint}' is a {segmenter.card.model}, which has no attention to draw; give a network of "
             f"{', '.join(swappable_models())}"
