@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from rtseg.deploy.c_output import silent_c
+from rtseg.deploy.mnn_graph import rewrite_for_mnn
 from rtseg.errors import UserError, require
 
 # In a process of its own, since it writes its progress to the standard output. It reports success in any case.
@@ -36,7 +37,7 @@ def convert_to_mnn(model: bytes, description: str) -> bytes:
     """
     with silent_c():  # its import prints what the processor can do
         require("MNN", "mnn")
-    _check_branches(model)
+    model = _rewritten(model)
     with tempfile.TemporaryDirectory() as folder:
         onnx, mnn = Path(folder, "net.onnx"), Path(folder, "net.mnn")
         onnx.write_bytes(model)
@@ -49,22 +50,24 @@ def convert_to_mnn(model: bytes, description: str) -> bytes:
         return mnn.read_bytes()
 
 
-def _check_branches(model: bytes) -> None:
-    """MNN 3.6 converts a graph in which the size of an image decides what is computed, and then runs no image.
+def _rewritten(model: bytes) -> bytes:
+    """The graph as MNN runs it fastest.
 
     Raises:
-        UserError: it is such a graph.
+        UserError: the size of an image decides what is computed. MNN 3.6 converts such a graph, and runs no image.
     """
     onnx = require("onnx", "onnx")
     try:
-        nodes = onnx.load_model_from_string(model).graph.node
+        proto = onnx.load_model_from_string(model)
     except Exception:  # protobuf's own: no graph, as the converter will say
-        return
-    if any(node.op_type == "If" for node in nodes):
+        return model
+    if any(node.op_type == "If" for node in proto.graph.node):
         raise UserError(
             "MNN cannot run this network with open sizes, since its attention depends on the size: export it for one "
             "size (--input-size HEIGHT WIDTH), or as .onnx, .xml or .pt2 for any"
         )
+    rewrite_for_mnn(proto)
+    return proto.SerializeToString()
 
 
 def mnn_description(model: bytes) -> str | None:
