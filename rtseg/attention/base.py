@@ -126,6 +126,13 @@ class Attention(nn.Module):
         slots = self.attention_map(x, context).weights[0].transpose(1, 2).unflatten(2, size)
         return Drawing(slots, "memory slots", "head", "slot", of_position=False)
 
+    def map_floats(self, height: int, width: int) -> int:
+        """Numbers of the maps of positions by positions that the forward pass of one image holds at once.
+
+        0 for mechanisms that make none, and where a fused kernel makes it piece by piece.
+        """
+        return 0
+
     def absorb_scale(self, scale: Tensor) -> bool:
         """Takes a BatchNorm before the attention into its weights, for evaluation, where that is exact.
 

@@ -35,6 +35,15 @@ class NonLocalAttention(ProjectedAttention):
         _, b, m, _, _ = self.widths
         return (b + m) * tokens**2, self.heads * tokens**2
 
+    def map_floats(self, height: int, width: int) -> int:
+        """kind=gauss has a fused kernel only where the heads of keys and of values are equally wide.
+
+        Without it the scores and their softmax are held.
+        """
+        _, b, m, _, _ = self.widths
+        maps = 1 if self.kind == "dot" else 0 if b == m else 2
+        return maps * self.heads * self.positions(height, width) ** 2
+
     def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """Keys are the positions of the output."""
         basis = self.basis(x)

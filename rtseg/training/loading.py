@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, get_worker_info
 
 from rtseg.data.augment import single_thread_opencv
+from rtseg.deploy.device import free_memory
 from rtseg.errors import UserError
 
 Item = TypeVar("Item")
@@ -139,15 +140,3 @@ def why_killed(message: str) -> str | None:
         f"the system ended a loader process, usually for want of memory ({number} processes load{left}): lower "
         f"--data.num_workers, --data.crop_size or --data.batch_size ({message.strip()})"
     )
-
-
-def free_memory() -> int | None:
-    """Bytes that this process may still take, of the machine's and of its container's; None where nothing tells."""
-    free = []
-    with suppress(OSError, KeyError, ValueError):
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free.append(1024 * int(lines["MemAvailable"].split()[0]))
-    group = Path("/sys/fs/cgroup")
-    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
-        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    return min(free, default=None)
