@@ -25,12 +25,14 @@ _CALLED = {
     "segmenter": "segmentation network",
     "backbone": "pre-trained backbone",
     "classifier": "classifier in pre-training",
+    "detector": "network for instances",
 }
 _USES = {
     "segmenter": "predict with it, or train on from it with rtseg fit --model.weights={source}",
     "backbone": "train a segmentation network from it with rtseg fit --model.weights={source}",
     "classifier": "export it first with python -m pretrain export {source} -o FOLDER, and train a segmentation network "
     "from that with rtseg fit --model.weights=FOLDER",
+    "detector": "predict with it with rtseg instances predict, or score it with rtseg instances validate",
 }
 
 
