@@ -123,14 +123,18 @@ def _stopped_at_once() -> Iterator[None]:
 
 @contextmanager
 def _ended_by_signals(repair: str | Callable[[], str], status: Callable[[int], int]) -> Iterator[None]:
+    how: list[str] = []
+
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        say_at_once(f"Stopped. {repair() if callable(repair) else repair}")
+        how[:] = [repair() if callable(repair) else repair]
         raise SystemExit(status(number))
 
     previous = catch_signals(stop)
     try:
         yield
     finally:
+        if how:  # not in `stop`: progress bars that end on the way here are drawn once more
+            say_at_once(f"Stopped. {how[0]}")
         restore_signals(previous)
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import torch
 
-from rtseg.deploy.cache import keep, kept
+from rtseg.deploy.cache import alone, keep, kept
 from rtseg.deploy.code_digest import code_of
 from rtseg.deploy.exports.build import export
 from rtseg.deploy.exports.read import read_graph
@@ -29,12 +29,21 @@ def open_graph(network: Network) -> Graph:
         return _exported(network)
     parts = (weights_hash(network), str(network.card), torch.__version__, code)
     name = f"graphs/{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:32]}.onnx"
+    if (graph := _read(name)) is not None:
+        return graph
+    with alone(name, "exports this network"):
+        if (graph := _read(name)) is not None:  # another process has just exported it
+            return graph
+        graph = _exported(network)
+        keep(name, graph.model, _MOST_GRAPHS)
+    return graph
+
+
+def _read(name: str) -> Graph | None:
     if (file := kept(name)) is not None:
         with suppress(UserError, OSError):  # damaged, or removed meanwhile: exported again
             return read_graph(file)
-    graph = _exported(network)
-    keep(name, graph.model, _MOST_GRAPHS)
-    return graph
+    return None
 
 
 def _exported(network: Network) -> Graph:

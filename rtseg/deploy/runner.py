@@ -8,12 +8,14 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rtseg.deploy.asked import AUTO, asked_engine
+from rtseg.deploy.cache import alone
 from rtseg.deploy.choice import Choice, conditions_of, measure, remembered, size_class, without_measuring
 from rtseg.deploy.class_map import check_logits, class_map
 from rtseg.deploy.device import choose_device
@@ -115,6 +117,11 @@ class Runner:
             return before
         if not self.may_measure:
             return without_measuring(self._source, self.device)
+        # One measurement at a time, of any network: two would disturb each other.
+        with alone("engines/measuring", "measures engines"):
+            return remembered(conditions) or self._measure(images, conditions)
+
+    def _measure(self, images: Tensor, conditions: dict[str, Any]) -> Choice:
         if len(conditions["engines"]) > 1:
             say(
                 f"{self._source.card.model}: measuring which engine is the fastest for {written(size_of(images))}, "

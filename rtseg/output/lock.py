@@ -49,13 +49,14 @@ def locked_folder(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def locked_target(target: Path, *, patience: float = _PATIENCE) -> Iterator[None]:
+def locked_target(target: Path, *, patience: float = _PATIENCE, waiting: str | None = None) -> Iterator[None]:
     """Keeps other commands from a file, or from a folder that is written aside and then moved, while the block runs.
 
     The target need not exist. The lock lies beside it. Missing parents are made.
 
     Args:
         patience: seconds to wait for another command, where that does the same for both.
+        waiting: what is said while it waits; None says that another command works at the target.
 
     Raises:
         UserError: another command writes it; or the folder that it lies in cannot be written to.
@@ -67,7 +68,7 @@ def locked_target(target: Path, *, patience: float = _PATIENCE) -> Iterator[None
     new = missing_parents(parent)
     make_folder(parent)
     try:
-        with _locked(beside(target, LOCK), target, patience):
+        with _locked(beside(target, LOCK), target, patience, waiting):
             yield
     finally:
         with suppress(OSError):
@@ -76,8 +77,8 @@ def locked_target(target: Path, *, patience: float = _PATIENCE) -> Iterator[None
 
 
 @contextmanager
-def _locked(file: Path, target: Path, patience: float = _PATIENCE) -> Iterator[int]:
-    lock = _acquire(file, target, patience)
+def _locked(file: Path, target: Path, patience: float = _PATIENCE, waiting: str | None = None) -> Iterator[int]:
+    lock = _acquire(file, target, patience, waiting or f"waiting for another command, which works at '{target}'")
     _held[lock] = file
     try:
         with suppress(OSError):  # a full disk: who is there is then not said
@@ -91,7 +92,7 @@ def _locked(file: Path, target: Path, patience: float = _PATIENCE) -> Iterator[i
             os.close(lock)
 
 
-def _acquire(file: Path, target: Path, patience: float) -> int:
+def _acquire(file: Path, target: Path, patience: float, waiting: str) -> int:
     """Descriptor of the lock file, which is locked and lies at its path."""
     until, told = time.monotonic() + patience, patience <= _PATIENCE
     while True:
@@ -117,7 +118,7 @@ def _acquire(file: Path, target: Path, patience: float) -> int:
             raise UserError(_refusal(target, holder))
         elif not told and time.monotonic() > until - patience + _PATIENCE:
             told = True
-            say(f"waiting for another command, which works at '{target}'", stderr=True)
+            say(waiting, stderr=True)
         os.close(lock)
         time.sleep(0.02)
 

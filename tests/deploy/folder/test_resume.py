@@ -1,6 +1,7 @@
 """A stopped `rtseg predict` says how far it is, and --resume does the rest: of the same network alone."""
 
 import json
+import os
 import re
 import signal
 import threading
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from rtseg.cli import main
+from rtseg.command_line import resumable
 from rtseg.deploy.folder.image_files import Outputs
 from rtseg.deploy.folder.predict_files import Counts, predict_files
 from rtseg.deploy.predictor import Predictor
@@ -113,6 +115,28 @@ class Stopping(Predictor):
         if self.seen == 3:
             signal.raise_signal(signal.SIGINT)
         return super().__call__(image)  # type: ignore[arg-type]
+
+
+def test_ctrl_c_ends_the_progress_bar_first(
+    segmenter: Segmenter,
+    images: list[Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a terminal the sentence is the last that is seen."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    stdout = os.dup(1)
+    os.dup2(2, 1)  # both streams in one place, in their order
+    try:
+        with pytest.raises(SystemExit), resumable("Again."):
+            predict_files(Stopping(segmenter, device="cpu"), images, tmp_path / "out")
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+    before, _, after = capfd.readouterr().err.partition("Stopped. Again.")
+    assert "━" in before
+    assert after == "\n"
 
 
 def test_ctrl_c_says_how_far_it_is_and_how_to_go_on(
