@@ -13,10 +13,12 @@ N x N map is never made:
     out = y W_o         reprojection, (N, m) -> (N, d)
 
 N tokens, c channels in, d channels out, b channels of the basis, m channels of the values, h heads. A head has b / h
-and m / h channels of its own, and "dot" divides by b / h. No map has a bias. Initial values are PyTorch's.
+and m / h channels of its own, and "dot" divides by b / h. No map has a bias, but for those
+of the authors' published layer, see `FactorizedAttention.from_authors`. Initial values are PyTorch's.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,11 +35,13 @@ from rtseg.layers.conv import conv1x1, spatial_size
 class ProjectedAttention(Attention):
     """What `fa` and `nl` share: everything but the products between positions.
 
-    (B, c, H, W) -> (B, d, ceil(H / stride), ceil(W / stride)). Both have the same options, with the same meaning and
-    defaults, and the same parameters, so the state dict of one loads into the other where the options are equal:
-    `coefficients.weight` (the paper's C, in `nl` its K), `basis.weight` (B, in `nl` Q), `values.weight`,
-    `project.weight` (not with values=none), `feedforward.0.weight` and `feedforward.2.weight` (with transformer).
-    Stride and widening are in the first three.
+    (B, c, H, W) -> (B, d, ceil(H / stride), ceil(W / stride)). Without a stride, sequences (B, c, N) and volumes
+    (B, c, D, H, W) as well, to the same positions: where they lie does not matter.
+
+    Both have the same options, with the same meaning and defaults, and the same parameters, so the state dict of one
+    loads into the other where the options are equal: `coefficients.weight` (the paper's C, in `nl` its K),
+    `basis.weight` (B, in `nl` Q), `values.weight`, `project.weight` (not with values=none),
+    `feedforward.0.weight` and `feedforward.2.weight` (with transformer). Stride and widening are in the first three.
 
     Args:
         kind: "gauss" or "dot".
@@ -86,6 +90,17 @@ class ProjectedAttention(Attention):
         self.widths = (in_channels, b, m, out_channels, transformer * out_channels)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        if x.ndim == 4:
+            return self._of_map(x)
+        if x.ndim not in (3, 5) or self.stride != 1:
+            raise UserError(
+                f"attention '{self.name}' takes maps (B, C, H, W), and with stride 1 sequences (B, C, N) and volumes "
+                f"(B, C, D, H, W), not {tuple(x.shape)} with stride {self.stride}"
+            )
+        return self._of_map(x.flatten(2).unsqueeze(2)).reshape(len(x), self.out_channels, *x.shape[2:])
+
+    def _of_map(self, x: Tensor) -> Tensor:
+        """`forward` for (B, c, H, W)."""
         rows = (self._split(to_rows(conv, x)) for conv in (self.coefficients, self.basis, self.values))
         y = self._attend(*rows).flatten(1, 2)
         size = spatial_size(self.strided(x))
@@ -117,10 +132,13 @@ class ProjectedAttention(Attention):
             last.append(self.feedforward[-1])
         for layer in last:
             nn.init.zeros_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
         """Floats as the paper counts them: every result once, the input not, and with the sum of the residual
-        connection around the attention, which is the block's (of a transformer, the two sums inside).
+        connection around the attention, which is the block's (of a transformer, the two sums inside). A volume or a
+        sequence of N positions costs as much as a map of 1 x N.
         """
         c, b, m, d, hidden = self.widths
         n = self.positions(height, width)
@@ -130,7 +148,8 @@ class ProjectedAttention(Attention):
         if self.feedforward is not None:
             parameters, floats_of_a_token = parameters + 2 * hidden * d, floats_of_a_token + 2 * hidden + 2 * d
         macs, floats = self._between_positions(n)
-        return Cost(parameters, n * parameters + macs, n * floats_of_a_token + floats)
+        biases = sum(part.numel() for name, part in self.named_parameters() if name.endswith(".bias"))
+        return Cost(parameters + biases, n * parameters + macs, n * floats_of_a_token + floats)
 
 
 def _width(option: str, value: str, words: dict[str, int]) -> int:
@@ -169,6 +188,39 @@ class FactorizedAttention(ProjectedAttention):
         _, b, m, _, _ = self.widths
         gathered = b * m // self.heads
         return 2 * gathered * tokens, gathered + (2 * b * tokens if self.kind == "gauss" else 0)
+
+    @classmethod
+    def from_authors(cls, state: Mapping[str, Tensor], *, heads: int) -> Self:
+        """The layer whose state dict the authors' `EfficientAttention` wrote (github.com/cmsflash/efficient-attention).
+
+        Theirs adds its input to the output: it is x + attention(x) here.
+
+        Args:
+            state: `keys`, `queries`, `values` and `reprojection`, each with `.weight` (out, in, 1, 1) and `.bias`.
+            heads: their `head_count`, which a state dict does not tell.
+
+        Raises:
+            UserError: other entries, shapes that do not fit each other, or heads that do not divide the channels.
+        """
+        names = {"keys": "basis", "queries": "coefficients", "values": "values", "reprojection": "project"}
+        wanted = [f"{name}.{part}" for name in names for part in ("weight", "bias")]
+        if sorted(state) != sorted(wanted):
+            raise UserError(
+                f"the authors' EfficientAttention has the entries {', '.join(wanted)}; this state dict has "
+                f"{', '.join(state) or 'none'}"
+            )
+        basis, channels = state["keys.weight"].shape[:2]
+        values = len(state["values.weight"])
+        layer = cls(channels, heads=heads, basis=str(basis), values=str(values))
+        for conv in (layer.coefficients, layer.basis, layer.values, cast(nn.Conv2d, layer.project)):
+            conv.bias = nn.Parameter(torch.zeros(conv.out_channels))
+        own = layer.state_dict()
+        given = {f"{names[key.partition('.')[0]]}.{key.partition('.')[2]}": value for key, value in state.items()}
+        for key, value in given.items():
+            if value.shape != own[key].shape:
+                raise UserError(f"entry '{key}' is {tuple(value.shape)}; the others need {tuple(own[key].shape)}")
+        layer.load_state_dict(given)
+        return layer
 
     def basis_maps(self, x: Tensor) -> Tensor:
         """(B, c, H, W) -> (B, h, b / h, ceil(H / stride), ceil(W / stride)): what each mask of the basis looks at, the

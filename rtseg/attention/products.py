@@ -5,7 +5,7 @@ of a channel side by side in memory. A convolution of a channels_last map gives 
 either layout at the same price. In training they stay convolutions, whose backward pass is quicker. A contiguous map
 has the right layout already. docs/results/2026-11-25_attention_layouts.md has the figures.
 
-B batch, C channels in, D channels out, N = H * W tokens in raster order. No map has a bias.
+B batch, C channels in, D channels out, N = H * W tokens in raster order.
 """
 
 from torch import Tensor, nn
@@ -18,14 +18,16 @@ def to_rows(conv: nn.Conv2d, x: Tensor) -> Tensor:
     if conv.training or x.is_contiguous():
         return conv(x).flatten(2)
     columns = to_tokens(x[:, :, :: conv.stride[0], :: conv.stride[1]]).mT
-    return _matrices(conv, columns).bmm(columns)
+    rows = _matrices(conv, columns).bmm(columns)
+    return rows if conv.bias is None else rows + conv.bias[:, None]
 
 
 def rows_to_map(conv: nn.Conv2d, rows: Tensor, size: tuple[int, int], like: Tensor) -> Tensor:
     """conv of rows (B, C, N) -> (B, D, H, W), `size` = (H, W); in evaluation in the memory format of `like`."""
     if conv.training or like.is_contiguous():
         return conv(rows.unflatten(2, size))
-    return to_map(rows.mT.bmm(_matrices(conv, rows).mT), size)
+    tokens = rows.mT.bmm(_matrices(conv, rows).mT)
+    return to_map(tokens if conv.bias is None else tokens + conv.bias, size)
 
 
 def _matrices(conv: nn.Conv2d, x: Tensor) -> Tensor:
