@@ -1,5 +1,10 @@
 """A network as an exported graph, in any of the formats."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch.export import ExportedProgram
+
 from rtseg.deploy.exports.description import Description
 from rtseg.deploy.exports.onnx_file import build_onnx, onnx_model
 from rtseg.deploy.exports.openvino_file import build_openvino
@@ -28,20 +33,29 @@ def export(
     Raises:
         UserError: the exporter is not installed, or a size that the network does not take.
     """
+    return next(exports(network, shape, output, (format,), proof))
+
+
+def exports(
+    network: Network, shape: OpenShape, output: Output, formats: Sequence[Format], proof: Proof | None = None
+) -> Iterator[Graph]:
+    """A network's graph in one format after the other, of one trace, which takes most of the time; see `export`."""
     traced = trace(network, shape, output)
     weights = weights_hash(network)
     description = Description(network.card, weights, output, shape, traced.stride, proof=proof)
-    beside = b""
+    proto = onnx_model(traced, shape, output) if set(formats) - {"pt2"} else None
+    for format in formats:
+        model, beside = _file(traced.program, proto, description, format)
+        yield Graph(model, network.card, weights, output, shape, format=format, beside=beside)
+
+
+def _file(program: ExportedProgram, proto: Any, description: Description, format: Format) -> tuple[bytes, bytes]:
+    """A file's bytes, sealed, and those of the file beside it."""
     if format == "pt2":
-        model = seal(build_pt2(traced.program, description.text("the archive's comment")))
-    else:
-        proto = onnx_model(traced, shape, output)
-        if format == "onnx":
-            model = build_onnx(proto, description)
-        elif format == "xml":
-            model, beside = build_openvino(proto.SerializeToString(), description.text(BLANK))
-            model = seal(model, beside)
-        else:
-            text = description.text(BLANK, class_map="int32")  # MNN has no int64
-            model = seal(convert_to_mnn(proto.SerializeToString(), text))
-    return Graph(model, network.card, weights, output, shape, format=format, beside=beside)
+        return seal(build_pt2(program, description.text("the archive's comment"))), b""
+    if format == "mnn":  # it has no int64
+        return seal(convert_to_mnn(proto.SerializeToString(), description.text(BLANK, class_map="int32"))), b""
+    if format == "xml":
+        model, beside = build_openvino(proto.SerializeToString(), description.text(BLANK))
+        return seal(model, beside), beside
+    return build_onnx(proto, description), b""

@@ -11,7 +11,7 @@ from rtseg.deploy.exports.program import output_named
 from rtseg.deploy.exports.proving import prove
 from rtseg.deploy.exports.read import FORMATS
 from rtseg.deploy.exports.verify import check_right, engines_of
-from rtseg.deploy.graph import OPEN, Graph, OpenShape
+from rtseg.deploy.graph import OPEN, Format, Graph, OpenShape
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.output.folders import written_whole
@@ -55,9 +55,8 @@ def export_file(
             check_whole(name, value, 1)
     if int8 and (kind, output) != ("xml", "logits"):
         raise UserError("--int8 writes .xml with logits, for OpenVINO: it pays less elsewhere (docs/deploy.md)")
-    files = [file, file.with_suffix(".bin")] if kind == "xml" else [file]
     with locked_target(file):
-        for path in files:
+        for path in _files(file, kind):
             if os.path.lexists(path):
                 raise UserError(f"'{path}' exists; give another name, or remove it")
         engines_of(kind)
@@ -68,7 +67,7 @@ def export_file(
             proof = prove(segmenter, shape, image)
             graph = export(segmenter, shape, output, kind, proof)
         check_right(graph, proof)
-        _write(files, graph)
+        write_graph(file, graph)
     say(f"{file}: {segmenter.card.model}, {output}, {(len(graph.model) + len(graph.beside)) / 2**20:.1f} MiB")
     names = ("any batch", "any height", "any width")
     size = ", ".join(name if side is None else str(side) for name, side in zip(names, shape, strict=True))
@@ -78,8 +77,9 @@ def export_file(
     say(f"Try: rtseg benchmark {file}")
 
 
-def _write(files: list[Path], graph: Graph) -> None:
-    """Writes all of the files, none of which was there, or none; the one last that says what all are."""
+def write_graph(file: Path, graph: Graph) -> None:
+    """Writes a graph's files, none of which is there, whole, or none; the one that says what all are last."""
+    files = _files(file, graph.format)
     try:
         with ExitStack() as opened:
             asides = [opened.enter_context(written_whole(path)) for path in files]
@@ -89,3 +89,8 @@ def _write(files: list[Path], graph: Graph) -> None:
         for path in files:
             path.unlink(missing_ok=True)
         raise
+
+
+def _files(file: Path, kind: Format) -> list[Path]:
+    """The file, and the one that belongs to it."""
+    return [file, file.with_suffix(".bin")] if kind == "xml" else [file]

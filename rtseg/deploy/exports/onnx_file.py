@@ -64,9 +64,11 @@ def _name_sizes(graph: Any, shape: OpenShape) -> None:
 
 
 def build_onnx(proto: Any, description: Description) -> bytes:
-    """The file's bytes, sealed."""
-    proto.metadata_props.add(key=KEY, value=description.text(BLANK))
-    return seal(proto.SerializeToString(deterministic=True))
+    """The file's bytes, sealed. The message stays as it is."""
+    described = type(proto)()
+    described.CopyFrom(proto)
+    described.metadata_props.add(key=KEY, value=description.text(BLANK))
+    return seal(described.SerializeToString(deterministic=True))
 
 
 def parse_onnx(model: bytes, name: str) -> Any:
