@@ -5,7 +5,7 @@ import os
 import torch
 
 from rtseg.deploy.choice import exact_engines
-from rtseg.deploy.engines import Engine, list_backends, parse_backend, reference_for
+from rtseg.deploy.engines import Engine, list_backends, parse_backend
 from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
 from rtseg.models.network import Network
@@ -18,10 +18,8 @@ def asked_engine(engine: str, source: Network | Graph, device: torch.device) -> 
     """The name of the engine; for "auto" the one that the environment names, if it runs this.
 
     Raises:
-        UserError: it is unknown or not installed, or does not run this; or no engine does.
+        UserError: it is unknown or not installed, or does not run this.
     """
-    if isinstance(source, Graph):
-        reference_for(source)  # says so where no engine runs it
     if engine != AUTO:
         _check(engine, source, device)
         return engine

@@ -53,8 +53,11 @@ class Prediction:
         class_names: of class 0..K-1.
         palette: RGB of class 0..K-1.
         logits: (1, K, h, w) float32 at the stride of the network's head, on the CPU; None where an exported file puts
-            out class maps alone, or the image was seen through windows. Then there is no margin and no probability.
+            out class maps, or the image was seen through windows. Then there is no probability, and no margin but the
+            file's own.
         between: size to which the logits are upsampled before they are upsampled to (H, W), see `class_map`.
+        file_margin: (H, W) float32 margins that an exported file put out; None where it does not.
+        file_size: (h, w) of the file's margins, where the image has another size.
     """
 
     class_map: np.ndarray
@@ -62,6 +65,8 @@ class Prediction:
     palette: Sequence[tuple[int, int, int]]
     logits: Tensor | None = None
     between: tuple[int, int] | None = None
+    file_margin: np.ndarray | None = None
+    file_size: tuple[int, int] | None = None
 
     @cached_property
     def areas(self) -> tuple[Area, ...]:
@@ -83,8 +88,16 @@ class Prediction:
         """(H, W) float32: the best minus the second best upsampled logit of every pixel; infinite for one class.
 
         Raises:
-            UserError: there are no logits.
+            UserError: there are no logits, and no margins of this size.
         """
+        if self.file_margin is not None:
+            return self.file_margin
+        if self.file_size:
+            own, seen = ("x".join(map(str, size)) for size in (self._size, self.file_size))
+            raise UserError(
+                f"there is no margin for an image of {own}: the file saw it at {seen}, and its margins hold for that "
+                "size. Give images of that size, or predict with the checkpoint or a file of logits"
+            )
         margins = class_map_and_margin(self._logits("margin"), self._size, between=self.between)[1]
         return margins[0].numpy()
 
@@ -135,7 +148,7 @@ class Prediction:
         if self.logits is None:
             raise UserError(
                 f"there is no {what}: the logits are not known. Predict with the checkpoint or a file exported without "
-                "--result class_map, and without windows (--tile)"
+                "--result, and without windows (--tile)"
             )
         return self.logits
 

@@ -147,9 +147,13 @@ class Predictor:
         if self.tiles and not self.tiles.covers(whole.shape):
             return Prediction(self(whole), self.class_names, self.palette)
         size, given = (whole.shape[0], whole.shape[1]), self.network_input(whole)[None]
+        if self.runner.puts_out_margins and size_of(given) == size:
+            maps, margins = self.runner.margin(given)
+            return Prediction(maps[0].numpy(), self.class_names, self.palette, file_margin=margins[0].numpy())
         if not self.runner.has_logits(given):
+            file_size = size_of(given) if self.runner.puts_out_margins else None
             classes = self.runner.class_map(given, size)[0].numpy()
-            return Prediction(classes, self.class_names, self.palette)
+            return Prediction(classes, self.class_names, self.palette, file_size=file_size)
         logits, between = self.runner.logits(given), self.runner.between(size_of(given), size)
         classes = class_map(logits, size, between=between)[0].numpy()
         return Prediction(classes, self.class_names, self.palette, logits, between)

@@ -19,7 +19,7 @@ from rtseg.deploy.cache import alone
 from rtseg.deploy.choice import Choice, conditions_of, measure, remembered, size_class, without_measuring
 from rtseg.deploy.class_map import check_logits, class_map
 from rtseg.deploy.device import choose_device
-from rtseg.deploy.engines import FP32, Engine, create_engine, parse_backend, size_of
+from rtseg.deploy.engines import FP32, Engine, GraphEngine, create_engine, parse_backend, size_of
 from rtseg.deploy.graph import OPEN, Graph, OpenShape, Shape, written
 from rtseg.deploy.open_graph import open_graph
 from rtseg.models.network import Network
@@ -77,10 +77,10 @@ class Runner:
         return precision == FP32.name and (isinstance(self._source, Graph) or kind.output == "logits")
 
     @property
-    def has_source_logits(self) -> bool:
-        """Whether what it runs puts out logits, and not class maps alone, on the engine that was asked for."""
+    def has_source_margins(self) -> bool:
+        """Whether what it runs puts out logits or margins, and not class maps alone, on the engine asked for."""
         if isinstance(self._source, Graph):
-            return self._source.output == "logits"
+            return self._source.output != "class_map"
         return self._engine == AUTO or parse_backend(self._engine)[0].output == "logits"
 
     @property
@@ -151,11 +151,10 @@ class Runner:
             UserError: the logits are not finite.
         """
         between = self.between(size_of(images), size)
-        dtype = torch.uint8 if self._source.card.num_classes <= 256 else torch.int16
         with self._lock, torch.inference_mode():
             engine = self._engine_for(images)
             maps = [_class_map(engine, part, size, between)[:wanted] for part, wanted in self._batches(images)]
-            on_cpu = [one.to("cpu", dtype) for one in maps]
+            on_cpu = [one.to("cpu", self._dtype) for one in maps]
             # `class_map` makes a new map each time; an engine that makes its own may write the next into this one.
             return on_cpu[0] if len(maps) == 1 and engine.has_logits else torch.cat(on_cpu)
 
@@ -163,6 +162,25 @@ class Runner:
         """Whether the engine for these images has a step before the class map."""
         with self._lock:
             return self._engine_for(images).has_logits
+
+    @property
+    def puts_out_margins(self) -> bool:
+        """Whether it runs a file of class maps and margins."""
+        return isinstance(self._source, Graph) and self._source.output == "class_map_margin"
+
+    def margin(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, h, w, 3) uint8 on the CPU -> class maps and margins of a file that puts them out, (B, h, w) on the CPU."""
+        with self._lock, torch.inference_mode():
+            engine = self._engine_for(images)
+            assert isinstance(engine, GraphEngine)
+            parts = [[one[:wanted].to("cpu", copy=True) for one in engine.outputs(p)] for p, wanted in self._batches(images)]
+            maps, margins = (torch.cat(outputs) for outputs in zip(*parts, strict=True))
+            return maps.to(self._dtype), margins
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """The type of class maps."""
+        return torch.uint8 if self._source.card.num_classes <= 256 else torch.int16
 
     def between(self, seen: tuple[int, int], size: tuple[int, int]) -> tuple[int, int] | None:
         """The size to which logits of an image that the network saw at size `seen` are upsampled before they are

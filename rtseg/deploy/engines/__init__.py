@@ -85,13 +85,7 @@ def reference_for(network: Network | Graph) -> str:
     """The backend that others are compared with: plain PyTorch; for an exported graph, one that reads graphs."""
     takes = "graph" if isinstance(network, Graph) else "network"
     kinds = [kind for kind in engine_classes() if kind.takes == takes and kind.runs(network)]
-    for kind in sorted(kinds, key=lambda kind: not kind.is_reference):
-        return kind.backend
-    raise UserError(
-        f"no engine here runs {network.name}, a .{network.format} file that puts out {network.output}: export the "
-        "checkpoint again with --result logits, or give the checkpoint itself. `rtseg verify` and other programs take "
-        "this file"
-    )
+    return min(kinds, key=lambda kind: not kind.is_reference).backend
 
 
 def create_engine(
@@ -134,7 +128,7 @@ def create_engine(
                 f"engine '{kind.backend}' reads {' and '.join(f'.{ending}' for ending in kind.formats)} files, not "
                 f"{source.name}: choose {reference_for(source)}"
             )
-        source.check(shape, kind.output)
+        source.check(shape, source.output if kind.runs(source) else kind.output)
     elif isinstance(network, Graph):
         raise UserError(f"engine '{kind.backend}' runs PyTorch networks, not {network.name}: give the checkpoint")
     engine = kind.create(source, precision, shape, device, calibration)

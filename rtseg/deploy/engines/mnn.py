@@ -54,6 +54,7 @@ class MNN(GraphEngine):
     precisions = by_name(FP32)
     devices = ("cpu",)
     open_sizes = True
+    any_output = True
     formats = ("onnx", "mnn")
     libraries: ClassVar[Mapping[str, str]] = {"MNN": "rtseg[mnn]"}
 

@@ -23,6 +23,7 @@ class OnnxRuntime(GraphEngine):
     libraries: ClassVar[Mapping[str, str]] = {"onnxruntime": "rtseg[onnx]"}
     is_reference = True
     open_sizes = True
+    any_output = True
 
     @classmethod
     def preferred(cls, device: torch.device) -> Mapping[str, int]:

@@ -34,6 +34,7 @@ class OpenVINO(GraphEngine):
     formats = ("onnx", "xml")
     devices = ("cpu",)
     open_sizes = True
+    any_output = True
     libraries: ClassVar[Mapping[str, str]] = {"openvino": "rtseg[openvino]", "nncf": "rtseg[openvino]"}
 
     @classmethod
@@ -61,7 +62,7 @@ class OpenVINO(GraphEngine):
     def create(
         cls, source: Graph, precision: str, shape: OpenShape, device: torch.device, calibration: Tensor | None = None
     ) -> Self:
-        return cls(precision, shape, device, source, calibration)
+        return cls(precision, shape, device, source, calibration)._of(source)
 
     def __init__(
         self, precision: str, shape: OpenShape, device: torch.device, graph: Graph, calibration: Tensor | None

@@ -21,6 +21,7 @@ class TorchExport(GraphEngine):
     formats = ("pt2",)
     devices = ("cpu",)
     open_sizes = True
+    any_output = True
     libraries: ClassVar[Mapping[str, str]] = {"torch": "rtseg"}
 
     @classmethod

@@ -44,10 +44,10 @@ class Outputs:
             raise UserError(
                 "--margin needs the logits of the whole image, which --tile does not keep; leave out one of the two"
             )
-        if self.margin and not predictor.runner.has_source_logits:
+        if self.margin and not predictor.runner.has_source_margins:
             raise UserError(
-                "--margin needs logits, and this exported file or engine puts out class maps alone: give the "
-                "checkpoint or a file exported without --result, or leave --margin out"
+                "--margin needs logits or margins, and this exported file or engine puts out class maps alone: give the "
+                "checkpoint or a file exported without --result class_map, or leave --margin out"
             )
 
 
