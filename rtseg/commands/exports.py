@@ -27,7 +27,12 @@ def export(
     batch_size: Annotated[int | None, typer.Option(help="images in a batch; default: 1")] = None,
     open_size: Annotated[bool, typer.Option("--open-size", help="take images of any size, and any number")] = False,
     result: Annotated[
-        str, typer.Option(help="logits; or class_map or class_map_margin: simpler to use, but slower")
+        str,
+        typer.Option(
+            metavar="logits|class_map|class_map_margin",
+            help="logits: the fastest, to be upsampled by the reader. class_map: class numbers at the image's size, "
+            "nothing is left to do. class_map_margin: also each pixel's best minus second logit",
+        ),
     ] = "logits",
     class_map: Annotated[bool, typer.Option("--class-map", help="the same as --result class_map")] = False,
     image: Annotated[Path | None, typer.Option(help="image to prove the file with; default: a drawn street")] = None,

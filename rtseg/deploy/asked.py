@@ -5,7 +5,7 @@ import os
 import torch
 
 from rtseg.deploy.choice import exact_engines
-from rtseg.deploy.engines import Engine, list_backends, parse_backend
+from rtseg.deploy.engines import FP32, Engine, list_backends, parse_backend
 from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
 from rtseg.models.network import Network
@@ -18,11 +18,14 @@ def asked_engine(engine: str, source: Network | Graph, device: torch.device) -> 
     """The name of the engine; for "auto" the one that the environment names, if it runs this.
 
     Raises:
-        UserError: it is unknown or not installed, or does not run this.
+        UserError: it is unknown or not installed, or does not run this; or no engine that runs an exported file is installed.
     """
     if engine != AUTO:
         _check(engine, source, device)
         return engine
+    if isinstance(source, Graph):
+        for name in exact_engines(source, device):  # one that is not installed, where there is no other
+            parse_backend(name)[0].check(FP32.name, device)
     usual = os.environ.get(USUAL) or AUTO
     if usual == AUTO:
         return AUTO

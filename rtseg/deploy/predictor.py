@@ -21,7 +21,7 @@ from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.rgb import listed, to_rgb
 from rtseg.deploy.runner import AUTO, Runner
 from rtseg.deploy.windows.tiles import tiled_class_map
-from rtseg.deploy.windows.tiling import Tiling, tiling
+from rtseg.deploy.windows.tiling import Tiling, check_tiles, tiling
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 
@@ -68,7 +68,7 @@ class Predictor:
         tiles: Tiling | None = None,
     ) -> None:
         if tiles and isinstance(network, Graph):
-            _check_tiles(network, tiles)
+            check_tiles(network, tiles)
         self.tiles = tiles
         self.card = network.card
         self.runner = Runner(network, engine, device)
@@ -147,16 +147,22 @@ class Predictor:
         if self.tiles and not self.tiles.covers(whole.shape):
             return Prediction(self(whole), self.class_names, self.palette)
         size, given = (whole.shape[0], whole.shape[1]), self.network_input(whole)[None]
-        if self.runner.puts_out_margins and size_of(given) == size:
-            maps, margins = self.runner.margin(given)
-            return Prediction(maps[0].numpy(), self.class_names, self.palette, file_margin=margins[0].numpy())
+        if self.runner.puts_out_margins:
+            return self._of_margins(given, size)
         if not self.runner.has_logits(given):
-            file_size = size_of(given) if self.runner.puts_out_margins else None
             classes = self.runner.class_map(given, size)[0].numpy()
-            return Prediction(classes, self.class_names, self.palette, file_size=file_size)
+            return Prediction(classes, self.class_names, self.palette)
         logits, between = self.runner.logits(given), self.runner.between(size_of(given), size)
         classes = class_map(logits, size, between=between)[0].numpy()
         return Prediction(classes, self.class_names, self.palette, logits, between)
+
+    def _of_margins(self, given: Tensor, size: tuple[int, int]) -> Prediction:
+        """What a file of margins says; its margins hold for the size that it sees alone."""
+        if size_of(given) != size:
+            classes = self.runner.class_map(given, size)[0].numpy()
+            return Prediction(classes, self.class_names, self.palette, file_size=size_of(given))
+        maps, margins = self.runner.margin(given)
+        return Prediction(maps[0].numpy(), self.class_names, self.palette, file_margin=margins[0].numpy())
 
     def logits(self, image: str | Path | Image.Image | np.ndarray) -> Tensor:
         """The network's own logits of an image, (1, K, h, w) float32 at the stride of its head.
@@ -202,22 +208,6 @@ class Predictor:
 
 def _copied(image: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(image, order="C"))
-
-
-def _check_tiles(graph: Graph, tiles: Tiling) -> None:
-    """Raises: UserError where an exported file cannot take these windows."""
-    if graph.output != "logits":
-        raise UserError(
-            f"windows are averaged by their logits, and {graph.name} puts out class maps alone: export it without "
-            "--result, or leave --tile out"
-        )
-    taken = tuple(own or side for own, side in zip(graph.shape[1:], tiles.size, strict=True))
-    if taken != tiles.size:
-        raise UserError(
-            "--tile {} {}: {} takes no such windows. Give --tile {} {}, or the checkpoint, which takes any size".format(
-                *tiles.size, graph.name, *taken
-            )
-        )
 
 
 def load(

@@ -169,12 +169,14 @@ class Runner:
         return isinstance(self._source, Graph) and self._source.output == "class_map_margin"
 
     def margin(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, h, w, 3) uint8 on the CPU -> class maps and margins of a file that puts them out, (B, h, w) on the CPU."""
+        """(B, h, w, 3) uint8 on the CPU -> class maps and margins (B, h, w) on the CPU, of a file that has them."""
         with self._lock, torch.inference_mode():
             engine = self._engine_for(images)
             assert isinstance(engine, GraphEngine)
-            parts = [[one[:wanted].to("cpu", copy=True) for one in engine.outputs(p)] for p, wanted in self._batches(images)]
-            maps, margins = (torch.cat(outputs) for outputs in zip(*parts, strict=True))
+            found = [
+                [one[:n].to("cpu", copy=True) for one in engine.outputs(part)] for part, n in self._batches(images)
+            ]
+            maps, margins = (torch.cat(parts) for parts in zip(*found, strict=True))
             return maps.to(self._dtype), margins
 
     @property

@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rtseg.models import create_model
+from rtseg.models.model_card import ModelCard
+from rtseg.models.network import Network
 from rtseg.models.segmenter import Segmenter
 
 SHAPE = (1, 64, 96)  # of the exported graphs
@@ -31,3 +33,16 @@ def tiny_segmenter() -> Segmenter:
         input_size=(40, 48),
     )
     return network.train()
+
+
+class OneConvolution(Network):
+    """Three classes at stride 8: exported within a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.card = ModelCard(model="one_convolution", attention="none", num_classes=3)
+        self.conv = nn.Conv2d(3, 3, 8, 8, 4)
+
+    def logits(self, image: Tensor) -> Tensor:
+        return self.conv(image)

@@ -42,9 +42,10 @@ def exports(
     """A network's graph in one format after the other, of one trace, which takes most of the time; see `export`."""
     traced = trace(network, shape, output)
     weights = weights_hash(network)
-    description = Description(network.card, weights, output, shape, traced.stride, proof=proof)
     proto = onnx_model(traced, shape, output) if set(formats) - {"pt2"} else None
     for format in formats:
+        own = proof and proof.of_format(format)
+        description = Description(network.card, weights, output, shape, traced.stride, proof=own)
         model, beside = _file(traced.program, proto, description, format)
         yield Graph(model, network.card, weights, output, shape, format=format, beside=beside)
 

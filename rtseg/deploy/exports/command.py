@@ -64,16 +64,16 @@ def export_file(
         if int8:
             graph, proof = export_int8(segmenter, shape, int8, image)
         else:
-            proof = prove(segmenter, shape, image)
+            proof = prove(segmenter, shape, image, output=output).of_format(kind)
             graph = export(segmenter, shape, output, kind, proof)
-        check_right(graph, proof)
+        right = check_right(graph, proof)
         write_graph(file, graph)
     say(f"{file}: {segmenter.card.model}, {output}, {(len(graph.model) + len(graph.beside)) / 2**20:.1f} MiB")
     names = ("any batch", "any height", "any width")
     size = ", ".join(name if side is None else str(side) for name, side in zip(names, shape, strict=True))
     say(f"In: uint8 ({size}, 3), RGB, 0 to 255. Out: {_GIVES[output]}. Programs: docs/run-it-elsewhere.md")
     mistakes = f"; it does not show: {', '.join(proof.unseen)}" if proof.unseen else ""
-    say(f"Proof: {proof.source}{mistakes}. Check it anywhere: rtseg verify {file}")
+    say(f"Proof: {proof.source}, {right}{mistakes}. Check it anywhere: rtseg verify {file}")
     say(f"Try: rtseg benchmark {file}")
 
 

@@ -15,7 +15,7 @@ from rtseg.models.model_card import ModelCard
 from rtseg.version import VERSION
 
 KEY = "rtseg"
-FORMAT = 2  # 1 had neither this number nor a proof
+FORMAT = 3  # 2 had no samples in the proof; 1 had neither this number nor a proof
 _DESCRIBED = {
     "logits": {"layout": "NHWC", "dtype": "float32", "meaning": "logits of all classes, at the stride"},
     "class_map": {"layout": "NHW", "dtype": "int64", "meaning": "class numbers 0 to K-1"},
@@ -96,6 +96,8 @@ class Description:
                     f"{name} was exported by a newer rtseg (format {number}; this one reads up to {FORMAT}): "
                     "pip install --upgrade rtseg, or export the checkpoint again with this one"
                 )
+            if number >= 3 and entries["proof"] and "samples" not in entries["proof"]:
+                raise ValueError("its proof has no samples")
             batch, height, width = map(_side, entries["shape"])
             return cls(
                 ModelCard.from_dict(entries["card"]),

@@ -24,6 +24,7 @@ from rtseg.checks import check_between, check_whole
 from rtseg.data import create_dataset
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.deploy.class_map import class_map
+from rtseg.deploy.engines.precision import INT8
 from rtseg.deploy.exports.description import Description
 from rtseg.deploy.exports.onnx_file import onnx_model
 from rtseg.deploy.exports.openvino_file import save_openvino
@@ -103,7 +104,7 @@ def export_int8(network: Network, shape: OpenShape, asked: Int8, image: Path | N
         equal = 100 * (class_map(logits, (height, width))[0].numpy() == classes).mean()
         return max(0.1, math.floor(10 * (float(equal) - _SPARE)) / 10)
 
-    proof = prove(network, shape, image, least)
+    proof = prove(network, shape, image, least, most_error=INT8.most_logits_error)
     weights = weights_hash(network)
     description = Description(network.card, weights, "logits", shape, traced.stride, "int8", proof)
     xml, beside = save_openvino(quantized, description.text(BLANK))

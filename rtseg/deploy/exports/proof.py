@@ -1,4 +1,5 @@
-"""What an exported file proves itself with: a small image, the class map that plain PyTorch gives for it, a tolerance.
+"""What an exported file proves itself with: a small image, the class map that plain PyTorch gives for it, a few of the
+logits or margins, and tolerances.
 
 H, W size of the image.
 """
@@ -6,12 +7,19 @@ H, W size of the image.
 import base64
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from PIL import Image
 
+from rtseg.deploy.exports.samples import Samples
+from rtseg.deploy.graph import Format
+
+# Of the pixels, how many must have the class that plain PyTorch gives them. MNN's Winograd convolutions round a hundred
+# times as coarsely as plain float32.
+LEAST_EQUAL_PERCENT: dict[Format, float] = {"onnx": 99.99, "xml": 99.99, "mnn": 99.9, "pt2": 99.99}
+_MNN_LOGITS_ERROR = 1e-2
 _MOST_PIXELS = 2**26
 _LARGEST = 4 * 2**20  # bytes of a PNG
 
@@ -26,6 +34,7 @@ class Proof:
         least_equal_percent: of the pixels, how many must have this class.
         source: which image it is, in words.
         unseen: mistakes that this image does not show, in words; empty is best.
+        samples: of the logits or margins; None in a file of class maps, and in files of format 2.
     """
 
     image: np.ndarray
@@ -33,6 +42,15 @@ class Proof:
     least_equal_percent: float
     source: str
     unseen: tuple[str, ...] = ()
+    samples: Samples | None = None
+
+    def of_format(self, format: Format) -> Self:
+        """With the tolerances of a format, where they are wider than its own."""
+        percent = min(self.least_equal_percent, LEAST_EQUAL_PERCENT[format])
+        samples = self.samples
+        if samples and format == "mnn":
+            samples = replace(samples, most_error=max(samples.most_error, _MNN_LOGITS_ERROR))
+        return replace(self, least_equal_percent=percent, samples=samples)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; the arrays are PNG files in base64."""
@@ -42,6 +60,7 @@ class Proof:
             "least_equal_percent": self.least_equal_percent,
             "source": self.source,
             "unseen": list(self.unseen),
+            "samples": self.samples and self.samples.to_dict(),
         }
 
     @classmethod
@@ -55,7 +74,8 @@ class Proof:
         percent = float(entries["least_equal_percent"])
         if image.shape[:2] != classes.shape or not 0 < percent <= 100:
             raise ValueError("the proof's image and class map do not belong together")
-        return cls(image, classes, percent, str(entries["source"]), tuple(map(str, entries["unseen"])))
+        samples = Samples.from_dict(entries["samples"]) if entries.get("samples") else None
+        return cls(image, classes, percent, str(entries["source"]), tuple(map(str, entries["unseen"])), samples)
 
     @property
     def is_small(self) -> bool:

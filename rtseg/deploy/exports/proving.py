@@ -4,6 +4,7 @@ H, W size of the image, K classes, h, w size of the logits.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rtseg.deploy.class_map import class_map_and_margin
 from rtseg.deploy.engines import create_engine
 from rtseg.deploy.engines.precision import FP32
-from rtseg.deploy.exports.proof import Proof
+from rtseg.deploy.exports.proof import LEAST_EQUAL_PERCENT, Proof
+from rtseg.deploy.exports.samples import Samples
 from rtseg.deploy.fuse import deploy
-from rtseg.deploy.graph import OpenShape
+from rtseg.deploy.graph import OpenShape, Output
 from rtseg.deploy.rgb import to_rgb
 from rtseg.errors import UserError
 from rtseg.layers.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
@@ -33,13 +36,24 @@ _HALF = (0.5, 0.5, 0.5)
 Least = Callable[[np.ndarray, np.ndarray], float]  # an image and its class map -> the least per cent of equal pixels
 
 
-def prove(network: Network, shape: OpenShape, image: Path | None = None, least: Least | None = None) -> Proof:
-    """The first image on which each of the usual mistakes moves more pixels than rounding may; else the best.
+def prove(
+    network: Network,
+    shape: OpenShape,
+    image: Path | None = None,
+    least: Least | None = None,
+    *,
+    output: Output = "logits",
+    most_error: float = FP32.most_logits_error,
+) -> Proof:
+    """The first image on which each of the usual mistakes moves more pixels than rounding may in any format; else the
+    best.
 
     Args:
         shape: (B, H, W) that the file takes.
         image: the file of an image to try first; it is resized to a fixed size.
         least: the tolerance for an image and the class map of plain PyTorch; None takes that of float32.
+        output: of the file. Of class maps alone there are no samples.
+        most_error: the tolerance of the samples.
 
     Raises:
         UserError: the image cannot be read, or the logits are not finite.
@@ -51,20 +65,31 @@ def prove(network: Network, shape: OpenShape, image: Path | None = None, least: 
     for source, pixels in _candidates(size, image):
         images = torch.from_numpy(pixels)[None]
         with torch.inference_mode():
-            classes = reference(images)[0].numpy()
+            logits = reference.logits(reference.prepare(images))
+            classes = reference.classes(logits, size)[0].numpy()
             expected = classes.astype(np.uint8 if network.card.num_classes <= 256 else np.uint16)
             percent = least(pixels, classes) if least else FP32.least_equal_percent
-            proof = Proof(pixels, expected, percent, source)
+            samples = _samples(logits, size, output, most_error)
+            proof = Proof(pixels, expected, percent, source, samples=samples)
             wrong = {name: proof.equal_percent(found[0].numpy()) for name, found in mistakes.class_maps(images).items()}
-        unseen = tuple(name for name, percent in wrong.items() if percent >= proof.least_equal_percent)
-        proof = Proof(pixels, expected, proof.least_equal_percent, source, unseen)
-        if proof.is_small and (best is None or len(unseen) < len(best.unseen)):
+        most = min(proof.least_equal_percent, *LEAST_EQUAL_PERCENT.values())
+        proof = replace(proof, unseen=tuple(name for name, percent in wrong.items() if percent >= most))
+        if proof.is_small and (best is None or len(proof.unseen) < len(best.unseen)):
             best = proof
         if best is not None and not best.unseen:
             break
     if best is None:
         raise UserError(f"no image of {size[0]}x{size[1]} is small enough to be stored: export another size")
     return best
+
+
+def _samples(logits: Tensor, size: tuple[int, int], output: Output, most_error: float) -> Samples | None:
+    """(1, K, h, w) logits of an image of `size` -> what a file of them, or of margins, is compared with."""
+    if output == "class_map":
+        return None
+    if output == "logits":
+        return Samples.of("logits", logits[0].permute(1, 2, 0).numpy(), most_error)
+    return Samples.of("margin", class_map_and_margin(logits, size)[1][0].numpy(), most_error)
 
 
 def _candidates(size: tuple[int, int], image: Path | None) -> Iterator[tuple[str, np.ndarray]]:

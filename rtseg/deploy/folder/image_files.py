@@ -46,8 +46,8 @@ class Outputs:
             )
         if self.margin and not predictor.runner.has_source_margins:
             raise UserError(
-                "--margin needs logits or margins, and this exported file or engine puts out class maps alone: give the "
-                "checkpoint or a file exported without --result class_map, or leave --margin out"
+                "--margin needs logits or margins, and this exported file or engine puts out class maps alone: give "
+                "the checkpoint or a file exported without --result class_map, or leave --margin out"
             )
 
 

@@ -6,6 +6,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
 
 _LEAST = 32  # pixels of a window's side: one logit of the coarsest map
@@ -74,3 +75,19 @@ def tiling(size: tuple[int, int] | None, overlap: int | None = None) -> Tiling |
         raise UserError(f"tile is (height, width), two whole numbers such as (512, 1024), not {size!r}")
     overlap = min(size) // 8 if overlap is None else overlap
     return Tiling((size[0], size[1]), (overlap, overlap))
+
+
+def check_tiles(graph: Graph, tiles: Tiling) -> None:
+    """Raises: UserError where an exported file cannot take these windows."""
+    if graph.output != "logits":
+        raise UserError(
+            f"windows are averaged by their logits, and {graph.name} puts out none: export it without --result, or "
+            "leave --tile out"
+        )
+    taken = tuple(own or side for own, side in zip(graph.shape[1:], tiles.size, strict=True))
+    if taken != tiles.size:
+        raise UserError(
+            "--tile {} {}: {} takes no such windows. Give --tile {} {}, or the checkpoint, which takes any size".format(
+                *tiles.size, graph.name, *taken
+            )
+        )

@@ -11,7 +11,7 @@ from rtseg.deploy.engines import create_engine
 from rtseg.deploy.exports.int8 import Int8, data_of, export_int8
 from rtseg.deploy.exports.read import read_proven
 from rtseg.deploy.exports.scores import Images, NotWorthError, Scored, check_worth, scores_table
-from rtseg.deploy.exports.verify import equal_percent
+from rtseg.deploy.exports.verify import agreement
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.models.segmenter import Segmenter
@@ -121,7 +121,7 @@ def test_an_exported_network(
     assert b"FakeQuantize" in graph.model
     assert b"&quot;precision&quot;: &quot;int8&quot;" in graph.model
     read, _ = read_proven(file)
-    assert equal_percent("openvino", read, proof) >= proof.least_equal_percent
+    assert agreement("openvino", read, proof).is_right
     with pytest.raises(UserError, match="is in 8 bits already: run it with 'openvino'"):
         create_engine("openvino:int8", read, (1, 40, 56), calibration=torch.zeros(2, 40, 56, 3, dtype=torch.uint8))
 
