@@ -18,7 +18,7 @@ def asked_engine(engine: str, source: Network | Graph, device: torch.device) -> 
     """The name of the engine; for "auto" the one that the environment names, if it runs this.
 
     Raises:
-        UserError: it is unknown or not installed, or does not run this; or no engine that runs an exported file is installed.
+        UserError: it is unknown or not installed, or does not run this; or no engine here runs an exported file.
     """
     if engine != AUTO:
         _check(engine, source, device)
