@@ -263,7 +263,7 @@ def test_graphs_are_compared_with_an_engine_that_reads_them(
     shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Graph
 ) -> None:
     assert [reference_for(network) for network in (shared_segmenter, logits_graph, class_map_graph)] == [
-        "reference", "onnxruntime", "onnxruntime-plain"
+        "reference", "onnxruntime", "onnxruntime"
     ]  # fmt: skip
 
 
@@ -335,7 +335,7 @@ def test_int8_without_pictures_is_refused(logits_graph: Graph) -> None:
         create_engine("openvino:int8", logits_graph, SHAPE)
 
 
-def test_graphs_that_do_not_fit_are_refused(logits_graph: Graph, class_map_graph: Graph) -> None:
+def test_graphs_that_do_not_fit_are_refused(logits_graph: Graph) -> None:
     pytest.importorskip("onnxruntime")
     for backend in ("reference", "eager", "compile"):
         with pytest.raises(UserError, match=f"'{backend}' runs PyTorch networks, not the exported graph"):
@@ -344,8 +344,6 @@ def test_graphs_that_do_not_fit_are_refused(logits_graph: Graph, class_map_graph
         create_engine("onnxruntime", logits_graph, (1, 64, 64))
     with pytest.raises(UserError, match="not 2x64x96"):
         create_engine("onnxruntime", logits_graph, (2, 64, 96))
-    with pytest.raises(UserError, match="puts out class_map, and logits is needed"):
-        create_engine("onnxruntime", class_map_graph, SHAPE)
     with pytest.raises(UserError, match="puts out logits, and class_map is needed"):
         create_engine("onnxruntime-plain", logits_graph, SHAPE)
 

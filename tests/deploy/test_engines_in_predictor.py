@@ -237,15 +237,6 @@ def test_a_file_is_not_run_by_what_needs_the_network(open_graph: Graph) -> None:
         Predictor(open_graph, engine="eager")
 
 
-@pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
-@pytest.mark.parametrize(("output", "kind"), [("class_map", "mnn"), ("class_map_margin", "onnx")])
-def test_a_file_that_no_engine_runs_is_refused_when_it_is_loaded(
-    open_graph: Graph, output: Any, kind: Any, engine: str
-) -> None:
-    with pytest.raises(UserError, match=rf"a \.{kind} file that puts out {output}: export the checkpoint again"):
-        Predictor(replace(open_graph, output=output, format=kind), engine=engine)
-
-
 @pytest.mark.slow  # two exports
 @pytest.mark.parametrize("engine", ["onnxruntime-plain", "torch-export"])
 def test_engines_that_need_a_graph_of_another_kind(shared_segmenter: Segmenter, engine: str) -> None:
