@@ -44,6 +44,7 @@ class Runner:
         device: where it runs.
         shape: (B, h, w) of the images that it takes; None where it takes any number.
         weights: hash of the network's weights.
+        puts_out_margins: whether it runs a file of class maps and margins.
         may_measure: whether "auto" may take seconds to measure the engines. If not, it is what was measured before, or
             what `without_measuring` says. To be set before the first image.
 
@@ -56,6 +57,8 @@ class Runner:
         self.shape: OpenShape = source.shape if isinstance(source, Graph) else OPEN
         self.weights = source.weights if isinstance(source, Graph) else weights_hash(source)
         self.may_measure, self._forked = True, False
+        self.puts_out_margins = isinstance(source, Graph) and source.output == "class_map_margin"
+        self._dtype = torch.uint8 if source.card.num_classes <= 256 else torch.int16
         self._source = source
         self._engine = asked_engine(engine, source, self.device)
         self._choices: dict[int, Choice] = {}
@@ -163,11 +166,6 @@ class Runner:
         with self._lock:
             return self._engine_for(images).has_logits
 
-    @property
-    def puts_out_margins(self) -> bool:
-        """Whether it runs a file of class maps and margins."""
-        return isinstance(self._source, Graph) and self._source.output == "class_map_margin"
-
     def margin(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, h, w, 3) uint8 on the CPU -> class maps and margins (B, h, w) on the CPU, of a file that has them."""
         with self._lock, torch.inference_mode():
@@ -178,11 +176,6 @@ class Runner:
             ]
             maps, margins = (torch.cat(parts) for parts in zip(*found, strict=True))
             return maps.to(self._dtype), margins
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        """The type of class maps."""
-        return torch.uint8 if self._source.card.num_classes <= 256 else torch.int16
 
     def between(self, seen: tuple[int, int], size: tuple[int, int]) -> tuple[int, int] | None:
         """The size to which logits of an image that the network saw at size `seen` are upsampled before they are
