@@ -70,12 +70,12 @@ def build(shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Gra
 
 def test_names() -> None:
     assert list_backends() == [
-        "compile", "cudagraph", "eager", "mnn", "onnxruntime", "onnxruntime-plain", "onnxruntime-webgpu", "openvino",
-        "reference", "tensorrt", "torch-export",
+        "compile", "cudagraph", "eager", "mnn", "mnn-exact", "onnxruntime", "onnxruntime-plain", "onnxruntime-webgpu",
+        "openvino", "reference", "tensorrt", "torch-export",
     ]  # fmt: skip
     assert [kind.backend for kind in engine_classes()] == [
         "reference", "eager", "compile", "cudagraph", "onnxruntime", "onnxruntime-plain", "onnxruntime-webgpu",
-        "openvino", "mnn", "tensorrt", "torch-export",
+        "openvino", "mnn", "mnn-exact", "tensorrt", "torch-export",
     ]  # fmt: skip
     assert parse_backend("eager") == parse_backend("eager:fp32") == parse_backend("eager:")
 
@@ -120,6 +120,7 @@ def test_stages_in_a_row_are_the_run(build: Build, name: str) -> None:
         "onnxruntime-webgpu": ["normalize + network", "class map"],
         "openvino": ["normalize + network", "class map"],
         "mnn": ["normalize + network", "class map"],
+        "mnn-exact": ["normalize + network", "class map"],
         "onnxruntime-plain": ["normalize + network + upsample + argmax"],
     }
     assert list(stages) == expected.get(runtime.backend, ["normalize", "network", "class map"])
@@ -144,7 +145,7 @@ def test_descriptions_name_versions_precision_and_threads(build: Build, name: st
     assert (found["backend"], found["precision"]) == (backend, precision)
     assert found["threads"] == torch.get_num_threads()
     assert isinstance(found["instruction_sets"], list)
-    library = {"eager": "torch", "reference": "torch", "torch-export": "torch", "mnn": "MNN"}.get(
+    library = {"eager": "torch", "reference": "torch", "torch-export": "torch", "mnn": "MNN", "mnn-exact": "MNN"}.get(
         backend, backend.split("-")[0]
     )
     version = getattr(sys.modules[library], "__version__", None) or importlib.metadata.version(library)
@@ -249,7 +250,7 @@ def test_the_best_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("device", "expected"),
     [
-        ("cpu", "reference eager onnxruntime onnxruntime-plain openvino openvino:bf16 mnn"),
+        ("cpu", "reference eager onnxruntime onnxruntime-plain openvino openvino:bf16 mnn mnn-exact"),
         ("cuda", "reference eager eager:fp16 compile:fp16 cudagraph cudagraph:fp16 onnxruntime tensorrt:fp16"),
         ("mps", "reference eager"),
     ],

@@ -5,13 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
+import torch.nn.functional as F
+from onnx.helper import make_graph, make_model, make_node, make_tensor_value_info
 from torch import Tensor
 
 from rtseg.deploy.engines import create_engine
 from rtseg.deploy.exports.build import export
 from rtseg.deploy.graph import OPEN, Graph
+from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter
 
 pytest.importorskip("MNN")
@@ -45,6 +49,38 @@ images = torch.randint(0, 256, (1, 64, 96, 3), dtype=torch.uint8)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", begin + text]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=300)
+
+
+def convolutions(weights: list[Tensor], size: int) -> Graph:
+    """3x3 convolutions of uint8 images, one after the other."""
+    nodes = [make_node("Cast", ["images"], ["x"], to=1), make_node("Transpose", ["x"], ["0"], perm=[0, 3, 1, 2])]
+    nodes += [
+        make_node("Conv", [f"{i}", f"w{i}"], [f"{i + 1}"], pads=[1, 1, 1, 1], kernel_shape=[3, 3])
+        for i in range(len(weights))
+    ]
+    nodes.append(make_node("Transpose", [f"{len(weights)}"], ["logits"], perm=[0, 2, 3, 1]))
+    put_in = make_tensor_value_info("images", onnx.TensorProto.UINT8, [1, size, size, 3])
+    put_out = make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [1, size, size, len(weights[-1])])
+    constants = [onnx.numpy_helper.from_array(w.numpy(), f"w{i}") for i, w in enumerate(weights)]
+    model = make_model(make_graph(nodes, "g", [put_in], [put_out], constants), ir_version=10)
+    model.opset_import[0].version = 18
+    return Graph(model.SerializeToString(), ModelCard("x", "none", len(weights[-1])), "", "logits", (1, size, size))
+
+
+def test_the_exact_engine_rounds_less() -> None:
+    """On maps that are large enough for Winograd's large tiles."""
+    random = torch.Generator().manual_seed(1)
+    weights = [torch.randn(32, channels, 3, 3, generator=random) for channels in (3, 32, 32)]
+    images = pictures((1, 64, 64))
+    expected = images.permute(0, 3, 1, 2).double()
+    for weight in weights:
+        expected = F.conv2d(expected, weight.double(), padding=1)
+    errors = {}
+    for name in ("mnn", "mnn-exact"):
+        logits = create_engine(name, convolutions(weights, 64), (1, 64, 64)).logits(images)
+        errors[name] = float((logits - expected).square().mean().sqrt() / expected.std())
+    assert errors["mnn-exact"] < 1e-6
+    assert errors["mnn-exact"] < errors["mnn"] / 3
 
 
 @pytest.mark.slow

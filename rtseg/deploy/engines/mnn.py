@@ -20,6 +20,7 @@ from rtseg.deploy.mnn_model import convert_to_mnn
 from rtseg.errors import UserError, first_line
 
 _FIRST = (1, 512, 512)  # of an open shape
+_WINOGRAD = 3  # MNN's hint WINOGRAD_MEMORY_LEVEL
 
 
 class _Threads:
@@ -45,7 +46,7 @@ if hasattr(os, "register_at_fork"):
 @register_engine("mnn")
 class MNN(GraphEngine):
     """MNN, then `class_map`. Winograd's convolutions: fewer multiplications, and logits that differ by up to 1e-3 of
-    their spread.
+    their spread (`mnn-exact`: less).
 
     Alibaba's engine, also for ARM processors and phones. On x86 it computes in float32 whatever precision is asked for
     (MNN 3.6), so that no other is offered. In a process that was forked from one that ran it, it has one thread.
@@ -57,6 +58,7 @@ class MNN(GraphEngine):
     any_output = True
     formats = ("onnx", "mnn")
     libraries: ClassVar[Mapping[str, str]] = {"MNN": "rtseg[mnn]"}
+    _tiles: ClassVar[int] = 3  # MNN's own: squares of 2, 4 or 6 positions, whichever takes the fewest multiplications
 
     @classmethod
     def preferred(cls, device: torch.device) -> Mapping[str, int]:
@@ -76,6 +78,7 @@ class MNN(GraphEngine):
             file.write_bytes(model)
             try:
                 self._interpreter: Any = importlib.import_module("MNN").Interpreter(str(file))
+                self._interpreter.setSessionHint(_WINOGRAD, self._tiles)
                 self._session: Any = self._interpreter.createSession(settings)
                 self._input: Any = self._interpreter.getSessionInput(self._session)
             except Exception as error:
