@@ -111,20 +111,30 @@ def _attend_by_rows(graph: _Graph, softmax: Any) -> None:
     if len(before) != 4 or len(after) != 4 or before[2:] != after[2:]:
         return
     name = softmax.output[0]
-    axis = graph.constant("axis_of_rows", np.array([1]))
+    one = graph.constant("one_of_shape", np.array([1]))
     new = [
         graph.node("Transpose", [flat.input[0]], f"{name}_positions", perm=_TO_LAST),
-        graph.node("Transpose", [scores.input[0]], f"{name}_turned_keys", perm=[0, 2, 1]),
-        graph.node("Unsqueeze", [f"{name}_turned_keys", axis], f"{name}_keys"),
+        graph.node("Shape", [f"{name}_positions"], f"{name}_height", start=1, end=2),
+        graph.node("Concat", [one, f"{name}_height", one, one], f"{name}_times", axis=0),
+        *_for_each_row(graph, scores.input[0], f"{name}_keys", f"{name}_times"),
         graph.node("MatMul", [f"{name}_positions", f"{name}_keys"], f"{name}_scores"),
         graph.node("Softmax", [f"{name}_scores"], f"{name}_weights", axis=3),
-        graph.node("Transpose", [values.input[0]], f"{name}_turned_values", perm=[0, 2, 1]),
-        graph.node("Unsqueeze", [f"{name}_turned_values", axis], f"{name}_values"),
+        *_for_each_row(graph, values.input[0], f"{name}_values", f"{name}_times"),
         graph.node("MatMul", [f"{name}_weights", f"{name}_values"], f"{name}_rows"),
         graph.node("Transpose", [f"{name}_rows"], whole.output[0], perm=_FROM_LAST),
     ]
     rows = [flat] if graph.reader(flat.output[0]) is scores else []
     graph.replace([*rows, scores, softmax, values, whole], new)
+
+
+def _for_each_row(graph: _Graph, matrix: str, name: str, times: str) -> list[Any]:
+    """(B, M, N) -> (B, H, N, M). With one matrix for all rows of an image MNN 3.6 takes wrong ones in batches."""
+    axis = graph.constant("axis_of_rows", np.array([1]))
+    return [
+        graph.node("Transpose", [matrix], f"{name}_turned", perm=[0, 2, 1]),
+        graph.node("Unsqueeze", [f"{name}_turned", axis], f"{name}_once"),
+        graph.node("Expand", [f"{name}_once", times], name),
+    ]
 
 
 def _add_in_blocks(graph: _Graph, add: Any) -> None:
