@@ -17,6 +17,7 @@ from rtseg.checks import check_at_least
 from rtseg.data import ade20k, camvid, cityscapes
 from rtseg.data.dataset import LabelSpace
 from rtseg.data.origin import write_origin
+from rtseg.data.pfm import write_pfm
 from rtseg.disk import refusals_told
 from rtseg.errors import UserError
 from rtseg.output.folders import beside, check_empty, make_folder
@@ -25,6 +26,7 @@ from rtseg.registry import UnknownNameError, suggest
 from rtseg.scenes.canvas import RNG
 from rtseg.scenes.coco_layout import annotated, write_annotations
 from rtseg.scenes.scene import draw_scene
+from rtseg.scenes.stereo_pairs import draw_pair
 from rtseg.scenes.subjects import SUBJECTS, Subject, draw_subject
 from rtseg.scenes.things import draw_things
 from rtseg.terminal import Console
@@ -41,7 +43,8 @@ _SPLITS = ("train", "val", "test")  # a split's place enters the random numbers,
 class _Picture:
     """What is to be drawn and where it goes below the data set's folder.
 
-    It is a scene with its mask, one subject, or things with the file of their annotations.
+    It is a scene with its mask, one subject, things with the file of their annotations, or a stereo pair: then `image`
+    is the left one.
     """
 
     split: str
@@ -50,6 +53,8 @@ class _Picture:
     mask: str = ""
     subject: Subject | None = None
     annotations: str = ""
+    right: str = ""
+    disparity: str = ""
 
 
 class _Written(NamedTuple):
@@ -119,6 +124,14 @@ def _coco(counts: Counts) -> Iterator[_Picture]:
             yield _Picture(split, k, f"{split}2017/{k + 1:012d}.jpg", annotations=annotations)
 
 
+def _sceneflow(counts: Counts) -> Iterator[_Picture]:
+    for split, count in counts.items():
+        for k in range(count):
+            root, scene = "FlyingThings3D", f"{'TRAIN' if split == 'train' else 'TEST'}/A/{k:04d}"
+            left, right = (f"{root}/frames_cleanpass/{scene}/{side}/0006.png" for side in ("left", "right"))
+            yield _Picture(split, k, left, right=right, disparity=f"{root}/disparity/{scene}/left/0006.pfm")
+
+
 def _varied(middle: int) -> Callable[[RNG], Size]:
     """Sizes around a middle, some upright."""
 
@@ -149,6 +162,7 @@ _LAYOUTS = {
         ),
     ),
     "coco": _Layout(_coco, _varied(256)),
+    "sceneflow": _Layout(_sceneflow, lambda rng: (270, 480)),
     "imagenet": _Layout(_imagenet, _varied(256), least=len(SUBJECTS)),
 }  # fmt: skip
 
@@ -158,14 +172,17 @@ def make_data(
 ) -> Path:
     """Draws a data set of street scenes; for imagenet of single subjects, for coco of things on a table.
 
+    For sceneflow it draws stereo pairs with exact disparities.
+
     The same arguments draw the same pictures.
 
     Args:
-        layout: ade20k, camvid, cityscapes, coco or imagenet.
+        layout: ade20k, camvid, cityscapes, coco, imagenet or sceneflow.
         n: number of training pictures.
         out: a folder that does not exist yet, or is empty.
         n_val: number of validation pictures, by default an eighth of `n`, at least ten; CamVid gets as many for test.
-        size: (height, width) of every picture; by default as the real data set has them, Cityscapes at half its size.
+        size: (height, width) of every picture; by default as the real data set has them, Cityscapes and Scene Flow at
+            half their size.
         seed: another seed, other pictures.
 
     Returns:
@@ -236,6 +253,9 @@ def _in_threads(draw: Callable[[_Picture], _Written], pictures: Sequence[_Pictur
 
 def _write(picture: _Picture, plan: _Layout, rng: RNG, size: Size, root: Path) -> _Written:
     annotations: list[dict[str, Any]] = []
+    if picture.disparity:
+        _write_pair(picture, rng, size, root)
+        return _Written(size, [])
     if picture.subject is not None:
         image = draw_subject(rng, size, picture.subject)
     elif picture.annotations:
@@ -252,6 +272,14 @@ def _write_annotations(root: Path, pictures: Sequence[_Picture], written: Sequen
     for file in dict.fromkeys(picture.annotations for picture in pictures if picture.annotations):
         own = [(p, w) for p, w in zip(pictures, written, strict=True) if p.annotations == file]
         write_annotations(root / file, [(Path(p.image).name, w.size) for p, w in own], [w.annotations for _, w in own])
+
+
+def _write_pair(picture: _Picture, rng: RNG, size: Size, root: Path) -> None:
+    pair = draw_pair(rng, size)
+    for name, image in ((picture.image, pair.left), (picture.right, pair.right)):
+        _save(root / name, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    (root / picture.disparity).parent.mkdir(parents=True, exist_ok=True)
+    write_pfm(root / picture.disparity, pair.disparity)
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

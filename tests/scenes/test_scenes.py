@@ -255,7 +255,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     [
         (
             {"layout": "citiscapes"},
-            r"Did you mean 'cityscapes'\?.*ade20k, camvid, cityscapes, coco, imagenet",
+            r"Did you mean 'cityscapes'\?.*ade20k, camvid, cityscapes, coco, imagenet, sceneflow",
         ),
         ({"n": 0}, r"n=0.*at least 1"),
         ({"n_val": 0}, r"n_val=0.*at least 1"),
