@@ -25,6 +25,7 @@ from rtseg.paths import (
 )
 from rtseg.registry import UnknownNameError, suggest
 from rtseg.studies import commands as studies
+from rtseg.tasks.stereo import commands as stereo
 from rtseg.terminal import say
 from rtseg.training.first_look import look
 from rtseg.training.help import PAGES
@@ -152,7 +153,7 @@ def replay(
 @app.command("make-data")
 def make_data(
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for the data set")],
-    layout: Annotated[str, typer.Option(help="ade20k, cityscapes, camvid, imagenet or coco")] = "camvid",
+    layout: Annotated[str, typer.Option(help="ade20k, cityscapes, camvid, imagenet, coco or sceneflow")] = "camvid",
     number: Annotated[int, typer.Option("-n", "--number", help="training images")] = 200,
     number_val: Annotated[int | None, typer.Option(help="validation images; default: an eighth, at least 10")] = None,
     size: Annotated[
@@ -162,7 +163,7 @@ def make_data(
 ) -> None:
     """Draw scenes with exact masks, as data to try out.
 
-    They are streets, single subjects for imagenet, things on a table for coco.
+    They are streets, single subjects for imagenet, things on a table for coco, stereo pairs for sceneflow.
 
     The folder has the official layout of a data set.
     """
@@ -226,6 +227,7 @@ def _command_line() -> str:
 
 
 app.add_typer(studies.app)
+app.add_typer(stereo.app)
 for _name, _help in {
     "fit": "Train a network; --ckpt_path resumes a training.",
     "validate": "Score a checkpoint on the validation images.",

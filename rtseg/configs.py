@@ -14,7 +14,8 @@ from rtseg.errors import UserError
 
 _INSTALLED = Path(__file__).with_name("shipped_configs")  # setup.py puts configs/ there
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "configs"
-_FOLDERS = ((), ("configs",), ("pretrain", "configs"))  # that may stand before a name, as in the repository
+# That may stand before a name, as in the repository.
+_FOLDERS = ((), ("configs",), ("configs", "stereo"), ("pretrain", "configs"))
 _FLAGS = ("--config", "-c")
 _MOST = 3  # near names in an error
 

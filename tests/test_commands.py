@@ -24,6 +24,10 @@ from pretrain.datamodule import ImageNetData
 from pretrain.module import ClassificationModule
 from rtseg.configs import CONFIGS, find_config
 from rtseg.errors import UserError
+from rtseg.tasks.stereo.cli import StereoCLI
+from rtseg.tasks.stereo.commands import app as stereo_app
+from rtseg.tasks.stereo.data import StereoData
+from rtseg.tasks.stereo.module import StereoModule
 from rtseg.training.callbacks.fps_monitor import FPSMonitor
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.module import SegmentationModule
@@ -50,6 +54,10 @@ PRETRAIN = Program(
     {"model": ClassificationModule, "data": ImageNetData, "trainer": L.Trainer},
     PretrainCLI.configs,
 )
+# Commands of `rtseg` that have commands of their own.
+TASKS = {
+    "stereo": Program(stereo_app, {"model": StereoModule, "data": StereoData, "trainer": L.Trainer}, StereoCLI.configs),
+}
 # LightningCLI's flags and ours, beside the parameters of these classes.
 OWN_FLAGS = {"config", "output", "ckpt_path", "save_every", "seed_everything", "plugin", "auto", "help", "help-all"}
 SHELL = {"source", "cd", "git", "pip", "pre-commit"}
@@ -91,6 +99,8 @@ def wrong_in(program: Program, words: Sequence[str]) -> str:
     if not words or words[0].startswith("-") or PLACEHOLDER.match(words[0]):
         return ""
     command, *rest = words
+    if command in TASKS and program is RTSEG:
+        return wrong_in(TASKS[command], rest)
     known = flags_of(program.app)
     if command not in known:
         return f"there is no command '{command}'"
@@ -158,6 +168,8 @@ def test_documented_commands_exist(page: str) -> None:
         ("rtseg fit --data.batchsize=1", "batchsize"),
         ("rtseg fit --config rtformer_slim_camvod", "rtformer_slim_camvid"),
         ("rtseg compare --trainer.precison=1", "precison"),
+        ("rtseg stereo fit --model.insertion=1", "insertion"),
+        ("rtseg stereo predict a b c --colour", "--colour"),
         ("python -m pretrain fit --data.distort=true", "distort"),
         ("make trian-camvid", "trian-camvid"),
         ("python benchmarks/nothing.py", "nothing"),

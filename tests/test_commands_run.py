@@ -34,7 +34,14 @@ ELSEWHERE = {
     r"(cd|git|pip|python3? -m venv) .*": "the reader's own folders",
 }
 # Pages with a test of their own that follows them to the letter.
-FOLLOWED = {"docs/plugins.md", "docs/attention.md", "docs/adding-a-backbone.md", "docs/own-images.md", "docs/deploy.md"}
+FOLLOWED = {
+    "docs/plugins.md",
+    "docs/attention.md",
+    "docs/adding-a-backbone.md",
+    "docs/own-images.md",
+    "docs/deploy.md",
+    "docs/stereo.md",
+}
 
 SHORT = """#!/bin/bash
 # In front of the real program: what would take hours takes seconds.

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from rtseg.errors import UserError
 from rtseg.hub import check_login
 from rtseg.output.folders import check_empty, check_results
 from rtseg.paths import check_file, check_network, check_repository
@@ -15,21 +16,36 @@ app = typer.Typer()
 
 @app.command()
 def convert(
-    weights: Annotated[Path, typer.Argument(help="PaddleSeg's model.pdparams")],
+    weights: Annotated[Path, typer.Argument(help="PaddleSeg's model.pdparams, or the .tar of PSMNet's authors")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for model.safetensors and config.json")],
-    model: Annotated[str, typer.Option(help="rtformer_slim or rtformer_base")] = "rtformer_slim",
+    model: Annotated[str, typer.Option(help="rtformer_slim, rtformer_base or psmnet")] = "rtformer_slim",
     dataset: Annotated[
         str, typer.Option(help="data set of the weights: ade20k or cityscapes; unused for a trunk")
     ] = "ade20k",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
+    align_corners: Annotated[
+        bool, typer.Option("--align-corners", help="psmnet: weights of before PyTorch 0.4.1, which upsampled otherwise")
+    ] = False,
 ) -> None:
-    """Convert PaddleSeg's RTFormer weights; Paddle is not needed.
+    """Convert PaddleSeg's RTFormer weights, without Paddle, or those of PSMNet's authors.
 
     Weights of a segmentation network become a folder that rtseg loads. A trunk pre-trained on ImageNet becomes a
-    backbone for `rtseg fit --model.weights`.
+    backbone for `rtseg fit --model.weights`. Those of PSMNet become a folder for `rtseg stereo`.
     """
-    check_file(weights, "Give the path of a model.pdparams.")
+    stereo = model == "psmnet"
+    check_file(weights, f"Give the path of a {'.tar of PSMNet' if stereo else 'model.pdparams'}.")
     check_results(output, overwrite)
+    if align_corners and not stereo:
+        raise UserError("--align-corners is of psmnet: leave it out, or give --model psmnet")
+    if stereo:
+        from rtseg.output.lock import locked_target
+        from rtseg.tasks.stereo.weights import convert as convert_stereo
+
+        with locked_target(output):
+            if not overwrite:
+                check_empty(output, "give another folder, or --overwrite to replace the network in it")
+            say(convert_stereo(weights, output, align_corners=align_corners))
+        return
     from rtseg.data.dataset import label_space
     from rtseg.models.backbone_folder import fit_command, save_backbone
     from rtseg.models.paddle import convert as convert_weights

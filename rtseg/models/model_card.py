@@ -11,7 +11,7 @@ from rtseg.errors import UserError
 from rtseg.layers.normalize import IMAGENET_MEAN, IMAGENET_STD
 from rtseg.registry import suggest
 
-PARTS = ("segmenter", "backbone", "classifier", "detector")
+PARTS = ("segmenter", "backbone", "classifier", "detector", "stereo")
 UPSAMPLINGS = ("once", "twice")
 MOST_CLASSES = 65535  # what a label file of 16 bits can tell apart; also the longest side of an image
 LONGEST_RESIZE = 8192  # a small image would be enlarged to it

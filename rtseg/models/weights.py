@@ -26,6 +26,7 @@ _CALLED = {
     "backbone": "pre-trained backbone",
     "classifier": "classifier in pre-training",
     "detector": "network for instances",
+    "stereo": "stereo network",
 }
 _USES = {
     "segmenter": "predict with it, or train on from it with rtseg fit --model.weights={source}",
@@ -33,6 +34,7 @@ _USES = {
     "classifier": "export it first with python -m pretrain export {source} -o FOLDER, and train a segmentation network "
     "from that with rtseg fit --model.weights=FOLDER",
     "detector": "predict with it with rtseg instances predict, or score it with rtseg instances validate",
+    "stereo": "predict with it by rtseg stereo predict {source} LEFT RIGHT -o DIR",
 }
 
 

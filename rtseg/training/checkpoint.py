@@ -54,10 +54,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """`best.ckpt`: the highest value of `monitor` so far."""
+    """`best.ckpt`: the best value of `monitor` so far, the highest unless `mode` is "min"."""
 
-    def __init__(self, folder: str | Path, monitor: str) -> None:
-        super().__init__(folder, filename="best", monitor=monitor, mode="max", enable_version_counter=False)
+    def __init__(self, folder: str | Path, monitor: str, mode: str = "max") -> None:
+        super().__init__(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
 
     def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
         """Lightning takes the first score whatever it is; one that is not finite says nothing."""

@@ -62,6 +62,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
     part: ClassVar[str]  # that is trained, as its card calls it
     replay_command: ClassVar[str]  # of a step that was not finite
     batch_type: ClassVar[Any]  # a NamedTuple with `image`
+    classes_called: ClassVar[str] = "classes"  # what the card's `num_classes` counts
     # Arguments that a resumed training may change; those that make the network are compared as networks.
     free_settings: tuple[str, ...] = (
         "compile", "channels_last", "weights", "batch_size", "name", "num_classes", "attention", "head", "insert",

@@ -67,7 +67,8 @@ def replay(source: Path, kind: type[NetworkModule[Any]], *, device: str | None =
         raise UserError(f"'{file}' does not contain a step to run again: give the run's folder, or its {FILE}")
     card = ModelCard.from_dict(checkpoint["model_card"])
     if card.part != kind.part:
-        other = "python -m pretrain replay" if card.part == "classifier" else "rtseg replay"
+        others = {"classifier": "python -m pretrain replay", "stereo": "rtseg stereo replay"}
+        other = others.get(card.part, "rtseg replay")
         raise UserError(f"'{file}' is of a {card.part}: look at it with {other} {source}")
     with trained_with(card.plugins):
         runs = {}
@@ -142,13 +143,9 @@ def _tables(recorded: Mapping[str, float], runs: Mapping[str, Seen]) -> list[Tab
 def facts(batch: Mapping[str, Any], ignore_index: int) -> list[str]:
     """Sentences: the labels of a batch, and what is odd in its images."""
     names = [batch["name"]] if isinstance(batch.get("name"), str) else list(batch.get("name", ()))
-    labels = batch["mask"] if "mask" in batch else batch["label"]
-    values, counts = labels.unique(return_counts=True)
-    shares = [
-        f"{'ignored' if value in (ignore_index, -1) else int(value)} {count / labels.numel():.1%}"
-        for value, count in zip(values.tolist(), counts.tolist(), strict=True)
-    ]
-    lines = [f"Labels: {few(shares, 12)}"]
+    labels = batch.get("mask", batch.get("label"))
+    lines = [] if labels is None else [_labels(labels, ignore_index)]
+    without_odd = len(lines)
     for place, image in enumerate(batch["image"]):
         name = names[place] if place < len(names) else f"image {place}"
         odd = []
@@ -159,9 +156,18 @@ def facts(batch: Mapping[str, Any], ignore_index: int) -> list[str]:
         if "mask" in batch and (batch["mask"][place] == ignore_index).all():
             odd.append("every label is ignored")
         lines += [f"Odd: {name}: {', '.join(odd)}"] * bool(odd)
-    return (
-        lines if len(lines) > 1 else [*lines, "Nothing is odd in the images: none is of one colour or without a label."]
-    )
+    if len(lines) == without_odd:
+        lines.append("Nothing is odd in the images: none is of one colour or without a label.")
+    return lines
+
+
+def _labels(labels: Tensor, ignore_index: int) -> str:
+    values, counts = labels.unique(return_counts=True)
+    shares = [
+        f"{'ignored' if value in (ignore_index, -1) else int(value)} {count / labels.numel():.1%}"
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True)
+    ]
+    return f"Labels: {few(shares, 12)}"
 
 
 def meaning(kept: Mapping[str, Any], runs: Mapping[str, Seen], *, clipped: bool) -> str:

@@ -109,12 +109,18 @@ class RunCLI(LightningCLI):
     Attributes:
         program: as it is typed, for messages.
         configs: folder of the configurations that `--config` finds by name.
-        monitor: the score whose highest value makes `best.ckpt`.
+        monitor: the score whose best value makes `best.ckpt`.
+        monitor_mode: "max" where a higher score is better, else "min".
+        has_classes: whether the data say how many classes the model has.
+        words: of the command line, between `program`'s first word and the command.
     """
 
     program: ClassVar[str]
     configs: ClassVar[Path]
     monitor: ClassVar[str]
+    monitor_mode: ClassVar[str] = "max"
+    has_classes: ClassVar[bool] = True
+    words: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with ExitStack() as self._held:  # the lock of the run folder: all of the command happens inside
@@ -130,6 +136,10 @@ class RunCLI(LightningCLI):
 
     def prepare(self, config: Namespace, command: str | None) -> None:
         """Last changes to the configuration, which config.yaml then shows."""
+
+    def recorded(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        """What a score depends on, as the checkpoint was trained, by flag. Of `read_header`'s."""
+        return recorded_settings(checkpoint)
 
     def fits(self, config: Namespace, processes: int) -> bool:
         """Whether a training batch, and the validation images, divide among so many processes."""
@@ -161,7 +171,8 @@ class RunCLI(LightningCLI):
         # BatchNorm over one device's few images would make results depend on the number of devices.
         parser.set_defaults({"trainer.sync_batchnorm": torch.cuda.is_available()})
         parser.link_arguments("data.batch_size", "model.batch_size", compute_fn=_known_number)
-        parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
+        if self.has_classes:
+            parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
 
@@ -170,7 +181,7 @@ class RunCLI(LightningCLI):
         command, *words = sys.argv[1:] or [""]
         given = values("--ckpt_path", words)
         if command in SCORING and given and (checkpoint := read_header(given[-1])):
-            scored, recorded = self._subcommand_parsers[command], recorded_settings(checkpoint)
+            scored, recorded = self._subcommand_parsers[command], self.recorded(checkpoint)
             known = settings(scored)
             scored.set_defaults({key: value for key, value in recorded.items() if key in known})
         try:
@@ -182,6 +193,7 @@ class RunCLI(LightningCLI):
         """Lightning would silently replace the asked model by the checkpoint's; `check_model` refuses instead."""
 
     def before_instantiate_classes(self) -> None:
+        sys.argv[1:1] = self.words  # what Lightning starts again for further processes
         command = self.config.get("subcommand")
         config: Namespace = self.config[command] if command else self.config
         checkpoint = read_header(config.get("ckpt_path"), resumes=command == "fit")
@@ -245,7 +257,7 @@ class RunCLI(LightningCLI):
                 *self.more_callbacks(config),
                 # The best first, so that the last knows its score. ModelCheckpoint's own save_last writes only where
                 # there is a new best.
-                BestCheckpoint(output, self.monitor),
+                BestCheckpoint(output, self.monitor, self.monitor_mode),
                 ModelCheckpoint(output, filename="last", enable_version_counter=False),
             ]
             if config.trainer.logger is not False:

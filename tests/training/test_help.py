@@ -8,6 +8,7 @@ import yaml
 import pretrain.commands
 import pretrain.help
 import rtseg.cli
+import rtseg.tasks.stereo.help
 from rtseg.training.help import PAGES, Page
 
 NO_KEYS = ("config", "auto")  # which have no default to compare
@@ -31,8 +32,12 @@ def defaults(main: Any, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("main", "pages"),
-    [(rtseg.cli.main, PAGES), (pretrain.commands.main, pretrain.help.PAGES)],
-    ids=["rtseg", "pretrain"],
+    [
+        (rtseg.cli.main, PAGES),
+        (pretrain.commands.main, pretrain.help.PAGES),
+        (lambda args: rtseg.cli.main(["stereo", *args]), rtseg.tasks.stereo.help.PAGES),
+    ],
+    ids=["rtseg", "pretrain", "stereo"],
 )
 def test_the_help_is_true(main: Any, pages: dict[str, Page], capsys: pytest.CaptureFixture[str]) -> None:
     known = defaults(main, capsys)

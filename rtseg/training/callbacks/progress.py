@@ -13,7 +13,7 @@ from rtseg.terminal import Console, say
 from rtseg.training.callbacks.decoration import Decoration
 from rtseg.training.callbacks.time_left import TimeLeft, in_words
 
-_NAMES = {"miou": "mIoU", "top1": "top-1 accuracy"}
+_NAMES = {"miou": "mIoU", "top1": "top-1 accuracy", "epe": "EPE"}
 
 
 class Progress(Decoration, ProgressBar):
@@ -22,7 +22,7 @@ class Progress(Decoration, ProgressBar):
     A file or a pipe gets the lines without the bars. `validate` and `test` show a bar alone.
 
     Args:
-        monitor: the score of a validation whose highest value is the best.
+        monitor: the score of a validation that decides which is the best.
         time_left: what estimates the end of the training.
     """
 
@@ -51,7 +51,7 @@ class Progress(Decoration, ProgressBar):
         processes = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
         steps = trainer.estimated_stepping_batches
         say(
-            f"{card.model}: {parameters:.2f} million parameters, {card.num_classes} classes. "
+            f"{card.model}: {parameters:.2f} million parameters, {card.num_classes} {pl_module.classes_called}. "
             f"{steps} step{'s' * (steps != 1)}{f' of {batch} images' if batch else ''} "
             f"({pl_module.device.type.replace('cpu', 'CPU')}{processes}, {trainer.precision})."
         )
@@ -125,7 +125,7 @@ class Progress(Decoration, ProgressBar):
         name = self.monitor.rpartition("/")[2]
         score = f"{_NAMES.get(name, name)} {value:.4f}"
         self._score = f"{score} ({place.partition(' of ')[0].lower()})"
-        improved = best is not None and (before is None or value > before)
+        improved = best is not None and (before is None or (value < before if best.mode == "min" else value > before))
         left = self.time_left.seconds(trainer)
         say(f"{place}: {score}{' (best)' * improved}{f', about {in_words(left)} left' if left else ''}")
 

@@ -1,7 +1,6 @@
 """PSMNet against the authors' own on the same weights: features, disparities, loss, gradients."""
 
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,9 @@ from torch import Tensor
 from rtseg.tasks.stereo.authors_names import from_authors
 from rtseg.tasks.stereo.loss import stereo_loss
 from rtseg.tasks.stereo.psmnet import PSMNet
+from tests.helpers.psmnet import authors_state
 
 pytestmark = pytest.mark.slow
-
-
-def weights(key: str, shape: list[int]) -> Tensor:
-    """The values that the vectors were made with, see the README beside them."""
-    rng = np.random.RandomState(zlib.crc32(key.encode()))
-    if len(shape) >= 4:
-        values = rng.standard_normal(shape) * np.sqrt(2 / (np.prod(shape[2:]) * shape[0]))
-    elif key.endswith("running_var"):
-        values = rng.uniform(0.5, 1.5, shape)
-    elif key.endswith("weight"):
-        values = rng.uniform(0.8, 1.2, shape)
-    elif key.endswith("num_batches_tracked"):
-        return torch.zeros(shape, dtype=torch.int64)
-    else:
-        values = rng.standard_normal(shape) * 0.1
-    return torch.from_numpy(np.asarray(values)).float()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +32,7 @@ def vectors(shared: Path) -> Iterator[np.lib.npyio.NpzFile]:
 @pytest.fixture
 def network(told: dict[str, Any]) -> PSMNet:
     network = PSMNet(told["maxdisp"])
-    assert network.load_authors_state({key: weights(key, shape) for key, shape in told["state_shapes"].items()}) == []
+    assert network.load_authors_state(authors_state(told["state_shapes"])) == []
     return network
 
 
