@@ -2,7 +2,7 @@
 
     python benchmarks/class_map.py [CHECKPOINT ... --image FILE] [-o FILE.json]
 
-Cases: noise and smooth random logits, and those of checkpoints on a picture. Every pixel is held against float64: where
+Cases: noise and smooth random logits, also at small scales, and those of checkpoints on a picture. Every pixel is held against float64: where
 it separates the best two classes by more than 1e-5 of the largest logit the class must be the same, elsewhere it must
 be one of the tied ones. The margin is compared with float64 too, and timed in turns with the class map. The last line
 is JSON.
@@ -39,6 +39,8 @@ def cases(checkpoints: list[str], image: str | None) -> dict[str, Tensor]:
     low = (SIZE[0] // 8, SIZE[1] // 8)
     smooth = F.interpolate(torch.randn(1, CLASSES, 8, 8, generator=generator), size=low, mode="bicubic")
     found = {"noise": torch.randn(1, CLASSES, *low, generator=generator), "smooth random": smooth}
+    for scale in (1, 2, 3):
+        found[f"noise x{scale}"] = torch.randn(1, CLASSES, SIZE[0] // scale, SIZE[1] // scale, generator=generator)
     for checkpoint in checkpoints:
         if image is None:
             raise UserError("a checkpoint wants a picture: --image FILE")

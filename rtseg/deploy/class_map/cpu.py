@@ -22,6 +22,8 @@ ROUNDING = np.float32(2**-20)
 """Interpolation rounds: a class stays if it misses the bound by no more than 8 units in the last place."""
 CHUNKS = 4
 """Parts of a map for each thread: cells differ in cost."""
+FEW = 4
+"""Pixels of a cell that are done one by one: their best so far stays in a register, and more are vectors."""
 
 
 class Axis(NamedTuple):
@@ -75,6 +77,21 @@ def _compete(best, index, shares, a, b, c, d, k):  # type: ignore[no-untyped-def
 
 
 @compiled
+def _winner(candidates, a, b, c, d, down, right):  # type: ignore[no-untyped-def] # pragma: no cover
+    """The best class of one pixel."""
+    best, index = np.float32(-np.inf), candidates[0]
+    for m in range(candidates.size):
+        k = candidates[m]
+        at_left = a[k] + down * (c[k] - a[k])
+        at_right = b[k] + down * (d[k] - b[k])
+        value = at_left + right * (at_right - at_left)
+        better = value > best
+        best = value if better else best
+        index = k if better else index
+    return index
+
+
+@compiled
 def _write(index, top, height, left, width, classes):  # type: ignore[no-untyped-def] # pragma: no cover
     """A cell's classes to their places."""
     p = np.uint64(0)
@@ -116,6 +133,11 @@ def _fill_rows(logits, classes, fraction_y, start_y, fraction_x, start_x, first,
                 classes[top:bottom, left:right] = candidates[0]
                 continue
             pixels = (bottom - top) * (right - left)
+            if pixels <= FEW:
+                for y in range(np.uint64(top), np.uint64(bottom)):
+                    for x in range(np.uint64(left), np.uint64(right)):
+                        classes[y, x] = _winner(candidates[:n], a, b, c, d, fraction_y[y], fraction_x[x])
+                continue
             best, index, cell = values[:pixels], indices[:pixels], (shares[0, :pixels], shares[1, :pixels])
             spread(fraction_y, fraction_x, top, bottom - top, left, right - left, *cell)
             best[:] = np.float32(-np.inf)

@@ -4,41 +4,20 @@ The idea is that of `cpu.py`. A class can be among the two best of a cell's pixe
 reaches the second best of all classes' smallest corners: otherwise two classes are above it everywhere in the cell.
 So each cell has at least two candidates, and all are interpolated.
 
-Logits that are upsampled twice are covered as well. Both steps are linear between neighbours, so together a pixel is
-a combination of at most three neighbouring logits along each axis. Where one cell holds both neighbours of the
-second step, two suffice.
+Logits that are upsampled twice are covered as well (`taps.py`).
 
 h, w the size of the logits, K classes, H, W the size of the class map.
 """
 
-from functools import lru_cache, partial
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 
-from rtseg.deploy.class_map.cpu import CHUNKS, ROUNDING, axis, compiled, pool, spread
+from rtseg.deploy.class_map.cpu import CHUNKS, FEW, ROUNDING, compiled, pool, spread
+from rtseg.deploy.class_map.taps import taps
 
 Size = tuple[int, int]
 LOWEST = np.finfo(np.float32).min
-
-
-class Taps(NamedTuple):
-    """Output positions along one axis, in runs that combine the same two or three logits.
-
-    A value is c0 + near (c1 - c0) + far (c2 - c1), with c0, c1, c2 the logits from the run's first one on.
-
-    Attributes:
-        first: of each run, the index of its first logit.
-        logits: of each run, how many it combines, 2 or 3.
-        start: of each run, its first position; and behind the last run the number of positions.
-        near, far: of each position.
-    """
-
-    first: np.ndarray
-    logits: np.ndarray
-    start: np.ndarray
-    near: np.ndarray
-    far: np.ndarray
 
 
 @compiled
@@ -113,6 +92,22 @@ def _compete_of_nine(best, second, index, near_y, far_y, near_x, far_x, c, k):  
 
 
 @compiled
+def _winner_and_margin(candidates, a, b, c, d, near_y, near_x):  # type: ignore[no-untyped-def] # pragma: no cover
+    """The best class of one pixel, and its margin."""
+    best, second, index = np.float32(-np.inf), np.float32(-np.inf), candidates[0]
+    for m in range(candidates.size):
+        k = candidates[m]
+        at_left = a[k] + near_y * (c[k] - a[k])
+        at_right = b[k] + near_y * (d[k] - b[k])
+        value = at_left + near_x * (at_right - at_left)
+        better = value > best
+        second = max(second, min(best, value))
+        best = value if better else best
+        index = k if better else index
+    return index, best - second
+
+
+@compiled
 def _write(best, second, index, top, height, left, width, classes, margins):  # type: ignore[no-untyped-def] # pragma: no cover
     """A cell's pixels to their places."""
     p = np.uint64(0)
@@ -159,6 +154,12 @@ def _fill_runs(logits, classes, margins, y_taps, x_taps, begin, end):  # type: i
                 margins[top : top + height, left : left + width] = np.float32(np.inf)
                 continue
             pixels = height * width
+            if four and pixels <= FEW:
+                for y in range(np.uint64(top), np.uint64(top + height)):
+                    for x in range(np.uint64(left), np.uint64(left + width)):
+                        pixel = _winner_and_margin(candidates[:n], a, b, c, d, near_y[y], near_x[x])
+                        classes[y, x], margins[y, x] = pixel
+                continue
             best, second, index = values[0, :pixels], values[1, :pixels], indices[:pixels]
             down, deep, right, wide = shares[0, :pixels], shares[1, :pixels], shares[2, :pixels], shares[3, :pixels]
             spread(near_y, near_x, top, height, left, width, down, right)
@@ -210,27 +211,3 @@ def class_map_and_margin_cpu(
     if num_classes <= 256:
         classes = classes.astype(np.uint8)
     return classes, margins, seen / (batch * runs * len(x.first))
-
-
-@lru_cache(maxsize=64)
-def taps(n: int, between: int, out: int) -> Taps:
-    """n logits -> `between` positions -> `out` positions; once where the two are equal. n is at most `between`."""
-    position, (cell, inner) = _cells(between, out), _cells(n, between)
-    before, share = position
-    behind = np.minimum(before + 1, between - 1)
-    first, straddles = cell[before], cell[behind] > cell[before]
-    near = np.where(straddles, (1 - share) * inner[before] + share, (1 - share) * inner[before] + share * inner[behind])
-    far = np.where(straddles, share * inner[behind], 0)
-    if between == out:  # the very numbers of `class_map`, whose rounding is then the same
-        near = inner
-    count = np.where(far > 0, 3, 2)
-    begins = np.flatnonzero(np.diff(first, prepend=-1) | np.diff(count, prepend=0))
-    start = np.append(begins, out).astype(np.int32)
-    kinds = (first[begins].astype(np.int32), count[begins].astype(np.int32))
-    return Taps(*kinds, start, near.astype(np.float32), far.astype(np.float32))
-
-
-def _cells(n: int, out: int) -> tuple[np.ndarray, np.ndarray]:
-    """The index at or before each of `out` positions among n, and how far behind that it lies, 0..1."""
-    fraction, start = axis(n, out)
-    return np.repeat(np.arange(n), np.diff(start)), fraction.astype(np.float64)

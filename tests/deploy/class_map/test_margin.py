@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rtseg.deploy.class_map import class_map, class_map_and_margin, winner_probability
+from rtseg.deploy.class_map.cpu import axis
 from rtseg.deploy.class_map.upsampling import class_map_and_margin_by_rows, upsampled_rows
 from rtseg.errors import UserError
 
@@ -54,6 +55,33 @@ def check(
 def test_equals_float64_on_noise(num_classes: int, between: Size | None) -> None:
     for size in ((1, 1), (37, 53), (64, 96), (5, 200)):
         check(torch.randn(2, num_classes, 8, 12), size, between)
+
+
+def at_pytorchs_positions(logits: Tensor, size: Size) -> Tensor:
+    """Upsampled in float64, with the positions of pixels rounded to float32 as PyTorch does."""
+    values = logits.double()
+    for dim, out in zip((2, 3), size, strict=True):
+        fraction, start = map(torch.from_numpy, axis(values.shape[dim], out))
+        before = torch.arange(values.shape[dim]).repeat_interleave(start.diff())
+        behind = (before + 1).clamp(max=values.shape[dim] - 1)
+        share = fraction.double()[:, None] if dim == 2 else fraction.double()
+        values = torch.lerp(values.index_select(dim, before), values.index_select(dim, behind), share)
+    return values
+
+
+def test_of_a_photograph_at_pytorchs_positions() -> None:
+    """Positions far from the origin are rounded the most: float64 has other margins there, by 4e-5."""
+    logits = torch.randn(1, 4, 146, 110)
+    classes, margin = class_map_and_margin(logits, (1164, 874))
+    best, found = at_pytorchs_positions(logits, (1164, 874)).topk(2, 1)
+    assert (margin - (best[:, 0] - best[:, 1])).abs().max() <= 1e-5 * logits.abs().max()
+    assert torch.equal(classes[margin > 1e-4], found[:, 0][margin > 1e-4].to(torch.uint8))
+
+
+@pytest.mark.parametrize("size", [(8, 12), (16, 24), (11, 30), (24, 36)])
+def test_cells_of_few_pixels(size: Size) -> None:
+    """They are done one by one, where others are done side by side."""
+    check(torch.randn(2, 40, 8, 12), size)
 
 
 @settings(max_examples=120, deadline=None)
