@@ -2,10 +2,10 @@
 
     python benchmarks/class_map.py [CHECKPOINT ... --image FILE] [-o FILE.json]
 
-Cases: noise and smooth random logits, also at small scales, and those of checkpoints on a picture. Every pixel is held against float64: where
-it separates the best two classes by more than 1e-5 of the largest logit the class must be the same, elsewhere it must
-be one of the tied ones. The margin is compared with float64 too, and timed in turns with the class map. The last line
-is JSON.
+Cases: noise and smooth random logits, also at small scales, and those of checkpoints on a picture. Every pixel is held
+against float64: where it separates the best two classes by more than 1e-5 of the largest logit the class must be the
+same, elsewhere it must be one of the tied ones. The margin is compared with float64 too, and timed in turns with the
+class map. The last line is JSON.
 """
 
 import argparse
