@@ -178,6 +178,21 @@ def test_100_means_all() -> None:
     assert (_cut(100.0), _cut(99.9999)) == ("100.000", "99.999")
 
 
+def test_a_file_of_format_2_has_no_samples(
+    logits_graph: Graph, proof: Proof, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its class map alone is compared; in a file of format 3 they must be there."""
+    file = write_proven(tmp_path, logits_graph, replace(proof, samples=None))
+    older = file.read_bytes().replace(b'"samples": null', b'"sampled": null')
+    blank = re.sub(rb"(?<=rtseg-sha256:)[0-9a-f]{64}", b"0" * 64, older)
+    file.write_bytes(seal(blank))
+    with pytest.raises(UserError, match="its proof has no samples"):
+        read_graph(file)
+    file.write_bytes(seal(blank.replace(b'{"format": 3,', b'{"format": 2,')))
+    assert verify(file, "--engine", "onnxruntime") == 0
+    assert "onnxruntime: right, 100.000 % equal (99.99 % needed)\n" in capsys.readouterr().out
+
+
 def test_a_newer_file_is_named(logits_graph: Graph, proof: Proof, tmp_path: Path) -> None:
     file = write_proven(tmp_path, logits_graph, proof)
     newer = file.read_bytes().replace(b'{"format": 3,', b'{"format": 9,')
