@@ -110,16 +110,13 @@ def _attend_by_rows(graph: _Graph, softmax: Any) -> None:
     before, after = (graph.shapes.get(name, []) for name in (flat.input[0], whole.output[0]))
     if len(before) != 4 or len(after) != 4 or before[2:] != after[2:]:
         return
-    name = softmax.output[0]
-    one = graph.constant("one_of_shape", np.array([1]))
+    name, rows_of = softmax.output[0], _rows_of_one if before[0] == 1 else _rows_of_batch
     new = [
         graph.node("Transpose", [flat.input[0]], f"{name}_positions", perm=_TO_LAST),
-        graph.node("Shape", [f"{name}_positions"], f"{name}_height", start=1, end=2),
-        graph.node("Concat", [one, f"{name}_height", one, one], f"{name}_times", axis=0),
-        *_for_each_row(graph, scores.input[0], f"{name}_keys", f"{name}_times"),
+        *rows_of(graph, scores.input[0], f"{name}_keys", f"{name}_positions"),
         graph.node("MatMul", [f"{name}_positions", f"{name}_keys"], f"{name}_scores"),
         graph.node("Softmax", [f"{name}_scores"], f"{name}_weights", axis=3),
-        *_for_each_row(graph, values.input[0], f"{name}_values", f"{name}_times"),
+        *rows_of(graph, values.input[0], f"{name}_values", f"{name}_positions"),
         graph.node("MatMul", [f"{name}_weights", f"{name}_values"], f"{name}_rows"),
         graph.node("Transpose", [f"{name}_rows"], whole.output[0], perm=_FROM_LAST),
     ]
@@ -127,13 +124,24 @@ def _attend_by_rows(graph: _Graph, softmax: Any) -> None:
     graph.replace([*rows, scores, softmax, values, whole], new)
 
 
-def _for_each_row(graph: _Graph, matrix: str, name: str, times: str) -> list[Any]:
-    """(B, M, N) -> (B, H, N, M). With one matrix for all rows of an image MNN 3.6 takes wrong ones in batches."""
-    axis = graph.constant("axis_of_rows", np.array([1]))
+def _rows_of_one(graph: _Graph, matrix: str, name: str, _: str) -> list[Any]:
+    """(1, M, N) -> (1, 1, N, M)."""
     return [
         graph.node("Transpose", [matrix], f"{name}_turned", perm=[0, 2, 1]),
-        graph.node("Unsqueeze", [f"{name}_turned", axis], f"{name}_once"),
-        graph.node("Expand", [f"{name}_once", times], name),
+        graph.node("Unsqueeze", [f"{name}_turned", graph.constant("axis_of_rows", np.array([1]))], name),
+    ]
+
+
+def _rows_of_batch(graph: _Graph, matrix: str, name: str, positions: str) -> list[Any]:
+    """(B, M, N) -> (B, H, N, M), with positions (B, H, W, C). With one matrix for all rows of an image MNN 3.6 takes
+    wrong ones in a batch.
+    """
+    one = graph.constant("one_of_shape", np.array([1]))
+    return [
+        *_rows_of_one(graph, matrix, f"{name}_once", ""),
+        graph.node("Shape", [positions], f"{name}_height", start=1, end=2),
+        graph.node("Concat", [one, f"{name}_height", one, one], f"{name}_times", axis=0),
+        graph.node("Expand", [f"{name}_once", f"{name}_times"], name),
     ]
 
 
