@@ -16,6 +16,7 @@ import typer
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, run_app
 from rtseg.commands import exports, predict, weights
 from rtseg.configs import list_configs
+from rtseg.errors import UserError
 from rtseg.output.folders import check_new_file, check_place
 from rtseg.paths import (
     check_exists,
@@ -187,16 +188,36 @@ _LISTS = {  # the module with `list_<kind>`
 @app.command("list")
 def list_names(
     kind: Annotated[
-        str, typer.Argument(help="models, heads, attentions, losses, datasets, backends, rivals, weights or configs")
+        str,
+        typer.Argument(
+            help="models, places, heads, attentions, losses, datasets, backends, rivals, weights or configs"
+        ),
     ],
+    network: Annotated[str | None, typer.Argument(help="places: the network, such as timm:resnet50")] = None,
     details: Annotated[
         bool,
         typer.Option(
             "--details", help="attentions: options, cost, paper; backends: devices, what to install; weights: addresses"
         ),
     ] = False,
+    input_size: Annotated[
+        tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="places: image size of the maps")
+    ] = (512, 512),
 ) -> None:
-    """List the names that options take."""
+    """List the names that options take.
+
+    `rtseg list places NETWORK` lists the places of a network where attention can be inserted.
+    """
+    if kind == "places":
+        from rtseg.output.table import show
+        from rtseg.studies.listing import places
+
+        if network is None:
+            raise UserError("places of which network? Give its name, as in `rtseg list places timm:resnet50`")
+        show(places.table(network, input_size))
+        return
+    if network is not None:
+        raise UserError(f"'{network}' goes with places alone: rtseg list places {network}")
     if kind == "configs":
         width = max(map(len, list_configs()))
         say("\n".join(f"{name:{width}}  {text}" for name, text in list_configs().items()))
@@ -209,10 +230,15 @@ def list_names(
         show(found, notes=notes)
         return
     if kind not in (*_LISTS, "weights"):
-        raise UnknownNameError(f"nothing is called '{kind}' to list.{suggest(kind, [*_LISTS, 'weights', 'configs'])}")
+        known = suggest(kind, [*_LISTS, "places", "weights", "configs"])
+        raise UnknownNameError(f"nothing is called '{kind}' to list.{known}")
     if not details:
         names = getattr(importlib.import_module(_LISTS[kind]), f"list_{kind}")
         say("\n".join(names()))
+        if kind == "models":
+            from rtseg.models import list_families
+
+            say("\n".join(list_families()))
     else:
         from rtseg.output.table import show
         from rtseg.studies.listing import details as listing

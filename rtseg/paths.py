@@ -19,6 +19,7 @@ from rtseg.published import fetch_published, find_published
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"  # of a folder of weights
 _EXPORTS = (".onnx", ".xml", ".mnn", ".pt2")
 _FILE_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", *_EXPORTS, ".json", ".yaml")
+OTHER_LIBRARIES = ("timm:",)  # what names of their networks and weights begin with
 _LISTED, _SEARCHED = 8, 2000  # names of a folder that are said, and that are compared with a wrong one
 
 
@@ -101,10 +102,12 @@ def check_file(path: str | Path, repair: str) -> None:
 def check_network(source: str | Path) -> None:
     """Fetches published weights, and the card of a Hugging Face id, unless they are on this machine.
 
+    Weights of other libraries are looked at when their network is built.
+
     Raises:
         UserError: there are no weights: neither a file nor a folder, nor a published name, nor a Hugging Face id.
     """
-    if os.path.exists(source):
+    if os.path.exists(source) or str(source).startswith(OTHER_LIBRARIES):
         return
     if published := find_published(source):
         fetch_published(published, cache_folder())

@@ -27,7 +27,7 @@ from rtseg.attention.base import Attention
 from rtseg.deploy.class_map import check_logits, class_map
 from rtseg.errors import UserError
 from rtseg.layers.normalize import Normalize
-from rtseg.layers.rows import HasRows
+from rtseg.layers.rows import HasCombined, HasRows
 from rtseg.models.network import Network
 
 
@@ -115,6 +115,9 @@ def fold_batchnorm(module: nn.Module) -> int:
     Returns:
         How many were folded. `count_batchnorm` tells how many are left.
     """
+    for part in [*module.modules()]:
+        if isinstance(part, HasCombined):
+            part.separate()
     rows = [row for part in module.modules() for row in _rows(part)]
     pairs = {pair: None for row in rows for pair in pairwise(row)}  # each once, in order
     # A module that runs in several places has other neighbours in each: nothing may be multiplied into it.

@@ -20,3 +20,12 @@ class HasRows(Protocol):
         gives: no ReLU that is a function, no sum, no second use. Both are used only here.
         """
         ...
+
+
+@runtime_checkable
+class HasCombined(Protocol):
+    """A module with BatchNorms that other work is combined with, as an activation, in modules of another library."""
+
+    def separate(self) -> None:
+        """Puts a BatchNorm and what follows it, as a sequence, in the place of each; results stay the same."""
+        ...

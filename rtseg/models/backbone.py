@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor
@@ -18,8 +18,9 @@ from rtseg.checks import check_at_least, check_whole
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
 from rtseg.layers.feature_info import FeatureInfo
+from rtseg.layers.normalize import IMAGENET_MEAN, IMAGENET_STD
 from rtseg.options import Option, check_options, read_options
-from rtseg.registry import Registry
+from rtseg.registry import Registry, UnknownNameError
 
 NO_ATTENTION = "none"  # what cards say of a backbone that has none to choose
 MAIN = "main"  # the output that is the segmentation
@@ -82,6 +83,7 @@ class Backbone(HasPlaces):
         classifier_options: options that have another default in a classifier. They must not change any weights.
         optional_parts: names of parts that only some published variants have. If the pre-trained weights lack one, it
             is initialised; if the network lacks it, it is left out.
+        mean, std: the normalisation of RGB in 0..1 that its published weights were trained with.
     """
 
     features: Mapping[str, FeatureInfo]
@@ -91,9 +93,26 @@ class Backbone(HasPlaces):
     classifier_head: ClassifierHead = ClassifierHead()
     classifier_options: Mapping[str, Any] = {}
     optional_parts: ClassVar[tuple[str, ...]] = ()
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError
+
+    def read_published(self, source: str) -> dict[str, Tensor] | None:
+        """Weights as the library that made this backbone publishes them, by the names of that library's own network.
+
+        Args:
+            source: what a user gave as weights.
+
+        Returns:
+            Entry of this backbone's state dict -> value; entries of others keep the library's names. None: these are
+            not such weights.
+
+        Raises:
+            UserError: they are missing or damaged.
+        """
+        return None
 
 
 @dataclass(frozen=True)
@@ -107,6 +126,7 @@ class _Entry:
 
 
 _BACKBONES: Registry[_Entry] = Registry("model")
+_FAMILIES: dict[str, tuple[_Entry, str]] = {}  # "timm" -> what builds timm:NAME from NAME, and how that is written
 Builder = TypeVar("Builder", bound=Callable[..., Backbone])
 
 
@@ -145,6 +165,60 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
     return decorate
 
 
+def register_family(prefix: str, about: str) -> Callable[[Builder], Builder]:
+    """Registers the networks of another library as "prefix:name", which `list_models` does not list one by one.
+
+    Args:
+        about: how users write one, with an example.
+
+    The decorated class derives from Backbone; its first parameter, `name`, is what stands behind the colon.
+    """
+
+    def decorate(build: Builder) -> Builder:
+        cls = _built_class(build)
+        assert cls is not None
+        options = read_options(f"model '{prefix}:NAME'", build, leave_out=("name",))
+        _FAMILIES[prefix] = _Entry(build, cls, options, NO_ATTENTION), about
+        return build
+
+    return decorate
+
+
+def list_families() -> list[str]:
+    """How the networks of other libraries are written that `create_model` takes too."""
+    return [about for _, about in _FAMILIES.values()]
+
+
+def family_prefixes() -> list[str]:
+    """What stands before the colon in the names of other libraries' networks."""
+    return list(_FAMILIES)
+
+
+def is_model(name: str) -> bool:
+    """Whether `create_model` takes this name; of another library's network only its prefix is looked at."""
+    return name in list_models() or _family(name) is not None
+
+
+def _family(name: str) -> _Entry | None:
+    prefix, colon, own = str(name).partition(":")
+    if not colon or prefix not in _FAMILIES:
+        return None
+    entry, _ = _FAMILIES[prefix]
+    return replace(entry, build=functools.partial(entry.build, own))
+
+
+def _entry(name: str) -> _Entry:
+    """Raises: UnknownNameError."""
+    if (found := _family(name)) is not None:
+        return found
+    try:
+        return _BACKBONES.get(name)
+    except UnknownNameError as error:
+        raise UnknownNameError(
+            error.unknown, " ".join([error.known, *(f"Or {about}." for about in list_families())])
+        ) from None
+
+
 def _built_class(build: Callable[..., Any]) -> type[Backbone] | None:
     while isinstance(build, functools.partial):
         build = build.func
@@ -160,7 +234,7 @@ def list_models() -> list[str]:
 
 def backbone_options(name: str) -> dict[str, Any]:
     """Option -> default value of the backbone called `name`, `attention` left out."""
-    return {key: option.default for key, option in _BACKBONES.get(name).options.items()}
+    return {key: option.default for key, option in _entry(name).options.items()}
 
 
 def swappable_models() -> list[str]:
@@ -174,7 +248,7 @@ def choose_attention(name: str, attention: str | None) -> str:
     Raises:
         UserError: unknown backbone, or an attention for one that has none.
     """
-    own = _BACKBONES.get(name).attention
+    own = _entry(name).attention
     if attention is None:
         return own
     if attention != NO_ATTENTION and own == NO_ATTENTION:
@@ -191,17 +265,17 @@ def choose_head(name: str, head: str | None) -> str:
     Raises:
         UserError: unknown backbone.
     """
-    return _BACKBONES.get(name).cls.head if head is None else head
+    return _entry(name).cls.head if head is None else head
 
 
 def own_head_options(name: str) -> Mapping[str, Any]:
     """Defaults that the class of the backbone called `name` gives to its head; see `Backbone.head_options`."""
-    return _BACKBONES.get(name).cls.head_options
+    return _entry(name).cls.head_options
 
 
 def own_classifier_options(name: str) -> Mapping[str, Any]:
     """See `Backbone.classifier_options`."""
-    return _BACKBONES.get(name).cls.classifier_options
+    return _entry(name).cls.classifier_options
 
 
 def create_backbone(name: str, *, attention: str | None = None, **options: Any) -> Backbone:
@@ -213,7 +287,7 @@ def create_backbone(name: str, *, attention: str | None = None, **options: Any) 
     Raises:
         UserError: unknown name or option, or a bad value; or what was built does not keep the contract.
     """
-    entry, what = _BACKBONES.get(name), f"model '{name}'"
+    entry, what = _entry(name), f"model '{name}'"
     check_options(what, options, entry.options)
     chosen = choose_attention(name, attention)
     swappable = {} if entry.attention == NO_ATTENTION else {"attention": chosen}

@@ -311,7 +311,7 @@ def create_model(
     """Builds a segmenter by name, with fresh weights.
 
     Args:
-        name: one of `list_models()`.
+        name: one of `list_models()`, or a network of another library as `list_families()` says, e.g. "timm:resnet18".
         attention: "low+high" or one name for both branches, e.g. "gfa+ca", "sa". None: the model's own, "gfa+ca" for
             RTFormer, "none" for DDRNet, which takes no other.
         head: one of `list_heads()`. None: the model's own.
@@ -327,7 +327,8 @@ def create_model(
         chosen = choose_attention(name, attention)
         card = ModelCard(name, chosen, num_classes, options, head=choose_head(name, head), insert=as_insertion(insert))
         segmenter = Segmenter(card)
-    describe(segmenter, plugins=tuple(sorted(plugins)))
+    backbone = segmenter.backbone
+    describe(segmenter, plugins=tuple(sorted(plugins)), mean=backbone.mean, std=backbone.std)
     return segmenter
 
 

@@ -13,7 +13,7 @@ from rtseg.deploy.exports.read import FORMATS, read_graph
 from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
 from rtseg.models import create_model, list_models
-from rtseg.models.backbone import NO_ATTENTION, choose_attention
+from rtseg.models.backbone import NO_ATTENTION, choose_attention, is_model, list_families
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
 from rtseg.registry import suggest
@@ -74,7 +74,7 @@ class Asked:
         return cache(read_graph)
 
     def _candidates(self, name: str) -> list[Candidate]:
-        if name in list_models():
+        if is_model(name):
             chosen = dict.fromkeys(self.attentions) if _has_attention(name) else ()
             return [
                 Candidate(create_model(name, self.num_classes, attention=attention)) for attention in chosen or [None]
@@ -107,7 +107,7 @@ def _is_export(name: str) -> bool:
 
 
 def _has_attention(name: str) -> bool:
-    return name in list_models() and choose_attention(name, None) != NO_ATTENTION
+    return is_model(name) and choose_attention(name, None) != NO_ATTENTION
 
 
 def _checkpoint(name: str) -> Candidate:
@@ -116,6 +116,6 @@ def _checkpoint(name: str) -> Candidate:
     except UserError as error:
         if Path(name).exists() or "/" in name:
             raise
-        known = suggest(name, [*list_models(), *list_rivals()])
+        known = suggest(name, [*list_models(), *list_families(), *list_rivals()])
         raise UserError(f"'{name}' is not a checkpoint, exported file, model or rival.{known} ({error})") from None
     return Candidate(segmenter, weights_hash(segmenter), trained=True)

@@ -38,7 +38,7 @@ class RTSegCLI(RunCLI):
         parser.add_lightning_class_args(FPSMonitor, "fps")
 
     def default_run(self, config: Namespace) -> str:
-        return f"{config.model.name}_{config.data.dataset}"
+        return f"{config.model.name.replace(':', '_')}_{config.data.dataset}"  # no drive of Windows
 
     def check_model(self, asked: Namespace, checkpoint: dict[str, Any]) -> None:
         check_model(asked, checkpoint)

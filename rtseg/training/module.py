@@ -69,7 +69,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
     `val/accuracy`, `val/iou_<class>`.
 
     Args:
-        name: of the model, one of `rtseg.list_models()`.
+        name: of the model, one of `rtseg list models`, or timm:NAME.
         num_classes: the command line takes it from the data set.
         attention: "low+high", see `rtseg.attention`; null: the model's own.
         head: one of `rtseg.list_heads()`; null: the model's own.
@@ -77,7 +77,8 @@ class SegmentationModule(NetworkModule[Segmenter]):
             `rtseg.attention.insertion`.
         options: of the model, e.g. {"cross_size": 12}.
         weights: a checkpoint, a folder with safetensors, a published name or a Hugging Face id to start from; a
-            classifier of other classes starts fresh.
+            classifier of other classes starts fresh. For a network of timm also timm's weights: a .safetensors or
+            .pth file, or timm:NAME to fetch what timm publishes.
         loss, optim: see `LossConfig`, `OptimConfig`.
         ema_decay: of the moving average of the weights, which is then what is evaluated and used; 0 for none.
         compile: compile the forward pass (`torch.compile`).

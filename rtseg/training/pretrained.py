@@ -4,6 +4,7 @@ All entries must fit, with these exceptions, which are initialised from scratch:
 
 - From a segmentation network: the classifiers, if the classes differ; attention that is inserted at a place in one of
   both alone (`rtseg.attention.insertion`).
+- From weights of the library that made the backbone, such as timm's: the heads, and what is inserted.
 - From a pre-trained backbone: the attention of a branch, if the model has another, and the parts that only some
   published variants have (`Backbone.optional_parts`).
 """
@@ -23,6 +24,7 @@ from rtseg.models.backbone import Backbone, backbone_options
 from rtseg.models.backbone_folder import described_backbone
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter, differences
+from rtseg.models.state_check import check_state
 from rtseg.models.weights import misfits, read_weights
 
 
@@ -31,7 +33,7 @@ def load_pretrained(segmenter: Segmenter, source: str) -> list[str]:
 
     Args:
         source: a `.ckpt`, a folder with safetensors, a published name or a Hugging Face id; of a segmenter or of a
-            backbone.
+            backbone. Or what `Backbone.read_published` takes.
 
     Returns:
         Lines that say what was loaded and what is initialised.
@@ -39,6 +41,8 @@ def load_pretrained(segmenter: Segmenter, source: str) -> list[str]:
     Raises:
         UserError: the weights are missing or do not fit, e.g. those of a segmenter with another attention.
     """
+    if (published := segmenter.backbone.read_published(source)) is not None:
+        return _load_published(segmenter, published, source)
     card, state = read_weights(source, parts=("segmenter", "backbone"))
     if card.model != segmenter.card.model:
         raise UserError(
@@ -139,6 +143,30 @@ def _load_backbone(segmenter: Segmenter, card: ModelCard, state: dict[str, Tenso
     for kind, what in (("fresh", "are initialised"), ("left out", "of the weights are left out")):
         if keys[kind]:
             lines.append(f"{len(keys[kind])} entries {what}: {', '.join(keys[kind])}.")
+    return lines
+
+
+def _load_published(segmenter: Segmenter, state: dict[str, Tensor], source: str) -> list[str]:
+    """Loads weights of the library that made the backbone, whose own classifier is left out."""
+    inserted = tuple(inserted_entries(segmenter).values())
+    own = {key: value for key, value in segmenter.state_dict().items() if key.startswith("backbone.")}
+    fresh = [key for key in own if key.startswith(inserted)]
+    needed = own.keys() - set(fresh)
+    found = {f"backbone.{key}": value for key, value in state.items()}
+    left_out = sorted(key.removeprefix("backbone.") for key in found if key not in own)
+    found = {key: value for key, value in found.items() if key in own}
+    check_state(own, found, f"'{source}'")
+    if wrong := misfits({key: own[key] for key in needed}, found):
+        raise UserError(
+            f"the weights in model.weights={source} are not those of '{segmenter.card.model}': {wrong}. Give the "
+            "model.name that they are of, or leave model.weights out"
+        )
+    segmenter.load_weights(segmenter.state_dict() | found, source=f"'{source}'")
+    lines = [f"Weights of the backbone from {source}: {len(found)} of {len(own)} entries; the heads are initialised."]
+    if fresh:
+        lines.append(f"{len(fresh)} inserted entries are initialised: {', '.join(fresh)}.")
+    if left_out:
+        lines.append(f"{len(left_out)} entries of the weights are left out: {', '.join(left_out)}.")
     return lines
 
 
