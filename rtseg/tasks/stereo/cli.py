@@ -1,5 +1,6 @@
 """`rtseg stereo fit|validate`: the command that trains and scores stereo networks."""
 
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
@@ -54,7 +55,8 @@ class StereoCLI(RunCLI):
             return False
         if config.trainer.limit_val_batches == 0:
             return True
-        return len(find_pairs(config.data.dataset, config.data.root, "val", config.data.bad).pairs) >= processes
+        found = find_pairs(config.data.dataset, Path(config.data.root), "val", config.data.bad)
+        return len(found.pairs) >= processes
 
     def check_model(self, asked: Namespace, checkpoint: dict[str, Any]) -> None:
         card = ModelCard.from_dict(checkpoint["model_card"])

@@ -156,9 +156,12 @@ class PSMNet(nn.Module):
     def _disparity(self, cost: Tensor, size: tuple[int, int]) -> Tensor:
         """(B, 1, d, h, w) -> (B, H, W): the expected disparity; what was padded is cut off."""
         full = (self.max_disparity, 4 * cost.shape[3], 4 * cost.shape[4])
-        scores = F.interpolate(cost, full, mode="trilinear", align_corners=self.align_corners)[:, 0]
-        disparities = torch.arange(self.max_disparity, dtype=cost.dtype, device=cost.device)
-        expected = torch.einsum("bdhw,d->bhw", scores.softmax(1), disparities)
+        # Float32 at least, also under autocast: bfloat16 would round an expectation of 100 to half a pixel.
+        with torch.autocast(cost.device.type, enabled=False):
+            cost = cost.to(torch.promote_types(cost.dtype, torch.float32))
+            scores = F.interpolate(cost, full, mode="trilinear", align_corners=self.align_corners)[:, 0]
+            disparities = torch.arange(self.max_disparity, dtype=cost.dtype, device=cost.device)
+            expected = torch.einsum("bdhw,d->bhw", scores.softmax(1), disparities)
         return expected[:, full[1] - size[0] :, : size[1]]
 
     def load_authors_state(self, state: Mapping[str, Tensor]) -> list[str]:

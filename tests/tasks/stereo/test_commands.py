@@ -78,6 +78,12 @@ def tensors(value: Any, name: str = "") -> Any:
             yield from tensors(inner, f"{name}/{key}")
 
 
+def test_a_machine_is_chosen_for(fit: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = [*fit[:6], "--trainer.max_steps=1", "--trainer.accelerator=cpu", f"--output={tmp_path / 'run'}"]
+    assert run(*flags, "--auto", "--trainer.devices=1") == 0
+    assert "precision" in capsys.readouterr().out
+
+
 def test_a_score_has_the_checkpoints_settings(trained: Path, pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scored = ["stereo", "validate", f"--ckpt_path={trained / 'best.ckpt'}", "--trainer.accelerator=cpu"]
     assert run(*scored, f"--data.root={pairs}") == 0

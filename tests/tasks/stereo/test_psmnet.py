@@ -60,6 +60,15 @@ def test_the_volume_holds_shifted_features(plain: PSMNet) -> None:
         assert not volume[:, :, shift, :, :shift].any()
 
 
+@torch.no_grad()
+def test_under_autocast_disparities_are_not_rounded() -> None:
+    left, right = (image.repeat(2, 1, 1, 1) for image in pair())
+    with torch.autocast("cpu", torch.bfloat16):
+        disparity = build().train()(left, right)[2]
+    assert disparity.dtype == torch.float32
+    assert (disparity != disparity.bfloat16().float()).float().mean() > 0.5
+
+
 def test_training_gives_three_maps() -> None:
     left, right = (image.repeat(2, 1, 1, 1) for image in pair())
     assert [output.shape for output in build().train()(left, right)] == [(2, 32, 48)] * 3
