@@ -11,6 +11,7 @@ from rtseg.errors import UserError
 
 _TAIL = 4096  # bytes in which a file's end mark is looked for; cameras and editors write behind it
 _NAMED = 5  # files in a message
+_Look = tuple[Path, Callable[[Path], str | None]]  # a file, and what finds its fault
 _THREADS = 16  # most wait for the disk
 
 
@@ -29,16 +30,27 @@ def check_readable(pairs: Sequence[tuple[Path, Path]], seconds: float = 5.0) -> 
     Raises:
         UserError: some cannot be read; the message names the first of them and says how many there are.
     """
-    until, looked, bad = time.monotonic() + seconds, 0, list[str]()
+    return _look([((image, _image_fault), (mask, _mask_fault)) for image, mask in pairs], seconds, "image and label")
+
+
+def check_images_readable(images: Sequence[Path], seconds: float = 5.0) -> int:
+    """The same for images whose labels are elsewhere; returns how many images it has looked at."""
+    return _look([((image, _image_fault),) for image in images], seconds, "image")
+
+
+def _look(groups: Sequence[Sequence[_Look]], seconds: float, what: str) -> int:
+    """Looks at groups of files, and returns at how many groups. Raises: UserError, see `check_readable`."""
+    until, looked, files, bad = time.monotonic() + seconds, 0, 0, list[str]()
     with ThreadPoolExecutor(_THREADS) as pool:
-        while looked < len(pairs) and time.monotonic() < until:
-            images, masks = zip(*pairs[looked : looked + 8 * _THREADS], strict=True)
-            bad += filter(None, [*pool.map(_image_fault, images), *pool.map(_mask_fault, masks)])
-            looked += len(images)
+        while looked < len(groups) and time.monotonic() < until:
+            some = groups[looked : looked + 8 * _THREADS]
+            jobs = [one for group in some for one in group]
+            bad += filter(None, pool.map(lambda job: job[1](job[0]), jobs))
+            looked, files = looked + len(some), files + len(jobs)
     if bad:
         more = f"\n  and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
         raise UserError(
-            f"{len(bad)} of {2 * looked} image and label files cannot be read, and a training would end at the first:"
+            f"{len(bad)} of {files} {what} files cannot be read, and a training would end at the first:"
             + "".join(f"\n  {fault}" for fault in bad[:_NAMED])
             + more
         )

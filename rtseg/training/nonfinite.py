@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import lightning as L
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -262,7 +263,6 @@ class StepGuard:
         module, trainer = self.module, self.module.trainer
         if getattr(trainer, "fast_dev_run", False):
             return "Nothing was written (trainer.fast_dev_run)."
-        batch = part.batch._asdict()
         checkpoint: dict[str, Any] = {
             "pytorch-lightning_version": L.__version__,
             "epoch": trainer.current_epoch,
@@ -274,7 +274,7 @@ class StepGuard:
         checkpoint["nonfinite"] = {
             "cause": cause,
             "said": said,
-            "batch": {key: value.cpu() if isinstance(value, Tensor) else value for key, value in batch.items()},
+            "batch": move_data_to_device(part.batch._asdict(), torch.device("cpu")),
             "seed": part.seed,
             "terms": {key: float(value) for key, value in part.terms.items()},
             "rates": self._rates(),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.plugins import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 from torch import Tensor, nn
 
@@ -21,6 +22,11 @@ from rtseg.training.nonfinite import FILE
 
 TOP = 5  # layers in a table
 PLAIN = "32-true"
+_PLAIN = {"ema_decay": 0.0, "compile": False}  # settings that have no part in what a step gives
+_COMMANDS = {
+    "segmenter": "rtseg replay", "classifier": "python -m pretrain replay", "detector": "rtseg instances replay",
+    "stereo": "rtseg stereo replay",
+}  # fmt: skip
 _LARGE = 1e9  # no output of a healthy network
 
 
@@ -67,14 +73,13 @@ def replay(source: Path, kind: type[NetworkModule[Any]], *, device: str | None =
         raise UserError(f"'{file}' does not contain a step to run again: give the run's folder, or its {FILE}")
     card = ModelCard.from_dict(checkpoint["model_card"])
     if card.part != kind.part:
-        others = {"classifier": "python -m pretrain replay", "stereo": "rtseg stereo replay"}
-        other = others.get(card.part, "rtseg replay")
-        raise UserError(f"'{file}' is of a {card.part}: look at it with {other} {source}")
+        raise UserError(f"'{file}' is of a {card.part}: look at it with {_COMMANDS[card.part]} {source}")
     with trained_with(card.plugins):
         runs = {}
         for precision in dict.fromkeys((PLAIN, str(kept["precision"]))):
             # No average, which has no part in a step; and the hooks see nothing of a compiled network.
-            module = kind(**{**checkpoint["hyper_parameters"], "ema_decay": 0.0, "compile": False})
+            plain = {key: value for key, value in _PLAIN.items() if key in checkpoint["hyper_parameters"]}
+            module = kind(**{**checkpoint["hyper_parameters"], **plain})
             module.load_state_dict(checkpoint["state_dict"])
             runs[precision] = look(module, kept, precision, choose_device(device))
     say(kept["said"])
@@ -98,7 +103,7 @@ def look(module: NetworkModule[Any], kept: Mapping[str, Any], precision: str, de
         parameter.register_post_accumulate_grad_hook(
             lambda p, name=name: seen.gradients.update({name: _largest_gradient(p.grad)})
         )
-    moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in kept["batch"].items()}
+    moved = move_data_to_device(kept["batch"], device)
     with plugin.forward_context():
         terms = module.losses(module.batch_type(**moved), kept["seed"])
     seen.terms.update({name: float(value.detach()) for name, value in terms.items()})
@@ -143,7 +148,7 @@ def _tables(recorded: Mapping[str, float], runs: Mapping[str, Seen]) -> list[Tab
 def facts(batch: Mapping[str, Any], ignore_index: int) -> list[str]:
     """Sentences: the labels of a batch, and what is odd in its images."""
     names = [batch["name"]] if isinstance(batch.get("name"), str) else list(batch.get("name", ()))
-    labels = batch.get("mask", batch.get("label"))
+    labels = torch.cat(batch["labels"]) if "labels" in batch else batch.get("mask", batch.get("label"))
     lines = [] if labels is None else [_labels(labels, ignore_index)]
     without_odd = len(lines)
     for place, image in enumerate(batch["image"]):

@@ -60,10 +60,12 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images of any sizes, with their objects and names."""
+    """Images of any sizes with what a network is trained on, as plain lists: one entry an image, see `Objects`."""
 
     image: Sequence[Tensor]
-    objects: Sequence[Objects]
+    boxes: Sequence[Tensor]
+    labels: Sequence[Tensor]
+    masks: Sequence[Tensor]
     name: Sequence[str]
 
 
@@ -103,4 +105,5 @@ class CocoImages(Dataset[Sample]):
 def collate(samples: Sequence[Sample]) -> Batch:
     """Samples of any sizes -> a batch."""
     images, objects, names = zip(*samples, strict=True)
-    return Batch(list(images), list(objects), list(names))
+    boxes, labels, masks, _, _ = zip(*objects, strict=True)
+    return Batch(list(images), list(boxes), list(labels), list(masks), list(names))

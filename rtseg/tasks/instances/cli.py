@@ -1,0 +1,90 @@
+"""`rtseg instances fit|validate`: the command that trains and scores Mask R-CNN."""
+
+from typing import Any
+
+from jsonargparse import Namespace
+
+from rtseg.attention.insertion import as_insertion, resolve
+from rtseg.configs import CONFIGS
+from rtseg.errors import UserError
+from rtseg.models.model_card import ModelCard
+from rtseg.models.weights import check_part
+from rtseg.output.table import Column, Table, show
+from rtseg.tasks.instances.datamodule import InstanceData
+from rtseg.tasks.instances.mask_rcnn import LEVELS, STAGES
+from rtseg.tasks.instances.module import InstanceModule
+from rtseg.terminal import say
+from rtseg.training.run_cli import RunCLI, is_first_process, run
+
+_WHOLE = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar")
+
+
+class InstancesCLI(RunCLI):
+    """Instance segmentation."""
+
+    program = "rtseg instances"
+    configs = CONFIGS / "instances"
+    monitor = "val/mask_ap"
+
+    def default_run(self, config: Namespace) -> str:
+        return str(config.model.name)
+
+    def prepare(self, config: Namespace, command: str | None) -> None:
+        if command == "validate" and config.get("ckpt_path") is None and config.model.weights is None:
+            raise UserError(f"{self.program} {command} needs trained weights: give --ckpt_path runs/.../best.ckpt")
+        data = InstanceData(**config.data.as_dict())
+        splits = ["val"] if command == "validate" or config.trainer.limit_val_batches != 0 else []
+        lines = [data.describe(split) for split in ["train"] * (command == "fit") + splits]
+        if command == "fit" and splits and data.split("val").ids != data.classes.ids:
+            raise UserError(
+                f"the categories of training and validation differ: {data.classes.ids} and {data.split('val').ids}; "
+                "give both files the same"
+            )
+        if is_first_process():
+            say("\n".join(lines))
+        if command == "fit" and config.model.weights is None and config.get("ckpt_path") is None:
+            options = config.model.options or {}
+            if options.get("norm", "frozen") == "frozen" and is_first_process():
+                say(
+                    "Caution: a frozen BatchNorm without weights learns badly: give --model.weights=imagenet or a "
+                    "file, or --model.options.norm=batch with --model.options.trainable=5."
+                )
+
+    def check_model(self, asked: Namespace, checkpoint: dict[str, Any]) -> None:
+        card = ModelCard.from_dict(checkpoint["model_card"])
+        check_part(card, "--ckpt_path", ("detector",))
+        insert = resolve(as_insertion(asked.insert), [*STAGES, *LEVELS])
+        wanted = ModelCard(asked.name, card.attention, card.num_classes, asked.options or {}, insert=insert)
+        for key, flag in {"model": "name", "options": "options", "insert": "insert"}.items():
+            theirs, ours = card.to_dict()[key], wanted.to_dict()[key]
+            if theirs != ours:
+                raise UserError(
+                    f"model.{flag}={ours} differs from the checkpoint's {theirs}; a checkpoint keeps its own model: "
+                    f"give the same --model.{flag}, or start a new training from its weights with --model.weights"
+                )
+
+    def fits(self, config: Namespace, processes: int) -> bool:
+        if config.data.batch_size % processes:
+            return False
+        if config.trainer.limit_val_batches == 0:
+            return True
+        return len(InstanceData(**config.data.as_dict()).split("val").images) >= processes
+
+
+def _table(scores: dict[str, float], names: tuple[str, ...]) -> Table:
+    rows = [(name, *(_shown(scores[f"val/{kind}_{name}"]) for kind in ("mask", "box"))) for name in _WHOLE]
+    rows += [(f"ap of {k}", *(_shown(scores[f"val/{kind}_ap_{k}"]) for kind in ("mask", "box"))) for k in names]
+    columns = [Column("score", left=True), Column("masks", form="{:.4f}"), Column("boxes", form="{:.4f}")]
+    return Table("COCO's average precision", columns, rows)
+
+
+def _shown(score: float) -> float | None:
+    return score if score == score else None  # no such objects
+
+
+def main(args: list[str]) -> None:
+    """Runs `fit` or `validate` with the rest of the command line."""
+    cli = run(InstancesCLI, InstanceModule, InstanceData, args, "Train and score networks for instances.")
+    if args and args[0] == "validate" and cli.trainer.is_global_zero:
+        scores = {key: float(value) for key, value in cli.trainer.callback_metrics.items()}
+        show(_table(scores, cli.model.card.class_names))

@@ -1,0 +1,36 @@
+"""What `--help` of `rtseg instances fit` and `validate` shows. It imports nothing heavy."""
+
+from rtseg.training.help import CONFIG, DEVICES, LENGTH, RUN, SCORED, SCORED_NEEDS, WORKERS, Page, Setting
+
+_MODEL = (
+    Setting("model.name", "mask_rcnn_ and a ResNet of torchvision", "mask_rcnn_resnet50"),
+    Setting("model.insert", "attention at places, as --model.insert.layer3=fa"),
+    Setting("model.options", "of the network, such as '{channels: 64}'"),
+)
+_DATA = (
+    Setting("data.broken", "what cannot be used: refuse it, or skip it", "refuse"),
+    WORKERS,
+)
+PAGES = {
+    "fit": Page(
+        "rtseg instances fit",
+        "Train Mask R-CNN. A configuration gives the settings, flags change them.",
+        (
+            CONFIG, *RUN, *_MODEL,
+            Setting("model.weights", "imagenet, coco, or a .pth or .ckpt file"),
+            Setting("model.ema_decay", "moving average of the weights; 0: none", 0.0),
+            Setting("model.optim.lr", "learning rate for lr_batch_size images", 1.25e-4),
+            Setting("data.root", "folder in COCO's layout"),
+            Setting("data.batch_size", "images of a step, over all devices", 16),
+            *_DATA, *LENGTH, *DEVICES,
+        ),
+        ("--config mask_rcnn_things", "--config mask_rcnn_resnet50_coco_fa --data.root ~/coco --auto"),
+    ),
+    "validate": Page(
+        "rtseg instances validate",
+        "Score a checkpoint, which brings its settings, by COCO's average precision.",
+        (CONFIG, SCORED, Setting("data.root", "folder in COCO's layout"), *_DATA, *DEVICES),
+        ("--ckpt_path runs/a/best.ckpt --data.root ~/coco",),
+        SCORED_NEEDS,
+    ),
+}  # fmt: skip
