@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, run_app
-from rtseg.commands import exports, predict, weights
+from rtseg.commands import exports, instances, predict, weights
 from rtseg.configs import list_configs
 from rtseg.errors import UserError
 from rtseg.output.folders import check_new_file, check_place
@@ -254,6 +254,7 @@ def _command_line() -> str:
 
 app.add_typer(studies.app)
 app.add_typer(stereo.app)
+app.add_typer(instances.app, name="instances")
 for _name, _help in {
     "fit": "Train a network; --ckpt_path resumes a training.",
     "validate": "Score a checkpoint on the validation images.",

@@ -22,8 +22,12 @@ import rtseg.cli
 from pretrain.cli import PretrainCLI
 from pretrain.datamodule import ImageNetData
 from pretrain.module import ClassificationModule
+from rtseg.commands.instances import app as instances_app
 from rtseg.configs import CONFIGS, find_config
 from rtseg.errors import UserError
+from rtseg.tasks.instances.cli import InstancesCLI
+from rtseg.tasks.instances.datamodule import InstanceData
+from rtseg.tasks.instances.module import InstanceModule
 from rtseg.tasks.stereo.cli import StereoCLI
 from rtseg.tasks.stereo.commands import app as stereo_app
 from rtseg.tasks.stereo.data import StereoData
@@ -56,6 +60,9 @@ PRETRAIN = Program(
 )
 # Commands of `rtseg` that have commands of their own.
 TASKS = {
+    "instances": Program(
+        instances_app, {"model": InstanceModule, "data": InstanceData, "trainer": L.Trainer}, InstancesCLI.configs
+    ),
     "stereo": Program(stereo_app, {"model": StereoModule, "data": StereoData, "trainer": L.Trainer}, StereoCLI.configs),
 }
 # LightningCLI's flags and ours, beside the parameters of these classes.
@@ -166,6 +173,8 @@ def test_documented_commands_exist(page: str) -> None:
         ("rtseg predict x y --colour red", "--colour"),
         ("rtseg fit --model.optim.rate=1", "'rate' of --model.optim.rate"),
         ("rtseg fit --data.batchsize=1", "batchsize"),
+        ("rtseg instances fit --data.crop_size=1", "crop_size"),
+        ("rtseg instances fit --config rtformer_slim_camvid", "no shipped configuration"),
         ("rtseg fit --config rtformer_slim_camvod", "rtformer_slim_camvid"),
         ("rtseg compare --trainer.precison=1", "precison"),
         ("rtseg stereo fit --model.insertion=1", "insertion"),

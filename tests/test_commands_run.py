@@ -35,6 +35,7 @@ ELSEWHERE = {
 }
 # Pages with a test of their own that follows them to the letter.
 FOLLOWED = {
+    "docs/instances.md",
     "docs/plugins.md",
     "docs/attention.md",
     "docs/adding-a-backbone.md",

@@ -1,7 +1,7 @@
 """What can be said of a training's command line before torch and Lightning are imported, which takes seconds."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,13 +15,20 @@ from rtseg.training.help import Page
 _NOTHING = ("", "null")
 
 
-def look(command: str, args: Sequence[str], pages: Mapping[str, Page], shipped: Path = CONFIGS) -> None:
+def look(
+    command: str,
+    args: Sequence[str],
+    pages: Mapping[str, Page],
+    shipped: Path = CONFIGS,
+    check_weights: Callable[[str], None] = check_network,
+) -> None:
     """Shows the help of `fit`, `validate` or `test` where it is asked for, and ends; else looks at the paths.
 
     Args:
         args: the flags behind the command.
         pages: the help by command.
         shipped: folder of the configurations that `--config` finds by name.
+        check_weights: refuses a bad `--model.weights`.
 
     Raises:
         UserError: see `check_flags`.
@@ -30,14 +37,17 @@ def look(command: str, args: Sequence[str], pages: Mapping[str, Page], shipped: 
     if {"-h", "--help"} & set(args):
         say(pages[command])
         raise SystemExit(0)
-    check_flags(args, shipped)
+    check_flags(args, shipped, check_weights)
 
 
-def check_flags(args: Sequence[str], shipped: Path = CONFIGS) -> None:
+def check_flags(
+    args: Sequence[str], shipped: Path = CONFIGS, check_weights: Callable[[str], None] = check_network
+) -> None:
     """Looks at the paths among the flags of `fit`, `validate` or `test`.
 
     Args:
         shipped: folder of the configurations that `--config` finds by name.
+        check_weights: refuses a bad `--model.weights`.
 
     Raises:
         UserError: one leads nowhere, or the run's folder cannot be written to.
@@ -47,7 +57,7 @@ def check_flags(args: Sequence[str], shipped: Path = CONFIGS) -> None:
     for checkpoint in values("--ckpt_path", args)[-1:]:
         check_checkpoint(checkpoint)
     for weights in values("--model.weights", args)[-1:]:
-        check_network(weights)
+        check_weights(weights)
     for root in values("--data.root", args)[-1:]:
         if "://" not in root:  # shards may lie on a server
             check_exists(root, "Give the folder of a data set with --data.root, see docs/data.md.")

@@ -32,7 +32,7 @@ class InstancesCLI(RunCLI):
     def prepare(self, config: Namespace, command: str | None) -> None:
         if command == "validate" and config.get("ckpt_path") is None and config.model.weights is None:
             raise UserError(f"{self.program} {command} needs trained weights: give --ckpt_path runs/.../best.ckpt")
-        data = InstanceData(**config.data.as_dict())
+        data = _data(config)
         splits = ["val"] if command == "validate" or config.trainer.limit_val_batches != 0 else []
         lines = [data.describe(split) for split in ["train"] * (command == "fit") + splits]
         if command == "fit" and splits and data.split("val").ids != data.classes.ids:
@@ -68,7 +68,12 @@ class InstancesCLI(RunCLI):
             return False
         if config.trainer.limit_val_batches == 0:
             return True
-        return len(InstanceData(**config.data.as_dict()).split("val").images) >= processes
+        return len(_data(config).split("val").images) >= processes
+
+
+def _data(config: Namespace) -> InstanceData:
+    """The data of a configuration; a file in its place leaves its path among the values."""
+    return InstanceData(**{key: value for key, value in config.data.as_dict().items() if not key.startswith("__")})
 
 
 def _table(scores: dict[str, float], names: tuple[str, ...]) -> Table:

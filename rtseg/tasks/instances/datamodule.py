@@ -64,7 +64,7 @@ class InstanceData(ResumableData):
         root: the folder.
         batch_size: global batch of one training step; devices share it.
         annotations: annotation file of a split, below `root`; {split} stands for train or val.
-        images: folder of the images of a split, below `root`.
+        image_folder: folder of the images of a split, below `root`.
         broken: "refuse" stops at annotations and images that cannot be used, "skip" leaves them out.
         flip: probability of the horizontal flip.
         num_workers: loader processes of each device process.
@@ -75,14 +75,14 @@ class InstanceData(ResumableData):
         UserError: a value that is out of range.
     """
 
-    free_settings = (*ResumableData.free_settings, "annotations", "images")
+    free_settings = (*ResumableData.free_settings, "annotations", "image_folder")
 
     def __init__(
         self,
         root: str,
         batch_size: int = 16,
         annotations: str = "annotations/instances_{split}2017.json",
-        images: str = "{split}2017",
+        image_folder: str = "{split}2017",
         broken: Broken = "refuse",
         flip: float = 0.5,
         num_workers: int = 2,
@@ -93,14 +93,14 @@ class InstanceData(ResumableData):
         check_at_least("data.batch_size", batch_size, 1)
         check_between("data.flip", flip, 0, 1)
         check_one_of("data.broken", broken, get_args(Broken))
-        self.root, self.annotations, self.images = Path(root), annotations, images
+        self.root, self.annotations, self.image_folder = Path(root), annotations, image_folder
         self.broken, self.flip = broken, flip
         self._splits: dict[str, CocoFile] = {}
 
     def split(self, name: str) -> CocoFile:
         """The images of "train" or "val", read once. Raises: UserError, see `read_coco`."""
         if name not in self._splits:
-            file, folder = (self.root / text.replace("{split}", name) for text in (self.annotations, self.images))
+            file, folder = (self.root / text.replace("{split}", name) for text in (self.annotations, self.image_folder))
             self._splits[name] = read_coco(file, folder, broken=self.broken)
         return self._splits[name]
 

@@ -3,12 +3,12 @@
 from rtseg.training.help import CONFIG, DEVICES, LENGTH, RUN, SCORED, SCORED_NEEDS, WORKERS, Page, Setting
 
 _MODEL = (
-    Setting("model.name", "mask_rcnn_ and a ResNet of torchvision", "mask_rcnn_resnet50"),
+    Setting("model.name", "mask_rcnn_ and a ResNet", "mask_rcnn_resnet50"),
     Setting("model.insert", "attention at places, as --model.insert.layer3=fa"),
     Setting("model.options", "of the network, such as '{channels: 64}'"),
 )
 _DATA = (
-    Setting("data.broken", "what cannot be used: refuse it, or skip it", "refuse"),
+    Setting("data.broken", "refuse or skip what cannot be used", "refuse"),
     WORKERS,
 )
 PAGES = {
@@ -19,12 +19,12 @@ PAGES = {
             CONFIG, *RUN, *_MODEL,
             Setting("model.weights", "imagenet, coco, or a .pth or .ckpt file"),
             Setting("model.ema_decay", "moving average of the weights; 0: none", 0.0),
-            Setting("model.optim.lr", "learning rate for lr_batch_size images", 1.25e-4),
+            Setting("model.optim.lr", "learning rate for each image", 1.25e-4),
             Setting("data.root", "folder in COCO's layout"),
             Setting("data.batch_size", "images of a step, over all devices", 16),
             *_DATA, *LENGTH, *DEVICES,
         ),
-        ("--config mask_rcnn_things", "--config mask_rcnn_resnet50_coco_fa --data.root ~/coco --auto"),
+        ("--config mask_rcnn_things", "--config mask_rcnn_resnet50_fa_coco --auto"),
     ),
     "validate": Page(
         "rtseg instances validate",

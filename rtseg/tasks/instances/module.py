@@ -17,7 +17,7 @@ from rtseg.models.backbone import NO_ATTENTION
 from rtseg.models.model_card import ModelCard
 from rtseg.options import check_reserved
 from rtseg.plugins import noting
-from rtseg.tasks.instances.detections import Detections, detect
+from rtseg.tasks.instances.detections import detect
 from rtseg.tasks.instances.mask_rcnn import create_network
 from rtseg.tasks.instances.optim import InstanceOptim, create_optimizer
 from rtseg.tasks.instances.samples import Batch, Sample
@@ -128,12 +128,11 @@ class InstanceModule(NetworkModule[MaskRCNN]):
         terms: dict[str, Tensor] = self.detector([image / 255 for image in batch.image], targets)
         return {key.removeprefix("loss_"): value for key, value in terms.items()}
 
-    def validation_step(self, batch: Sample, batch_idx: int) -> Detections:
+    def validation_step(self, batch: Sample, batch_idx: int) -> None:
         # Without the training's mixed precision: a score must not depend on the flags of the command that asks for it.
         with torch.autocast(self.device.type, enabled=False):
             found = detect(self.evaluated, batch.image)
         self.scores.update(found, batch.objects)
-        return found
 
     def on_validation_epoch_end(self) -> None:
         names = self.card.class_names or tuple(map(str, range(self.card.num_classes)))

@@ -19,9 +19,9 @@ from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 from rtseg.errors import UserError, first_line
 from rtseg.models.state_check import check_state
 from rtseg.models.weights import misfits, read_weights
+from rtseg.tasks.instances import COCO, IMAGENET
 from rtseg.tasks.instances.mask_rcnn import PREFIX, InstanceNetwork, described_network
 
-IMAGENET, COCO = "imagenet", "coco"  # what torchvision publishes, by name
 _BODY = "backbone.body."
 _COUNTER = ".num_batches_tracked"
 _OF_CLASSES = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")

@@ -52,7 +52,7 @@ class TimeLeft(Decoration):
             self._image, self._image_since = time.monotonic() - self._image_since, time.monotonic()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.sanity_checking:
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
             self._validation, self._validated_at = time.monotonic() - self._validating_since, _batches(trainer)[0]
         self._since = time.monotonic()
 

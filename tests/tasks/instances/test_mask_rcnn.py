@@ -20,7 +20,7 @@ SMALL: dict[str, Any] = {
     "anchors": (8, 16, 32, 48, 64),
 }  # fmt: skip
 PLACES = ("layer1", "layer2", "layer3", "layer4", *LEVELS)
-DEFAULT = ("layer3", "fpn.p6")  # places that every run of the tests looks at
+DEFAULT = ("fpn.p6",)  # places that every run of the tests looks at
 FA = "fa:basis=8:heads=1"
 
 
@@ -158,7 +158,8 @@ def test_weights_report_exactly_the_inserted_entries(tmp_path: Path) -> None:
     assert "8 inserted entries are initialised" in "\n".join(loaded.lines())
 
 
-@pytest.mark.parametrize("norm", ["frozen", pytest.param("batch", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["frozen", "batch"])
 def test_a_classifier_of_torchvision_fills_the_body(norm: str, tmp_path: Path) -> None:
     theirs = resnet18().state_dict()
     torch.save(theirs, tmp_path / "r18.pth")
@@ -174,6 +175,7 @@ def test_a_classifier_of_torchvision_fills_the_body(norm: str, tmp_path: Path) -
         load_weights(network, str(tmp_path / "r34.pth"))
 
 
+@pytest.mark.slow
 def test_other_classes_start_the_last_layers_anew(tmp_path: Path) -> None:
     torch.save({"model": small(num_classes=5).network.state_dict()}, tmp_path / "own.pth")
     loaded = load_weights(small(), str(tmp_path / "own.pth"))
@@ -182,6 +184,7 @@ def test_other_classes_start_the_last_layers_anew(tmp_path: Path) -> None:
     assert "6 other entries are initialised: roi_heads.box_predictor.bbox_pred" in "\n".join(loaded.lines())
 
 
+@pytest.mark.slow
 def test_old_names_of_torchvision_are_known(tmp_path: Path) -> None:
     state = small().network.state_dict()
     for k in range(4):
@@ -196,6 +199,7 @@ def test_old_names_of_torchvision_are_known(tmp_path: Path) -> None:
     assert not load_weights(small(), str(tmp_path / "old.pth")).fresh
 
 
+@pytest.mark.slow
 def test_bad_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no weights")
     torch.save([1], tmp_path / "list.pth")
