@@ -177,7 +177,8 @@ class PSMNet(nn.Module):
         own = self.state_dict()
         check_state(own, renamed, "the authors' weights")
         inserted = [key for key in own if ".inserted." in key]
-        missing = [key for key in own if key not in {*renamed, *inserted} and not key.endswith("num_batches_tracked")]
+        needed = own.keys() - renamed.keys() - {*inserted}
+        missing = sorted(key for key in needed if not key.endswith("num_batches_tracked"))  # PyTorch 0.4 has none
         unlike = [key for key, value in renamed.items() if key in own and value.shape != own[key].shape]
         unknown = [key for key in renamed if key not in own]
         for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", unlike)):

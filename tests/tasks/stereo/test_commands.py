@@ -78,6 +78,16 @@ def tensors(value: Any, name: str = "") -> Any:
             yield from tensors(inner, f"{name}/{key}")
 
 
+def test_a_step_that_is_not_finite_is_run_again(
+    fit: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rate = ["--model.optim.lr=1e31", "--model.optim.lr_batch_size=null"]
+    check_refused(run(*fit, *rate, f"--output={tmp_path}"), f"`rtseg stereo replay {tmp_path}` shows where", capsys)
+    assert run("stereo", "replay", str(tmp_path), "--device=cpu") == 0
+    assert "a learning rate of 1e+31 is too large" in capsys.readouterr().out
+    check_refused(run("replay", str(tmp_path)), f"look at it with rtseg stereo replay {tmp_path}", capsys)
+
+
 def test_a_machine_is_chosen_for(fit: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = [*fit[:6], "--trainer.max_steps=1", "--trainer.accelerator=cpu", f"--output={tmp_path / 'run'}"]
     assert run(*flags, "--auto", "--trainer.devices=1") == 0
