@@ -21,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import cv2
@@ -92,6 +93,7 @@ class Folder:
     def __init__(self, predictor: Any, images: str, folder: Path) -> None:
         from rtseg.data.files import find_images, read_image
         from rtseg.deploy.folder.image_files import Outputs
+        from rtseg.deploy.folder.lanes import lanes
         from rtseg.deploy.folder.predict_files import predict_files, stage_threads
         from rtseg.deploy.folder.results import Results
 
@@ -99,6 +101,7 @@ class Folder:
         self.out = folder / WHOLE
         self._read, self._predict_files = read_image, predict_files
         self._pool, self.threads = ThreadPoolExecutor(stage_threads()), stage_threads()
+        self.lanes = lanes(predictor, len(self.files))
         self._pixels = [read_image(file) for file in self.files]
         self._maps = [predictor(pixels) for pixels in self._pixels]
         alone = folder / "writing"
@@ -109,7 +112,20 @@ class Folder:
         return timed(lambda: list(self._pool.map(self._read, self.files)))
 
     def network(self) -> float:
-        return timed(lambda: [self.predictor(pixels) for pixels in self._pixels])
+        left = iter(self._pixels)
+
+        def work(lane: Any) -> None:
+            for pixels in left:  # a list's iterator may be shared by threads
+                lane.predict(lambda predictor, image: predictor(image), pixels)
+
+        def all_lanes() -> None:
+            threads = [Thread(target=work, args=(lane,)) for lane in self.lanes]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        return timed(all_lanes)
 
     def writing(self) -> float:
         names = [f"{k}" for k in range(len(self.files))]
@@ -154,7 +170,8 @@ def measure(predictor: Any, checkpoint: str, images: str, before: Path | None, r
     # Each round's own ratio: other work on the machine meets all turns of a round.
     ratio = float(np.median(np.array(seconds[slowest]) / np.array(seconds[WHOLE])))
     result = {
-        "images": many, "threads_of_a_stage": folder.threads, "images_per_second": speeds, "slowest_stage": slowest,
+        "images": many, "threads_of_a_stage": folder.threads, "lanes": len(folder.lanes),
+        "images_per_second": speeds, "slowest_stage": slowest,
         "ms_per_image": {name: 1000 / speed for name, speed in speeds.items()}, "whole_to_slowest_stage": ratio,
         "equal_to_reference_percent": equal,
     }  # fmt: skip

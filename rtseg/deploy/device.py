@@ -5,8 +5,8 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,17 @@ def choose_device(name: str | torch.device | None) -> torch.device:
             "or install a driver and a PyTorch for it"
         )
     return device
+
+
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Inside, what this thread runs on a CPU has so many threads, and so have the engines that it builds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def device_name(device: torch.device) -> str:

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from rtseg.deploy.asked import AUTO, asked_engine
 from rtseg.deploy.cache import alone
 from rtseg.deploy.choice import Choice, conditions_of, measure, remembered, size_class, without_measuring
-from rtseg.deploy.class_map import check_logits, class_map
+from rtseg.deploy.class_map import check_logits
 from rtseg.deploy.device import choose_device
 from rtseg.deploy.engines import FP32, Engine, GraphEngine, create_engine, parse_backend, size_of
 from rtseg.deploy.graph import OPEN, Graph, OpenShape, Shape, written
@@ -64,12 +63,12 @@ class Runner:
         self._choices: dict[int, Choice] = {}
         self._graph: Graph | None = None
         self._begin()
-        _runners.add(self)
 
     def _begin(self) -> None:
         """No engine is built yet in this process."""
-        self._lock = threading.RLock()
+        self._lock, self._building = threading.RLock(), threading.Lock()
         self._engines: OrderedDict[tuple[str, OpenShape], Engine] = OrderedDict()
+        _runners.add(self)
 
     @property
     def is_exact(self) -> bool:
@@ -110,11 +109,12 @@ class Runner:
         with self._lock:
             key = size_class(images)
             if key not in self._choices:
-                asked = Choice(self._engine, "it was asked for")
-                self._choices[key] = self._choose(images) if self._engine == AUTO else asked
+                self._choices[key] = self._choose(images)
             return self._choices[key]
 
     def _choose(self, images: Tensor) -> Choice:
+        if self._engine != AUTO:
+            return Choice(self._engine, "it was asked for")
         conditions = conditions_of(self._source, self.weights, images, self.device)
         if before := remembered(conditions):
             return before
@@ -156,7 +156,7 @@ class Runner:
         between = self.between(size_of(images), size)
         with self._lock, torch.inference_mode():
             engine = self._engine_for(images)
-            maps = [_class_map(engine, part, size, between)[:wanted] for part, wanted in self._batches(images)]
+            maps = [engine.class_maps(part, size, between)[:wanted] for part, wanted in self._batches(images)]
             on_cpu = [one.to("cpu", self._dtype) for one in maps]
             # `class_map` makes a new map each time; an engine that makes its own may write the next into this one.
             return on_cpu[0] if len(maps) == 1 and engine.has_logits else torch.cat(on_cpu)
@@ -216,8 +216,9 @@ class Runner:
         key: tuple[str, OpenShape] = (name, self.shape if kind.open_sizes else shape)
         if key not in self._engines:
             shared = kind.open_sizes and kind.takes == "graph" and kind.output == "logits" and "onnx" in kind.formats
-            source = self._graph_of() if shared else self._source
-            self._engines[key] = create_engine(name, source, key[1], device=self.device)
+            with self._building:
+                source = self._graph_of() if shared else self._source
+                self._engines[key] = create_engine(name, source, key[1], device=self.device)
             closed = [one for one in self._engines if None not in one[1]]
             for old in closed[:-_MOST]:
                 del self._engines[old]
@@ -228,15 +229,6 @@ class Runner:
         if self._graph is None:
             self._graph = self._source if isinstance(self._source, Graph) else open_graph(self._source)
         return self._graph
-
-
-def _class_map(engine: Engine, images: Tensor, size: tuple[int, int], between: tuple[int, int] | None) -> Tensor:
-    if engine.has_logits:
-        logits = engine.logits(engine.prepare(images))
-        check_logits(logits)
-        return engine.classes(logits, size) if between is None else class_map(logits, size, between=between)
-    classes = engine.run(images)
-    return F.interpolate(classes[:, None].double(), size, mode="nearest-exact")[:, 0]
 
 
 def _after_fork() -> None:

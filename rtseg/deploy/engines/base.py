@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from rtseg.deploy.class_map import class_map, class_map_kind
+from rtseg.deploy.class_map import check_logits, class_map, class_map_kind
 from rtseg.deploy.device import instruction_sets
 from rtseg.deploy.engines.precision import Precision
 from rtseg.deploy.fuse import check_images
@@ -157,6 +158,19 @@ class Engine(ABC):
     def run(self, images: Tensor) -> Tensor:
         """`__call__` without its checks and its copy."""
         return self.classes(self.logits(self.prepare(images)), size_of(images))
+
+    def class_maps(self, images: Tensor, size: tuple[int, int], between: tuple[int, int] | None) -> Tensor:
+        """(B, h, w, 3) uint8 -> (B, H, W) for `size` = (H, W), upsampled to `between` first where it is given; class
+        maps that the engine itself puts out are resized by nearest neighbour.
+
+        Raises:
+            UserError: the logits are not finite.
+        """
+        if not self.has_logits:
+            return F.interpolate(self.run(images)[:, None].double(), size, mode="nearest-exact")[:, 0]
+        logits = self.logits(self.prepare(images))
+        check_logits(logits)
+        return self.classes(logits, size) if between is None else class_map(logits, size, between=between)
 
     def stages(self, images: Tensor) -> dict[str, Callable[[], Any]]:
         """The parts of `run`, each with the result of the part before it, so that each can be timed."""

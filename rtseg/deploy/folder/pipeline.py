@@ -1,7 +1,7 @@
-"""Items through three stages at once: read by threads, predicted by the calling thread, written by threads.
+"""Items through three stages at once, read, predicted and written by threads, while the calling thread waits.
 
-Queues are `SimpleQueue`s and counts are plain numbers, so that `settle` can be called from a signal handler, which
-interrupts the calling thread wherever it is: it waits for no lock that this thread may hold.
+Counts are plain numbers, so that `settle` can be called from a signal handler, which interrupts the calling thread
+wherever it is: it waits for no lock that this thread may hold.
 """
 
 import threading
@@ -11,54 +11,15 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from rtseg.deploy.folder.room import Room, Stopped
 from rtseg.deploy.folder.stages import StageTimes
 
 MOST_IMAGES = 16  # between reading and writing, at most
 MOST_PIXELS = 2**25  # of them together, at most, unless one image alone has more
+_WAKE = 0.05  # seconds after which the calling thread looks for a signal: the system may give it to another thread
 _SETTLE = 10.0  # seconds that a signal waits for what is being written
 
 Item = TypeVar("Item")
-
-
-class _Stopped(Exception):
-    """An image that waited for room will not be read: the pipeline has stopped."""
-
-
-class _Room:
-    """Admits images in their order, while they are few and small enough to be held at once."""
-
-    def __init__(self, images: int, pixels: int) -> None:
-        self._most_images, self._most_pixels = images, pixels
-        self._images = self._pixels = self._next = 0
-        self._changed = threading.Condition()
-        self.closed = False
-
-    def enter(self, number: int, pixels: int) -> None:
-        """Waits until item `number` is the next, and has room.
-
-        Raises:
-            _Stopped: the room is closed.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self.closed or (self._next == number and self._fits(pixels)))
-            if self.closed:
-                raise _Stopped
-            self._images, self._pixels, self._next = self._images + 1, self._pixels + pixels, number + 1
-            self._changed.notify_all()
-
-    def _fits(self, pixels: int) -> bool:
-        few = self._images < self._most_images and self._pixels + pixels <= self._most_pixels
-        return few or self._images == 0
-
-    def leave(self, pixels: int) -> None:
-        with self._changed:
-            self._images, self._pixels = self._images - 1, self._pixels - pixels
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        with self._changed:
-            self.closed = True
-            self._changed.notify_all()
 
 
 class _Job(Generic[Item]):
@@ -83,7 +44,7 @@ class Pipeline(Generic[Item]):
 
     Args:
         read: (item, admit) -> image; calls `admit(pixels)` before it makes room for the pixels.
-        predict: image -> prediction; runs in the thread that calls `run`.
+        predict: image -> prediction, one for each thread of this stage. The threads begin the items in their order.
         write: (item, image, prediction) -> result; several run at once, of different items.
         finish: (item, result, error) is called for each item in its order, one at a time, in a thread. Either is None.
             What it raises ends the pipeline.
@@ -91,13 +52,13 @@ class Pipeline(Generic[Item]):
 
     Attributes:
         times: how long each stage took.
-        sent: how many items the network has done.
+        begun: how many items the network has begun.
     """
 
     def __init__(
         self,
         read: Callable[[Item, Callable[[int], None]], Any],
-        predict: Callable[[Any], Any],
+        predict: Sequence[Callable[[Any], Any]],
         write: Callable[[Item, Any, Any], Any],
         finish: Callable[[Item, Any, Exception | None], None],
         *,
@@ -105,55 +66,47 @@ class Pipeline(Generic[Item]):
     ) -> None:
         self._read, self._predict, self._write, self._finish = read, predict, write, finish
         self._threads = threads
-        self._room = _Room(MOST_IMAGES, MOST_PIXELS)
-        self._take = threading.Lock()
-        self._turn = threading.Condition()
-        self._jobs: SimpleQueue[_Job[Item] | None] = SimpleQueue()  # in order, put here before they are read
+        self._room = Room(MOST_IMAGES, MOST_PIXELS)
+        self._take, self._begin = threading.Lock(), threading.Lock()
+        self._turn = threading.Lock()
+        self._waiting: dict[int, tuple[_Job[Item], Any]] = {}  # written, and one before them is not
+        self._jobs: SimpleQueue[_Job[Item] | None] = SimpleQueue()  # put here in order before they are read
         self._predicted: SimpleQueue[_Job[Item] | None] = SimpleQueue()
-        self.sent = self._finished = 0
+        self.begun = self._finished = 0
         self._settled = self._dropped = False
         self._failure: BaseException | None = None
-        self.times = StageTimes({"reading": threads, "network": 1, "writing": threads})
+        self.times = StageTimes({"reading": threads, "network": len(predict), "writing": threads})
 
     def run(self, items: Sequence[Item]) -> None:
-        """Every item through all stages. Where an interrupt ends the run, what the network has done is still written.
+        """Every item through all stages. Where an interrupt ends the run, what the network has begun is still written.
 
         Raises:
             Exception: what `finish` raised. Errors of `read`, `predict` and `write` are of one item and go there.
         """
         left = iter(enumerate(items))
-        readers = [self._thread(lambda: self._read_all(left)) for _ in range(self._threads)]
+        readers = [self._thread(partial(self._read_all, left)) for _ in range(self._threads)]
+        networks = [self._thread(partial(self._predict_all, predict)) for predict in self._predict]
         writers = [self._thread(self._write_all) for _ in range(self._threads)]
         try:
-            for thread in (*readers, *writers):
+            for thread in (*readers, *networks, *writers):
                 thread.start()
-            for _ in items:
-                job = self._jobs.get()
-                if job is None:
-                    break
-                job.is_read.get()
-                if self._failure or job.pixels is None:
-                    break
-                job.prediction = self._timed(job, "network", self._predict, job.image)
-                self._predicted.put(job)
-                self.sent += 1  # after it is there: a signal between the two waits for one item less, not for ever
+            _join(networks)
         finally:
-            self._room.close()
+            self._end()
+            _join((*readers, *networks))
             for _ in writers:
                 self._predicted.put(None)
-            for thread in (*readers, *writers):
-                if thread.ident is not None:
-                    thread.join()
+            _join(writers)
         if self._failure is not None:
             raise self._failure
 
     def settle(self) -> None:
-        """For a signal handler: waits until what the network has done is written; from then on nothing is finished."""
+        """For a signal handler: waits until what the network has begun is written; from then on nothing is finished."""
         if self._settled:
             return
         self._settled = True
         until = time.monotonic() + _SETTLE
-        while self._finished < self.sent and time.monotonic() < until:
+        while self._finished < self.begun and time.monotonic() < until:
             time.sleep(0.002)
         self._dropped = True
 
@@ -169,6 +122,10 @@ class Pipeline(Generic[Item]):
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
         self._dropped = True
+        self._end()
+
+    def _end(self) -> None:
+        """No further item is read or begun."""
         self._room.close()
         self._jobs.put(None)
 
@@ -179,7 +136,7 @@ class Pipeline(Generic[Item]):
         begin = time.perf_counter()
         try:
             result = work(*arguments)
-        except _Stopped:
+        except Stopped:
             raise
         except Exception as error:
             job.error = error
@@ -191,6 +148,7 @@ class Pipeline(Generic[Item]):
         while not self._room.closed:
             with self._take:
                 if (entry := next(left, None)) is None:
+                    self._jobs.put(None)
                     return
                 job = _Job(*entry)
                 self._jobs.put(job)
@@ -198,7 +156,7 @@ class Pipeline(Generic[Item]):
                 job.image = self._timed(job, "reading", self._read, job.item, partial(self._admit, job))
                 if job.pixels is None:  # it failed before it was admitted, and is reported in its turn
                     self._admit(job, 0)
-            except _Stopped:
+            except Stopped:
                 return
             finally:
                 job.is_read.put(None)
@@ -208,25 +166,55 @@ class Pipeline(Generic[Item]):
         self._room.enter(job.number, pixels)
         job.pixels, job.waited = pixels, time.perf_counter() - begin
 
+    def _predict_all(self, predict: Callable[[Any], Any]) -> None:
+        while (job := self._next_job()) is not None:
+            try:
+                job.prediction = self._timed(job, "network", predict, job.image)
+            finally:  # the items behind it wait for their turn
+                self._predicted.put(job)
+
+    def _next_job(self) -> _Job[Item] | None:
+        """The next item, read; None at the end. One thread at a time, so that those begun are the first ones."""
+        with self._begin:
+            job = self._jobs.get()
+            if job is not None:
+                job.is_read.get()
+            if job is None or job.pixels is None or self._room.closed or self._settled:
+                self._jobs.put(None)  # for the other threads
+                return None
+            self.begun += 1
+            return job
+
     def _write_all(self) -> None:
         while (job := self._predicted.get()) is not None:
             result = None
             if not self._dropped:
                 result = self._timed(job, "writing", self._write, job.item, job.image, job.prediction)
             job.image = job.prediction = None
-            self._finish_one(job, result)
+            self._finish_in_turn(job, result)
+
+    def _finish_in_turn(self, job: _Job[Item], result: Any) -> None:
+        """Finishes this item and those that waited for it, or leaves it to the writer of one before it.
+
+        Counts items also where nothing may be finished any more: `settle` waits for them.
+        """
+        with self._turn:
+            self._waiting[job.number] = job, result
+            while (entry := self._waiting.pop(self._finished, None)) is not None:
+                self._finish_one(*entry)
+                self._finished += 1
 
     def _finish_one(self, job: _Job[Item], result: Any) -> None:
-        """In the jobs' order. Counts the job also where nothing may be finished any more: `settle` waits for it."""
-        with self._turn:
-            self._turn.wait_for(lambda: self._finished == job.number)
-            try:
-                if not self._dropped:
-                    self.times.add(job.seconds)
-                    self._finish(job.item, result, job.error)
-            except BaseException as error:
-                self._fail(error)
-            finally:
-                self._finished += 1
-                self._turn.notify_all()
+        try:
+            if not self._dropped:
+                self.times.add(job.seconds)
+                self._finish(job.item, result, job.error)
+        except BaseException as error:
+            self._fail(error)
         self._room.leave(job.pixels or 0)
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(_WAKE)

@@ -4,6 +4,7 @@ import errno
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rtseg.data.files import MAX_PIXELS, read_image
 from rtseg.data.kinds import FilmError
 from rtseg.deploy.device import available_cores
 from rtseg.deploy.folder.image_files import Outputs
+from rtseg.deploy.folder.lanes import Lane, lanes
 from rtseg.deploy.folder.legend import shares_sentence
 from rtseg.deploy.folder.pipeline import Pipeline
 from rtseg.deploy.folder.result_names import margin_file, result_files, result_names
@@ -41,7 +43,7 @@ class Counts:
     Attributes:
         done: images whose results are written, now or by an earlier command.
         total: images in all.
-        settle: waits until what the network has done is written, and lets no more be written.
+        settle: waits until what the network has begun is written, and lets no more be written.
     """
 
     done: int = 0
@@ -68,7 +70,7 @@ def predict_files(
 ) -> dict[Path, str]:
     """Writes for each image its class map, its colours and an overlay, see `rtseg.deploy.folder.results`; and a legend.
 
-    Images are read and written in threads, see `rtseg.deploy.folder.pipeline`; the network runs in the calling thread.
+    Images are read, predicted and written in threads, see `rtseg.deploy.folder.pipeline` and `lanes`.
     Names keep the folders below a source. A name that the system does not take is shortened by a digest. What goes
     wrong with one image or one source is reported at the end and stops nothing.
 
@@ -149,7 +151,7 @@ class _Run:
         self._counts.done, self._counts.total = self.kept, len(names)
         self._pipeline = pipeline = Pipeline[tuple[Path, str]](
             read=lambda item, admit: read_image(item[0], max_pixels, admit),
-            predict=self._predict,
+            predict=[partial(self._predict, lane) for lane in lanes(self._results.predictor, len(todo))],
             write=self._write,
             finish=self._finish,
             threads=stage_threads(),
@@ -164,12 +166,12 @@ class _Run:
         if self._counts.done:
             self._results.write_legend()
 
-    def _predict(self, image: np.ndarray) -> Prediction | np.ndarray:
+    def _predict(self, lane: Lane, image: np.ndarray) -> Prediction | np.ndarray:
         size = self._results.predictor.fixed_size
         if size and size != image.shape[:2] and not self._told:
             self._told = True
             self._console.print(_resized(*size), soft_wrap=True)
-        return self._results.predict(image)
+        return lane.predict(self._results.predict, image)
 
     def _write(self, item: tuple[Path, str], image: np.ndarray, found: Prediction | np.ndarray) -> dict[str, Any]:
         return self._results.write(*item, image, found)
@@ -195,7 +197,7 @@ class _Run:
             self.failed[item[0]] = _reason(error, self._checkpoint)
             if not self.speed.written and len(self.failed) == _ALIKE and len(set(self.failed.values())) == 1:
                 raise UserError(f"the first {_ALIKE} images fail for one reason: {self.failed[item[0]]}") from error
-        self.speed.add(time.monotonic() - self._start, self._pipeline.sent, written=written)
+        self.speed.add(time.monotonic() - self._start, self._pipeline.begun, written=written)
         self._progress.update(self._task, advance=1, speed=self.speed.text())
 
 

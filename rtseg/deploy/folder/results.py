@@ -132,9 +132,9 @@ class Results:
         files = result_files(name) if self.outputs.overlays else result_files(name)[:1]
         return (*files, margin_file(name)) if self.outputs.margin else files
 
-    def predict(self, image: np.ndarray) -> Prediction | np.ndarray:
+    def predict(self, predictor: Predictor, image: np.ndarray) -> Prediction | np.ndarray:
         """The class map of an image, or where margins are written the prediction."""
-        return self.predictor.predict(image) if self.outputs.margin else self.predictor(image)
+        return predictor.predict(image) if self.outputs.margin else predictor(image)
 
     def write(self, image: Path, name: str, pixels: np.ndarray, found: Prediction | np.ndarray) -> dict[str, Any]:
         """Writes the files of an image. Those of an earlier run that are not written now are removed.

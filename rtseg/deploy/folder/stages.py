@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 class StageTimes:
-    """Mean seconds of work of each stage for an image; without the first, for which an engine prepares itself.
+    """Mean seconds of work of each stage for an image; without each thread's first, for which it builds an engine.
 
     Args:
         threads: name of a stage -> how many threads do it at once, which divides its time.
@@ -19,14 +19,14 @@ class StageTimes:
     def add(self, seconds: Mapping[str, float]) -> None:
         """The seconds of one image; a stage that failed or was not reached is missing."""
         for stage, value in seconds.items():
-            before = self._seconds[stage] if self._images[stage] > 1 else 0.0
+            before = self._seconds[stage] if self._images[stage] > self._threads[stage] else 0.0
             self._seconds[stage] = before + value
             self._images[stage] += 1
 
     def milliseconds(self) -> dict[str, float]:
         """Stage -> milliseconds, divided by the stage's threads; without the stages that no image reached."""
         return {
-            stage: 1000 * seconds / max(1, self._images[stage] - 1) / self._threads[stage]
+            stage: 1000 * seconds / max(1, self._images[stage] - self._threads[stage]) / self._threads[stage]
             for stage, seconds in self._seconds.items()
         }
 
@@ -50,7 +50,7 @@ class Speed:
         written: images, without those that failed.
         first: seconds until the first was written.
         seconds: until the last was written, or failed.
-        ahead: images that the network had done when the first was written, and this one.
+        ahead: images that the network had begun when the first was written, and this one.
     """
 
     times: StageTimes
@@ -59,22 +59,22 @@ class Speed:
     seconds: float = 0.0
     ahead: int = 0
 
-    def add(self, seconds: float, sent: int, *, written: bool) -> None:
+    def add(self, seconds: float, begun: int, *, written: bool) -> None:
         """An image is written, or has failed.
 
         Args:
             seconds: since the beginning.
-            sent: how many images the network has done.
+            begun: how many images the network has begun.
             written: whether it is.
         """
         self.seconds = seconds
         self.written += written
         if written and self.written == 1:
-            self.first, self.ahead = seconds, max(1, sent)
+            self.first, self.ahead = seconds, max(1, begun)
 
     @property
     def _goes_on(self) -> bool:
-        """Whether images were written that the network did after the first was written."""
+        """Whether images were written that the network began after the first was written."""
         return self.written > self.ahead > 0
 
     def text(self) -> str:

@@ -1,5 +1,6 @@
 """Three stages at once: in order, within bounds, errors of their own, and nothing that survives."""
 
+import os
 import random
 import signal
 import threading
@@ -46,7 +47,6 @@ class Work:
         return f"image {item}"
 
     def predict(self, image: str) -> str:
-        assert threading.current_thread() is threading.main_thread()
         self.do("predict", int(image.split()[1]))
         return f"classes of {image}"
 
@@ -61,7 +61,8 @@ class Work:
         self.do("finish", item)
 
     def run(self, items: int, threads: int = 1) -> Pipeline[int]:
-        pipeline = Pipeline[int](self.read, self.predict, self.write, self.finish, threads=threads)
+        networks = [self.predict] * threads
+        pipeline = Pipeline[int](self.read, networks, self.write, self.finish, threads=threads)
         pipeline.run(range(items))
         return pipeline
 
@@ -105,11 +106,10 @@ def test_the_end_writes_what_the_network_has_done(stage: str) -> None:
     with pytest.raises(ValueError if stage == "finish" else KeyboardInterrupt):
         work.run(1000, 2)
     done = [item for item, _, _ in work.finished]
-    assert done == list(range(21 if stage == "finish" else 20))
+    assert done == list(range(21)) if stage == "finish" else done == list(range(len(done)))
 
 
 def test_a_signal_waits_for_what_is_written_and_nothing_follows() -> None:
-    work = Work()
     counted: list[int] = []
 
     def stop(number: int, frame: object) -> None:
@@ -120,20 +120,22 @@ def test_a_signal_waits_for_what_is_written_and_nothing_follows() -> None:
 
     def predict(image: str) -> str:
         if image == "image 30":
-            signal.raise_signal(signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.005)
         return f"classes of {image}"
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
         for _ in range(5):
-            work.finished.clear()
-            pipeline = Pipeline[int](work.read, predict, work.write, work.finish, threads=2)
+            work = Work()
+            pipeline = Pipeline[int](work.read, [predict] * 2, work.write, work.finish, threads=2)
             with pytest.raises(SystemExit):
                 pipeline.run(range(100))
-            assert [item for item, _, _ in work.finished] == list(range(30))
+            assert [item for item, _, _ in work.finished] == list(range(counted[-1]))
+            assert 31 <= pipeline.begun == counted[-1] <= 60
     finally:
         signal.signal(signal.SIGTERM, previous)
-    assert counted == [30] * 5
+    assert len(counted) == 5
 
 
 def test_the_slowest_stage_is_that_of_the_longest_time_by_thread() -> None:
@@ -144,7 +146,7 @@ def test_the_slowest_stage_is_that_of_the_longest_time_by_thread() -> None:
     times.add({"reading": 0.06, "network": 10})
     times.add({"reading": 0.1, "network": 0.0284})
     times.add({"network": 0.0284})
-    assert times.milliseconds() == pytest.approx({"reading": 20, "network": 28.4}), "without the first image"
+    assert times.milliseconds() == pytest.approx({"reading": 25, "network": 28.4}), "without each thread's first"
     assert times.slowest() == "network, 28.4 ms"
     times.add({"network": 70})
     assert times.slowest() == "network, 23352 ms"

@@ -1,0 +1,59 @@
+"""Small images side by side through a network on a CPU, each on its part of the cores.
+
+The threads of one image wait for each other after every layer; those of two images do not. So cores that have an image
+each segment more images a second, the more so the smaller they are (`benchmarks/predict_folder.py`). A large image has
+all cores, since it would gain little, and each image in work takes memory.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from rtseg.deploy.asked import AUTO
+from rtseg.deploy.beside import beside
+from rtseg.deploy.device import torch_threads
+from rtseg.deploy.engines import parse_backend
+from rtseg.deploy.predictor import Predictor
+
+MOST_LANES = 4  # each holds the weights and the feature maps of an image
+SMALL = 2**20  # pixels of an image at most
+_IMAGES = 8  # for each lane, since an engine takes some time to build
+
+Found = TypeVar("Found")
+
+
+class Lane:
+    """What a predictor is in one of several threads. Its first small image builds an engine of its own.
+
+    Args:
+        predictor: does larger images, one at a time, on all threads that the calling thread has now.
+        small: does small images.
+        threads: for these.
+    """
+
+    def __init__(self, predictor: Predictor, small: Predictor, threads: int) -> None:
+        self._large, self._small = (predictor, torch.get_num_threads()), (small, threads)
+
+    def predict(self, use: Callable[[Predictor, np.ndarray], Found], image: np.ndarray) -> Found:
+        """What `use` makes of (H, W, 3) uint8 RGB."""
+        predictor, threads = self._small if image.shape[0] * image.shape[1] <= SMALL else self._large
+        with torch_threads(threads):
+            return use(predictor, image)
+
+
+def lanes(predictor: Predictor, images: int) -> list[Lane]:
+    """The lanes for so many images: one for each core of a CPU and every eight images, at most 4; one alone on a GPU
+    and for an engine that is built for one size.
+    """
+    threads, runner = torch.get_num_threads(), predictor.runner
+    any_size = runner.engine == AUTO or parse_backend(runner.engine)[0].open_sizes
+    many = min(threads, MOST_LANES, images // _IMAGES) if runner.device.type == "cpu" and any_size else 1
+    if many <= 1:
+        return [Lane(predictor, predictor, threads)]
+    smalls = [copy.copy(predictor) for _ in range(many)]
+    for small, own in zip(smalls, beside(runner, many), strict=True):
+        small.runner = own
+    return [Lane(predictor, small, threads // many) for small in smalls]
