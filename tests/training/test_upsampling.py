@@ -37,14 +37,27 @@ def scored(root: Path, tiny_model: dict[str, Any], resize: Resize, upsampling: A
 def test_files_of_predict_have_the_score_of_validate(
     tmp_path: Path, tiny_camvid: Path, tiny_model: dict[str, Any], resize: Resize, upsampling: str
 ) -> None:
-    scores, module = scored(tiny_camvid, tiny_model, resize, upsampling)
+    check_files(tmp_path, tiny_camvid, tiny_model, resize, upsampling)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resize", [None, (180, 240), (300, 400)])
+@pytest.mark.parametrize("upsampling", ["once", "twice"])
+def test_files_of_all_frames_have_the_score_of_validate(
+    tmp_path: Path, shared: Path, tiny_model: dict[str, Any], resize: Resize, upsampling: str
+) -> None:
+    check_files(tmp_path, shared / "data" / "camvid", tiny_model, resize, upsampling)
+
+
+def check_files(folder: Path, root: Path, tiny_model: dict[str, Any], resize: Resize, upsampling: str) -> None:
+    scores, module = scored(root, tiny_model, resize, upsampling)
     assert module.card.upsampling == upsampling
     predictor = Predictor(module.segmenter.eval(), engine="eager:fp32", device="cpu")
-    dataset = create_dataset("camvid", tiny_camvid, "val")
-    predict_files(predictor, [str(tiny_camvid / "val")], tmp_path / "results", outputs=Outputs(overlays=False))
+    dataset = create_dataset("camvid", root, "val")
+    predict_files(predictor, [str(root / "val")], folder / "results", outputs=Outputs(overlays=False))
     confusion = torch.zeros(11, 11, dtype=torch.int64)
     for sample in map(dataset.__getitem__, range(len(dataset))):
-        path = tmp_path / "results" / Path(sample.name).with_suffix(".png").name
+        path = folder / "results" / Path(sample.name).with_suffix(".png").name
         classes = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         assert classes is not None
         assert np.array_equal(classes, predictor.predict(sample.image).class_map)
