@@ -10,12 +10,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rtseg.attention.insertion import list_places
+from rtseg.cli import main
 from rtseg.deploy.fuse import count_batchnorm, deploy
 from rtseg.errors import UserError
 from rtseg.models import Segmenter, create_model, list_families, list_models
 from rtseg.models.backbone import create_backbone, is_model
 from rtseg.registry import UnknownNameError
 from rtseg.training.pretrained import load_pretrained
+from tests.helpers.command import exit_status
 from tests.helpers.folding import unfolded
 from tests.helpers.segmenters import randomise_statistics
 
@@ -212,3 +214,14 @@ def test_networks_without_maps_of_any_size(name: str, says: str) -> None:
 def test_an_unknown_place_is_answered_with_all() -> None:
     with pytest.raises(UserError, match=r"unknown place 'layer5'. Did you mean 'layer.'. Known: act1, fpn.p2, fpn.p3"):
         create_model("timm:resnet18", 5, insert={"layer5": "fa"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["onnx", "xml", "mnn", "pt2"])
+@pytest.mark.parametrize("name", ["timm:resnet18", "timm:convnext_atto", "timm:efficientnet_b0"])
+def test_it_exports_to_every_format(name: str, suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = {"fpn.*": FA, list(create_backbone(name).places)[-2]: FA}
+    narrow(name, places).save_pretrained(tmp_path / "net")
+    arguments = ["export", tmp_path / "net", "-o", tmp_path / f"net.{suffix}", "--input-size", 64, 96]
+    assert exit_status(main, *map(str, arguments)) == 0, capsys.readouterr().err
+    assert "Proof:" in capsys.readouterr().out  # the file was compared with PyTorch
