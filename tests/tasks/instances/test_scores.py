@@ -132,3 +132,27 @@ def test_the_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -
         coco_library.backend()
     monkeypatch.setattr(coco_library, "find_spec", lambda name: None if name == "faster_coco_eval" else json)
     assert coco_library.backend() == "pycocotools"
+
+
+def _score_a_share(rank: int, root: Path, file: str) -> None:
+    """One of two processes, which score 5 and 3 images."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    images = CocoImages(read_coco(root / "annotations/instances_val2017.json", root / "val2017"))
+    counted = InstanceScores()
+    for place in range(8)[:5] if rank == 0 else range(8)[5:]:
+        counted.update(guess(images[place], np.random.default_rng(place), many=False), images[place].objects)
+    torch.save(counted.compute(images.coco.names), f"{file}.{rank}")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_with_unequal_numbers_of_images_score_all_of_them(things: Path, tmp_path: Path) -> None:
+    file = str(tmp_path / "meet")
+    torch.multiprocessing.spawn(_score_a_share, (things, file), nprocs=2)
+    images = CocoImages(read_coco(things / "annotations/instances_val2017.json", things / "val2017"))
+    alone = InstanceScores()
+    for place in range(8):
+        alone.update(guess(images[place], np.random.default_rng(place), many=False), images[place].objects)
+    expected = alone.compute(images.coco.names)
+    for rank in range(2):
+        assert torch.load(f"{file}.{rank}") == pytest.approx(expected, abs=1e-6, nan_ok=True)
