@@ -117,8 +117,14 @@ def test_export(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
         ((trained, "-o", file), "net.onnx' exists"),
         ((trained, "-o", tmp_path / "net.pt"), "must end in .onnx, .xml, .mnn, .pt2"),
         ((tmp_path / "absent", "-o", tmp_path / "x.onnx"), "absent"),
-        ((trained, "-o", tmp_path / "x.onnx", "--input-size", "0", "32"), "height=0 must be a whole number"),
-        ((trained, "-o", tmp_path / "x.onnx", "--batch-size", "0"), "batch size=0 must be a whole number"),
+        (
+            (trained, "-o", tmp_path / "x.onnx", "--input-size", "0", "32"),
+            "--input-size 0 32: whole numbers of at least 1 are needed",
+        ),
+        (
+            (trained, "-o", tmp_path / "x.onnx", "--batch-size", "0"),
+            "--batch-size 0: whole numbers of at least 1 are needed",
+        ),
         ((trained, "-o", file / "x.onnx"), f"'{file}' is a file"),
     ]
     for wrong, words in bad:

@@ -40,7 +40,7 @@ def export(
         str | None,
         typer.Option(metavar="TARGET", help="list the operators that tensorrt or webgpu does not take; needs no -o"),
     ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="8 bits, for OpenVINO (.xml); needs --data")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="8 bits, as .onnx or .xml (OpenVINO); needs --data")] = False,
     data: Annotated[Path | None, typer.Option(help="int8: folder of a data set, to take ranges from and score")] = None,
     dataset: Annotated[str | None, typer.Option(help="int8: its kind; default: that of the training")] = None,
     max_drop: Annotated[float, typer.Option(help="int8: points of mIoU, of 100, that may be lost")] = 0.5,
@@ -60,7 +60,7 @@ def export(
     if image is not None:
         check_file(image, "Give an image, or leave --image out.")
     if int8 and output is None:
-        raise UserError("--int8 writes a file: give -o net.xml")
+        raise UserError("--int8 writes a file: give -o net.xml or -o net.onnx")
     if int8 != (data is not None):
         raise UserError("--int8 and --data belong together: ranges and mIoU come from the images of a data set")
     if data is not None:

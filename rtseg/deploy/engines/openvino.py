@@ -13,7 +13,7 @@ from rtseg.deploy.engines.graph_engine import GraphEngine
 from rtseg.deploy.engines.precision import BF16, FP16, FP32, INT8, by_name
 from rtseg.deploy.engines.registry import register_engine
 from rtseg.deploy.graph import Graph, OpenShape
-from rtseg.deploy.openvino_core import core
+from rtseg.deploy.openvino_core import core, quantization
 from rtseg.errors import UserError, first_line
 
 # Kernels of each kind that an open-size model keeps, for images of sizes that come again: those of two or three sizes,
@@ -73,8 +73,11 @@ class OpenVINO(GraphEngine):
             raise UserError(f"OpenVINO cannot read {graph.name}: {first_line(error)}") from None
         if shape != graph.shape:
             model.reshape([*(-1 if side is None else side for side in shape), 3])
+        quantized = any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
+        if quantized and None in shape:  # it may end the process on processors with AMX (OpenVINO 2026)
+            raise UserError(f"OpenVINO's 8 bits take one size, and {graph.name} takes any: choose onnxruntime")
         if calibration is not None:
-            if any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
+            if quantized:
                 raise UserError(f"{graph.name} is in 8 bits already: run it with 'openvino'")
             model = _quantize(model, calibration, shape[0] or 1)
         hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "bf16" if _has_bf16() else "f32"}[precision]
@@ -111,4 +114,4 @@ def _quantize(model: Any, calibration: Tensor, batch: int) -> Any:
     many = calibration.repeat(-(-batch // len(calibration)), 1, 1, 1)
     images = [images.numpy() for images in many.split(batch) if len(images) == batch]
     with contextlib.redirect_stdout(sys.stderr):  # its progress; stdout is for results
-        return nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))
+        return nncf.quantize(model, nncf.Dataset(images), subset_size=len(images), **quantization(nncf, model))

@@ -4,9 +4,8 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from rtseg.checks import check_whole
 from rtseg.deploy.exports.build import export
-from rtseg.deploy.exports.int8 import Int8, export_int8
+from rtseg.deploy.exports.int8 import QUANTIZERS, Int8, export_int8
 from rtseg.deploy.exports.program import output_named
 from rtseg.deploy.exports.proving import prove
 from rtseg.deploy.exports.read import FORMATS
@@ -50,11 +49,14 @@ def export_file(
     if kind is None:
         raise UserError(f"'{file}' must end in {', '.join(FORMATS)}")
     output = output_named(result)
-    for name, value in zip(("batch size", "height", "width"), shape, strict=True):
-        if value is not None:
-            check_whole(name, value, 1)
-    if int8 and (kind, output) != ("xml", "logits"):
-        raise UserError("--int8 writes .xml with logits, for OpenVINO: it pays less elsewhere (docs/deploy.md)")
+    for option, sides in (("--batch-size", shape[:1]), ("--input-size", shape[1:])):
+        if any(side is not None and side < 1 for side in sides):
+            raise UserError(f"{option} {' '.join(map(str, sides))}: whole numbers of at least 1 are needed")
+    if int8 and (kind not in QUANTIZERS or output != "logits"):
+        raise UserError(
+            f"'{file}' with {output}: --int8 writes .onnx, for ONNX Runtime, and .xml, for OpenVINO, both with logits; "
+            "elsewhere 8 bits do not pay (docs/deploy.md)"
+        )
     with locked_target(file):
         for path in _files(file, kind):
             if os.path.lexists(path):
@@ -62,7 +64,7 @@ def export_file(
         engines_of(kind)
         segmenter = Segmenter.from_pretrained(checkpoint)
         if int8:
-            graph, proof = export_int8(segmenter, shape, int8, image)
+            graph, proof = export_int8(segmenter, shape, kind, int8, image)
         else:
             proof = prove(segmenter, shape, image, output=output).of_format(kind)
             graph = export(segmenter, shape, output, kind, proof)

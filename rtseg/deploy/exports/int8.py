@@ -1,21 +1,16 @@
-"""A network in 8 bits that may lose what its user allows: OpenVINO's graph, quantised by NNCF with accuracy control.
+"""A network in 8 bits that may lose what its user allows, for OpenVINO or for ONNX Runtime.
 
 mIoU is counted on validation images, ranges of the feature maps are taken from training images. Layers that hurt stay
-in float. What holds is compared with float32, and with bfloat16 where the processor has it.
+in float. What holds is compared with float32, and with bfloat16 where the engine has it.
 
 H, W size of the images that the graph takes, K classes.
 """
 
-import contextlib
-import importlib
-import logging
 import math
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,31 +21,31 @@ from rtseg.data.dataset import SegmentationDataset
 from rtseg.deploy.class_map import class_map
 from rtseg.deploy.engines.precision import INT8
 from rtseg.deploy.exports.description import Description
+from rtseg.deploy.exports.int8_onnx import quantize_onnx
+from rtseg.deploy.exports.int8_openvino import quantize_openvino
 from rtseg.deploy.exports.onnx_file import onnx_model
-from rtseg.deploy.exports.openvino_file import save_openvino
 from rtseg.deploy.exports.program import trace
 from rtseg.deploy.exports.proof import Proof
 from rtseg.deploy.exports.proving import prove
-from rtseg.deploy.exports.scores import Images, Scored, check_worth, compile_at, miou_of, score, scores_table
-from rtseg.deploy.exports.seal import BLANK, seal
-from rtseg.deploy.graph import Graph, OpenShape
-from rtseg.deploy.openvino_core import core
-from rtseg.errors import UserError, require
+from rtseg.deploy.exports.scores import Images, Quantized, Scored, check_worth, score, scores_table
+from rtseg.deploy.graph import OPEN, Format, Graph, OpenShape
+from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
 from rtseg.models.weights import weights_hash
 from rtseg.output.table import show
 from rtseg.terminal import say
 
-_RANKED_WITH = 8  # validation images on which the layers are ranked, those that lost most
-_MOST_LAYERS = 20  # that return to float, before it is given up
+QUANTIZERS: Mapping[Format, Callable[[bytes, Images, Images, float], Quantized]] = {
+    "onnx": quantize_onnx,
+    "xml": quantize_openvino,
+}
 _SPARE = 1.0  # per cent of the pixels that another processor may round otherwise than this one
-_QUANTISED = ("Convolution", "GroupConvolution", "MatMul")
 
 
 @dataclass(frozen=True)
 class Int8:
-    """What is asked for.
+    """What is asked for, by the options of `rtseg export`.
 
     Attributes:
         data: folder of a data set.
@@ -65,82 +60,76 @@ class Int8:
     max_images: int = 100
 
     def __post_init__(self) -> None:
-        check_between("max_drop", self.max_drop, 0, 100)
-        check_whole("max_images", self.max_images, 1)
+        check_between("--max-drop", self.max_drop, 0, 100)
+        check_whole("--max-images", self.max_images, 1)
 
 
-def export_int8(network: Network, shape: OpenShape, asked: Int8, image: Path | None = None) -> tuple[Graph, Proof]:
-    """OpenVINO's graph of a network in 8 bits, which loses no more mIoU than allowed and is faster than in float.
+def export_int8(
+    network: Network, shape: OpenShape, format: Format, asked: Int8, image: Path | None = None
+) -> tuple[Graph, Proof]:
+    """A network's graph in 8 bits, which loses no more mIoU than allowed and is faster than in float.
 
     What was measured is shown, whether it holds or not. The tolerance of its proof is what it reaches here, less a per
     cent.
 
     Args:
-        shape: (1, H, W) of the images.
+        shape: (1, H, W) of the images; open sizes for "onnx" alone, which then sees images at their own sizes.
+        format: one of `QUANTIZERS`.
         image: to prove it with; a street is drawn otherwise.
 
     Raises:
         NotWorthError: nothing in 8 bits that holds is faster.
-        UserError: another shape; the data set is not the network's; OpenVINO or NNCF is missing.
+        UserError: another shape; the data set is not the network's; a library is missing.
     """
     batch, height, width = shape
-    if batch != 1 or height is None or width is None:
-        # With open sizes OpenVINO's 8 bits end the process on processors with AMX (OpenVINO 2026).
-        raise UserError("a file in 8 bits takes one image of one size: give --input-size, and no --open-size or batch")
-    for library in ("openvino", "nncf"):
-        require(library, "openvino")
-    training, validation = (Images(part, asked.max_images, (height, width)) for part in data_of(network.card, asked))
+    size = None if height is None or width is None else (height, width)
+    if shape != OPEN and (batch != 1 or size is None):
+        raise UserError("a file in 8 bits takes one image (leave --batch-size out), or with --open-size any number")
+    if size is None and format == "xml":
+        # On processors with AMX such a file ends the process (OpenVINO 2026).
+        raise UserError("OpenVINO's 8 bits take one size: give --input-size, or export .onnx with --open-size")
+    training, validation = (Images(part, asked.max_images, size) for part in data_of(network.card, asked))
     traced = trace(network, shape, "logits")
-    model = core().read_model(onnx_model(traced, shape, "logits").SerializeToString(), b"")
-    quantized, scores = quantize(model, training, validation, asked.max_drop)
-    best = check_worth(scores, asked.max_drop)
-    say(
-        f"int8: the fastest that holds is '{best.precision}'; `openvino` runs the rest in fp32, `openvino:bf16` in bf16"
-    )
-    request = compile_at(quantized, "f32").create_infer_request()
+    model = onnx_model(traced, shape, "logits").SerializeToString()
+    quantized, _ = quantize(format, model, training, validation, asked.max_drop)
+    run = next(run for name, run in quantized.runs.items() if name.startswith("int8"))
 
     def least(pixels: np.ndarray, classes: np.ndarray) -> float:
-        logits = torch.from_numpy(request.infer([pixels[None]])[0]).permute(0, 3, 1, 2)
-        equal = 100 * (class_map(logits, (height, width))[0].numpy() == classes).mean()
+        logits = torch.from_numpy(run(pixels[None])).permute(0, 3, 1, 2)
+        equal = 100 * (class_map(logits, classes.shape)[0].numpy() == classes).mean()
         return max(0.1, math.floor(10 * (float(equal) - _SPARE)) / 10)
 
     proof = prove(network, shape, image, least, most_error=INT8.most_logits_error)
     weights = weights_hash(network)
-    description = Description(network.card, weights, "logits", shape, traced.stride, "int8", proof)
-    xml, beside = save_openvino(quantized, description.text(BLANK))
-    return Graph(seal(xml, beside), network.card, weights, "logits", shape, format="xml", beside=beside), proof
+    content, beside = quantized.content(
+        Description(network.card, weights, "logits", shape, traced.stride, "int8", proof)
+    )
+    return Graph(content, network.card, weights, "logits", shape, format=format, beside=beside), proof
 
 
-def quantize(model: Any, training: Images, validation: Images, max_drop: float) -> tuple[Any, list[Scored]]:
-    """An `openvino.Model` with the layers in 8 bits that can be, as far as the mIoU allows, and the scores of both.
+def quantize(
+    format: Format, model: bytes, training: Images, validation: Images, max_drop: float
+) -> tuple[Quantized, list[Scored]]:
+    """An ONNX graph in 8 bits for one of `QUANTIZERS`, and the scores, which are shown.
 
     Args:
-        model: takes images of the two's size, (1, H, W, 3) uint8, gives (1, h, w, K) logits.
+        model: takes the two's images, (1, H, W, 3) uint8, gives (1, h, w, K) logits.
         max_drop: see `Int8`.
+
+    Raises:
+        NotWorthError: see `check_worth`.
     """
-    nncf = importlib.import_module("nncf")
-    num_classes = len(validation.dataset.labels.names)
     say(
         f"int8: ranges from {len(training.indices)} training images, mIoU on {len(validation.indices)} validation "
         "images. This takes a minute, and several more if layers must return to float"
     )
     begin = time.perf_counter()
-    with _quiet(nncf):
-        quantized = nncf.quantize_with_accuracy_control(
-            model,
-            nncf.Dataset(training.indices, training.image),
-            nncf.Dataset(validation.indices, validation.image),
-            lambda compiled, indices: miou_of(validation, compiled, indices, num_classes),
-            max_drop=max_drop / 100,
-            subset_size=len(training.indices),
-            target_device=nncf.TargetDevice.CPU,
-            advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-                max_num_iterations=_MOST_LAYERS, ranking_subset_size=_RANKED_WITH, num_ranking_workers=1
-            ),
-        )
-    say(f"int8: quantised in {time.perf_counter() - begin:.0f} s; {_in_float(quantized)}")
-    scores = score(model, quantized, validation, num_classes)
-    show(scores_table(scores, len(validation.indices)))
+    quantized = QUANTIZERS[format](model, training, validation, max_drop)
+    say(f"int8: quantised in {time.perf_counter() - begin:.0f} s; in float are {quantized.in_float}")
+    scores = score(quantized.runs, validation)
+    show(scores_table(scores, len(validation.indices), quantized.engine))
+    best = check_worth(scores, max_drop)
+    say(f"int8: the fastest that holds is '{best.precision}'; {quantized.how}")
     return quantized, scores
 
 
@@ -161,22 +150,3 @@ def data_of(card: ModelCard, asked: Int8) -> tuple[SegmentationDataset, Segmenta
             "on, with --data and --dataset"
         )
     return parts
-
-
-def _in_float(model: Any) -> str:
-    """How many of the layers that could be in 8 bits are not."""
-    layers = [layer for layer in model.get_ops() if layer.get_type_name() in _QUANTISED]
-    left = [layer for layer in layers if _source(layer) != "FakeQuantize"]
-    return f"{len(left)} of {len(layers)} convolutions and matrix products are in float"
-
-
-def _source(layer: Any) -> str:
-    return str(layer.input_value(0).get_node().get_type_name())
-
-
-@contextlib.contextmanager
-def _quiet(nncf: Any) -> Iterator[None]:
-    """Without NNCF's messages; its bars go to stderr, since stdout is for results."""
-    nncf.set_log_level(logging.ERROR)
-    with contextlib.redirect_stdout(sys.stderr):
-        yield

@@ -4,10 +4,9 @@ H, W size of the images that a graph takes, K classes.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,12 +14,15 @@ import torch
 
 from rtseg.data.dataset import SegmentationDataset
 from rtseg.deploy.class_map import class_map
-from rtseg.deploy.openvino_core import core
+from rtseg.deploy.exports.description import Description
 from rtseg.errors import UserError
 from rtseg.metrics import confusion_matrix, mean_iou
 from rtseg.output.table import Cell, Column, Table
 
 Size = tuple[int, int]  # (H, W)
+Run = Callable[[np.ndarray], np.ndarray]  # (1, H, W, 3) uint8 -> (1, h, w, K) logits, which the next call may overwrite
+RANKED_WITH = 8  # validation images on which the layers are ranked, those that lost most
+MOST_LAYERS = 20  # that return to float, before it is given up
 _LEAST_ROUNDS, _SECONDS = 10, 5.0  # of the turns that the precisions take
 
 
@@ -44,10 +46,29 @@ class Scored:
     ms: float
 
 
-class Images:
-    """A part of a data set, as the graph takes it: resized to its size, scored at the image's own."""
+@dataclass(frozen=True)
+class Quantized:
+    """A network in 8 bits beside itself in float.
 
-    def __init__(self, dataset: SegmentationDataset, most: int, size: Size) -> None:
+    Attributes:
+        engine: the library that runs both, for people.
+        runs: by precision, float32 first; the names of those in 8 bits begin with "int8".
+        in_float: which layers stay in float, in words.
+        how: which engine runs the file at which precision, in words.
+        content: the file that a description makes of it, and the one beside it.
+    """
+
+    engine: str
+    runs: Mapping[str, Run]
+    in_float: str
+    how: str
+    content: Callable[[Description], tuple[bytes, bytes]]
+
+
+class Images:
+    """A part of a data set, as the graph takes it: resized to its size if it has one, scored at the image's own."""
+
+    def __init__(self, dataset: SegmentationDataset, most: int, size: Size | None) -> None:
         self.dataset = dataset
         self.indices = [round(i) for i in np.linspace(0, len(dataset) - 1, min(most, len(dataset)))]
         self.size = size
@@ -57,70 +78,57 @@ class Images:
         return self._resized(self.dataset[index].image)
 
     def _resized(self, image: np.ndarray) -> np.ndarray:
-        if image.shape[:2] != self.size:
+        if self.size is not None and image.shape[:2] != self.size:
             image = cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_LINEAR)
         return image[None]
 
-    def class_maps(self, compiled: Any, indices: Iterable[int]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    @property
+    def num_classes(self) -> int:
+        return len(self.dataset.labels.names)
+
+    def class_maps(self, run: Run, indices: Iterable[int]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The class map of each image and its mask, (height, width) of the image's own size."""
-        request = compiled.create_infer_request()
         for sample in map(self.dataset.__getitem__, indices):
-            result = request.infer([self._resized(sample.image)], share_inputs=True, share_outputs=True)
-            logits = torch.from_numpy(result[0]).permute(0, 3, 1, 2)
+            logits = torch.from_numpy(run(self._resized(sample.image))).permute(0, 3, 1, 2)
             yield class_map(logits, sample.size)[0], torch.from_numpy(sample.mask)
 
 
-def miou_of(images: Images, compiled: Any, indices: Iterable[int], num_classes: int) -> tuple[float, list[float]]:
-    """mIoU, 0..1, and that of each image alone, by which NNCF chooses images to rank layers with."""
-    each = [confusion_matrix(*maps, num_classes) for maps in images.class_maps(compiled, indices)]
+def miou_of(images: Images, run: Run, indices: Iterable[int]) -> tuple[float, list[float]]:
+    """mIoU, 0..1, and that of each image alone, by which images are chosen to rank layers with."""
+    each = [confusion_matrix(*maps, images.num_classes) for maps in images.class_maps(run, indices)]
     return mean_iou(torch.stack(each).sum(0)).item(), [mean_iou(one).item() for one in each]
 
 
-def score(model: Any, quantized: Any, images: Images, num_classes: int) -> list[Scored]:
-    """Both graphs at the precisions that they can run in here, float32 first; those in float before those in int8."""
-    hints = ["f32"] + ["bf16"] * ("BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    names = {"f32": "fp32", "bf16": "bf16"}
-    compiled = {names[hint]: compile_at(model, hint) for hint in hints}
-    compiled |= {f"int8, rest {names[hint]}": compile_at(quantized, hint) for hint in hints}
-    confusion = {name: torch.zeros(num_classes, num_classes, dtype=torch.int64) for name in compiled}
-    worst = dict.fromkeys(compiled, 1.0)
+def score(runs: Mapping[str, Run], images: Images) -> list[Scored]:
+    """The graphs in float and in int8 by the precision that they run in, float32 first."""
+    confusion = {name: torch.zeros(images.num_classes, images.num_classes, dtype=torch.int64) for name in runs}
+    worst = dict.fromkeys(runs, 1.0)
     for index in images.indices:
         expected = None
-        for name, graph in compiled.items():
-            ((classes, mask),) = images.class_maps(graph, [index])
+        for name, run in runs.items():
+            ((classes, mask),) = images.class_maps(run, [index])
             expected = classes if expected is None else expected
-            confusion[name] += confusion_matrix(classes, mask, num_classes)
+            confusion[name] += confusion_matrix(classes, mask, images.num_classes)
             worst[name] = min(worst[name], (classes == expected).double().mean().item())
-    times = _time_in_turns(compiled, [images.image(index) for index in images.indices[:4]])
-    return [Scored(name, 100 * mean_iou(confusion[name]).item(), 100 * worst[name], times[name]) for name in compiled]
+    times = _time_in_turns(runs, [images.image(index) for index in images.indices[:4]])
+    return [Scored(name, 100 * mean_iou(confusion[name]).item(), 100 * worst[name], times[name]) for name in runs]
 
 
-def compile_at(model: Any, hint: str) -> Any:
-    """A model compiled for this processor; what is not in 8 bits is computed at the precision of the hint."""
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": hint,
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-    }
-    return core().compile_model(model, "CPU", settings)
-
-
-def _time_in_turns(compiled: Mapping[str, Any], images: list[np.ndarray]) -> dict[str, float]:
+def _time_in_turns(runs: Mapping[str, Run], images: list[np.ndarray]) -> dict[str, float]:
     """Median milliseconds of each, one run after the other so that other work on the machine meets all alike."""
-    requests = {name: graph.create_infer_request() for name, graph in compiled.items()}
-    times: dict[str, list[float]] = {name: [] for name in compiled}
+    times: dict[str, list[float]] = {name: [] for name in runs}
     begin, rounds = time.perf_counter(), 0
     while rounds < _LEAST_ROUNDS or time.perf_counter() - begin < _SECONDS:
-        for name, request in requests.items():
+        for name, run in runs.items():
             for timed in (False, True):  # the first of the two finds the caches full of another's weights
                 start = time.perf_counter()
-                request.infer([images[rounds % len(images)]], share_inputs=True, share_outputs=True)
+                run(images[rounds % len(images)])
                 times[name] += [time.perf_counter() - start] if timed else []
         rounds += 1
     return {name: 1000 * median(own) for name, own in times.items()}
 
 
-def scores_table(scores: list[Scored], number: int) -> Table:
+def scores_table(scores: list[Scored], number: int, engine: str) -> Table:
     """What is shown, whether it holds or not."""
     columns = [
         Column("precision", left=True),
@@ -134,7 +142,7 @@ def scores_table(scores: list[Scored], number: int) -> Table:
     rows: list[list[Cell]] = [
         [s.precision, s.miou, first.miou - s.miou, s.equal_percent, s.ms, first.ms / s.ms] for s in scores
     ]
-    return Table(f"OpenVINO, {number} validation images", columns, rows)
+    return Table(f"{engine}, {number} validation images", columns, rows)
 
 
 def check_worth(scores: list[Scored], max_drop: float) -> Scored:

@@ -129,7 +129,7 @@ def test_an_existing_file_is_refused(checkpoint: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(0, 64, 96), (1, 0, 96), (1, 64, -1)])
 def test_bad_shapes_are_refused(checkpoint: Path, tmp_path: Path, shape: tuple[int, int, int]) -> None:
-    with pytest.raises(UserError, match=r"=(0|-1) must be a whole number of at least 1"):
+    with pytest.raises(UserError, match="whole numbers of at least 1 are needed"):
         export_file(str(checkpoint), tmp_path / "net.onnx", shape)
     assert list(tmp_path.iterdir()) == []
 
