@@ -19,7 +19,7 @@ import torch
 
 from rtseg.data.origin import write_origin
 from rtseg.deploy.exports.build import export
-from rtseg.deploy.graph import Graph
+from rtseg.deploy.graph import OPEN, Graph
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.cost import Ceilings, measure_ceilings
 from tests.helpers.networks import SHAPE, tiny_segmenter
@@ -102,6 +102,13 @@ def shared_segmenter() -> Segmenter:
 @pytest.fixture(scope="session")
 def logits_graph(shared_segmenter: Segmenter) -> Graph:
     return export(shared_segmenter, SHAPE, "logits")
+
+
+@pytest.fixture(scope="session")
+def open_graph(shared_segmenter: Segmenter) -> Graph:
+    """For images of any size, and any number."""
+    pytest.importorskip("onnxscript")
+    return export(shared_segmenter, OPEN)
 
 
 @pytest.fixture(scope="session")

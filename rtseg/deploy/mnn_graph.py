@@ -108,15 +108,20 @@ def _attend_by_rows(graph: _Graph, softmax: Any) -> None:
     if (flat.op_type, whole.op_type) != ("Reshape", "Reshape"):
         return
     before, after = (graph.shapes.get(name, []) for name in (flat.input[0], whole.output[0]))
+    rows_in, rows_out = (graph.shapes.get(name, []) for name in (scores.input[1], values.output[0]))
     if len(before) != 4 or len(after) != 4 or before[2:] != after[2:]:
         return
-    name, rows_of = softmax.output[0], _rows_of_one if before[0] == 1 else _rows_of_batch
+    if rows_in[:2] != before[:2] or rows_out[:2] != after[:2]:  # several heads, as further images of the batch
+        return
+    name = softmax.output[0]
+    times, repeated = ("", []) if before[0] == 1 else _times_of_rows(graph, f"{name}_positions")
     new = [
         graph.node("Transpose", [flat.input[0]], f"{name}_positions", perm=_TO_LAST),
-        *rows_of(graph, scores.input[0], f"{name}_keys", f"{name}_positions"),
+        *repeated,
+        *_for_rows(graph, scores.input[0], f"{name}_keys", times),
         graph.node("MatMul", [f"{name}_positions", f"{name}_keys"], f"{name}_scores"),
         graph.node("Softmax", [f"{name}_scores"], f"{name}_weights", axis=3),
-        *rows_of(graph, values.input[0], f"{name}_values", f"{name}_positions"),
+        *_for_rows(graph, values.input[0], f"{name}_values", times),
         graph.node("MatMul", [f"{name}_weights", f"{name}_values"], f"{name}_rows"),
         graph.node("Transpose", [f"{name}_rows"], whole.output[0], perm=_FROM_LAST),
     ]
@@ -124,24 +129,25 @@ def _attend_by_rows(graph: _Graph, softmax: Any) -> None:
     graph.replace([*rows, scores, softmax, values, whole], new)
 
 
-def _rows_of_one(graph: _Graph, matrix: str, name: str, _: str) -> list[Any]:
-    """(1, M, N) -> (1, 1, N, M)."""
+def _for_rows(graph: _Graph, matrix: str, name: str, times: str) -> list[Any]:
+    """(B, M, N) -> (B, 1, N, M), or (B, H, N, M) where `times` names the shape (1, H, 1, 1)."""
+    one = f"{name}_once" if times else name
     return [
         graph.node("Transpose", [matrix], f"{name}_turned", perm=[0, 2, 1]),
-        graph.node("Unsqueeze", [f"{name}_turned", graph.constant("axis_of_rows", np.array([1]))], name),
+        graph.node("Unsqueeze", [f"{name}_turned", graph.constant("axis_of_rows", np.array([1]))], one),
+        *([graph.node("Expand", [one, times], name)] if times else []),
     ]
 
 
-def _rows_of_batch(graph: _Graph, matrix: str, name: str, positions: str) -> list[Any]:
-    """(B, M, N) -> (B, H, N, M), with positions (B, H, W, C). With one matrix for all rows of an image MNN 3.6 takes
-    wrong ones in a batch.
+def _times_of_rows(graph: _Graph, positions: str) -> tuple[str, list[Any]]:
+    """The name of the shape (1, H, 1, 1) of positions (B, H, W, C), and the nodes that make it.
+
+    With one matrix for all rows of an image MNN 3.6 takes wrong ones in a batch, so it is repeated for each row.
     """
-    one = graph.constant("one_of_shape", np.array([1]))
-    return [
-        *_rows_of_one(graph, matrix, f"{name}_once", ""),
-        graph.node("Shape", [positions], f"{name}_height", start=1, end=2),
-        graph.node("Concat", [one, f"{name}_height", one, one], f"{name}_times", axis=0),
-        graph.node("Expand", [f"{name}_once", f"{name}_times"], name),
+    one, height, times = graph.constant("one_of_shape", np.array([1])), f"{positions}_height", f"{positions}_times"
+    return times, [
+        graph.node("Shape", [positions], height, start=1, end=2),
+        graph.node("Concat", [one, height, one, one], times, axis=0),
     ]
 
 
@@ -160,9 +166,11 @@ def _add_in_blocks(graph: _Graph, add: Any) -> None:
             continue
         zeros = graph.constant(f"zeros_{channels}", np.zeros(channels, np.float32))
         ones = graph.constant(f"ones_{channels}", np.ones(channels, np.float32))
-        norm = graph.node("BatchNormalization", [name, ones, zeros, zeros, ones], f"{name}_in_blocks", epsilon=0.0)
-        graph.replace([add], [norm, add])
-        add.input[here] = norm.output[0]
+        blocked = f"{name}_in_blocks"
+        if not graph.source(blocked).op_type:  # else an earlier sum reads it, too
+            norm = graph.node("BatchNormalization", [name, ones, zeros, zeros, ones], blocked, epsilon=0.0)
+            graph.replace([add], [norm, add])
+        add.input[here] = blocked
 
 
 def _is_blocked(graph: _Graph, name: str) -> bool:
@@ -185,12 +193,14 @@ def _normalize_first(graph: _Graph, turn: Any) -> None:
             return
     _, cast, scaled, shifted, conv = row
     constants = [[name for name in node.input if name in graph.constants] for node in (scaled, shifted)]
-    if [len(names) for names in constants] != [1, 1] or graph.reader(conv.input[1]) is not conv:
+    weights, name = conv.input[1], turn.input[0]
+    if [len(names) for names in constants] != [1, 1] or graph.reader(weights) is not conv:
         return
     (scale,), (shift,) = constants
+    if weights not in graph.constants or graph.attribute(conv, "group") not in (None, 1):
+        return
     factor = graph.values(scale)
-    graph.constant(conv.input[1], (graph.values(conv.input[1]) * factor).astype(np.float32))
-    name = turn.input[0]
+    graph.constant(weights, (graph.values(weights) * factor).astype(np.float32))
     offset = graph.constant(f"{name}_shift", (graph.values(shift) / factor).astype(np.float32))
     new = [
         graph.node("Cast", [name], f"{name}_float", to=graph.onnx.TensorProto.FLOAT),

@@ -14,7 +14,6 @@ from torch import Tensor
 from rtseg.deploy.choice import conditions_of, exact_engines, measure, remembered, without_measuring
 from rtseg.deploy.engines import create_engine, parse_backend
 from rtseg.deploy.engines.base import Engine
-from rtseg.deploy.exports.build import export
 from rtseg.deploy.graph import OPEN, Graph
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import UserError
@@ -25,13 +24,6 @@ from tests.helpers.networks import SHAPE
 
 IMAGE = texture((45, 60))
 IMAGES = torch.from_numpy(IMAGE)[None]
-
-
-@pytest.fixture(scope="module")
-def open_graph(shared_segmenter: Segmenter) -> Graph:
-    """The tests' network for images of any size."""
-    pytest.importorskip("onnxscript")
-    return export(shared_segmenter, OPEN)
 
 
 @pytest.fixture(autouse=True)

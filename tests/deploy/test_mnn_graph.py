@@ -87,6 +87,11 @@ class Attend(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         images = x.permute(0, 3, 1, 2).float()
+        if self.kind == "heads":
+            images = images.repeat(1, 2, 1, 1)
+            heads = images.reshape(-1, 3, images.shape[2] * images.shape[3])
+            keys = heads[:, :, :4]
+            return (keys @ (keys.mT @ heads).softmax(1)).reshape(images.shape)
         keys = images[:, :, :2, :2].flatten(2)
         weights = (keys.mT @ images.flatten(2)).softmax(1)
         y = keys @ weights
@@ -97,7 +102,7 @@ class Attend(torch.nn.Module):
         return y.unflatten(2, images.shape[2:])
 
 
-@pytest.mark.parametrize(("kind", "axis"), [("attention", 3), ("read twice", 1), ("another map", 1)])
+@pytest.mark.parametrize(("kind", "axis"), [("attention", 3), ("read twice", 1), ("another map", 1), ("heads", 1)])
 def test_only_attention_over_a_map_is_rewritten(kind: str, axis: int) -> None:
     shape = (2, 4, 6)
     program = torch.export.export(Attend(kind), (torch.from_numpy(images(shape)),))

@@ -11,7 +11,8 @@ from rtseg.deploy.engines.registry import register_engine
 
 @register_engine("mnn-exact")
 class MNNExact(MNN):
-    """MNN with Winograd's smallest tiles, then `class_map`: slower than `mnn`, and rounds as little as plain float32.
+    """MNN with Winograd's smallest tiles, then `class_map`: slower than `mnn`. Exact in its convolutions only, which
+    round as little as plain float32: GELU has MNN's tanh form, up to 5e-4 off.
 
     Large tiles round coarsely, since the points that their polynomials are evaluated at lie far apart. In most trained
     networks no pixel notices; where one does, this engine is still there. Without Winograd MNN is slower by far.
