@@ -89,11 +89,13 @@ class TimmBackbone(Backbone):
         height, width = spatial_size(image)
         multiple = self.plan.multiple
         if multiple > 1:
-            image = F.pad(image, (0, -width % multiple, 0, -height % multiple))
+            # Without division of negative numbers, which ONNX rounds otherwise: these may be open in a graph.
+            columns, rows = ((side + multiple - 1) // multiple * multiple - side for side in (width, height))
+            image = F.pad(image, (0, columns, 0, rows))
         maps = self.every_map(image)
         found = {}
         for name, (_, stride) in self.features.items():
-            rows, columns = reduced_size(height, width, stride)
+            rows, columns = ((side + stride - 1) // stride for side in (height, width))
             found[name] = maps[name][:, :, :rows, :columns] if multiple > 1 else maps[name]
         return found
 

@@ -225,3 +225,11 @@ def test_it_exports_to_every_format(name: str, suffix: str, tmp_path: Path, caps
     arguments = ["export", tmp_path / "net", "-o", tmp_path / f"net.{suffix}", "--input-size", 64, 96]
     assert exit_status(main, *map(str, arguments)) == 0, capsys.readouterr().err
     assert "Proof:" in capsys.readouterr().out  # the file was compared with PyTorch
+
+
+@pytest.mark.slow
+def test_a_padded_network_exports_with_open_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ONNX rounds a division of negative numbers otherwise than Python."""
+    narrow("timm:test_convnext").save_pretrained(tmp_path / "net")
+    arguments = ["export", tmp_path / "net", "-o", tmp_path / "net.onnx", "--open-size"]
+    assert exit_status(main, *map(str, arguments)) == 0, capsys.readouterr().err
