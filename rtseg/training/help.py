@@ -46,7 +46,6 @@ LENGTH = (
 MODEL = (
     Setting("model.name", "see `rtseg list models`", "rtformer_slim"),
     Setting("model.attention", "such as gfa+ca, see `rtseg list attentions`"),
-    Setting("model.insert", "attention at places, as in --model.insert.stage3=fa"),
     Setting("model.options", "of the network, such as '{cross_size: 12}'"),
 )
 DATA = (
@@ -56,6 +55,7 @@ DATA = (
 WORKERS = Setting("data.num_workers", "loader processes of each device", 2)
 _FIT = (
     CONFIG, *RUN, *MODEL,
+    Setting("model.insert", "attention at places: '{stage3: fa}'"),
     Setting("model.weights", "start from a .ckpt, folder, name or hub id"),
     Setting("model.ema_decay", "moving average of the weights; 0: none", 0.0),
     Setting("model.optim.lr", "learning rate for lr_batch_size images", 0.0004),

@@ -5,9 +5,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
+
+if TYPE_CHECKING:
+    from rtseg.deploy.graph import Graph
 
 _LEAST = 32  # pixels of a window's side: one logit of the coarsest map
 _MOST = 2**26  # pixels of a window, which the network's memory follows
@@ -77,7 +80,7 @@ def tiling(size: tuple[int, int] | None, overlap: int | None = None) -> Tiling |
     return Tiling((size[0], size[1]), (overlap, overlap))
 
 
-def check_tiles(graph: Graph, tiles: Tiling) -> None:
+def check_tiles(graph: "Graph", tiles: Tiling) -> None:
     """Raises: UserError where an exported file cannot take these windows."""
     if graph.output != "logits":
         raise UserError(
