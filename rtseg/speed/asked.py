@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from rtseg.deploy.engines import parse_backend, usual_backends
+from rtseg.deploy.engines import FP32, parse_backend, reference_for, usual_backends
 from rtseg.deploy.exports.read import FORMATS, read_graph
 from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
@@ -86,19 +86,27 @@ class Asked:
             return [Candidate(graph, graph.weights, trained=True)]
         return [_checkpoint(name)]
 
-    def engines(self, device: torch.device, console: Console) -> list[str]:
-        """The backends. The console says why one of the usual ones is missing here."""
+    def engines(self, candidates: Sequence[Candidate], device: torch.device, console: Console) -> list[str]:
+        """The backends for these networks. The console says why a usual one that runs any of them is missing here.
+
+        Raises:
+            UserError: there are only exported files, and no engine that reads one is installed.
+        """
         if self.backends:
             return list(self.backends)
         found = []
         for backend in usual_backends(device):
             kind, precision = parse_backend(backend)
+            if not any(kind.runs(candidate.network) for candidate in candidates):
+                continue
             try:
                 kind.check(precision, device)
             except UserError as error:
                 console.print(f"without {backend}: {error}", soft_wrap=True)
             else:
                 found.append(backend)
+        if not found:
+            parse_backend(reference_for(candidates[0].network))[0].check(FP32.name, device)  # says what to install
         return found
 
 

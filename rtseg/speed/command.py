@@ -64,8 +64,8 @@ def run_benchmark(
     scored = None if data is None else create_dataset(dataset, data, "val")
     paths = [image for source in images for image in find_images(source)[1]]
     given = _read_images(paths or [image for image, _ in scored.pairs] if scored else paths)
-    backends = asked.engines(device, console)
     candidates = asked.candidates(conditions)
+    backends = asked.engines(candidates, device, console)
     calibration: Sequence[np.ndarray] = ()
     if scored and data:
         _check_fit(candidates, scored, conditions.sizes)

@@ -260,6 +260,17 @@ def test_what_is_measured_unasked(monkeypatch: pytest.MonkeyPatch, device: str, 
     assert usual_backends(torch.device(device)) == expected.split()
 
 
+def test_graphs_are_compared_with_an_engine_that_is_here(logits_graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the usual reference is not installed; where none is, that one is named."""
+    pytest.importorskip("openvino")
+    pytest.importorskip("MNN")
+    found = []
+    for library in ("onnxruntime", "MNN", "openvino"):
+        monkeypatch.setitem(sys.modules, library, None)
+        found.append(reference_for(logits_graph))
+    assert found == ["mnn-exact", "openvino", "onnxruntime"]
+
+
 def test_graphs_are_compared_with_an_engine_that_reads_them(
     shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Graph
 ) -> None:

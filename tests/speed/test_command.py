@@ -160,11 +160,23 @@ def test_engines_that_are_missing_are_left_out_and_named(
         run_benchmark(Asked([checkpoint], backends=["eager", "onnxruntime"]), QUICK)
 
 
+def test_an_exported_file_that_no_engine_here_reads(
+    exported: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Engines that never read such a file are not named."""
+    for library in ("openvino", "onnxruntime", "MNN"):
+        monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(UserError, match=r"onnxruntime is missing here .*pip install 'rtseg\[onnx\]'"):
+        run_benchmark(Asked([exported]), QUICK)
+    named = re.findall(r"^without ([^ ]+):", capsys.readouterr().err, re.M)
+    assert named == ["onnxruntime", "openvino", "openvino:bf16", "mnn", "mnn-exact"]
+
+
 def test_an_exported_file_on_all_engines_that_read_it(exported: str, shared_segmenter: Segmenter) -> None:
     found = run_benchmark(Asked([exported]), QUICK)
     assert [r.backend for r in found.networks] == [
         name if ":" in name else f"{name}:fp32"
-        for name in without_missing("onnxruntime", "openvino", "openvino:bf16", "mnn")
+        for name in without_missing("onnxruntime", "openvino", "openvino:bf16", "mnn", "mnn-exact")
     ]
     for r in found.networks:
         assert r.weights == weights_hash(shared_segmenter)

@@ -82,10 +82,12 @@ def usual_backends(device: torch.device) -> list[str]:
 
 
 def reference_for(network: Network | Graph) -> str:
-    """The backend that others are compared with: plain PyTorch; for an exported graph, one that reads graphs."""
+    """The backend that others are compared with: plain PyTorch; for an exported graph, one that reads it, and that is
+    installed here if any is.
+    """
     takes = "graph" if isinstance(network, Graph) else "network"
     kinds = [kind for kind in engine_classes() if kind.takes == takes and kind.runs(network)]
-    return min(kinds, key=lambda kind: not kind.is_reference).backend
+    return min(kinds, key=lambda kind: (not kind.is_here(), not kind.is_reference)).backend
 
 
 def create_engine(

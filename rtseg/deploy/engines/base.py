@@ -117,6 +117,11 @@ class Engine(ABC):
         return list(dict.fromkeys(packages for module, packages in cls.libraries.items() if not _is_there(module)))
 
     @classmethod
+    def is_here(cls) -> bool:
+        """Whether the libraries of the default precision are installed; whether they run here, `check` says."""
+        return all(map(_is_there, cls.needs(next(iter(cls.precisions)))))
+
+    @classmethod
     def about(cls) -> str:
         """What it is, in one line of Markdown."""
         return inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
