@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from rtseg.deploy.engines import create_engine
 from rtseg.deploy.graph import Graph
@@ -30,6 +31,15 @@ def test_signals_have_a_stack_after_engines_have_gone_in_any_order(logits_graph:
     stack = SignalStack()
     assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
     assert stack.address is None or is_mapped(stack.address)
+
+
+def test_a_version_that_refuses_the_limit_of_kernels_runs_all_the_same(
+    logits_graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The property that sets it is listed nowhere; OpenVINO refuses those that it does not know by name."""
+    monkeypatch.setattr("rtseg.deploy.engines.openvino._CAPACITY", "CPU_NO_SUCH_CAPACITY")
+    images = torch.zeros(*SHAPE, 3, dtype=torch.uint8)
+    assert create_engine("openvino", logits_graph, SHAPE).logits(images).isfinite().all()
 
 
 def is_mapped(address: int) -> bool:
