@@ -2,10 +2,16 @@
 
     python -m benchmarks.predict_folder CHECKPOINT IMAGES [--engine NAME] [--before CHECKOUT] [--rounds 5] [-o FILE]
 
-The stages alone, the whole command and the older checkout take turns, so other work meets all alike. A stage alone does
-all images with its own number of threads and nothing beside it: reading and decoding; the network, on images in memory;
-drawing, encoding and writing. The whole is `predict_files`, from the files to the files, without starting Python. All
-class maps are compared with plain PyTorch's (engine "reference"). The last line is JSON.
+Each line is images per second and milliseconds an image, wall-clock time for the whole folder:
+
+- reading, network, writing: a stage alone, with nothing beside it, in as many threads as `rtseg predict` gives it.
+  Reading decodes the files. The network makes class maps of images in memory, on a CPU several small ones side by side
+  (`rtseg.deploy.folder.lanes`). Writing draws, encodes and writes the files.
+- whole: `predict_files`, from the files to the files, without starting Python.
+- before: the same in the older checkout.
+
+They take turns, so other work meets all alike; a first turn of each, which builds the engines, is not counted. The
+class maps in the files are compared with plain PyTorch's (engine "reference"). The last line is JSON.
 """
 
 import argparse
@@ -21,7 +27,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import cv2
@@ -118,14 +123,8 @@ class Folder:
             for pixels in left:  # a list's iterator may be shared by threads
                 lane.predict(lambda predictor, image: predictor(image), pixels)
 
-        def all_lanes() -> None:
-            threads = [Thread(target=work, args=(lane,)) for lane in self.lanes]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-        return timed(all_lanes)
+        with ThreadPoolExecutor(len(self.lanes)) as threads:
+            return timed(lambda: list(threads.map(work, self.lanes)))
 
     def writing(self) -> float:
         names = [f"{k}" for k in range(len(self.files))]

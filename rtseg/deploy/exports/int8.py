@@ -34,6 +34,7 @@ from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
 from rtseg.models.weights import weights_hash
 from rtseg.output.table import show
+from rtseg.registry import UnknownNameError
 from rtseg.terminal import say
 
 QUANTIZERS: Mapping[Format, Callable[[bytes, Images, Images, float], Quantized]] = {
@@ -142,7 +143,10 @@ def data_of(card: ModelCard, asked: Int8) -> tuple[SegmentationDataset, Segmenta
     name = asked.dataset or card.dataset
     if name is None:
         raise UserError("the network does not say which data set it was trained on: give its kind with --dataset")
-    parts = create_dataset(name, asked.data, "train"), create_dataset(name, asked.data, "val")
+    try:
+        parts = create_dataset(name, asked.data, "train"), create_dataset(name, asked.data, "val")
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error.unknown} (--dataset)", error.known) from None
     classes = len(parts[1].labels.names)
     if classes != card.num_classes:
         raise UserError(

@@ -34,7 +34,7 @@ def output_named(name: str) -> Output:
     for output in OUTPUTS:
         if output == name:
             return output
-    raise UserError(f"a graph puts out {', '.join(OUTPUTS)}, not {name!r}: choose one of these")
+    raise UserError(f"--result {name}: choose {', '.join(OUTPUTS)}")
 
 
 class _Logits(nn.Module):

@@ -72,6 +72,8 @@ def verify_file(file: Path, backend: str | None = None) -> bool:
         try:
             right.append(_shown(name, graph, proof))
         except UserError as error:
+            if backend:
+                raise UserError(f"--engine {backend}: {error}") from None
             if len(backends) == 1:
                 raise
             say(f"{name} does not run it: {error}")
@@ -157,8 +159,8 @@ def run_graph(backend: str, graph: Graph, images: torch.Tensor) -> list[np.ndarr
     kind, precision = parse_backend(backend)
     if not issubclass(kind, GraphEngine) or not _reads(kind, graph.format) or kind.precisions[precision].calibrated:
         raise UserError(
-            f"engine '{backend}' does not run .{graph.format} files as they are: choose "
-            f"{' or '.join(engines_of(graph.format))}"
+            f"engine '{backend}' does not run .{graph.format} files as they are: choose one of "
+            f"{', '.join(engines_of(graph.format))}"
         )
     kind.check(precision, _CPU)
     batch, height, width = images.shape[:3]

@@ -6,6 +6,7 @@ all cores, since it would gain little, and each image in work takes memory.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -45,13 +46,15 @@ class Lane:
 
 
 def lanes(predictor: Predictor, images: int) -> list[Lane]:
-    """The lanes for so many images: one for each core of a CPU and every eight images, at most 4; one alone on a GPU
-    and for an engine that is built for one size.
+    """The lanes for so many images: one for each core of a CPU and every eight images, at most 4.
+
+    One alone on a GPU, for an engine that is built for one size, and for an exported file that takes large images.
     """
     threads, runner = torch.get_num_threads(), predictor.runner
     any_size = runner.engine == AUTO or parse_backend(runner.engine)[0].open_sizes
-    many = min(threads, MOST_LANES, images // _IMAGES) if runner.device.type == "cpu" and any_size else 1
-    if many <= 1:
+    small_inputs = math.prod(side or 1 for side in runner.shape) <= SMALL  # a file's, whatever size the images have
+    many = min(threads, MOST_LANES, images // _IMAGES)
+    if many <= 1 or runner.device.type != "cpu" or not any_size or not small_inputs:
         return [Lane(predictor, predictor, threads)]
     smalls = [copy.copy(predictor) for _ in range(many)]
     for small, own in zip(smalls, beside(runner, many), strict=True):

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtseg.checks import check_between
 from rtseg.data.files import MAX_PIXELS, read_image
 from rtseg.data.kinds import FilmError
-from rtseg.deploy.device import available_cores
+from rtseg.deploy.device import available_cores, torch_threads
 from rtseg.deploy.folder.image_files import Outputs
 from rtseg.deploy.folder.lanes import Lane, lanes
 from rtseg.deploy.folder.legend import shares_sentence
@@ -162,7 +163,9 @@ class _Run:
         with Progress(*columns, console=self._console) as self._progress:
             self._task = self._progress.add_task("predict", total=len(names), completed=self.kept, speed="")
             self._start = time.monotonic()
-            pipeline.run(todo)
+            # A thread that begins later would have as many of PyTorch's threads as the lane that ended last.
+            with torch_threads(torch.get_num_threads()):
+                pipeline.run(todo)
         if self._counts.done:
             self._results.write_legend()
 

@@ -116,6 +116,6 @@ def test_weights_that_are_there_stay(checkpoint: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"net\.bin' exists"):
         export_file(checkpoint, tmp_path / "net.xml", SHAPE)
     assert (tmp_path / "net.bin").read_text() == "mine"
-    for result, words in (("boxes", "a graph puts out logits, class_map"), ("logits", "must end in .onnx, .xml")):
+    for result, words in (("boxes", "--result boxes: choose logits, class_map"), ("logits", "must end in .onnx, .xml")):
         with pytest.raises(UserError, match=words):
             export_file(checkpoint, tmp_path / ("a.onnx" if result == "boxes" else "a.pb"), SHAPE, result)

@@ -204,5 +204,7 @@ def test_what_does_not_hold_is_not_written(
 def test_another_data_set_is_refused(network: Segmenter, shared_segmenter: Segmenter, tiny_camvid: Path) -> None:
     with pytest.raises(UserError, match="'camvid' has 11 classes and the network 5"):
         data_of(shared_segmenter.card, Int8(tiny_camvid, "camvid"))
+    with pytest.raises(UserError, match=r"unknown data set 'camvids' \(--dataset\)\. Did you mean 'camvid'\?"):
+        data_of(network.card, Int8(tiny_camvid, "camvids"))
     with pytest.raises(UserError, match="give its kind with --dataset"):
         data_of(network.card, Int8(tiny_camvid))

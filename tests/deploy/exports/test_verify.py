@@ -171,7 +171,9 @@ def test_what_cannot_be_verified(
     file = write_proven(tmp_path, logits_graph, proof)
     for engine, words in (("eager", "does not run .onnx files"), ("openvino:int8", "as they are"), ("x", "unknown")):
         assert verify(file, "--engine", engine) == 2
-        assert words in capsys.readouterr().err.replace("\n", " ")
+        told = capsys.readouterr().err.replace("\n", " ")
+        assert f"--engine {engine}: " in told
+        assert words in told
 
 
 def test_100_means_all() -> None:

@@ -1,6 +1,7 @@
 """Images side by side: how many lanes, engines of their own, one choice, and the class maps of the predictor."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,10 @@ def test_one_for_each_core_and_eight_images(segmenter: Segmenter) -> None:
         assert len(lanes(predictor, 999)) == 4
     with torch_threads(1):
         assert len(lanes(predictor, 999)) == 1
+    predictor.runner.shape = (1, 1024, 1025)  # of a file
+    assert len(lanes(predictor, 999)) == 1
+    predictor.runner.shape = (1, 1024, 1024)
+    assert len(lanes(predictor, 999)) == 2
     predictor.runner._engine = "compile"  # built for one size
     assert len(lanes(predictor, 999)) == 1
 
@@ -73,6 +78,8 @@ def test_the_files_are_those_of_one_image_after_the_other(segmenter: Segmenter, 
         Image.fromarray(image).save(tmp_path / f"{k:02d}.png")
     out = tmp_path / "out"
     assert predict_files(predictor, sorted(tmp_path.glob("*.png")), out, outputs=Outputs(overlays=False)) == {}
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(torch.get_num_threads).result() == 2, "threads of later are as before"
     with torch_threads(1):
         for k, image in enumerate(images):
             assert np.array_equal(read_mask(out / f"{k:02d}.png"), predictor(image))
