@@ -7,7 +7,6 @@ from torch import Tensor
 
 from rtseg.deploy.choice import Choice
 from rtseg.deploy.device import torch_threads
-from rtseg.deploy.graph import Graph
 from rtseg.deploy.runner import Runner
 
 
@@ -21,15 +20,11 @@ class Beside(Runner):
         vars(self).update(vars(first))
         self._first, self._threads = weakref.proxy(first), torch.get_num_threads()
         self._choices = {}
-        self._begin()
-        self._building = first._building
+        self._begin(first._engines.beside())
 
     def _choose(self, images: Tensor) -> Choice:
         with torch_threads(self._threads):
             return self._first.choice(images)
-
-    def _graph_of(self) -> Graph:
-        return self._first._graph_of()
 
 
 _kept: "weakref.WeakKeyDictionary[Runner, list[Beside]]" = weakref.WeakKeyDictionary()

@@ -6,7 +6,6 @@ B batch, h, w size of the images that the network sees, H, W size of the class m
 import os
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,21 +13,18 @@ import torch
 from torch import Tensor
 
 from rtseg.deploy.asked import AUTO, asked_engine
+from rtseg.deploy.built_engines import BuiltEngines
 from rtseg.deploy.cache import alone
 from rtseg.deploy.choice import Choice, conditions_of, measure, remembered, size_class, without_measuring
 from rtseg.deploy.class_map import check_logits
 from rtseg.deploy.device import choose_device
-from rtseg.deploy.engines import FP32, Engine, GraphEngine, create_engine, parse_backend, size_of
-from rtseg.deploy.graph import OPEN, Graph, OpenShape, Shape, written
-from rtseg.deploy.open_graph import open_graph
+from rtseg.deploy.engines import FP32, Engine, GraphEngine, parse_backend, size_of
+from rtseg.deploy.graph import OPEN, Graph, OpenShape, written
 from rtseg.models.network import Network
 from rtseg.models.weights import weights_hash
 from rtseg.terminal import say
 
-_MOST = 4  # engines of one size each that are kept; of those for any size there is one
-
 _runners: "weakref.WeakSet[Runner]" = weakref.WeakSet()
-_parents: list[object] = []  # engines of the process that was forked: ending them would wait for threads that are gone
 
 
 class Runner:
@@ -61,13 +57,11 @@ class Runner:
         self._source = source
         self._engine = asked_engine(engine, source, self.device)
         self._choices: dict[int, Choice] = {}
-        self._graph: Graph | None = None
-        self._begin()
+        self._begin(BuiltEngines(source, self.shape, self.device))
 
-    def _begin(self) -> None:
-        """No engine is built yet in this process."""
-        self._lock, self._building = threading.RLock(), threading.Lock()
-        self._engines: OrderedDict[tuple[str, OpenShape], Engine] = OrderedDict()
+    def _begin(self, engines: BuiltEngines) -> None:
+        """Takes engines of its own, which one thread at a time uses."""
+        self._engines, self._lock = engines, threading.RLock()
         _runners.add(self)
 
     @property
@@ -92,7 +86,7 @@ class Runner:
 
     def engines(self) -> list[tuple[str, OpenShape]]:
         """The engines that are built, and the shape of images that each is for; the one that was used last is last."""
-        return list(self._engines)
+        return self._engines.names()
 
     def choices(self) -> list[Choice]:
         """The engines that were taken so far, one for each size class."""
@@ -133,9 +127,8 @@ class Runner:
             )
         given = next(self._batches(images))[0]
         shape = (len(given), *size_of(given))
-        chosen = measure(self._source, given, conditions, lambda name: self._build(name, shape))
-        wanted = {chosen.engine, *(choice.engine for choice in self._choices.values())}
-        self._engines = OrderedDict((key, engine) for key, engine in self._engines.items() if key[0] in wanted)
+        chosen = measure(self._source, given, conditions, lambda name: self._engines.get(name, shape))
+        self._engines.keep({chosen.engine, *(choice.engine for choice in self._choices.values())})
         return chosen
 
     def class_map(self, images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -208,33 +201,13 @@ class Runner:
             yield filled.to(self.device), len(part)
 
     def _engine_for(self, images: Tensor) -> Engine:
-        return self._build(self.choice(images).engine, (self.shape[0] or len(images), *size_of(images)))
-
-    def _build(self, name: str, shape: Shape) -> Engine:
-        """The engine, which is kept; for engines of one size some of them, the one that was used last the longest."""
-        kind, _ = parse_backend(name)
-        key: tuple[str, OpenShape] = (name, self.shape if kind.open_sizes else shape)
-        if key not in self._engines:
-            shared = kind.open_sizes and kind.takes == "graph" and kind.output == "logits" and "onnx" in kind.formats
-            with self._building:
-                source = self._graph_of() if shared else self._source
-                self._engines[key] = create_engine(name, source, key[1], device=self.device)
-            closed = [one for one in self._engines if None not in one[1]]
-            for old in closed[:-_MOST]:
-                del self._engines[old]
-        self._engines.move_to_end(key)
-        return self._engines[key]
-
-    def _graph_of(self) -> Graph:
-        if self._graph is None:
-            self._graph = self._source if isinstance(self._source, Graph) else open_graph(self._source)
-        return self._graph
+        return self._engines.get(self.choice(images).engine, (self.shape[0] or len(images), *size_of(images)))
 
 
 def _after_fork() -> None:
     for runner in list(_runners):
-        _parents.append(runner._engines)
-        runner._begin()
+        runner._engines.leave_to_parent()
+        runner._begin(runner._engines)
         runner._forked, runner.may_measure = True, False  # children side by side would measure each other
 
 
