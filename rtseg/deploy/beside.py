@@ -11,9 +11,10 @@ from rtseg.deploy.runner import Runner
 
 
 class Beside(Runner):
-    """Runs what another runner runs, in another thread. The other one chooses the engine, as in the thread of now.
+    """A runner of the same network for another thread, with engines of its own.
 
-    Engines are built one at a time, and the network is exported once.
+    The first runner chooses the engine, with as many threads as the constructing thread has. Engines are built one at a
+    time, and the network is exported once.
     """
 
     def __init__(self, first: Runner) -> None:
@@ -31,7 +32,7 @@ _kept: "weakref.WeakKeyDictionary[Runner, list[Beside]]" = weakref.WeakKeyDictio
 
 
 def beside(first: Runner, number: int) -> list[Beside]:
-    """So many of them, the same as before: their engines are kept as long as the first runner is."""
+    """So many runners beside the first. They are made once, and kept with their engines as long as the first is."""
     kept = _kept.setdefault(first, [])
     kept += [Beside(first) for _ in range(number - len(kept))]
     return kept[:number]

@@ -27,7 +27,7 @@ Found = TypeVar("Found")
 
 
 class Lane:
-    """What a predictor is in one of several threads. Its first small image builds an engine of its own.
+    """A predictor in one of several threads. The first small image of each lane builds the lane's own engine.
 
     Args:
         predictor: does larger images, one at a time, on all threads that the calling thread has now.
