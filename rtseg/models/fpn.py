@@ -16,6 +16,13 @@ from rtseg.attention.insertion import HasPlaces
 from rtseg.layers.conv import conv1x1, conv3x3, spatial_size
 from rtseg.layers.feature_info import FeatureInfo
 
+FINEST = 4  # stride of the finest map that is worth its time
+
+
+def not_finer(features: Mapping[str, FeatureInfo]) -> dict[str, FeatureInfo]:
+    """The maps of stride 4 and more; all where there are no such maps."""
+    return {name: info for name, info in features.items() if info.stride >= FINEST} or dict(features)
+
 
 class FPN(HasPlaces):
     """Maps by name -> levels "p2", "p3", ... by name, fine to coarse, each (B, C, ceil(H / stride), ceil(W / stride)).

@@ -8,6 +8,7 @@ later ones. No entry of its state dict gets another name by that.
 import copy
 import functools
 import importlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,6 +24,7 @@ from rtseg.errors import UserError, first_line
 from rtseg.hub import fetch
 from rtseg.layers.conv import spatial_size
 from rtseg.models.backbone import Backbone, FeatureInfo, register_family
+from rtseg.models.fpn import not_finer
 from rtseg.models.state_file import is_state_file, read_state_file
 from rtseg.registry import UnknownNameError
 
@@ -64,7 +66,7 @@ class TimmBackbone(Backbone):
     """A network of timm with all its feature maps; they are called as timm calls its stages, with _ in place of dots.
 
     Attention can be inserted behind each stage, which changes all later ones. Where timm gives all maps at once, as for
-    vision transformers, it stands behind the map: the head alone sees it.
+    vision transformers, it stands behind a map that the head reads, and the head alone sees it.
 
     Args:
         name: of timm's network, with or without a tag of weights: "resnet50", "resnet50.a1_in1k".
@@ -80,7 +82,7 @@ class TimmBackbone(Backbone):
         super().__init__()
         self.plan = _plan(name)
         self.features = self.plan.features
-        self.places = self.plan.maps
+        self.places = self.plan.maps if self.plan.stages else not_finer(self.features)
         self.body = _create(name, self.plan.way)
         published = cast(Mapping[str, Any], self.body.pretrained_cfg)
         self.mean, self.std = tuple(published["mean"]), tuple(published["std"])
@@ -138,11 +140,11 @@ class TimmBackbone(Backbone):
         except Exception:  # whatever tracing meets in code that others wrote
             return
         calls = [node for node in graph.nodes if node.op == "call_module"]
-        targets = [node.target for node in calls]
+        times = Counter(node.target for node in calls)
         for node in calls:
-            readers = list(node.users)
-            if len(readers) == 1 and readers[0].op == "call_module" and targets.count(node.target) == 1:
-                yield self.get_submodule(node.target), self.get_submodule(readers[0].target)
+            reader = next(iter(node.users), node)
+            if len(node.users) == 1 and reader.op == "call_module" and times[node.target] == times[reader.target] == 1:
+                yield self.get_submodule(node.target), self.get_submodule(reader.target)
 
     def separate(self) -> None:
         """See `rtseg.layers.rows`: timm has a BatchNorm with its activation in one module."""

@@ -99,6 +99,18 @@ def test_what_stands_behind_a_stage_acts_on_all_later_ones() -> None:
     assert [name for name in before if not torch.equal(before[name], after[name])] == ["layer3", "layer4"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["timm:vit_tiny_patch16_224", "timm:hrnet_w18_small"])
+def test_what_stands_at_each_place_of_maps_that_come_at_once_acts(name: str) -> None:
+    network, image = narrow(name, {"*": FA}).eval(), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        for place in list_places(network).values():
+            before = network.logits(image)
+            for parameter in place.owner.inserted[place.key].parameters():
+                parameter.normal_()
+            assert not torch.equal(network.logits(image), before), place.key
+
+
 def test_batchnorm_with_its_activation_folds_too() -> None:
     network = narrow("timm:test_efficientnet", {"blocks_1": FA})
     before = count_batchnorm(network)

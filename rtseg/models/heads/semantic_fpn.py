@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rtseg.checks import check_at_least
 from rtseg.layers.conv import conv1x1, conv3x3, spatial_size, upsample_to
 from rtseg.models.backbone import FeatureInfo
-from rtseg.models.fpn import FPN
+from rtseg.models.fpn import FPN, not_finer
 from rtseg.models.heads.base import Head, register_head
 from rtseg.options import Positive
 
@@ -43,8 +43,7 @@ class SemanticFPNHead(Head):
         head_channels: Positive | None = None,
     ) -> None:
         super().__init__(features, num_classes)
-        coarse = {name: info for name, info in features.items() if info.stride >= 4}
-        self.fpn = FPN(coarse or features, fpn_channels)
+        self.fpn = FPN(not_finer(features), fpn_channels)
         width = head_channels or 128
         check_at_least("head_channels", width, 2, "GroupNorm needs two values, also of a map of one position")
         self.levels = tuple(self.fpn.levels)
