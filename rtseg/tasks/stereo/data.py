@@ -152,7 +152,7 @@ class StereoData(ResumableData):
         return self._splits[name]
 
     def setup(self, stage: str) -> None:
-        """Raises: UserError where pairs are missing or smaller than the crops, or the batch is of one small crop."""
+        """Raises: UserError where pairs are missing or smaller than the crops."""
         if stage != "fit":
             self.split("val")
             return

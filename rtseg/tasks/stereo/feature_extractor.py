@@ -4,6 +4,8 @@ residual network at a quarter of the image's size, and a pyramid of average pool
 B batch, H, W height and width of the image, both multiples of 16.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +16,8 @@ from rtseg.layers.feature_info import FeatureInfo
 
 STRIDE = 4
 FEATURES = 32  # channels of the result
-_POOLS = (64, 32, 16, 8)  # sides of the windows
+LARGEST_POOL = 64
+_POOLS = (LARGEST_POOL, 32, 16, 8)  # sides of the windows
 
 
 def conv_bn(in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -56,16 +59,14 @@ class FeatureExtractor(HasPlaces):
         align_corners: how the pools are upsampled, see `PSMNet`.
     """
 
+    places: Mapping[str, FeatureInfo] = {
+        "layer1": FeatureInfo(32, 2), "layer2": FeatureInfo(64, STRIDE), "layer3": FeatureInfo(128, STRIDE),
+        "layer4": FeatureInfo(128, STRIDE), "features": FeatureInfo(FEATURES, STRIDE),
+    }  # fmt: skip
+
     def __init__(self, *, align_corners: bool = False) -> None:
         super().__init__()
         self.align_corners = align_corners
-        self.places = {
-            "layer1": FeatureInfo(32, 2),
-            "layer2": FeatureInfo(64, STRIDE),
-            "layer3": FeatureInfo(128, STRIDE),
-            "layer4": FeatureInfo(128, STRIDE),
-            "features": FeatureInfo(FEATURES, STRIDE),
-        }
         self.stem = nn.Sequential(conv_bn_relu(3, 32, 3, 2), conv_bn_relu(32, 32, 3), conv_bn_relu(32, 32, 3))
         self.layer1 = _stage(32, 32, 3)
         self.layer2 = _stage(32, 64, 16, stride=2)

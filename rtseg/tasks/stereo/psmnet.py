@@ -9,6 +9,7 @@ B batch, H, W height and width of the images, D disparities; h = H / 4, w = W / 
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ from rtseg.layers.conv import spatial_size
 from rtseg.models.state_check import check_state
 from rtseg.tasks.stereo.attention_memory import check_memory
 from rtseg.tasks.stereo.authors_names import from_authors
-from rtseg.tasks.stereo.feature_extractor import FEATURES, FeatureExtractor
+from rtseg.tasks.stereo.feature_extractor import FEATURES, LARGEST_POOL, STRIDE, FeatureExtractor
 
 MULTIPLE = 16  # of height, width and disparities: hourglasses halve the quarter twice
 MAX_DISPARITY = 192  # the authors'
@@ -86,6 +87,9 @@ class PSMNet(nn.Module):
         align_corners: how maps are upsampled. Weights of the authors that were trained before PyTorch 0.4.1 changed its
             default need True.
 
+    Attributes:
+        insert: place -> attentions, without patterns.
+
     Raises:
         UserError: a bad number of disparities; see `rtseg.attention.insertion`.
     """
@@ -110,11 +114,11 @@ class PSMNet(nn.Module):
             for _ in range(3)
         )
         self.apply(_initialise)
-        insert_attention(self, as_insertion(insert))
+        self.insert = insert_attention(self, as_insertion(insert))
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        """Raises: UserError where the images differ in size, or an inserted attention would need more memory than is
-        free.
+        """Raises: UserError where the images differ in size, one small pair alone is trained on, or an inserted
+        attention would need more memory than is free.
         """
         size = spatial_size(left)
         if left.shape != right.shape:
@@ -122,8 +126,17 @@ class PSMNet(nn.Module):
         top, beside = (-side % MULTIPLE for side in size)
         if top or beside:
             left, right = (F.pad(image, (0, beside, top, 0)) for image in (left, right))
+        if self.training and len(left) == 1 and max(spatial_size(left)) < 2 * STRIDE * LARGEST_POOL:
+            raise UserError(
+                f"one pair of {size[0]}x{size[1]} (height x width) alone cannot be trained on: BatchNorm would see one "
+                "value of each channel; give larger crops, or a larger batch for each device"
+            )
         check_memory(self.features, left)
-        costs = self._costs(self._volume(self.features(left), self.features(right)))
+        volume = self._volume(self.features(left), self.features(right))
+        # On CPUs oneDNN's bfloat16 gradient of a convolution's weights is wrong where the volume is 2 deep.
+        wrong = volume.device.type == "cpu" and self.max_disparity <= 2 * MULTIPLE
+        with torch.autocast("cpu", enabled=False) if wrong else nullcontext():
+            costs = self._costs(_wide(volume) if wrong else volume)
         if not self.training:
             return self._disparity(costs[-1], size)
         first, second, third = (self._disparity(cost, size) for cost in costs)
@@ -158,7 +171,7 @@ class PSMNet(nn.Module):
         full = (self.max_disparity, 4 * cost.shape[3], 4 * cost.shape[4])
         # Float32 at least, also under autocast: bfloat16 would round an expectation of 100 to half a pixel.
         with torch.autocast(cost.device.type, enabled=False):
-            cost = cost.to(torch.promote_types(cost.dtype, torch.float32))
+            cost = _wide(cost)
             scores = F.interpolate(cost, full, mode="trilinear", align_corners=self.align_corners)[:, 0]
             disparities = torch.arange(self.max_disparity, dtype=cost.dtype, device=cost.device)
             expected = torch.einsum("bdhw,d->bhw", scores.softmax(1), disparities)
@@ -189,6 +202,11 @@ class PSMNet(nn.Module):
                 )
         self.load_state_dict(renamed, strict=False)
         return inserted
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _sizes(image: Tensor) -> str:

@@ -69,6 +69,21 @@ def test_under_autocast_disparities_are_not_rounded() -> None:
     assert (disparity != disparity.bfloat16().float()).float().mean() > 0.5
 
 
+def test_one_small_pair_alone_is_not_trained_on() -> None:
+    with pytest.raises(UserError, match=r"one pair of 32x48 .* alone"):
+        build().train()(*pair())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("max_disparity", "kind"), [(32, torch.float32), (48, torch.bfloat16)])
+def test_a_volume_of_two_depths_is_not_in_bfloat16_on_a_cpu(max_disparity: int, kind: torch.dtype) -> None:
+    network, kinds = PSMNet(max_disparity).eval(), []
+    network.reduce.register_forward_hook(lambda module, given, found: kinds.append(found.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        network(*pair())
+    assert kinds == [kind]
+
+
 def test_training_gives_three_maps() -> None:
     left, right = (image.repeat(2, 1, 1, 1) for image in pair())
     assert [output.shape for output in build().train()(left, right)] == [(2, 32, 48)] * 3
