@@ -12,7 +12,7 @@ import typer
 from pretrain.help import PAGES
 from rtseg.command_line import create_app, lightning_command, plugin_option, run_app
 from rtseg.configs import find_config
-from rtseg.paths import check_exists, check_file
+from rtseg.paths import check_exists, check_file, check_step
 from rtseg.terminal import say
 from rtseg.training.first_look import look
 
@@ -63,8 +63,7 @@ def replay(
 
     It runs the step again whose loss, gradient or update was not finite.
     """
-    step = run / "nonfinite.ckpt" if run.is_dir() else run
-    check_exists(step, "A training writes it when it stops because a step is not finite.")
+    check_step(run)
     from pretrain.module import ClassificationModule
     from rtseg.training.replay import replay as run_again
 

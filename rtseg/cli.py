@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, run_app
-from rtseg.commands import exports, instances, predict, weights
+from rtseg.commands import exports, instances, predict, stereo, weights
 from rtseg.configs import list_configs
 from rtseg.errors import UserError
 from rtseg.output.folders import check_new_file, check_place
@@ -22,11 +22,11 @@ from rtseg.paths import (
     check_exists,
     check_images,
     check_network,
+    check_step,
     is_path,
 )
 from rtseg.registry import UnknownNameError, suggest
 from rtseg.studies import commands as studies
-from rtseg.tasks.stereo import commands as stereo
 from rtseg.terminal import say
 from rtseg.training.first_look import look
 from rtseg.training.help import PAGES
@@ -143,8 +143,7 @@ def replay(
 
     It runs the step again whose loss, gradient or update was not finite.
     """
-    step = run / "nonfinite.ckpt" if run.is_dir() else run
-    check_exists(step, "A training writes it when it stops because a step is not finite.")
+    check_step(run)
     from rtseg.training.module import SegmentationModule
     from rtseg.training.replay import replay as run_again
 
@@ -254,7 +253,7 @@ def _command_line() -> str:
 
 app.add_typer(studies.app)
 app.add_typer(stereo.app)
-app.add_typer(instances.app, name="instances")
+app.add_typer(instances.app)
 for _name, _help in {
     "fit": "Train a network; --ckpt_path resumes a training.",
     "validate": "Score a checkpoint on the validation images.",

@@ -99,6 +99,16 @@ def check_file(path: str | Path, repair: str) -> None:
     check_exists(path, repair)
 
 
+def check_step(run: Path) -> None:
+    """Raises: UserError where no step that was not finite is kept.
+
+    Args:
+        run: folder of a training, or the file itself.
+    """
+    step = run / "nonfinite.ckpt" if run.is_dir() else run
+    check_exists(step, "A training writes it when it stops because a step is not finite.")
+
+
 def check_network(source: str | Path) -> None:
     """Fetches published weights, and the card of a Hugging Face id, unless they are on this machine.
 

@@ -23,13 +23,13 @@ from pretrain.cli import PretrainCLI
 from pretrain.datamodule import ImageNetData
 from pretrain.module import ClassificationModule
 from rtseg.commands.instances import app as instances_app
+from rtseg.commands.stereo import app as stereo_app
 from rtseg.configs import CONFIGS, find_config
 from rtseg.errors import UserError
 from rtseg.tasks.instances.cli import InstancesCLI
 from rtseg.tasks.instances.datamodule import InstanceData
 from rtseg.tasks.instances.module import InstanceModule
 from rtseg.tasks.stereo.cli import StereoCLI
-from rtseg.tasks.stereo.commands import app as stereo_app
 from rtseg.tasks.stereo.data import StereoData
 from rtseg.tasks.stereo.module import StereoModule
 from rtseg.training.callbacks.fps_monitor import FPSMonitor

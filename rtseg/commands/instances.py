@@ -9,7 +9,7 @@ import typer
 from rtseg.command_line import Device, create_app, lightning_command, resumable
 from rtseg.configs import CONFIGS
 from rtseg.output.folders import check_results
-from rtseg.paths import check_any_image, check_exists, check_file
+from rtseg.paths import check_any_image, check_file, check_step
 from rtseg.tasks.instances import COCO, IMAGENET
 from rtseg.tasks.instances.help import PAGES
 from rtseg.terminal import say
@@ -62,8 +62,7 @@ def replay(
     device: Device = None,
 ) -> None:
     """Find where a training step stopped being finite."""
-    step = run / "nonfinite.ckpt" if run.is_dir() else run
-    check_exists(step, "A training writes it when it stops because a step is not finite.")
+    check_step(run)
     from rtseg.tasks.instances.module import InstanceModule
     from rtseg.training.replay import replay as run_again
 

@@ -6,23 +6,18 @@ from typing import Annotated
 
 import typer
 
-from rtseg.command_line import Device, lightning_command
+from rtseg.command_line import Device, create_app, lightning_command
 from rtseg.configs import CONFIGS
 from rtseg.output.folders import check_results
-from rtseg.paths import check_exists, check_network
+from rtseg.paths import check_exists, check_network, check_step
 from rtseg.tasks.stereo.help import PAGES
 from rtseg.terminal import say
 from rtseg.training.first_look import look
 
-app = typer.Typer(name="stereo", no_args_is_help=True, rich_markup_mode=None)
+app = create_app("stereo", "Depth from two images: train, score and use PSMNet.")
 _look = partial(look, pages=PAGES, shipped=CONFIGS / "stereo")
 lightning_command(app, "fit", "Train PSMNet; --ckpt_path resumes a training.", "rtseg.tasks.stereo.cli", _look)
 lightning_command(app, "validate", "Score a checkpoint: end-point errors.", "rtseg.tasks.stereo.cli", _look)
-
-
-@app.callback()
-def _stereo() -> None:
-    """Depth from two images: train, score and use PSMNet."""
 
 
 @app.command()
@@ -56,8 +51,7 @@ def replay(
 
     It runs the step again whose loss, gradient or update was not finite.
     """
-    step = run / "nonfinite.ckpt" if run.is_dir() else run
-    check_exists(step, "A training writes it when it stops because a step is not finite.")
+    check_step(run)
     from rtseg.tasks.stereo.module import StereoModule
     from rtseg.training.replay import replay as run_again
 
