@@ -34,10 +34,13 @@ def read_state_file(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise UserError(f"'{path}' is damaged or not a safetensors file: {error}") from None
     except Exception as error:  # a file of another kind raises anything, as its bytes decide
-        raise UserError(f"'{path}' is damaged, or holds more than weights ({first_line(error)})") from None
+        raise UserError(
+            f"'{path}' is damaged, or holds more than weights, which is refused ({first_line(error)[:200]}): copy or "
+            "download it again"
+        ) from None
     for key in _INSIDE:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"'{path}' does not hold weights by name")
+        raise UserError(f"'{path}' does not hold weights by name: give a file of a state dict")
     return dict(content)

@@ -14,6 +14,7 @@ from rtseg.output.json_file import parse_json
 from rtseg.tasks.instances.coco_masks import Segmentation, fault, is_number
 
 Broken = Literal["refuse", "skip"]
+_LISTS = ("images", "annotations", "categories")
 _NAMED = 5  # examples of each fault in a message
 _LONGEST_SIDE = 65535
 
@@ -111,7 +112,9 @@ def read_coco(file: Path, folder: Path, *, broken: Broken = "refuse") -> CocoFil
     if not file.is_file():
         raise UserError(f"there is no annotation file '{file}': give its place with --data.annotations")
     content = parse_json(file.read_bytes(), f"'{file}'")
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in ("images", "categories")):
+    if isinstance(content, dict):
+        content.setdefault("annotations", [])  # COCO's own test files have none
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in _LISTS):
         raise UserError(f"'{file}' is not in COCO's format: it needs the lists images, annotations and categories")
     if not content["images"]:
         raise UserError(f"'{file}' lists no images: give a file with some")
@@ -119,7 +122,7 @@ def read_coco(file: Path, folder: Path, *, broken: Broken = "refuse") -> CocoFil
     faults = _Faults()
     images, listed = _images(content["images"], folder, faults)
     by_image: dict[int, list[Annotation]] = {number: [] for number in images}
-    for one in content.get("annotations") or []:
+    for one in content["annotations"]:
         if (own := _annotation(one, images, listed, ids, faults)) is not None:
             by_image[one["image_id"]].append(own)
     if faults.found and (broken == "refuse" or not images):
@@ -131,10 +134,13 @@ def read_coco(file: Path, folder: Path, *, broken: Broken = "refuse") -> CocoFil
 
 def _categories(listed: list[Any], file: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Names and ids, in the order of the ids."""
+    names: dict[Any, str]
     try:
-        names = {int(one["id"]): str(one["name"]) for one in listed}
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"'{file}': each of its categories needs a number as id and a name") from None
+        names = {one["id"]: str(one["name"]) for one in listed}
+    except (KeyError, TypeError):
+        names = {None: ""}
+    if not all(type(number) is int for number in names):
+        raise UserError(f"'{file}': each of its categories needs a whole number as id and a name")
     if not names or len(names) < len(listed):
         raise UserError(f"'{file}' has {len(listed)} categories with {len(names)} different ids: give each its own")
     ids = tuple(sorted(names))

@@ -4,20 +4,19 @@ They come from a file: torchvision's of a classifier or of Mask R-CNN, or a chec
 torchvision's server.
 """
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
 
-import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
 from rtseg.errors import UserError, first_line
 from rtseg.models.state_check import check_state
+from rtseg.models.state_file import read_state_file
 from rtseg.models.weights import misfits, read_weights
 from rtseg.tasks.instances import COCO, IMAGENET
 from rtseg.tasks.instances.mask_rcnn import PREFIX, InstanceNetwork, described_network
@@ -102,15 +101,7 @@ def _state(network: InstanceNetwork, source: str) -> dict[str, Tensor]:
         unlike = [place for place in other.insert if other.insert[place] != network.insert.get(place)]
         left_out = other.entries(unlike)
         return {key: value for key, value in state.items() if key not in left_out}
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
-        raise UserError(f"'{source}' is not a file of PyTorch's weights: give a .pth or .ckpt file") from None
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"]  # as torchvision's own trainings write it
-    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"'{source}' holds no state dict: give torchvision's weights, or a .ckpt of rtseg")
-    return dict(content)
+    return read_state_file(path)
 
 
 def _published(name: str, source: str) -> dict[str, Tensor]:

@@ -11,9 +11,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from rtseg.attention.insertion import as_insertion
+from rtseg.attention.insertion import as_insertion, resolve
 from rtseg.models.model_card import ModelCard
 from rtseg.tasks.stereo.data import StereoBatch
+from rtseg.tasks.stereo.feature_extractor import FeatureExtractor
 from rtseg.tasks.stereo.loss import stereo_loss
 from rtseg.tasks.stereo.optim import StereoOptim, create_optimizer
 from rtseg.tasks.stereo.psmnet import MAX_DISPARITY, PSMNet
@@ -134,5 +135,6 @@ class StereoModule(NetworkModule[PSMNet]):
 
 
 def plain_insertion(insert: Mapping[str, str | Sequence[str]] | None) -> dict[str, list[str]]:
-    """Place -> list of attentions, in plain values."""
-    return {place: list(texts) for place, texts in as_insertion(insert).items()}
+    """Place -> list of attentions, in plain values and without patterns. Raises: UserError, see `resolve`."""
+    found = resolve(as_insertion(insert), list(FeatureExtractor.places))
+    return {place: list(texts) for place, texts in found.items()}

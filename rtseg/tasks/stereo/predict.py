@@ -82,6 +82,11 @@ def find_image_pairs(left: Path, right: Path) -> list[tuple[Path, Path]]:
     return [(path, right / path.name) for path in lefts]
 
 
+def _result_names(left: Path) -> tuple[str, str]:
+    """Of the disparities, and of those in colour."""
+    return f"{left.stem}.png", f"{left.stem}_colour.png"
+
+
 def coloured(disparity: np.ndarray, largest: float) -> np.ndarray:
     """(H, W) -> (H, W, 3) uint8 BGR: 0 is dark blue, `largest` dark red."""
     levels = np.clip(255 * disparity / max(largest, 1e-6), 0, 255).astype(np.uint8)
@@ -100,6 +105,10 @@ def predict_files(
     """
     pairs = find_image_pairs(left, right)
     output = output.expanduser()
+    read = {path.resolve() for pair in pairs for path in pair}
+    for one, _ in pairs:
+        if over := read & {(output / name).resolve() for name in _result_names(one)}:
+            raise UserError(f"the results of '{one}' would overwrite the image '{over.pop()}': give another folder")
     with locked_folder(output):
         if not overwrite:
             check_empty(output, "give another folder, or --overwrite to replace results in it")
@@ -110,8 +119,9 @@ def predict_files(
                 disparity = predictor(read_image(one), read_image(other))
             except UserError as error:
                 raise UserError(f"{one}: {error}" if str(one) not in str(error) else str(error)) from None
-            write_disparity_png(output / f"{one.stem}.png", disparity)
+            values, colour = (output / name for name in _result_names(one))
+            write_disparity_png(values, disparity)
             _, colours = cv2.imencode(".png", coloured(disparity, float(disparity.max())))
-            write_whole(output / f"{one.stem}_colour.png", colours.tobytes())
+            write_whole(colour, colours.tobytes())
     number = len(pairs)
     return f"{output}: disparities of {number} pair{'s' * (number != 1)} (NAME.png, 1/256 pixel), and in colour"

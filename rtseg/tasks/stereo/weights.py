@@ -3,20 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from rtseg.attention.insertion import as_insertion
-from rtseg.errors import UserError, first_line
+from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION
 from rtseg.models.model_card import ModelCard
 from rtseg.models.state_check import check_state
+from rtseg.models.state_file import read_state_file
 from rtseg.models.weights import misfits, read_weights
 from rtseg.models.weights_folder import whole_folder, write_weights
 from rtseg.output.folders import make_folder
 from rtseg.plugins import noting
+from rtseg.registry import trained_with
 from rtseg.tasks.stereo.psmnet import MAX_DISPARITY, PSMNet
 
 MODEL, PART = "psmnet", "stereo"
@@ -31,7 +30,7 @@ def create_network(
         network = PSMNet(max_disparity, insert, align_corners=align_corners)
     options = {"align_corners": align_corners}
     card = ModelCard(
-        MODEL, NO_ATTENTION, max_disparity, options, part=PART, insert=as_insertion(insert),
+        MODEL, NO_ATTENTION, max_disparity, options, part=PART, insert=network.insert,
         plugins=tuple(sorted(plugins)),
     )  # fmt: skip
     return network, card
@@ -39,7 +38,10 @@ def create_network(
 
 def network_of(card: ModelCard) -> PSMNet:
     """The network that a card describes, with its initial values."""
-    network, _ = create_network(card.num_classes, card.insert, align_corners=bool(card.options.get("align_corners")))
+    with trained_with(card.plugins):
+        network, _ = create_network(
+            card.num_classes, card.insert, align_corners=bool(card.options.get("align_corners"))
+        )
     return network
 
 
@@ -59,7 +61,7 @@ def load_network(source: str | Path) -> tuple[PSMNet, ModelCard]:
 
 
 def load_pretrained(network: PSMNet, source: str | Path) -> list[str]:
-    """Loads weights of any insertion in place.
+    """Loads weights of any insertion in place; what is inserted in one of both alone, or otherwise, is left out.
 
     Returns:
         Lines that say what was loaded, and what keeps its initial values.
@@ -67,21 +69,21 @@ def load_pretrained(network: PSMNet, source: str | Path) -> list[str]:
     Raises:
         UserError: see `load_network`.
     """
-    _, state = read_weights(source, parts=(PART,))
+    card, state = read_weights(source, parts=(PART,))
     own = network.state_dict()
-    left_out = [key for key in state if key.startswith(_INSERTED) and key not in own]
-    fresh = [key for key in own if key.startswith(_INSERTED) and key not in state]
+    ours, theirs = network.insert, card.insert
+    unlike = [place for place in {**theirs, **ours} if theirs.get(place) != ours.get(place)]
+    begins = tuple(f"{_INSERTED}{place}." for place in unlike)
+    fresh = {key: value for key, value in own.items() if key.startswith(begins)}
+    left_out = [key for key in state if key.startswith(begins)]
     kept = {key: value for key, value in state.items() if key not in left_out}
-    _load(network, {**{key: own[key] for key in fresh}, **kept}, source)
+    _load(network, fresh | kept, source)
     lines = [f"{len(kept)} entries are those of {source}."]
-    for words, keys in (("keep their initial values", fresh), ("of it are left out", left_out)):
+    for words, keys, inserted in (("keep their initial values", fresh, ours), ("of it are left out", left_out, theirs)):
         if keys:
-            lines.append(f"{len(keys)} entries {words}: {_places(keys)}.")
+            places = ", ".join(place for place in unlike if place in inserted)
+            lines.append(f"{len(keys)} entries {words}: what is inserted at {places}.")
     return lines
-
-
-def _places(keys: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(f"what is inserted at {key.removeprefix(_INSERTED).split('.')[0]}" for key in keys))
 
 
 def _load(network: PSMNet, state: Mapping[str, Tensor], source: str | Path) -> None:
@@ -105,7 +107,7 @@ def convert(path: Path, folder: Path, *, align_corners: bool) -> str:
         UserError: it is no such file, or does not hold weights of the authors' stackhourglass.
     """
     network, card = create_network(MAX_DISPARITY, None, align_corners=align_corners)
-    network.load_authors_state(_authors_state(path))
+    network.load_authors_state(read_state_file(path))
     card = replace(card, source=f"PSMNet's authors, {path.name}")
     with whole_folder(folder) as written:
         make_folder(written)
@@ -114,17 +116,3 @@ def convert(path: Path, folder: Path, *, align_corners: bool) -> str:
             f"# PSMNet, weights of its authors ({path.name})\n\nUse: `rtseg stereo predict FOLDER LEFT RIGHT -o DIR`\n"
         )
     return f"{folder}: psmnet, disparities below {MAX_DISPARITY}. Try: rtseg stereo predict {folder} LEFT RIGHT -o DIR"
-
-
-def _authors_state(path: Path) -> Mapping[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file of another kind raises anything, as its bytes decide
-        raise UserError(
-            f"'{path}' cannot be read as PyTorch's file of weights, or holds more than weights, which is refused "
-            f"({first_line(error)[:200]}): copy or download it again"
-        ) from None
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
-        raise UserError(f"'{path}' does not hold weights by name: give a checkpoint of PSMNet's authors, a .tar")
-    return state

@@ -135,7 +135,9 @@ def test_both_forms_of_run_lengths_are_read(things: Path, tmp_path: Path) -> Non
         ('{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}', "lists no images"),
         ('{"images": [{}], "categories": []}', "0 categories with 0 different ids"),
         ('{"images": [{}], "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}', "2 categories with 1 "),
-        ('{"images": [{}], "categories": [{"name": "a"}]}', "needs a number as id and a name"),
+        ('{"images": [{}], "categories": [{"name": "a"}]}', "needs a whole number as id and a name"),
+        ('{"images": [{}], "categories": [{"id": 1.5, "name": "a"}]}', "needs a whole number as id and a name"),
+        ('{"images": [{}], "annotations": 5, "categories": [{"id": 1, "name": "a"}]}', "is not in COCO's format"),
         ('{"images": [{}], "categories": [{"id": 1, "name": "a"}]}', "1 images without a number or file name"),
     ],
 )

@@ -209,8 +209,8 @@ def test_bad_weights_are_refused(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "nan.pth")
     for name, message in (
         ("lost.pth", "there is no file"),
-        ("text.pth", "is not a file of PyTorch's weights"),
-        ("list.pth", "holds no state dict"),
+        ("text.pth", "is damaged, or holds more than weights"),
+        ("list.pth", "does not hold weights by name"),
         ("other.pth", "holds neither a ResNet of torchvision nor a Mask R-CNN"),
         ("nan.pth", "hold NaN or infinity"),
     ):

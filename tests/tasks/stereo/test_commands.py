@@ -16,6 +16,7 @@ from rtseg.cli import main
 from rtseg.tasks.stereo.cli import StereoCLI
 from rtseg.tasks.stereo.disparity_files import read_disparity
 from rtseg.tasks.stereo.predict import StereoPredictor
+from rtseg.tasks.stereo.weights import create_network, load_pretrained
 from tests.helpers.command import check_refused, exit_status
 
 pytestmark = pytest.mark.slow
@@ -143,6 +144,8 @@ def test_predicted_files_hold_the_networks_disparities(
         "--overwrite",
     )  # fmt: skip
     check_refused(refused, "the right one 32x96", capsys)
+    inside = ("stereo", "predict", checkpoint, f"{scene}/left", f"{scene}/right", "-o", f"{scene}/left", "--overwrite")
+    check_refused(run(*inside), "would overwrite the image", capsys)
     check_refused(run("predict", checkpoint, str(scene), "-o", str(tmp_path / "new")), "holds a stereo network", capsys)
 
 
@@ -153,3 +156,11 @@ def test_a_training_starts_from_weights_without_attention(
     assert run(*fit[:-1], "--model.insert.layer3=fa:basis=16:heads=1", *more) == 0
     assert "entries keep their initial values: what is inserted at layer3." in caplog.text
     assert "entries of it are left out: what is inserted at layer4." in caplog.text
+
+
+def test_what_is_inserted_otherwise_is_left_out(trained: Path) -> None:
+    network, _ = create_network(16, {"layer4": "nl:basis=16:heads=1"}, align_corners=False)
+    before = network.state_dict()["features.inserted.layer4.0.basis.weight"].clone()
+    lines = load_pretrained(network, trained / "best.ckpt")
+    assert len(lines) == 3
+    assert torch.equal(network.state_dict()["features.inserted.layer4.0.basis.weight"], before)
