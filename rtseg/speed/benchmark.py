@@ -92,10 +92,10 @@ def benchmark(
         rows = [Row(case, bench) for case in cases]
         timed = [row for row in rows if not row.refused]
         share = 0.7 if stages else 1.0  # of the time, for the figures
-        watch, pulse, told = OtherWork(), Pulse(), progress.part(0, share)
+        watch, pulse, on_figures = OtherWork(), Pulse(), progress.part(0, share)
 
         def between_turns(done: float) -> None:
-            told(done)
+            on_figures(done)
             if device.type == "cpu":
                 pulse.beat()
 
@@ -104,14 +104,14 @@ def benchmark(
         parts: list[dict[str, Timing]] = [{} for _ in timed]
         if stages:
             for i, row in enumerate(timed):  # one after the other: the reference's hold the upsampled logits
-                told_of_row = progress.part(share + (1 - share) * i / len(timed), (1 - share) / len(timed))
-                (parts[i],) = _measure([row], Row.parts, conditions.shorter(), told_of_row)
+                on_stages = progress.part(share + (1 - share) * i / len(timed), (1 - share) / len(timed))
+                (parts[i],) = _measure([row], Row.parts, conditions.shorter(), on_stages)
         published = _ddrnet(cases, conditions) if ddrnet else ()
-        said = _conditions(cases, conditions, described, len(images))
-        said |= {"cores_busy_during_the_run": busy, "processor": pulse.report()}
+        shared = _conditions(cases, conditions, described, len(images))
+        shared |= {"cores_busy_during_the_run": busy, "processor": pulse.report()}
         measured = {id(row): (own, part) for row, own, part in zip(timed, figures, parts, strict=True)}
         reports = tuple(row.report(*measured.get(id(row), ({}, {}))) for row in rows)
-        return Report(said, reports, published)
+        return Report(shared, reports, published)
 
 
 def _conditions(

@@ -112,3 +112,41 @@ def test_only_attention_over_a_map_is_rewritten(kind: str, axis: int) -> None:
     after = rewritten(before)
     assert softmax_axes(after) == [axis]
     np.testing.assert_allclose(run(after, images(shape)), run(before, images(shape)), rtol=1e-5)
+
+
+def from_text(body: str) -> Any:
+    """A graph of images (1, 8, 8, 3) with constants `half` and w (3, 3, 1, 1) or (3, 1, 1, 1)."""
+    text = f"""<ir_version: 10, opset_import: ["" : 18]>
+    g (uint8[1, 8, 8, 3] pictures) => (float[1, 3, 8, 8] logits)
+    <float half = {{0.5}}, float[3, 3, 1, 1] w = {{1, 2, 3, 4, 5, 6, 7, 8, 9}}, float[3, 1, 1, 1] g = {{1, 2, 3}},
+     float[1, 3, 1, 1] scale = {{1, 2, 3}}> {{
+        turned = Transpose <perm = [0, 3, 1, 2]> (pictures)
+        map = Cast <to = 1> (turned)
+        {body}
+    }}"""
+    return onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text))
+
+
+@pytest.mark.parametrize(
+    ("conv", "scaled"),
+    [
+        ("logits = Conv (shifted, w)", True),
+        ("v = Mul (w, half) logits = Conv (shifted, v)", False),
+        ("logits = Conv <group = 3> (shifted, g)", False),
+    ],
+)
+def test_only_constant_weights_of_whole_images_are_scaled(conv: str, scaled: bool) -> None:
+    before = from_text(f"scaled = Mul (map, scale) shifted = Add (scaled, half) {conv}")
+    after = rewritten(before)
+    assert ("scaled" not in {name for node in after.graph.node for name in node.output}) == scaled
+    np.testing.assert_allclose(run(after, images((1, 8, 8))), run(before, images((1, 8, 8))), rtol=1e-5)
+
+
+def test_a_map_that_several_sums_read_is_brought_into_blocks_once() -> None:
+    before = from_text(
+        "c = Conv (map, w) last = Transpose <perm = [0, 2, 3, 1]> (map) "
+        "first = Transpose <perm = [0, 3, 1, 2]> (last) sum = Add (c, first) logits = Add (sum, first)"
+    )
+    after = rewritten(before)
+    assert operators(after)["BatchNormalization"] == 1
+    np.testing.assert_allclose(run(after, images((1, 8, 8))), run(before, images((1, 8, 8))), rtol=1e-5)

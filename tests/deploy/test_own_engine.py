@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
-from rtseg.deploy.engines import FP32, Engine, TorchEngine, by_name, list_backends, register_engine
+from rtseg.deploy.engines import FP32, Engine, GraphEngine, TorchEngine, by_name, list_backends, register_engine
+from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError
+from tests.helpers.engines import CPU
+from tests.helpers.networks import SHAPE
 from tests.helpers.plugins import commands, write_plugins
 
 QUICK = """
@@ -55,6 +60,25 @@ def test_a_toy_and_the_engine_of_the_docs_are_measured_and_listed(tmp_path: Path
         assert row["class_map"]["fps"] > 0
         notes = next(line for line in report.splitlines() if line.startswith("- "))
         assert f", {library} {row['engine'][library]}" in notes
+
+
+class OfClassMaps(GraphEngine):
+    """Its class maps come from the graph, and it builds itself."""
+
+    backend, precisions, devices, output = "of-class-maps", by_name(FP32), ("cpu",), "class_map"
+
+    @classmethod
+    def create(cls, source: Graph, precision: str, shape: Any, device: Any, calibration: Any = None) -> "OfClassMaps":
+        return cls(precision, shape, device)
+
+    def infer(self, images: Tensor) -> Tensor:
+        return torch.full(images.shape[:3], 7)
+
+
+def test_an_engine_whose_graph_makes_the_class_maps(class_map_graph: Graph) -> None:
+    engine = OfClassMaps.create(class_map_graph, "fp32", SHAPE, CPU)
+    assert not engine.has_logits
+    assert (engine(torch.zeros(*SHAPE, 3, dtype=torch.uint8)) == 7).all()
 
 
 def test_an_engine_must_say_what_it_is() -> None:

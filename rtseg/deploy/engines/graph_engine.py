@@ -23,7 +23,10 @@ class GraphEngine(Engine):
 
     takes = "graph"
     any_output: ClassVar[bool] = False
-    puts_out: Output = "logits"
+
+    def __init__(self, precision: str, shape: OpenShape, device: torch.device, **description: Any) -> None:
+        super().__init__(precision, shape, device, **description)
+        self.puts_out: Output = self.output
 
     @classmethod
     def create(
