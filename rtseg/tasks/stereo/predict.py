@@ -83,7 +83,7 @@ def find_image_pairs(left: Path, right: Path) -> list[tuple[Path, Path]]:
 
 
 def _result_names(left: Path) -> tuple[str, str]:
-    """Of the disparities, and of those in colour."""
+    """File names of the disparities, and of those in colour."""
     return f"{left.stem}.png", f"{left.stem}_colour.png"
 
 
