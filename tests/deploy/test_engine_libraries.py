@@ -25,7 +25,7 @@ from tests.helpers.networks import SHAPE
         ("openvino", "openvino", "openvino"),
         ("openvino:int8", "nncf", "openvino"),
         ("mnn", "MNN", "mnn"),
-        ("mnn-exact", "MNN", "mnn"),
+        ("mnn-small-tiles", "MNN", "mnn"),
     ],
 )
 def test_a_missing_library_is_named_with_the_line_that_installs_it(

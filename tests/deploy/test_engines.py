@@ -70,12 +70,12 @@ def build(shared_segmenter: Segmenter, logits_graph: Graph, class_map_graph: Gra
 
 def test_names() -> None:
     assert list_backends() == [
-        "compile", "cudagraph", "eager", "mnn", "mnn-exact", "onnxruntime", "onnxruntime-plain", "onnxruntime-webgpu",
-        "openvino", "reference", "tensorrt", "torch-export",
+        "compile", "cudagraph", "eager", "mnn", "mnn-small-tiles", "onnxruntime", "onnxruntime-plain",
+        "onnxruntime-webgpu", "openvino", "reference", "tensorrt", "torch-export",
     ]  # fmt: skip
     assert [kind.backend for kind in engine_classes()] == [
         "reference", "eager", "compile", "cudagraph", "onnxruntime", "onnxruntime-plain", "onnxruntime-webgpu",
-        "openvino", "mnn", "mnn-exact", "tensorrt", "torch-export",
+        "openvino", "mnn", "mnn-small-tiles", "tensorrt", "torch-export",
     ]  # fmt: skip
     assert parse_backend("eager") == parse_backend("eager:fp32") == parse_backend("eager:")
 
@@ -120,7 +120,7 @@ def test_stages_in_a_row_are_the_run(build: Build, name: str) -> None:
         "onnxruntime-webgpu": ["normalize + network", "class map"],
         "openvino": ["normalize + network", "class map"],
         "mnn": ["normalize + network", "class map"],
-        "mnn-exact": ["normalize + network", "class map"],
+        "mnn-small-tiles": ["normalize + network", "class map"],
         "onnxruntime-plain": ["normalize + network + upsample + argmax"],
     }
     assert list(stages) == expected.get(runtime.backend, ["normalize", "network", "class map"])
@@ -145,9 +145,8 @@ def test_descriptions_name_versions_precision_and_threads(build: Build, name: st
     assert (found["backend"], found["precision"]) == (backend, precision)
     assert found["threads"] == torch.get_num_threads()
     assert isinstance(found["instruction_sets"], list)
-    library = {"eager": "torch", "reference": "torch", "torch-export": "torch", "mnn": "MNN", "mnn-exact": "MNN"}.get(
-        backend, backend.split("-")[0]
-    )
+    of_torch = {"eager": "torch", "reference": "torch", "torch-export": "torch"}
+    library = {**of_torch, "mnn": "MNN", "mnn-small-tiles": "MNN"}.get(backend, backend.split("-")[0])
     version = getattr(sys.modules[library], "__version__", None) or importlib.metadata.version(library)
     assert found[library].startswith(version.split("-")[0])
     if backend == "openvino":
@@ -250,7 +249,7 @@ def test_the_best_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("device", "expected"),
     [
-        ("cpu", "reference eager onnxruntime onnxruntime-plain openvino openvino:bf16 mnn mnn-exact"),
+        ("cpu", "reference eager onnxruntime onnxruntime-plain openvino openvino:bf16 mnn mnn-small-tiles"),
         ("cuda", "reference eager eager:fp16 compile:fp16 cudagraph cudagraph:fp16 onnxruntime tensorrt:fp16"),
         ("mps", "reference eager"),
     ],
@@ -268,7 +267,7 @@ def test_graphs_are_compared_with_an_engine_that_is_here(logits_graph: Graph, mo
     for library in ("onnxruntime", "MNN", "openvino"):
         monkeypatch.setitem(sys.modules, library, None)
         found.append(reference_for(logits_graph))
-    assert found == ["mnn-exact", "openvino", "onnxruntime"]
+    assert found == ["mnn-small-tiles", "openvino", "onnxruntime"]
 
 
 def test_graphs_are_compared_with_an_engine_that_reads_them(

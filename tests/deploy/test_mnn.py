@@ -71,11 +71,11 @@ def test_the_exact_engine_rounds_less() -> None:
     for weight in weights:
         expected = F.conv2d(expected, weight.double(), padding=1)
     errors = {}
-    for name in ("mnn", "mnn-exact"):
+    for name in ("mnn", "mnn-small-tiles"):
         logits = create_engine(name, convolutions(weights, 64), (1, 64, 64)).logits(images)
         errors[name] = float((logits - expected).square().mean().sqrt() / expected.std())
-    assert errors["mnn-exact"] < 1e-6
-    assert errors["mnn-exact"] < errors["mnn"] / 3
+    assert errors["mnn-small-tiles"] < 1e-6
+    assert errors["mnn-small-tiles"] < errors["mnn"] / 3
 
 
 @pytest.mark.parametrize("shape", [OPEN, (3, 64, 96)], ids=["open", "fixed"])

@@ -169,14 +169,14 @@ def test_an_exported_file_that_no_engine_here_reads(
     with pytest.raises(UserError, match=r"onnxruntime is missing here .*pip install 'rtseg\[onnx\]'"):
         run_benchmark(Asked([exported]), QUICK)
     named = re.findall(r"^without ([^ ]+):", capsys.readouterr().err, re.M)
-    assert named == ["onnxruntime", "openvino", "openvino:bf16", "mnn", "mnn-exact"]
+    assert named == ["onnxruntime", "openvino", "openvino:bf16", "mnn", "mnn-small-tiles"]
 
 
 def test_an_exported_file_on_all_engines_that_read_it(exported: str, shared_segmenter: Segmenter) -> None:
     found = run_benchmark(Asked([exported]), QUICK)
     assert [r.backend for r in found.networks] == [
         name if ":" in name else f"{name}:fp32"
-        for name in without_missing("onnxruntime", "openvino", "openvino:bf16", "mnn", "mnn-exact")
+        for name in without_missing("onnxruntime", "openvino", "openvino:bf16", "mnn", "mnn-small-tiles")
     ]
     for r in found.networks:
         assert r.weights == weights_hash(shared_segmenter)

@@ -15,7 +15,7 @@ from rtseg.deploy.device import choose_device
 # isort: off
 from rtseg.deploy.engines import reference, eager, compiled, cudagraph  # noqa: F401
 from rtseg.deploy.engines import onnxruntime, onnxruntime_plain, onnxruntime_webgpu  # noqa: F401
-from rtseg.deploy.engines import openvino, mnn, mnn_exact, tensorrt, torch_export  # noqa: F401
+from rtseg.deploy.engines import openvino, mnn, mnn_small_tiles, tensorrt, torch_export  # noqa: F401
 
 # isort: on
 from rtseg.deploy.engines.base import Engine, size_of

@@ -46,7 +46,7 @@ if hasattr(os, "register_at_fork"):
 @register_engine("mnn")
 class MNN(GraphEngine):
     """MNN, then `class_map`. Winograd's convolutions: fewer multiplications, and logits that differ by up to 1e-3 of
-    their spread (`mnn-exact`: less).
+    their spread (`mnn-small-tiles`: less).
 
     Alibaba's engine, also for ARM processors and phones. On x86 it computes in float32 whatever precision is asked for
     (MNN 3.6), so that no other is offered. In a process that was forked from one that ran it, it has one thread.

@@ -97,7 +97,7 @@ OF_MNN_IN_PIDNET = (5e-3, 99.9)
 
 def refuses(backend: str, network: Network, shape: OpenShape) -> bool:
     """MNN runs no graph with branches: `na` of open size has two."""
-    return backend in ("mnn", "mnn-exact") and network.card.attention.startswith("na") and shape == OPEN
+    return backend in ("mnn", "mnn-small-tiles") and network.card.attention.startswith("na") and shape == OPEN
 
 
 @pytest.mark.slow

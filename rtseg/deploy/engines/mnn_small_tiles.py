@@ -9,8 +9,8 @@ from rtseg.deploy.engines.mnn import MNN
 from rtseg.deploy.engines.registry import register_engine
 
 
-@register_engine("mnn-exact")
-class MNNExact(MNN):
+@register_engine("mnn-small-tiles")
+class MNNSmallTiles(MNN):
     """MNN with Winograd's smallest tiles, then `class_map`: slower than `mnn`. Exact in its convolutions only, which
     round as little as plain float32: GELU has MNN's tanh form, up to 5e-4 off.
 
