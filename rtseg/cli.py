@@ -15,7 +15,7 @@ import typer
 
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, run_app
 from rtseg.commands import exports, instances, predict, stereo, weights
-from rtseg.configs import list_configs
+from rtseg.configs import COMMANDS, list_configs
 from rtseg.errors import UserError
 from rtseg.output.folders import check_new_file, check_place
 from rtseg.paths import (
@@ -182,16 +182,12 @@ _LISTS = {  # the module with `list_<kind>`
     "backends": "rtseg.deploy.engines",
     "rivals": "rtseg.speed.rivals",
 }
+_KINDS = "models, places, heads, attentions, losses, datasets, backends, rivals, weights or configs"
 
 
 @app.command("list")
 def list_names(
-    kind: Annotated[
-        str,
-        typer.Argument(
-            help="models, places, heads, attentions, losses, datasets, backends, rivals, weights or configs"
-        ),
-    ],
+    kind: Annotated[str | None, typer.Argument(help=_KINDS)] = None,
     network: Annotated[str | None, typer.Argument(help="places: the network, such as timm:resnet50")] = None,
     details: Annotated[
         bool,
@@ -207,6 +203,8 @@ def list_names(
 
     `rtseg list places NETWORK` lists the places of a network where attention can be inserted.
     """
+    if kind is None:
+        raise UserError(f"list what? Give {_KINDS}, as in `rtseg list models`")
     if kind == "places":
         from rtseg.output.table import show
         from rtseg.studies.listing import places
@@ -218,8 +216,7 @@ def list_names(
     if network is not None:
         raise UserError(f"'{network}' goes with places alone: rtseg list places {network}")
     if kind == "configs":
-        width = max(map(len, list_configs()))
-        say("\n".join(f"{name:{width}}  {text}" for name, text in list_configs().items()))
+        say("\n\n".join(map(_configs_of, COMMANDS)))
         return
     if kind == "weights" and not details:
         from rtseg.output.table import show
@@ -244,6 +241,13 @@ def list_names(
 
         table, failures = listing(kind)
         show(table, notes=failures)
+
+
+def _configs_of(command: str) -> str:
+    """The configurations of a command below its name, one a line."""
+    found = list_configs(COMMANDS[command])
+    width = max(map(len, found))
+    return "\n".join([f"{command} --config", *(f"{name:{width}}  {text}" for name, text in found.items())])
 
 
 def _command_line() -> str:

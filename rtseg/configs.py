@@ -16,6 +16,7 @@ _INSTALLED = Path(__file__).with_name("shipped_configs")  # setup.py puts config
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "configs"
 # That may stand before a name, as in the repository.
 _FOLDERS = ((), ("configs",), ("configs", "stereo"), ("pretrain", "configs"))
+COMMANDS = {"rtseg fit": CONFIGS, "rtseg stereo fit": CONFIGS / "stereo", "rtseg instances fit": CONFIGS / "instances"}
 _FLAGS = ("--config", "-c")
 _MOST = 3  # near names in an error
 
@@ -46,7 +47,7 @@ def find_config(name: str | Path, shipped: Path = CONFIGS) -> Path:
         shipped: folder of the configurations.
 
     Raises:
-        UserError: there is neither; the message has the names that are near.
+        UserError: there is neither; the message has the command that takes it, or the names that are near.
     """
     path = Path(name)
     is_folder = os.path.isdir(path)
@@ -57,6 +58,9 @@ def find_config(name: str | Path, shipped: Path = CONFIGS) -> Path:
         return own
     if is_folder:
         return path
+    for command, folder in COMMANDS.items():
+        if folder != shipped and os.path.isfile(folder / f"{stem}.yaml"):
+            raise UserError(f"--config: there is no file '{name}'; {stem} is a configuration of `{command}`")
     names = [file.stem for file in sorted(shipped.glob("*.yaml"))]
     beside = [str(file) for pattern in ("*.yaml", "*.yml") for file in sorted(path.parent.glob(pattern))]
     near = get_close_matches(str(path), beside, n=_MOST) or get_close_matches(stem, names, n=_MOST)

@@ -18,7 +18,8 @@ from rtseg.published import fetch_published, find_published
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"  # of a folder of weights
 _EXPORTS = (".onnx", ".xml", ".mnn", ".pt2")
-_FILE_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", *_EXPORTS, ".json", ".yaml")
+NETWORK_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", *_EXPORTS)
+_FILE_SUFFIXES = (*NETWORK_SUFFIXES, ".json", ".yaml")
 OTHER_LIBRARIES = ("timm:",)  # what names of their networks and weights begin with
 _LISTED, _SEARCHED = 8, 2000  # names of a folder that are said, and that are compared with a wrong one
 

@@ -28,9 +28,13 @@ class UnknownNameError(UserError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """The tail of an error about a wrong name: the nearest right name, then all of them."""
-    names = sorted(known)
-    near = get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
+    """The tail of an error about a wrong name: the nearest right name, then all of them.
+
+    The shortest that begins with what was typed is the nearest.
+    """
+    names, typed = sorted(known), str(name).lower()
+    longer = sorted((right for right in names if typed and right.startswith(typed)), key=len)
+    near = longer or get_close_matches(typed, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"{hint} Known: {', '.join(names) or 'none'}."
 

@@ -193,6 +193,8 @@ def test_make_data_and_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert set(list_rivals()) == set(capsys.readouterr().out.split()) != set()
     assert run("list", "weights") == 0
     assert {*PUBLISHED, "36.67", "Apache-2.0"} <= set(capsys.readouterr().out.split())
+    assert run("list") == 2
+    assert "list what? Give models, places, heads, " in capsys.readouterr().err
     assert run("list", "model") == 2
     assert "'models'" in capsys.readouterr().err
     assert run("list", "rivals", "--details") == 2

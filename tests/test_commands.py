@@ -174,7 +174,7 @@ def test_documented_commands_exist(page: str) -> None:
         ("rtseg fit --model.optim.rate=1", "'rate' of --model.optim.rate"),
         ("rtseg fit --data.batchsize=1", "batchsize"),
         ("rtseg instances fit --data.crop_size=1", "crop_size"),
-        ("rtseg instances fit --config rtformer_slim_camvid", "no shipped configuration"),
+        ("rtseg instances fit --config rtformer_slim_camvid", "a configuration of `rtseg fit`"),
         ("rtseg fit --config rtformer_slim_camvod", "rtformer_slim_camvid"),
         ("rtseg compare --trainer.precison=1", "precison"),
         ("rtseg stereo fit --model.insertion=1", "insertion"),

@@ -6,7 +6,7 @@ import pytest
 
 from pretrain.cli import PretrainCLI
 from rtseg.cli import main
-from rtseg.configs import CONFIGS, find_config, list_configs, with_found_configs
+from rtseg.configs import COMMANDS, CONFIGS, find_config, list_configs, with_found_configs
 from rtseg.errors import UserError
 from tests.helpers.command import check_refused, exit_status
 
@@ -63,6 +63,20 @@ def test_a_wrong_name_is_refused_with_those_near_it(name: str, says: str) -> Non
     assert says in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("own", "name", "command"),
+    [
+        ("rtseg fit", "psmnet_demo", "rtseg stereo fit"),
+        ("rtseg fit", "stereo/psmnet_demo.yaml", "rtseg stereo fit"),
+        ("rtseg stereo fit", "mask_rcnn_things", "rtseg instances fit"),
+        ("rtseg instances fit", "rtformer_slim_demo", "rtseg fit"),
+    ],
+)
+def test_one_of_another_command_names_it(own: str, name: str, command: str) -> None:
+    with pytest.raises(UserError, match=f"'{name}'; {Path(name).stem} is a configuration of `{command}`"):
+        find_config(name, COMMANDS[own])
+
+
 def test_a_flag_has_a_short_and_a_long_form() -> None:
     file = str(CONFIGS / "rtformer_slim_demo.yaml")
     for args in (["-c", "rtformer_slim_demo"], ["--config", "rtformer_slim_demo"]):
@@ -81,6 +95,10 @@ def test_they_are_listed_with_their_headers(capsys: pytest.CaptureFixture[str]) 
     assert exit_status(main, "list", "configs") == 0
     lines = capsys.readouterr().out.splitlines()
     assert "rtformer_slim_ade20k       RTFormer-Slim on ADE20K by the authors' recipe." in lines
+    heads = [lines.index(f"{command} --config") for command in COMMANDS]
+    assert heads == sorted(heads)
+    assert heads[1] < next(k for k, line in enumerate(lines) if line.startswith("psmnet_demo ")) < heads[2]
+    assert lines[-1].startswith("mask_rcnn_things ")
     assert all(len(text) > 30 and text.endswith(".") for text in list_configs().values())
 
 

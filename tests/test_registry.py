@@ -63,6 +63,12 @@ def test_a_name_like_no_other_meets_the_list(name: str, shapes: Registry[int]) -
         shapes.get(name)
 
 
+def test_a_name_that_begins_so_is_nearer_than_one_that_looks_like_it() -> None:
+    known = ["mnn", "onnxruntime-plain", "onnxruntime", "openvino"]
+    assert suggest("onnx", known).startswith(" Did you mean 'onnxruntime'?")
+    assert suggest("nmn", known).startswith(" Did you mean 'mnn'?")
+
+
 def test_two_things_cannot_have_one_name(shapes: Registry[int]) -> None:
     with pytest.raises(ValueError, match="shape 'square' is registered already"):
         shapes.register("square")(5)

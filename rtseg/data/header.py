@@ -9,11 +9,13 @@ import struct
 import warnings
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 
 from PIL import Image
 
 _MOST_SEGMENTS = 100_000  # of a JPEG before its size; real ones have dozens
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # others are pixels, their restarts, and padding
+_USUAL = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")  # Pillow's names
 _MOST_CHUNKS = 1_000_000  # of a PNG; real ones have one for each 8 KiB or more
 _TIFF_SIDES = {256: "width", 257: "height", 322: "tile width", 323: "tile height"}
 
@@ -44,6 +46,17 @@ def image_size(data: bytes) -> tuple[int, int] | None:
                 return file.size
     except Exception:  # Pillow's readers meet damaged data with exceptions of any kind
         return None
+
+
+def is_image(path: Path) -> bool:
+    """Whether the first bytes of a file are those of an image of a usual kind, whatever its name says."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large images
+            Image.open(path, formats=_USUAL).close()
+            return True
+    except Exception:  # as in `image_size`
+        return False
 
 
 def jpeg_ends(data: bytes) -> bool:

@@ -6,8 +6,11 @@ Looked at only after a file could not be read, so reading images costs nothing m
 from pathlib import Path
 
 from rtseg.errors import UserError
+from rtseg.paths import NETWORK_SUFFIXES
 
 HEAD = 4096  # bytes that are looked at
+_NETWORK = ("a network", "give images")
+_RECORD = slice(30, 256)  # of a zip archive: where the name of its first file stands
 _UNPACK = "unpack it, and give the folder"
 _GIVE = "give an image, or a PNG of 8 or 16 bit class numbers as a label image"
 _SAVE = "save it as PNG, JPEG or TIFF"
@@ -101,6 +104,8 @@ def _is_film(head: bytes) -> bool:
 
 def _kind(path: Path, head: bytes) -> tuple[str, str] | None:
     """The kind, and what to do; None for an unknown kind, which may be a damaged image."""
+    if head.startswith(b"PK\x03\x04") and (b"/data.pkl" in head[_RECORD] or path.suffix.lower() == ".pt2"):
+        return _NETWORK  # PyTorch's files are zip archives
     for start, what, repair in _STARTS:
         if head.startswith(start):
             return what, repair
@@ -114,7 +119,7 @@ def _kind(path: Path, head: bytes) -> tuple[str, str] | None:
         return "a DICOM file", _SAVE
     if path.suffix.lower() in RAW_SUFFIXES:
         return "a camera's RAW file", _SAVE
-    return _text(head)
+    return _text(head) or (_NETWORK if path.suffix.lower() in NETWORK_SUFFIXES else None)
 
 
 def _text(head: bytes) -> tuple[str, str] | None:
@@ -129,6 +134,8 @@ def _text(head: bytes) -> tuple[str, str] | None:
     start = text.lstrip()[:256].lower()
     if "<svg" in text[:1024].lower():
         return "a drawing (SVG)", _SAVE
+    if "<net name=" in start:  # OpenVINO's .xml
+        return _NETWORK
     if start.startswith(("<!doctype html", "<html")):
         return "a web page", "perhaps the download failed; download the image again"
     return "a text file", _GIVE

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from rtseg.checks import is_bounded
+from rtseg.data.header import is_image
 from rtseg.errors import UserError
 
 # What trainings of rtseg write, as far as anything here reads it.
@@ -50,6 +51,10 @@ def load_checkpoint(
     try:
         content = _load(path, mmap=mmap)
     except Exception as error:  # a file of another kind raises anything, as its bytes decide
+        if is_image(path):
+            raise UserError(
+                f"{name} is an image, where a checkpoint is expected: give a .ckpt that a training wrote"
+            ) from None
         size = path.stat().st_size
         what = "damaged or no rtseg checkpoint" if size else "empty"
         detail = f", {error}" if isinstance(error, _ChangedError) else ""

@@ -73,8 +73,7 @@ def read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     """
     for name in (CARD_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
-            found = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
-            raise UserError(f"'{folder}' does not contain {name}, which save_pretrained writes; found: {found}")
+            raise UserError(f"'{folder}' does not contain {name}, which save_pretrained writes{_instead(folder)}")
     entries = read_json(folder / CARD_FILE)
     crc = entries.pop(_CRC, {}) if isinstance(entries, dict) else {}
     card = read_card(entries, folder / CARD_FILE)
@@ -98,6 +97,16 @@ def read_folder(folder: Path) -> tuple[ModelCard, dict[str, Tensor]]:
         raise UserError(f"'{folder / WEIGHTS_FILE}' cannot be read: {error.strerror}") from None
     except SafetensorError as error:
         raise UserError(f"'{folder / WEIGHTS_FILE}' is damaged or not a safetensors file: {error}") from None
+
+
+def _instead(folder: Path) -> str:
+    """The checkpoint in a training's folder that is meant, else what any other folder holds; the end of an error."""
+    names = sorted(path.name for path in folder.iterdir())
+    checkpoints = [name for name in names if name.endswith(".ckpt") and not name.startswith(".")]
+    for name in ("best.ckpt", "last.ckpt", *checkpoints):
+        if name in checkpoints:
+            return f". Did you mean '{folder / name}'?"
+    return f"; found: {', '.join(names[:10]) or 'nothing'}"
 
 
 def _hex(crc: int) -> str:

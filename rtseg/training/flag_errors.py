@@ -67,6 +67,8 @@ def _command() -> str:
 
 
 def _unknown_key(key: str, known: Mapping[str, Action]) -> str:
+    if key in ("resume", "resume_from", "resume_from_checkpoint"):
+        return f"unknown key '{key}'; to resume a training: --ckpt_path RUN/last.ckpt"
     namesakes = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
     near = get_close_matches(key, namesakes or known, n=1, cutoff=0 if namesakes else 0.5)
     siblings = sorted(k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0])

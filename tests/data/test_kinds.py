@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from rtseg.data.files import read_image, read_mask
 from rtseg.data.kinds import FilmError
@@ -28,6 +29,12 @@ def tarred() -> bytes:
     return data.getvalue()
 
 
+def checkpoint() -> bytes:
+    data = io.BytesIO()
+    torch.save({"state_dict": {}}, data)
+    return data.getvalue()
+
+
 def array() -> bytes:
     data = io.BytesIO()
     np.save(data, np.zeros(3))
@@ -37,6 +44,7 @@ def array() -> bytes:
 KINDS = {
     "a PDF; save its pages as PNG": b"%PDF-1.7\n" + bytes(100),
     "a zip archive; unpack it": zipped(),
+    "a network; give images": checkpoint(),
     "a tar archive; unpack it": tarred(),
     "a gzip archive; unpack it": b"\x1f\x8b\x08" + bytes(20),
     "a NumPy array; in Python": array(),
@@ -57,6 +65,15 @@ def test_a_file_is_called_what_it_is(what: str, tmp_path: Path) -> None:
         read_image(file)
     with pytest.raises(UserError, match=f"not a readable label image: it is {what}"):
         read_mask(file)
+
+
+@pytest.mark.parametrize("name", ["net.onnx", "net.mnn", "net.safetensors", "net.pth", "net.xml", "net.pt2"])
+def test_a_network_is_no_image(name: str, tmp_path: Path) -> None:
+    start = {".xml": b'<?xml version="1.0"?>\n<net name="Model0" version="11">', ".pt2": b"PK\x03\x04"}
+    file = tmp_path / name
+    file.write_bytes(start.get(file.suffix, b"\x08\x07\xff") + bytes(100) * (file.suffix != ".xml"))
+    with pytest.raises(UserError, match=r"not a readable image: it is a network; give images"):
+        read_image(file)
 
 
 def test_a_raw_file_is_not_read_as_its_preview(tmp_path: Path) -> None:

@@ -124,6 +124,10 @@ def test_saving_onto_a_file_is_refused(tmp_path: Path) -> None:
             "does not contain config.json.*found: README.md, model.safetensors",
         ),
         (
+            lambda folder: (folder / "config.json").rename(folder / "best.ckpt"),
+            r"does not contain config.json, .*writes\. Did you mean '.*best.ckpt'\?$",
+        ),
+        (
             lambda folder: (folder / "model.safetensors").unlink(),
             "does not contain model.safetensors.*: README.md, config",
         ),

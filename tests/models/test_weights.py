@@ -17,6 +17,7 @@ from rtseg.cli import main
 from rtseg.errors import UserError
 from rtseg.models import Segmenter, create_model
 from rtseg.models.backbone_folder import save_backbone
+from rtseg.models.checkpoint_file import load_checkpoint
 from rtseg.models.weights import read_weights
 
 
@@ -98,6 +99,13 @@ def test_other_files_are_refused(name: str, content: bytes, message: str, tmp_pa
     with pytest.raises(UserError, match=message) as error:
         read_weights(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "a.ckpt"])
+def test_an_image_is_called_one(name: str, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / name, format="JPEG")
+    with pytest.raises(UserError, match=f"^--ckpt_path={tmp_path / name} is an image, where a checkpoint is expected"):
+        load_checkpoint(tmp_path / name, flag="--ckpt_path")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ CASES = {
     "--model.lr=3": "unknown key 'model.lr'. Did you mean 'model.optim.lr'?",
     "--trainer.max_step 64": "unknown key 'trainer.max_step'. Did you mean 'trainer.max_steps'?",
     "--data.batch=2": "unknown key 'data.batch'. Did you mean 'data.batch_size'?",
+    "--resume": "unknown key 'resume'; to resume a training: --ckpt_path RUN/last.ckpt",
+    "--resume runs/a": "to resume a training: --ckpt_path RUN/last.ckpt",
     "stray": "'stray' belongs to no flag",
     "my.yaml": "a configuration is a flag: give it as --config my.yaml",
 }
