@@ -30,7 +30,7 @@ INDEX ?=
 TORCH_CPU = $(if $(filter Linux,$(shell uname -s)),$(shell sed -nE 's/^(torch|torchvision)==.*/&+cpu/p' constraints.txt))
 PIP = $(VENV)/bin/pip install --quiet --constraint constraints.txt $(if $(INDEX),--extra-index-url $(INDEX))
 
-.PHONY: help install demo clean-demo pretrain transfer-check benchmark table2 table3 docs lint test test-slow torture
+.PHONY: help install demo demo-stages clean-demo pretrain transfer-check benchmark table2 table3 docs lint test test-slow torture
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,11 @@ endif
 demo: install ## draw scenes, train, score, time: runs/demo/report.html
 	@test ! -e runs/demo/report.html || { \
 		echo "the demo is done: open runs/demo/report.html, or 'make clean-demo' to begin anew"; exit 1; }
+	@# Ctrl-C reaches this shell, too. What was stopped says how to resume it, and not that make does.
+	@trap 'stopped=1' INT; $(MAKE) --no-print-directory -f '$(firstword $(MAKEFILE_LIST))' demo-stages || { status=$$?; \
+		test -z "$$stopped" || echo "'make demo' again resumes from there"; exit $$status; }
+
+demo-stages:
 	@test ! -e runs/demo || echo "resuming runs/demo; 'make clean-demo' begins anew"
 	@echo "The demo has five stages: draw scenes, train, score, time, report."
 	@echo "Training takes most of the time; after its first steps it says when it ends."

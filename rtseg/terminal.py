@@ -7,7 +7,7 @@ text that runs backwards) or cannot write. Such characters are shown as Python w
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any
 
 import rich.console
 from rich.console import ConsoleOptions, RenderableType
@@ -40,10 +40,11 @@ class Console(rich.console.Console):
     Args:
         stderr: write there instead of to the standard output.
         width: in characters; None for the terminal's.
+        file: write there instead.
     """
 
-    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
-        super().__init__(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+    def __init__(self, *, stderr: bool = False, width: int | None = None, file: IO[str] | None = None) -> None:
+        super().__init__(file=file, stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
 
     def render_str(self, text: str, **style: Any) -> Text:
         """Before rich drops some control characters unseen."""

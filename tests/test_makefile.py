@@ -1,8 +1,11 @@
 """What `make` prints, and what `make demo` would run; nothing is installed or trained."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -64,6 +67,25 @@ def test_demo_does_what_is_missing_and_no_more(tmp_path: Path) -> None:
     assert "--ckpt_path runs/demo/training/last.ckpt" in second[0]
     (demo / "training" / "benchmark.json").touch()
     assert [line.split()[0] for line in ran(fails="")] == ["validate", "predict", "report"]
+
+
+def test_a_stopped_demo_says_how_it_goes_on(tmp_path: Path) -> None:
+    """Ctrl-C goes to make, its shells and the program, which ends as `rtseg fit` does."""
+    program = tmp_path / ".venv" / "bin" / "rtseg"
+    program.parent.mkdir(parents=True)
+    program.write_text(
+        "#!/bin/sh\ntrap 'echo saved; exit 75' INT\ntouch begun\nfor k in 1 2 3 4 5 6 7 8 9; do sleep 1; done\n"
+    )
+    program.chmod(0o755)
+    command = ["make", "-f", str(MAKEFILE), "-o", "install", "demo"]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    while not (tmp_path / "begun").exists():
+        assert running.poll() is None
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGINT)
+    said, _ = running.communicate(timeout=30)
+    assert running.returncode
+    assert said.splitlines()[-2:] == ["saved", "'make demo' again resumes from there"]
 
 
 def test_demo_says_what_comes(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def export(
         Path | None, typer.Option("-o", "--output", help=".onnx, .xml (OpenVINO), .mnn or .pt2 (PyTorch) file")
     ] = None,
     input_size: Annotated[
-        tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="image size; default: 512 512")
+        tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="image size; default: that of the training")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="images in a batch; default: 1")] = None,
     open_size: Annotated[bool, typer.Option("--open-size", help="take images of any size, and any number")] = False,
@@ -84,15 +84,18 @@ def export(
 
 def _shape(
     size: tuple[int, int] | None, batch: int | None, open_size: bool
-) -> tuple[int | None, int | None, int | None]:
-    """(batch, height, width), each None where it is open.
+) -> tuple[int | None, int | None, int | None] | int:
+    """(batch, height, width), each None where it is open; the batch alone where the network decides on the size.
 
     Raises:
         UserError: one is given, and all are open.
     """
     if open_size and (size is not None or batch is not None):
         raise UserError("--open-size takes any size and batch: leave out --input-size and --batch-size, or it")
-    return (None, None, None) if open_size else (1 if batch is None else batch, *(size or (512, 512)))
+    if open_size:
+        return None, None, None
+    batch = 1 if batch is None else batch
+    return batch if size is None else (batch, *size)
 
 
 @app.command()

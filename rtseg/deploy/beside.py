@@ -5,8 +5,8 @@ import weakref
 import torch
 from torch import Tensor
 
-from rtseg.deploy.choice import Choice
 from rtseg.deploy.device import torch_threads
+from rtseg.deploy.explain import Choice
 from rtseg.deploy.runner import Runner
 
 

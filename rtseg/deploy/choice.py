@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -22,6 +22,7 @@ from rtseg.deploy.cache import keep, kept
 from rtseg.deploy.code_digest import code_digest, code_of
 from rtseg.deploy.device import device_name, instruction_sets
 from rtseg.deploy.engines import FP32, Engine, engine_classes, parse_backend, reference_for, short_name, size_of
+from rtseg.deploy.explain import Choice, Measured
 from rtseg.deploy.graph import Graph
 from rtseg.errors import UserError, first_line
 from rtseg.models.network import Network
@@ -32,42 +33,6 @@ Build = Callable[[str], Engine]  # the name of an engine -> the engine
 LEAST_SECONDS = 3.0  # for which the engines take turns
 _LEAST_ROUNDS = 3
 _MOST = 200  # choices that are kept
-
-
-@dataclass(frozen=True)
-class Measured:
-    """An engine that was tried.
-
-    Attributes:
-        ms: median time from a batch of images to its class maps; None where it was not timed.
-        equal_percent: of the pixels, those whose class plain float32 PyTorch gives; None where it could not run.
-        refused: why it was not timed.
-    """
-
-    engine: str
-    ms: float | None = None
-    equal_percent: float | None = None
-    refused: str | None = None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The engine that was chosen, and why.
-
-    Attributes:
-        reason: why it is this one, for "it is taken because".
-        measured: the engines that were tried, the fastest first; empty where nothing was measured.
-        conditions: under which this holds. Plain JSON.
-        date: of the measurement.
-        file: where it is kept; None where it is not.
-    """
-
-    engine: str
-    reason: str
-    measured: tuple[Measured, ...] = ()
-    conditions: dict[str, Any] | None = None
-    date: str = ""
-    file: Path | None = None
 
 
 def exact_engines(source: Network | Graph, device: torch.device) -> list[str]:

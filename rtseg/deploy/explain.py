@@ -1,9 +1,51 @@
-"""Why an engine was taken, for the terminal: `rtseg predict --explain`."""
+"""Which engine was taken and why, as `rtseg predict --explain` and `print` show it."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from rtseg.deploy.choice import Choice
-from rtseg.output.table import Column, Table, show
+from rtseg.output.table import Column, Table, as_text, show
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An engine that was tried.
+
+    Attributes:
+        ms: median time from a batch of images to its class maps; None where it was not timed.
+        equal_percent: of the pixels, those whose class plain float32 PyTorch gives; None where it could not run.
+        refused: why it was not timed.
+    """
+
+    engine: str
+    ms: float | None = None
+    equal_percent: float | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine that was chosen, and why.
+
+    Attributes:
+        reason: why it is this one, for "it is taken because".
+        measured: the engines that were tried, the fastest first; empty where nothing was measured.
+        conditions: under which this holds. Plain JSON.
+        date: of the measurement.
+        file: where it is kept; None where it is not.
+    """
+
+    engine: str
+    reason: str
+    measured: tuple[Measured, ...] = ()
+    conditions: dict[str, Any] | None = None
+    date: str = ""
+    file: Path | None = None
+
+    def __str__(self) -> str:
+        table, notes = explanation(self)
+        return as_text(*[table] if table else [], notes=notes)
 
 
 def show_choices(choices: Iterable[Choice]) -> None:

@@ -12,6 +12,7 @@ from rtseg.models.model_card import ModelCard
 
 Output = Literal["logits", "class_map", "class_map_margin"]
 Format = Literal["onnx", "xml", "mnn", "pt2"]  # endings of files
+CLASS_TYPES: dict[Format, str] = {"onnx": "int64", "xml": "int64", "mnn": "int32", "pt2": "int64"}  # MNN has no int64
 Shape = tuple[int, int, int]  # (B, H, W)
 OpenShape = tuple[int | None, int | None, int | None]  # None where any number is taken
 OPEN: OpenShape = (None, None, None)
@@ -25,6 +26,7 @@ class Graph:
         model: the file's bytes.
         format: which kind of file.
         beside: the bytes of the file that belongs to it: the .bin of an OpenVINO file.
+        precision: what it computes in, "fp32" or "int8".
         card, weights: the network's, by `weights_hash`.
         output: "logits" (B, h, w, K) float32, or "class_map" (B, H, W), plainly upsampled inside of the graph, or
             "class_map_margin", with (B, H, W) float32 behind it: best minus second of the upsampled logits.
@@ -40,6 +42,7 @@ class Graph:
     name: str = "the exported graph"
     format: Format = "onnx"
     beside: bytes = b""
+    precision: str = "fp32"
 
     def check(self, shape: OpenShape, output: Output) -> None:
         """Raises:

@@ -12,9 +12,9 @@ from torch import Tensor
 from rtseg.data.dataset import default_palette
 from rtseg.data.evaluation import resize_for_evaluation
 from rtseg.data.files import FILM_SUFFIXES, IMAGE_SUFFIXES
-from rtseg.deploy.choice import Choice
 from rtseg.deploy.class_map import class_map
 from rtseg.deploy.engines import size_of
+from rtseg.deploy.explain import Choice
 from rtseg.deploy.exports.read import FORMATS, read_graph
 from rtseg.deploy.graph import Graph
 from rtseg.deploy.prediction import Prediction

@@ -15,10 +15,11 @@ from torch import Tensor
 from rtseg.deploy.asked import AUTO, asked_engine
 from rtseg.deploy.built_engines import BuiltEngines
 from rtseg.deploy.cache import alone
-from rtseg.deploy.choice import Choice, conditions_of, measure, remembered, size_class, without_measuring
+from rtseg.deploy.choice import conditions_of, measure, remembered, size_class, without_measuring
 from rtseg.deploy.class_map import check_logits
 from rtseg.deploy.device import choose_device
 from rtseg.deploy.engines import FP32, Engine, GraphEngine, parse_backend, size_of
+from rtseg.deploy.explain import Choice
 from rtseg.deploy.graph import OPEN, Graph, OpenShape, written
 from rtseg.models.network import Network
 from rtseg.models.weights import weights_hash

@@ -4,6 +4,7 @@ A terminal is narrow, a page is not. In a terminal, what all rows share stands i
 share becomes a line above them. Columns that may give way do so until no cell is wrapped or cut. Only prose wraps.
 """
 
+import io
 import itertools
 import os
 from collections.abc import Sequence
@@ -205,9 +206,22 @@ def show(*tables: Table, notes: Sequence[str] = (), stderr: bool = False) -> Non
 
     A terminal is as wide as it says, anything else as `COLUMNS` says, or 200 characters.
     """
+    _print(Console(stderr=stderr, width=_width(stderr)), tables, notes)
+
+
+def as_text(*tables: Table, notes: Sequence[str] = ()) -> str:
+    """What `show` prints, without styles."""
+    text = io.StringIO()
+    _print(Console(file=text, width=_width()), tables, notes)
+    return text.getvalue().rstrip("\n")
+
+
+def _width(stderr: bool = False) -> int:
     console = Console(stderr=stderr)
-    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
-        console = Console(stderr=stderr, width=WIDE)
+    return console.width if console.is_terminal or os.environ.get("COLUMNS", "").isdigit() else WIDE
+
+
+def _print(console: Console, tables: Sequence[Table], notes: Sequence[str]) -> None:
     for i, table in enumerate(tables):
         console.print(*[""] * bool(i), table.rich(console.width), sep="\n")
     for note in notes:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rtseg.deploy.cache import alone
-from rtseg.deploy.choice import Choice
+from rtseg.deploy.explain import Choice
 from rtseg.deploy.graph import Graph
 from rtseg.deploy.open_graph import open_graph
 from rtseg.deploy.runner import Runner

@@ -264,10 +264,10 @@ def test_graphs_are_compared_with_an_engine_that_is_here(logits_graph: Graph, mo
     pytest.importorskip("openvino")
     pytest.importorskip("MNN")
     found = []
-    for library in ("onnxruntime", "MNN", "openvino"):
+    for library in ("onnxruntime", "openvino", "MNN"):
         monkeypatch.setitem(sys.modules, library, None)
         found.append(reference_for(logits_graph))
-    assert found == ["mnn-small-tiles", "openvino", "onnxruntime"]
+    assert found == ["openvino", "mnn-small-tiles", "onnxruntime"]  # MNN's convolutions round more coarsely
 
 
 def test_graphs_are_compared_with_an_engine_that_reads_them(

@@ -14,6 +14,7 @@ from torch import Tensor
 from rtseg.deploy.choice import conditions_of, exact_engines, measure, remembered, without_measuring
 from rtseg.deploy.engines import create_engine, parse_backend
 from rtseg.deploy.engines.base import Engine
+from rtseg.deploy.explain import show_choices
 from rtseg.deploy.graph import OPEN, Graph
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import UserError
@@ -64,7 +65,11 @@ def test_it_is_measured_once_and_remembered(
     times = [one.ms for one in chosen.measured if one.ms is not None]  # one pixel of these 2700 is too many for some
     assert times == sorted(times)
     assert len(times) > 1
-    said = capsys.readouterr().err
+    printed = capsys.readouterr()
+    show_choices([chosen])
+    assert str(chosen) == capsys.readouterr().out.rstrip("\n")
+    assert f"engine: {chosen.engine}, because it is the fastest" in str(chosen)
+    said = printed.err
     assert "measuring which engine is the fastest for 45x60" in said
     assert said.count("exporting the network, once") == 1
     plain = Predictor(shared_segmenter, engine="reference", device="cpu")

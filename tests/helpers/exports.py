@@ -13,11 +13,13 @@ from rtseg.deploy.graph import Format, Graph
 from rtseg.deploy.mnn_model import convert_to_mnn
 
 
-def write_proven(folder: Path, graph: Graph, proof: Proof | None, format: Format = "onnx") -> Path:
+def write_proven(
+    folder: Path, graph: Graph, proof: Proof | None, format: Format = "onnx", precision: str = "fp32"
+) -> Path:
     """An ONNX graph with another proof, as a file."""
     proto = onnx.load_model_from_string(graph.model)
     del proto.metadata_props[:]
-    description = Description(graph.card, graph.weights, graph.output, graph.shape, 8, proof=proof)
+    description = Description(graph.card, graph.weights, graph.output, graph.shape, 8, precision, proof)
     file = folder / f"net.{format}"
     if format == "onnx":
         file.write_bytes(build_onnx(proto, description))

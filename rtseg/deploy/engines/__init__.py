@@ -87,7 +87,7 @@ def reference_for(network: Network | Graph) -> str:
     """
     takes = "graph" if isinstance(network, Graph) else "network"
     kinds = [kind for kind in engine_classes() if kind.takes == takes and kind.runs(network)]
-    return min(kinds, key=lambda kind: (not kind.is_here(), not kind.is_reference)).backend
+    return min(kinds, key=lambda kind: (not kind.is_here(), kind.is_coarse, not kind.is_reference)).backend
 
 
 def create_engine(

@@ -39,6 +39,9 @@ class Engine(ABC):
         formats: of the graphs that it takes; networks are exported in the first.
         open_sizes: whether one engine can be built for images of any size and number.
         libraries: module that it imports -> the package that `pip install` takes.
+        runs_int8: whether it runs exported graphs in 8 bits.
+        is_coarse: whether its float32 rounds more coarsely than that of the other engines, so that it is compared with
+            them where one reads the same graph.
         is_reference: whether other engines are compared with it, for the networks or graphs that it takes.
         launches_kernels: whether PyTorch launches kernel by kernel, so that PyTorch knows what memory a run takes, and
             a lack of it is the caller's.
@@ -56,6 +59,8 @@ class Engine(ABC):
     formats: ClassVar[tuple[Format, ...]] = ("onnx",)
     open_sizes: ClassVar[bool] = False
     libraries: ClassVar[Mapping[str, str]] = {}
+    runs_int8: ClassVar[bool] = True
+    is_coarse: ClassVar[bool] = False
     is_reference: ClassVar[bool] = False
     launches_kernels: ClassVar[bool] = False
 
@@ -142,10 +147,16 @@ class Engine(ABC):
             require_package(library, cls.libraries[library])
 
     @classmethod
+    def reads(cls, graph: Graph) -> bool:
+        """Whether graphs of this format and precision are among those that it takes."""
+        in_8_bits = graph.precision == "int8"
+        return cls.takes == "graph" and graph.format in cls.formats and (cls.runs_int8 or not in_8_bits)
+
+    @classmethod
     def runs(cls, network: Network | Graph) -> bool:
         """Whether it can run this: every network; of graphs those of its `formats` and `output`, if it takes graphs."""
         if isinstance(network, Graph):
-            return cls.takes == "graph" and network.format in cls.formats and cls.output == network.output
+            return cls.reads(network) and cls.output == network.output
         return True
 
     def prepare(self, images: Tensor) -> Tensor:

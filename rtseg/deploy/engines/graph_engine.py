@@ -45,7 +45,7 @@ class GraphEngine(Engine):
     @classmethod
     def runs(cls, network: Network | Graph) -> bool:
         if isinstance(network, Graph) and cls.any_output:
-            return network.format in cls.formats
+            return cls.reads(network)
         return super().runs(network)
 
     @property

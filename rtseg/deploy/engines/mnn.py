@@ -56,6 +56,8 @@ class MNN(GraphEngine):
     devices = ("cpu",)
     open_sizes = True
     any_output = True
+    runs_int8 = False
+    is_coarse = True
     formats = ("onnx", "mnn")
     libraries: ClassVar[Mapping[str, str]] = {"MNN": "rtseg[mnn]"}
     _tiles: ClassVar[int] = 3  # MNN's own: squares of 2, 4 or 6 positions, whichever takes the fewest multiplications
@@ -70,6 +72,8 @@ class MNN(GraphEngine):
             super().check(precision, device)
 
     def __init__(self, precision: str, shape: OpenShape, device: torch.device, graph: Graph) -> None:
+        if graph.precision == "int8":  # it would take the file, and fail at the first image
+            raise UserError(f"MNN does not run graphs in 8 bits, as {graph.name} is: choose onnxruntime or openvino")
         threads = _Threads.number()
         settings = {"backend": "CPU", "precision": "high", "numThread": threads}
         model = graph.model if graph.format == "mnn" else convert_to_mnn(graph.model, "")
@@ -90,16 +94,18 @@ class MNN(GraphEngine):
 
     def _resize(self, shape: tuple[int, ...]) -> None:
         if self._input.getShape() != shape:
-            self._interpreter.resizeTensor(self._input, shape)
-            self._interpreter.resizeSession(self._session)
+            with silent_c():  # it prints where it fails, and returns nothing that says so
+                self._interpreter.resizeTensor(self._input, shape)
+                self._interpreter.resizeSession(self._session)
 
     def infer(self, images: Tensor) -> Tensor:
         self._resize(tuple(images.shape))
         # Both arrays are the engine's memory, which another size frees: images are written into it, logits are copied.
         self._input.getNumpyData()[...] = images.numpy()
-        self._interpreter.runSession(self._session)
+        with silent_c():
+            self._interpreter.runSession(self._session)
         logits = self._interpreter.getSessionOutput(self._session).getNumpyData()
-        if len(logits) != len(images):  # it has printed why, and gives nothing
+        if len(logits) != len(images):  # it cannot run this
             raise UserError(f"MNN cannot run this for {written(images.shape[:3])} images: choose another engine")
         if self._logits.shape != logits.shape:
             self._logits = np.empty_like(logits)

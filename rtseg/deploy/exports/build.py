@@ -12,7 +12,7 @@ from rtseg.deploy.exports.program import trace
 from rtseg.deploy.exports.proof import Proof
 from rtseg.deploy.exports.pt2_file import build_pt2
 from rtseg.deploy.exports.seal import BLANK, seal
-from rtseg.deploy.graph import Format, Graph, OpenShape, Output
+from rtseg.deploy.graph import CLASS_TYPES, Format, Graph, OpenShape, Output
 from rtseg.deploy.mnn_model import convert_to_mnn
 from rtseg.models.network import Network
 from rtseg.models.weights import weights_hash
@@ -54,8 +54,9 @@ def _file(program: ExportedProgram, proto: Any, description: Description, format
     """A file's bytes, sealed, and those of the file beside it."""
     if format == "pt2":
         return seal(build_pt2(program, description.text("the archive's comment"))), b""
-    if format == "mnn":  # it has no int64
-        return seal(convert_to_mnn(proto.SerializeToString(), description.text(BLANK, class_map="int32"))), b""
+    if format == "mnn":
+        text = description.text(BLANK, class_map=CLASS_TYPES[format])
+        return seal(convert_to_mnn(proto.SerializeToString(), text)), b""
     if format == "xml":
         model, beside = build_openvino(proto.SerializeToString(), description.text(BLANK))
         return seal(model, beside), beside

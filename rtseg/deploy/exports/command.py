@@ -5,12 +5,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rtseg.deploy.exports.build import export
+from rtseg.deploy.exports.input_size import shape_for
 from rtseg.deploy.exports.int8 import QUANTIZERS, Int8, export_int8
 from rtseg.deploy.exports.program import output_named
 from rtseg.deploy.exports.proving import prove
 from rtseg.deploy.exports.read import FORMATS
 from rtseg.deploy.exports.verify import check_right, engines_of
-from rtseg.deploy.graph import OPEN, Format, Graph, OpenShape
+from rtseg.deploy.graph import CLASS_TYPES, OPEN, Format, Graph, OpenShape
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.output.folders import written_whole
@@ -19,15 +20,15 @@ from rtseg.terminal import say
 
 _GIVES = {
     "logits": "float32 logits, classes last",
-    "class_map": "int64 class numbers (.mnn: int32)",
-    "class_map_margin": "int64 class numbers (.mnn: int32), and float32 margins",
+    "class_map": "{} class numbers",
+    "class_map_margin": "{} class numbers, and float32 margins",
 }
 
 
 def export_file(
     checkpoint: str,
     file: Path,
-    shape: OpenShape = OPEN,
+    shape: OpenShape | int = OPEN,
     result: str = "logits",
     image: Path | None = None,
     int8: Int8 | None = None,
@@ -36,6 +37,7 @@ def export_file(
 
     Args:
         file: its ending is the format.
+        shape: see `shape_for`.
         result: see `Graph.output`.
         image: to prove the file with; a street is drawn otherwise.
         int8: for a file in 8 bits.
@@ -49,7 +51,8 @@ def export_file(
     if kind is None:
         raise UserError(f"'{file}' must end in {', '.join(FORMATS)}")
     output = output_named(result)
-    for option, sides in (("--batch-size", shape[:1]), ("--input-size", shape[1:])):
+    given = (shape,) if isinstance(shape, int) else shape
+    for option, sides in (("--batch-size", given[:1]), ("--input-size", given[1:])):
         if any(side is not None and side < 1 for side in sides):
             raise UserError(f"{option} {' '.join(map(str, sides))}: whole numbers of at least 1 are needed")
     if int8 and (kind not in QUANTIZERS or output != "logits"):
@@ -63,6 +66,7 @@ def export_file(
                 raise UserError(f"'{path}' exists; give another name, or remove it")
         engines_of(kind)
         segmenter = Segmenter.from_pretrained(checkpoint)
+        shape = shape_for(shape, segmenter.card)
         if int8:
             graph, proof = export_int8(segmenter, shape, kind, int8, image)
         else:
@@ -73,7 +77,8 @@ def export_file(
     say(f"{file}: {segmenter.card.model}, {output}, {(len(graph.model) + len(graph.beside)) / 2**20:.1f} MiB")
     names = ("any batch", "any height", "any width")
     size = ", ".join(name if side is None else str(side) for name, side in zip(names, shape, strict=True))
-    say(f"In: uint8 ({size}, 3), RGB, 0 to 255. Out: {_GIVES[output]}. Programs: docs/run-it-elsewhere.md")
+    gives = _GIVES[output].format(CLASS_TYPES[kind])
+    say(f"In: uint8 ({size}, 3), RGB, 0 to 255. Out: {gives}. Programs: docs/run-it-elsewhere.md")
     mistakes = f"; it does not show: {', '.join(proof.unseen)}" if proof.unseen else ""
     say(f"Proof: {proof.source}, {right}{mistakes}. Check it anywhere: rtseg verify {file}")
     say(f"Try: rtseg benchmark {file}")

@@ -105,7 +105,8 @@ def export_int8(
     content, beside = quantized.content(
         Description(network.card, weights, "logits", shape, traced.stride, "int8", proof)
     )
-    return Graph(content, network.card, weights, "logits", shape, format=format, beside=beside), proof
+    graph = Graph(content, network.card, weights, "logits", shape, format=format, beside=beside, precision="int8")
+    return graph, proof
 
 
 def quantize(

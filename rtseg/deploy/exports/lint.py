@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 from rtseg.deploy.exports.build import export
+from rtseg.deploy.exports.input_size import shape_for
 from rtseg.deploy.exports.lint_targets import TARGETS, Target
 from rtseg.deploy.exports.onnx_file import parse_onnx
 from rtseg.deploy.exports.program import output_named
@@ -18,7 +19,7 @@ from rtseg.terminal import say
 _NAMED = 5  # nodes of an operator
 
 
-def lint_network(checkpoint: str, target: str, shape: OpenShape, result: str = "logits") -> bool:
+def lint_network(checkpoint: str, target: str, shape: OpenShape | int, result: str = "logits") -> bool:
     """Says what a program does not take of a checkpoint's ONNX graph; whether it takes all.
 
     Args:
@@ -32,7 +33,7 @@ def lint_network(checkpoint: str, target: str, shape: OpenShape, result: str = "
         raise UserError(f"--lint {target}: choose {', '.join(TARGETS)}")
     output, program = output_named(result), TARGETS[target]
     segmenter = Segmenter.from_pretrained(checkpoint)
-    proto = parse_onnx(export(segmenter, shape, output).model, "the exported graph")
+    proto = parse_onnx(export(segmenter, shape_for(shape, segmenter.card), output).model, "the exported graph")
     operators, uint8 = not_taken(proto.graph, program)
     count = sum(map(len, (*operators.values(), *uint8.values())))
     say(f"{target}: {count} of {len(proto.graph.node)} operators are not on its list ({program.source})")

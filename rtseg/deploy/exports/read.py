@@ -58,7 +58,15 @@ def read_proven(file: str | Path) -> tuple[Graph, Proof | None]:
         if not sealed:
             _check_whole(kind, model, beside, name)
         graph = Graph(
-            model, description.card, description.weights, description.output, description.shape, name, kind, beside
+            model,
+            description.card,
+            description.weights,
+            description.output,
+            description.shape,
+            name,
+            kind,
+            beside,
+            description.precision,
         )
         proof = description.proof
     if kind == "onnx":

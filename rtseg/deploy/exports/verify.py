@@ -63,10 +63,16 @@ def verify_file(file: Path, backend: str | None = None) -> bool:
     graph, proof = read_proven(file)
     if proof is None:
         raise UserError(f"'{file}' has no proof, since an older rtseg exported it: export the checkpoint again")
-    backends = [backend] if backend else engines_of(graph.format)
+    found = [backend] if backend else engines_of(graph.format)
+    backends = [name for name in found if backend or parse_backend(name)[0].reads(graph)]
+    left_out = [name for name in found if name not in backends]
+    if not backends:
+        raise UserError(f"no engine for 8 bits in .{graph.format} files here: {', '.join(left_out)} run float32 alone")
     say(f"{file}: whole. {graph.card.model}, {graph.output}; image: {proof.source}, {_size(proof)}")
     if proof.unseen:
         say(f"On this image some mistakes do not show: {', '.join(proof.unseen)}.")
+    if left_out:
+        say(f"Left out: {', '.join(left_out)}, which {'do' if left_out[1:] else 'does'} not run graphs in 8 bits.")
     right = []
     for name in backends:
         try:

@@ -8,6 +8,7 @@ and `a/x_overlay.jpg` are for the eye, and may be left out. `a/x_margin.png` is 
 import io
 import json
 import os
+import re
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -79,7 +80,7 @@ class Results:
 
     def _check_same(self, head: Mapping[str, Any]) -> None:
         what = {
-            "network": _other_network(str(head.get("network")), self.predictor.identity),
+            "network": _other_network(_network_of(head), self.predictor.identity),
             "alpha": f"are of another --alpha ({head.get('alpha')})",
             "classes": "are of other classes, ids or colours",
         }
@@ -91,7 +92,7 @@ class Results:
     def _difference(self, head: Mapping[str, Any]) -> str | None:
         """The first thing in which a record is of other results; without overlays `alpha` is nothing."""
         for key, value in self._head.items():
-            found = head.get(key)
+            found = _network_of(head) if key == "network" else head.get(key)
             if found != value and not (key == "alpha" and None in (found, value)):
                 return key
         return None
@@ -211,6 +212,12 @@ def read_record(record: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict) and isinstance(line.get("name"), str) and isinstance(line.get("pixels"), dict)
     ]
     return [found[0], *whole] if found and isinstance(found[0], dict) and "network" in found[0] else []
+
+
+def _network_of(head: Mapping[str, Any]) -> str:
+    """The network of a record's first line in the words of `Predictor.identity`; older records have others for it."""
+    said = str(head.get("network")).replace(", resized to None", ", images at their own size")
+    return re.sub(r", resized to [\[(](\d+), (\d+)[\])]", r", images resized to sides of \1 and \2", said)
 
 
 def _other_network(before: str, now: str) -> str:

@@ -143,6 +143,8 @@ def test_an_exported_network(
     content = file.read_bytes()
     assert (b"FakeQuantize" if ending == "xml" else b"DequantizeLinear") in content
     assert exit_status(main, "verify", str(file), "--engine", engine) == 0
+    assert exit_status(main, "verify", str(file)) == 0
+    assert "does not run it" not in "".join(capsys.readouterr())
     graph, proof = read_proven(file)
     assert proof is not None
     assert (load(file)(proof.image) == proof.class_map).mean() >= proof.least_equal_percent / 100

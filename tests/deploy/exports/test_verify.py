@@ -90,6 +90,21 @@ def test_a_right_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "WRONG" not in printed
 
 
+def test_engines_that_run_no_8_bits_are_left_out(
+    logits_graph: Graph, proof: Proof, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By what the file says of itself."""
+    pytest.importorskip("MNN")
+    file = write_proven(tmp_path, logits_graph, proof, precision="int8")
+    assert verify(file) == 0
+    printed = capfd.readouterr()
+    assert "Left out: mnn, mnn-small-tiles, which do not run graphs in 8 bits." in printed.out
+    assert "mnn:" not in printed.out
+    assert verify(file, "--engine", "mnn") == 2
+    assert "MNN does not run graphs in 8 bits" in capfd.readouterr().err
+    assert rtseg.load(file).runner.engine != "mnn"
+
+
 @quick
 @given(share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), beside=st.booleans())
 def test_one_flipped_bit_is_refused(file: Path, share: float, bit: int, beside: bool) -> None:

@@ -105,6 +105,28 @@ def test_results_of_another_network_or_setting_are_not_mixed(
     assert predict_files(predictor, images, tmp_path / "new", resume=True) == {}
 
 
+@pytest.mark.parametrize(("resize", "words"), [(None, "None"), ((64, 128), "(64, 128)"), ((64, 128), "[64, 128]")])
+def test_a_record_of_older_words(
+    segmenter: Segmenter, images: list[Path], tmp_path: Path, resize: tuple[int, int] | None, words: str
+) -> None:
+    """It said the same of its network, and is resumed; what differs is said in today's words."""
+    segmenter.card = replace(segmenter.card, eval_resize=resize)
+    predictor, out = Predictor(segmenter, device="cpu"), tmp_path / "out"
+    predict_files(predictor, images[:2], out)
+    record = out / "predictions.jsonl"
+    head, rest = record.read_text().split("\n", 1)
+    network = predictor.identity.partition(", ")[0]
+    record.write_text(json.dumps({**json.loads(head), "network": f"{network}, resized to {words}"}) + "\n" + rest)
+    before = ages(out)
+    segmenter.card = replace(segmenter.card, eval_resize=(32, 64))
+    with pytest.raises(UserError, match=r"otherwise: images .*; now: images resized to sides of 32 and 64") as refused:
+        predict_files(Predictor(segmenter, device="cpu"), images, out, resume=True)
+    assert "None" not in str(refused.value)
+    assert predict_files(predictor, images, out, resume=True) == {}
+    assert before.items() <= ages(out).items()
+    assert json.loads(record.read_text().split("\n", 1)[0])["network"] == predictor.identity
+
+
 class Stopping(Predictor):
     """Ctrl-C while it works on the third image."""
 
