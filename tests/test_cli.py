@@ -142,7 +142,7 @@ def test_options_of_export(trained: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert run("export", "net", "-o", "a.onnx", "--input-size", "32", "48", "--batch-size", "2", "--class-map") == 0
     assert run("export", "net", "-o", "a.xml", "--open-size", "--result", "class_map_margin") == 0
     assert asked == [
-        ("net", Path("a.onnx"), (1, 512, 512), "logits", None, None),
+        ("net", Path("a.onnx"), 1, "logits", None, None),
         ("net", Path("a.onnx"), (2, 32, 48), "class_map", None, None),
         ("net", Path("a.xml"), (None, None, None), "class_map_margin", None, None),
     ]
