@@ -248,7 +248,8 @@ def test_the_fused_kernel_takes_every_dot_product_attention(spec: str, memory_fo
 # `na` exports both of its ways, which takes long.
 @pytest.mark.parametrize(
     "spec",
-    ["sa:reduction=1", *(pytest.param(name, marks=[pytest.mark.slow] * (name == "na")) for name in list_attentions())],
+    ["sa:reduction=1", "ca:cross_size=12"]
+    + [pytest.param(name, marks=[pytest.mark.slow] * (name == "na")) for name in list_attentions()],
 )
 @torch.no_grad()
 def test_onnx_with_open_height_and_width_is_the_mechanism(spec: str, tmp_path: Path) -> None:

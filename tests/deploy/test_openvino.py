@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from rtseg.deploy.device import available_cores
 from rtseg.deploy.engines import create_engine
+from rtseg.deploy.engines.openvino import OpenVINO
 from rtseg.deploy.graph import Graph
 from tests.helpers.networks import SHAPE
 
@@ -45,3 +47,15 @@ def test_a_version_that_refuses_the_limit_of_kernels_runs_all_the_same(
 def is_mapped(address: int) -> bool:
     ranges = (line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines())
     return any(int(begin, 16) <= address < int(end, 16) for begin, end in ranges)
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="one core has nothing to choose from")
+def test_engines_of_one_thread_each_do_not_share_a_core(logits_graph: Graph) -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        engine = create_engine("openvino", logits_graph, SHAPE)
+    finally:
+        torch.set_num_threads(threads)
+    assert isinstance(engine, OpenVINO)
+    assert engine._request.get_compiled_model().get_property("ENABLE_CPU_PINNING") is False

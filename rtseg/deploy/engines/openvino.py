@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from rtseg.deploy.device import available_cores
 from rtseg.deploy.engines.graph_engine import GraphEngine
 from rtseg.deploy.engines.precision import BF16, FP16, FP32, INT8, by_name
 from rtseg.deploy.engines.registry import register_engine
@@ -81,10 +82,13 @@ class OpenVINO(GraphEngine):
                 raise UserError(f"{graph.name} is in 8 bits already: run it with 'openvino'")
             model = _quantize(model, calibration, shape[0] or 1)
         hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "bf16" if _has_bf16() else "f32"}[precision]
+        threads = torch.get_num_threads()
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
+            # Bound to cores, two engines of one thread each would share the first core, and leave the second idle.
+            "ENABLE_CPU_PINNING": threads >= available_cores(),
             "INFERENCE_PRECISION_HINT": hint,
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads,
             _CAPACITY: _KERNELS,
         }
         compiled = _compile(model, settings, graph.name)
