@@ -309,7 +309,6 @@ def test_a_checkpoint_says_how_it_is_scored(
     check_refused(run("validate", *flags, "--model.ema_decay=0"), "or leave it out, since the checkpoint", capsys)
 
 
-@pytest.mark.slow
 def test_a_network_without_attention(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     ours = [flag for flag in fit if "cross_size" not in flag and "drop_path" not in flag]
     ours += ["--model.name=ddrnet_23_slim", "--trainer.max_steps=2"]
