@@ -11,8 +11,9 @@ import typer
 
 from pretrain.help import PAGES
 from rtseg.command_line import create_app, lightning_command, plugin_option, run_app
+from rtseg.commands.replay import add_replay
 from rtseg.configs import find_config
-from rtseg.paths import check_exists, check_file, check_step
+from rtseg.paths import check_exists, check_file
 from rtseg.terminal import say
 from rtseg.training.first_look import look
 
@@ -54,20 +55,7 @@ def export(
     say("\n".join(write(checkpoint, output, overwrite=overwrite)))
 
 
-@app.command()
-def replay(
-    run: Annotated[Path, typer.Argument(help="folder of a training, or its nonfinite.ckpt")],
-    device: Annotated[str | None, typer.Option(help="cpu, cuda; default: a GPU where there is one")] = None,
-) -> None:
-    """Find where a training step stopped being finite.
-
-    It runs the step again whose loss, gradient or update was not finite.
-    """
-    check_step(run)
-    from pretrain.module import ClassificationModule
-    from rtseg.training.replay import replay as run_again
-
-    say(run_again(run, ClassificationModule, device=device))
+add_replay(app, "pretrain.module:ClassificationModule")
 
 
 @app.command("list")

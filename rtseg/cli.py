@@ -15,6 +15,7 @@ import typer
 
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, run_app
 from rtseg.commands import exports, instances, predict, stereo, weights
+from rtseg.commands.replay import add_replay
 from rtseg.configs import COMMANDS, list_configs
 from rtseg.errors import UserError
 from rtseg.output.folders import check_new_file, check_place
@@ -22,7 +23,6 @@ from rtseg.paths import (
     check_exists,
     check_images,
     check_network,
-    check_step,
     is_path,
 )
 from rtseg.registry import UnknownNameError, suggest
@@ -134,20 +134,7 @@ def benchmark(
     )
 
 
-@app.command()
-def replay(
-    run: Annotated[Path, typer.Argument(help="folder of a training, or its nonfinite.ckpt")],
-    device: Device = None,
-) -> None:
-    """Find where a training step stopped being finite.
-
-    It runs the step again whose loss, gradient or update was not finite.
-    """
-    check_step(run)
-    from rtseg.training.module import SegmentationModule
-    from rtseg.training.replay import replay as run_again
-
-    say(run_again(run, SegmentationModule, device=device))
+add_replay(app, "rtseg.training.module:SegmentationModule")
 
 
 @app.command("make-data")

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from rtseg.command_line import Device, create_app, lightning_command, resumable
+from rtseg.commands.replay import add_replay
 from rtseg.configs import CONFIGS
 from rtseg.output.folders import check_results
-from rtseg.paths import check_any_image, check_file, check_step
+from rtseg.paths import check_any_image, check_file
 from rtseg.tasks.instances import COCO, IMAGENET
 from rtseg.tasks.instances.help import PAGES
-from rtseg.terminal import say
 from rtseg.training.first_look import look
 
 app = create_app("instances", "Segment instances: train, score and use Mask R-CNN with attention at any level.")
@@ -56,14 +56,4 @@ def predict(
         raise typer.Exit(1)
 
 
-@app.command()
-def replay(
-    run: Annotated[Path, typer.Argument(help="folder of a training, or its nonfinite.ckpt")],
-    device: Device = None,
-) -> None:
-    """Find where a training step stopped being finite."""
-    check_step(run)
-    from rtseg.tasks.instances.module import InstanceModule
-    from rtseg.training.replay import replay as run_again
-
-    say(run_again(run, InstanceModule, device=device))
+add_replay(app, "rtseg.tasks.instances.module:InstanceModule")

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from rtseg.command_line import Device, create_app, lightning_command
+from rtseg.commands.replay import add_replay
 from rtseg.configs import CONFIGS
 from rtseg.output.folders import check_results
-from rtseg.paths import check_exists, check_network, check_step
+from rtseg.paths import check_exists, check_network
 from rtseg.tasks.stereo.help import PAGES
 from rtseg.terminal import say
 from rtseg.training.first_look import look
@@ -42,17 +43,4 @@ def predict(
     say(predict_files(checkpoint, left, right, output, device=device, overwrite=overwrite))
 
 
-@app.command()
-def replay(
-    run: Annotated[Path, typer.Argument(help="folder of a training, or its nonfinite.ckpt")],
-    device: Device = None,
-) -> None:
-    """Find where a training step stopped being finite.
-
-    It runs the step again whose loss, gradient or update was not finite.
-    """
-    check_step(run)
-    from rtseg.tasks.stereo.module import StereoModule
-    from rtseg.training.replay import replay as run_again
-
-    say(run_again(run, StereoModule, device=device))
+add_replay(app, "rtseg.tasks.stereo.module:StereoModule")

@@ -92,15 +92,16 @@ def benchmark(
         rows = [Row(case, bench) for case in cases]
         timed = [row for row in rows if not row.refused]
         share = 0.7 if stages else 1.0  # of the time, for the figures
-        watch, pulse, on_figures = OtherWork(), Pulse(), progress.part(0, share)
+        on_cpu = device.type == "cpu"
+        watch, pulse, on_figures = OtherWork(), Pulse() if on_cpu else None, progress.part(0, share)
 
         def between_turns(done: float) -> None:
             on_figures(done)
-            if device.type == "cpu":
+            if pulse is not None:
                 pulse.beat()
 
         figures = _measure(timed, Row.figures, conditions, between_turns)
-        busy = watch.cores() if device.type == "cpu" else None
+        busy = watch.cores() if on_cpu else None
         parts: list[dict[str, Timing]] = [{} for _ in timed]
         if stages:
             for i, row in enumerate(timed):  # one after the other: the reference's hold the upsampled logits
@@ -108,7 +109,7 @@ def benchmark(
                 (parts[i],) = _measure([row], Row.parts, conditions.shorter(), on_stages)
         published = _ddrnet(cases, conditions) if ddrnet else ()
         shared = _conditions(cases, conditions, described, len(images))
-        shared |= {"cores_busy_during_the_run": busy, "processor": pulse.report()}
+        shared |= {"cores_busy_during_the_run": busy, "processor": pulse and pulse.report()}
         measured = {id(row): (own, part) for row, own, part in zip(timed, figures, parts, strict=True)}
         reports = tuple(row.report(*measured.get(id(row), ({}, {}))) for row in rows)
         return Report(shared, reports, published)

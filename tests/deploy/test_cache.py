@@ -1,4 +1,4 @@
-"""Of several processes that want one thing of the cache one makes it; the others wait for it, but not for ever.
+"""One process makes what several want of the cache; the others wait for it, but not for ever.
 
 Locks belong to an open file, so threads stand for processes here.
 """

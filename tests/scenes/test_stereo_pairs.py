@@ -17,7 +17,7 @@ def pair() -> DrawnPair:
 
 
 def differences(pair: DrawnPair, shift: float = 0) -> np.ndarray:
-    """Of each pixel, from the right image where the disparity and `shift` lead; what lies outside of it is left out."""
+    """The right image's pixels where the disparity and `shift` lead; what lies outside of it is left out."""
     y, x = np.mgrid[:96, :160].astype(np.float32)
     column = x - pair.disparity - np.float32(shift)
     found = cv2.remap(pair.right, column, y, cv2.INTER_LINEAR)

@@ -35,7 +35,7 @@ def proof() -> Proof:
 
 @pytest.fixture(scope="module")
 def file(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of one size, in the format that is written the fastest."""
+    """A file of one size, in the format that is written the fastest."""
     path = tmp_path_factory.mktemp("margin") / "net.pt2"
     write_graph(path, next(exports(OneConvolution(), SHAPE, "class_map_margin", ["pt2"], proof)))
     return path
