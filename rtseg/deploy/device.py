@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,15 +159,3 @@ def _nvidia_smi(uuid: str) -> dict[str, str]:
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     values = [value.strip() for value in answer.stdout.strip().split(",")]
     return dict(zip(fields, values, strict=True)) if answer.returncode == 0 and len(values) == len(fields) else {}
-
-
-def free_memory() -> int | None:
-    """Bytes that this process may still take, of the machine's and of its container's; None where nothing tells."""
-    free = []
-    with suppress(OSError, KeyError, ValueError):
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free.append(1024 * int(lines["MemAvailable"].split()[0]))
-    group = Path("/sys/fs/cgroup")
-    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
-        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    return min(free, default=None)

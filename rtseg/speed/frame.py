@@ -10,6 +10,7 @@ from rtseg.deploy.class_map.cpu import class_map_cpu
 from rtseg.deploy.engines import Engine, size_of
 from rtseg.deploy.fuse import count_batchnorm, deploy
 from rtseg.models.network import Network
+from rtseg.speed.memory import allocated_beyond
 
 
 def peak_memory(engine: Engine, images: Tensor) -> int | None:
@@ -21,12 +22,8 @@ def peak_memory(engine: Engine, images: Tensor) -> int | None:
     network = getattr(engine, "network", None)
     if not engine.launches_kernels or not isinstance(network, torch.nn.Module):
         return None
-    torch.cuda.synchronize(images.device)
-    torch.cuda.reset_peak_memory_stats(images.device)
-    resident = torch.cuda.memory_allocated(images.device)
-    engine.run(images)
-    torch.cuda.synchronize(images.device)
-    return torch.cuda.max_memory_allocated(images.device) - resident + sum(p.nbytes for p in network.parameters())
+    weights = sum(p.nbytes for p in network.parameters())
+    return allocated_beyond(lambda: engine.run(images), images.device) + weights
 
 
 def count_kernels(engine: Engine, images: Tensor) -> int | None:

@@ -1,13 +1,17 @@
-"""How much CPU memory an engine needs, measured in a process of its own: here it would reuse what others have freed.
+"""How much memory work needs.
 
-Linux alone tells the peak; elsewhere there is no figure.
+On a CPU it is measured in a process of its own: here it would reuse what others have freed.
+Linux alone tells the peak of a process; elsewhere there is no figure.
 """
 
+import ctypes
 import multiprocessing
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,36 +23,62 @@ from rtseg.models.network import Network
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
+def measured_apart(measure: Callable[..., int], calls: Sequence[tuple[Any, ...]]) -> list[int | None]:
+    """What `measure(*call)` gives for each call, one after the other in a process that does nothing else.
+
+    None for a call that fails or that ends the process, in which case a new one takes the others. None for all where
+    the system does not tell the peak, and where the calls cannot be sent to another process.
+    """
+    found: list[int | None] = []
+    while len(found) < len(calls):
+        answers = _ask_process(measure, calls[len(found) :])
+        if answers is None:
+            return [None] * len(calls)
+        found += answers
+        if len(found) < len(calls):  # it ended without a word: out of memory, above all
+            found.append(None)
+    return found
+
+
+def _ask_process(measure: Callable[..., int], calls: Sequence[tuple[Any, ...]]) -> list[int | None] | None:
+    """The answers of a new process until it ended; None where there can be none."""
+    if not _CLEAR.exists():
+        return None
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    child = context.Process(target=_answer, args=(there, measure, calls), daemon=True)
+    try:
+        child.start()
+    except (pickle.PicklingError, AttributeError, TypeError):  # they cannot be sent
+        return None
+    there.close()
+    found: list[int | None] = []
+    try:
+        while len(found) < len(calls):
+            found.append(here.recv())
+    except EOFError:
+        pass
+    finally:
+        child.join()
+    return found
+
+
+def _answer(pipe: Connection, measure: Callable[..., int], calls: Sequence[tuple[Any, ...]]) -> None:
+    for call in calls:
+        try:
+            pipe.send(measure(*call))
+        except Exception:  # whatever fails here fails, with its message, where the work is timed
+            pipe.send(None)
+
+
 def running_memory(backend: str, network: Network | Graph, images: Tensor, threads: int) -> int | None:
     """Peak bytes of a process that runs frames, beyond those before the engine was built.
 
     Weights, the engine's own memory and the feature maps are in it; what was needed to build it, as far as it was given
     back, is not. None where the system does not tell, and of a network that cannot be sent to another process.
     """
-    if not _CLEAR.exists():
-        return None
     sent = network if isinstance(network, Graph) else network.recipe()
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    child = context.Process(target=_measure, args=(there, backend, sent, images, threads), daemon=True)
-    try:
-        child.start()
-    except (pickle.PicklingError, AttributeError, TypeError):  # it cannot be sent, and its `recipe` makes no other
-        return None
-    there.close()
-    try:
-        return here.recv()
-    except EOFError:  # it ended without a word: out of memory, above all
-        return None
-    finally:
-        child.join()
-
-
-def _measure(pipe: Connection, backend: str, sent: Graph | Callable[[], Network], images: Tensor, threads: int) -> None:
-    try:
-        pipe.send(_run(backend, sent, images, threads))
-    except Exception:  # whatever fails here fails, with its message, where the row is timed
-        pipe.send(None)
+    return measured_apart(_run, [(backend, sent, images, threads)])[0]
 
 
 def _run(backend: str, sent: Graph | Callable[[], Network], images: Tensor, threads: int) -> int:
@@ -65,6 +95,26 @@ def _run(backend: str, sent: Graph | Callable[[], Network], images: Tensor, thre
     return _resident("VmHWM") - before
 
 
+def peak_beyond(work: Callable[[], Any]) -> int:
+    """Peak bytes of this process while `work` runs, beyond those before it."""
+    with suppress(OSError, AttributeError):  # of glibc alone: what was freed earlier must not be used again
+        ctypes.CDLL(None).malloc_trim(0)
+    before = _resident("VmRSS")
+    _CLEAR.write_text("5")  # forgets the peak
+    work()
+    return max(0, _resident("VmHWM") - before)
+
+
 def _resident(field: str) -> int:
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
     return 1024 * int(line.split()[1])
+
+
+def allocated_beyond(work: Callable[[], Any], device: torch.device) -> int:
+    """Peak bytes that PyTorch has allocated on CUDA while `work` runs, beyond those before it."""
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    work()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before

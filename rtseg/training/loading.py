@@ -13,8 +13,8 @@ import torch
 from torch.utils.data import DataLoader, get_worker_info
 
 from rtseg.data.augment import single_thread_opencv
-from rtseg.deploy.device import free_memory
 from rtseg.errors import UserError
+from rtseg.memory import free_memory
 
 Item = TypeVar("Item")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from torch.utils.data import Dataset
 
-from rtseg.deploy.device import free_memory
 from rtseg.errors import UserError
+from rtseg.memory import free_memory
 from rtseg.training.loading import StartWorker, WatchedLoader, reading, reading_each, why_killed
 from tests.helpers.fresh import run_fresh
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from rtseg.attention.base import Attention
 from rtseg.attention.insertion import HasPlaces
-from rtseg.deploy.device import free_memory
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
+from rtseg.memory import free_memory
 
 _SMALL = 2**26  # bytes that are not worth a look at the machine
 _VIEWS, _BACKWARD = 2, 2  # training keeps the map of both images, and makes as large a gradient of each
@@ -44,7 +44,7 @@ def check_memory(features: HasPlaces, image: Tensor) -> None:
     needed = map_bytes(features, spatial_size(image), len(image), training=training)
     if sum(needed.values()) < _SMALL:
         return
-    free = torch.cuda.mem_get_info(image.device)[0] if image.is_cuda else free_memory()
+    free = free_memory(image.device)
     if free is not None and sum(needed.values()) > free:
         height, width = spatial_size(image)
         maps = ", ".join(f"{value / 1e9:.1f} GB at {place}" for place, value in needed.items() if value)

@@ -14,9 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rtseg.errors import UserError
 from rtseg.speed.conditions import Conditions
+from rtseg.speed.growth import count_floats, fit_power
 from rtseg.studies.complexity import complexity_report
 from rtseg.studies.complexity.figures import BERTS, dot_product, figure4, figure5, quotes, transformer
-from rtseg.studies.complexity.growth import count_floats, fit_power, measure_growth
+from rtseg.studies.complexity.growth import measure_growth
 from rtseg.studies.complexity.report import report_tables
 from rtseg.studies.complexity.tables import PAPER, SLIPS, Sizes, cost, table, table12
 from tests.helpers.tables import check_whole

@@ -1,0 +1,26 @@
+"""How much memory is left, of a machine or of a GPU."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+CPU = torch.device("cpu")
+
+
+def free_memory(device: torch.device = CPU) -> int | None:
+    """Bytes that this process may still take; None where nothing tells.
+
+    On a CPU those of the machine and of its container. On CUDA those of the GPU, with what PyTorch keeps for later.
+    """
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    free = []
+    with suppress(OSError, KeyError, ValueError):
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free.append(1024 * int(lines["MemAvailable"].split()[0]))
+    group = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    return min(free, default=None)
