@@ -82,9 +82,11 @@ class Attention(nn.Module):
 
     Attributes:
         name: the name that the mechanism is registered under.
+        place: of a network, where it is inserted at one; messages say it.
     """
 
     name: ClassVar[str]
+    place: str = ""
 
     def __init__(
         self, in_channels: int, out_channels: int | None = None, *, stride: int = 1, context_channels: int | None = None
@@ -125,13 +127,6 @@ class Attention(nn.Module):
             return Drawing(weights[0].unflatten(2, key_size), "heads", "head", "", of_position=True)
         slots = self.attention_map(x, context).weights[0].transpose(1, 2).unflatten(2, size)
         return Drawing(slots, "memory slots", "head", "slot", of_position=False)
-
-    def map_floats(self, height: int, width: int) -> int:
-        """Numbers of the maps of positions by positions that the forward pass of one image holds at once.
-
-        0 for mechanisms that make none, and where a fused kernel makes it piece by piece.
-        """
-        return 0
 
     def absorb_scale(self, scale: Tensor) -> bool:
         """Takes a BatchNorm before the attention into its weights, for evaluation, where that is exact.

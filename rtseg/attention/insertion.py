@@ -30,17 +30,19 @@ class Inserted(nn.Sequential):
     Args:
         attentions: choices for one branch, such as "fa:basis=64:heads=1".
         channels: C.
+        place: of the network, for messages.
 
     Raises:
         UserError: an unknown attention, a bad option, or an attention that reads a second map or cannot start at zero.
     """
 
-    def __init__(self, attentions: Sequence[str], channels: int) -> None:
+    def __init__(self, attentions: Sequence[str], channels: int, place: str = "") -> None:
         super().__init__()
         for text in attentions:
             _check_choice(text)
             attention = create_attention(text, channels)
             attention.start_at_zero()
+            attention.place = place
             self.append(attention)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,7 +103,7 @@ def insert(network: nn.Module, insertion: Insertion) -> dict[str, tuple[str, ...
     for name, attentions in found.items():
         owner, key, info = places[name]
         try:
-            owner.inserted[key] = Inserted(attentions, info.channels)
+            owner.inserted[key] = Inserted(attentions, info.channels, name)
         except UserError as error:
             raise UserError(f"insert {name}={' '.join(attentions)} ({info.channels} channels): {error}") from None
     return found

@@ -8,11 +8,13 @@ The letters are those of `factorized.py`: C asks, B and V are the keys and value
 softmax, as the paper writes it.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rtseg.attention.base import AttentionMap
 from rtseg.attention.factorized import ProjectedAttention
+from rtseg.attention.memory import check_maps_fit
 from rtseg.attention.registry import register_attention
 from rtseg.attention.tokens import pick
 
@@ -22,6 +24,7 @@ class NonLocalAttention(ProjectedAttention):
     """Cost quadratic in the number of tokens. Options and parameters are those of `fa`, see `ProjectedAttention`."""
 
     def _attend(self, coefficients: Tensor, basis: Tensor, values: Tensor) -> Tensor:
+        check_maps_fit(self, coefficients, self._maps(coefficients.device))
         if self.kind == "dot":
             # The transposed map, (B, h, keys, queries): the product then comes out channels first.
             weights = (basis.transpose(2, 3) @ coefficients).div_(self._divisor(coefficients))
@@ -30,19 +33,21 @@ class NonLocalAttention(ProjectedAttention):
         queries, keys, values = (t.transpose(2, 3).contiguous() for t in (coefficients, basis, values))
         return F.scaled_dot_product_attention(queries, keys, values, scale=1.0).transpose(2, 3)
 
+    def _maps(self, device: torch.device) -> int:
+        """How many maps of positions by positions a head holds at once.
+
+        kind=gauss: none in a fused kernel, else the scores and their softmax. On a CPU the kernel takes keys as wide as
+        values alone; elsewhere PyTorch has more kernels, and an error of its own for want of memory.
+        """
+        _, b, m, _, _ = self.widths
+        if self.kind == "dot":
+            return 1
+        return 0 if b == m or device.type != "cpu" else 2
+
     def _between_positions(self, tokens: int) -> tuple[int, int]:
         """The map counts once, as the paper has it, although the fused kernel of kind=gauss does not store it."""
         _, b, m, _, _ = self.widths
         return (b + m) * tokens**2, self.heads * tokens**2
-
-    def map_floats(self, height: int, width: int) -> int:
-        """kind=gauss has a fused kernel only where the heads of keys and of values are equally wide.
-
-        Without it the scores and their softmax are held.
-        """
-        _, b, m, _, _ = self.widths
-        maps = 1 if self.kind == "dot" else 0 if b == m else 2
-        return maps * self.heads * self.positions(height, width) ** 2
 
     def attention_map(self, x: Tensor, context: Tensor | None = None, *, at: int | None = None) -> AttentionMap:
         """Keys are the positions of the output."""

@@ -9,7 +9,6 @@ import pytest
 from torch.utils.data import Dataset
 
 from rtseg.errors import UserError
-from rtseg.memory import free_memory
 from rtseg.training.loading import StartWorker, WatchedLoader, reading, reading_each, why_killed
 from tests.helpers.fresh import run_fresh
 
@@ -78,12 +77,6 @@ def test_a_killed_process_is_explained(tmp_path: Path) -> None:
     assert "GB of memory are free now): lower --data.num_workers" in said
     assert why_killed("CUDA error") is None
     assert "docker run --shm-size" in str(why_killed("DataLoader worker (pid 7) is killed by signal: Bus error. "))
-
-
-def test_what_is_free() -> None:
-    free = free_memory()
-    assert free is not None
-    assert 0 < free < 2**46
 
 
 def test_outside_a_loader_nothing_is_told() -> None:

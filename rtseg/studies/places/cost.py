@@ -1,7 +1,7 @@
 """Parameters, compute, memory and time of attentions at places of a network, and the largest image that fits."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch

@@ -31,7 +31,7 @@ class Written(NamedTuple):
 
     @classmethod
     def counted(cls, forward: Callable[[Tensor], Tensor], channels: int, device: torch.device) -> Self:
-        """Of an attention on maps of so many channels; exact where what it writes is such a polynomial."""
+        """The numbers of an attention on maps of `channels`; exact where they are such a polynomial."""
         maps = [torch.zeros(1, channels, *size, device=device) for size in _COUNTED]
         first, second, third = (count_floats(partial(forward, x)) for x in maps)
         a, b, c = (height * width for height, width in _COUNTED)
@@ -63,7 +63,7 @@ class Passes:
 
     def __init__(self, name: str, info: FeatureInfo, size: Size, attention: str, device: torch.device) -> None:
         self.name, self.info, self.attention, self.device = name, info, attention, device
-        self.layer = Inserted([attention], info.channels).eval().to(device)
+        self.layer = Inserted([attention], info.channels, name).eval().to(device)
         self.map_size = reduced_size(*size, info.stride)
         top = self.map_size
         while top[0] * top[1] < _ENOUGH:

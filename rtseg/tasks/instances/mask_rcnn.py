@@ -153,7 +153,7 @@ def list_places(network: MaskRCNN) -> dict[str, FeatureInfo]:
 def _insert(network: MaskRCNN, place: str, info: FeatureInfo, attentions: Sequence[str]) -> str:
     """Inserts attentions at a place, and returns what their entries in the state dict begin with."""
     try:
-        inserted = Inserted(attentions, info.channels)
+        inserted = Inserted(attentions, info.channels, place)
     except UserError as error:
         raise UserError(f"insert {place}={' '.join(attentions)} ({info.channels} channels): {error}") from None
     body, pyramid = network.backbone.body, network.backbone.fpn

@@ -21,7 +21,6 @@ from rtseg.checks import check_multiple
 from rtseg.errors import UserError
 from rtseg.layers.conv import spatial_size
 from rtseg.models.state_check import check_state
-from rtseg.tasks.stereo.attention_memory import check_memory
 from rtseg.tasks.stereo.authors_names import from_authors
 from rtseg.tasks.stereo.feature_extractor import FEATURES, LARGEST_POOL, STRIDE, FeatureExtractor
 
@@ -117,9 +116,7 @@ class PSMNet(nn.Module):
         self.insert = insert_attention(self, as_insertion(insert))
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        """Raises: UserError where the images differ in size, one small pair alone is trained on, or an inserted
-        attention would need more memory than is free.
-        """
+        """Raises: UserError where the images differ in size, or one small pair alone is trained on."""
         size = spatial_size(left)
         if left.shape != right.shape:
             raise UserError(f"left images are {_sizes(left)}, right ones {_sizes(right)}: give pairs of one size")
@@ -131,7 +128,6 @@ class PSMNet(nn.Module):
                 f"one pair of {size[0]}x{size[1]} (height x width) alone cannot be trained on: BatchNorm would see one "
                 "value of each channel; give larger crops, or a larger batch for each device"
             )
-        check_memory(self.features, left)
         volume = self._volume(self.features(left), self.features(right))
         # On CPUs oneDNN's bfloat16 gradient of a convolution's weights is wrong where the volume is 2 deep.
         wrong = volume.device.type == "cpu" and self.max_disparity <= 2 * MULTIPLE

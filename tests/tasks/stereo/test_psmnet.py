@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from rtseg.attention.insertion import list_places
 from rtseg.errors import UserError
-from rtseg.tasks.stereo.attention_memory import map_bytes
 from rtseg.tasks.stereo.psmnet import PSMNet
 
 FA = "fa:basis=16:heads=1"
@@ -149,15 +148,3 @@ def test_pairs_of_two_sizes_are_refused(plain: PSMNet) -> None:
         plain(pair()[0], pair(32, 64)[1])
     with pytest.raises(UserError, match="a multiple of 16, such as 16 or 32"):
         PSMNet(20)
-
-
-def test_a_map_that_does_not_fit_is_said_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = build({"layer4": "nl:kind=dot:heads=1"})
-    assert map_bytes(network.features, (544, 960), 1, training=False) == {"layer4": 4 * 32_640**2}
-    assert map_bytes(network.features, (544, 960), 2, training=True) == {"layer4": 4 * 4 * 2 * 32_640**2}
-    assert map_bytes(build({"layer4": "nl"}).features, (544, 960), 1, training=False) == {"layer4": 0}
-    assert map_bytes(build({"layer4": FA}).features, (544, 960), 1, training=False) == {"layer4": 0}
-    monkeypatch.setattr("rtseg.tasks.stereo.attention_memory.free_memory", lambda _: 4_000_000_000)
-    image = torch.empty(1, 3, 544, 960, device="meta")
-    with pytest.raises(UserError, match=r"would need 4\.3 GB at layer4 for 1 image of 544x960 .* 4\.0 GB are free"):
-        network(image, image)
