@@ -175,7 +175,7 @@ _KINDS = "models, places, heads, attentions, losses, datasets, backends, rivals,
 @app.command("list")
 def list_names(
     kind: Annotated[str | None, typer.Argument(help=_KINDS)] = None,
-    network: Annotated[str | None, typer.Argument(help="places: the network, such as timm:resnet50")] = None,
+    network: Annotated[str | None, typer.Argument(help="places: the network, such as timm:resnet50 or psmnet")] = None,
     details: Annotated[
         bool,
         typer.Option(

@@ -1,6 +1,7 @@
 """The table of one network's places for attention: `rtseg list places NETWORK`."""
 
 import torch
+from torch import nn
 
 from rtseg.attention.base import reduced_size
 from rtseg.attention.insertion import list_places
@@ -19,10 +20,11 @@ _COLUMNS = (
 
 
 def table(name: str, size: tuple[int, int]) -> Table:
-    """The places of a network with its own head, and the maps there.
+    """The places of a network, and the maps there.
 
     Args:
-        name: of a model; "timm:" may be left out where no model of rtseg has the name.
+        name: of a model, which gets its own head, or of a network of a task, such as mask_rcnn_resnet50 or psmnet.
+            "timm:" may be left out where no model of rtseg has the name.
         size: (height, width) of the image.
 
     Raises:
@@ -31,15 +33,29 @@ def table(name: str, size: tuple[int, int]) -> Table:
     for side in size:
         check_whole("input_size", side, 1, "as in --input-size 512 512")
     with torch.device("meta"):
-        network = _create(name)
+        called, network = _create(name)
     rows: list[list[str | float | None]] = []
     for place, found in list_places(network).items():
         height, width = reduced_size(*size, found.info.stride)
         rows.append([place, found.info.channels, found.info.stride, f"{height}x{width}"])
-    return Table(f"Places of {network.card.model} for an image of {size[0]}x{size[1]}", _COLUMNS, rows)
+    return Table(f"Places of {called} for an image of {size[0]}x{size[1]}", _COLUMNS, rows)
 
 
-def _create(name: str) -> Segmenter:
+def _create(name: str) -> tuple[str, nn.Module]:
+    """The whole name of a network, and the network."""
+    if name.startswith("mask_rcnn_"):
+        from rtseg.tasks.instances.mask_rcnn import create_network
+
+        return name, create_network(name, 1, trainable=5).network
+    if name == "psmnet":
+        from rtseg.tasks.stereo.psmnet import PSMNet
+
+        return name, PSMNet()
+    segmenter = _segmenter(name)
+    return segmenter.card.model, segmenter
+
+
+def _segmenter(name: str) -> Segmenter:
     try:
         return create_model(name, 19)
     except UnknownNameError:

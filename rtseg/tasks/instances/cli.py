@@ -1,17 +1,19 @@
 """`rtseg instances fit|validate`: the command that trains and scores Mask R-CNN."""
 
+from dataclasses import replace
 from typing import Any
 
 from jsonargparse import Namespace
 
-from rtseg.attention.insertion import as_insertion, resolve
+from rtseg.attention.insertion import as_insertion
 from rtseg.configs import CONFIGS
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import check_part
+from rtseg.options import check_reserved
 from rtseg.output.table import Column, Table, show
 from rtseg.tasks.instances.datamodule import InstanceData
-from rtseg.tasks.instances.mask_rcnn import LEVELS, STAGES
+from rtseg.tasks.instances.mask_rcnn import described_network
 from rtseg.tasks.instances.module import InstanceModule
 from rtseg.terminal import say
 from rtseg.training.run_cli import RunCLI, is_first_process, run
@@ -27,7 +29,7 @@ class InstancesCLI(RunCLI):
     monitor = "val/mask_ap"
 
     def default_run(self, config: Namespace) -> str:
-        return str(config.model.name)
+        return str(config.model.name).replace(":", "_")  # no drive of Windows
 
     def prepare(self, config: Namespace, command: str | None) -> None:
         if command == "validate" and config.get("ckpt_path") is None and config.model.weights is None:
@@ -53,8 +55,11 @@ class InstancesCLI(RunCLI):
     def check_model(self, asked: Namespace, checkpoint: dict[str, Any]) -> None:
         card = ModelCard.from_dict(checkpoint["model_card"])
         check_part(card, "--ckpt_path", ("detector",))
-        insert = resolve(as_insertion(asked.insert), [*STAGES, *LEVELS])
-        wanted = ModelCard(asked.name, card.attention, card.num_classes, asked.options or {}, insert=insert)
+        check_reserved(asked.options or {})
+        wanted = ModelCard(
+            asked.name, card.attention, card.num_classes, asked.options or {}, insert=as_insertion(asked.insert)
+        )
+        wanted = replace(wanted, insert=described_network(wanted).insert)  # without patterns
         for key, flag in {"model": "name", "options": "options", "insert": "insert"}.items():
             theirs, ours = card.to_dict()[key], wanted.to_dict()[key]
             if theirs != ours:

@@ -1,38 +1,32 @@
 """torchvision's Mask R-CNN on a feature pyramid, with places to insert attention at.
 
-The network: He et al., https://arxiv.org/abs/1703.06870. Its state dict has torchvision's names, whatever is inserted,
-so that torchvision's weights fit.
+The network: He et al., https://arxiv.org/abs/1703.06870. On a ResNet its state dict has torchvision's names, whatever is
+inserted, so that torchvision's weights fit.
 
-B batch, C channels, H, W height and width of a feature map, K classes.
+H, W height and width of an image, K classes.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torchvision.models import resnet
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.ops import FrozenBatchNorm2d
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from rtseg.attention.insertion import Inserted, as_insertion, resolve
+from rtseg.attention.insertion import as_insertion, inserted_entries
+from rtseg.attention.insertion import insert as insert_attention
 from rtseg.checks import check_between, check_one_of
 from rtseg.errors import UserError
-from rtseg.layers.feature_info import FeatureInfo
 from rtseg.models.model_card import ModelCard
+from rtseg.models.timm_backbone import PREFIX as TIMM
 from rtseg.options import Positive, check_options, read_options
+from rtseg.tasks.instances.pyramid import LEVELS, RESNETS, create_pyramid
 
 PREFIX = "mask_rcnn_"
-BODIES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnext101_32x8d")
-STAGES = ("layer1", "layer2", "layer3", "layer4")
-LEVELS = ("fpn.p2", "fpn.p3", "fpn.p4", "fpn.p5", "fpn.p6")  # fpn_1 to fpn_5 of the paper
-_PARTS = ("conv1", "bn1", *STAGES)  # of a body, in the order of the forward pass
+ON_TIMM = f"{PREFIX}{TIMM}"
 
 
 @dataclass(frozen=True)
@@ -73,45 +67,31 @@ class MaskRCNNOptions:
             )
 
 
-class TopLevel(LastLevelMaxPool):
-    """P6: P5 without every other row and column, then what is inserted."""
-
-    def __init__(self, inserted: Inserted) -> None:
-        super().__init__()
-        self.inserted = inserted
-
-    def forward(self, x: list[Tensor], y: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
-        """The maps of the levels and their names, with one more of each."""
-        maps, names = super().forward(x, y, names)
-        return [*maps[:-1], self.inserted(maps[-1])], names
-
-
 class InstanceNetwork(NamedTuple):
     """A network and what it was made of.
 
     Attributes:
         network: called with images (3, H, W) in 0..1, and with targets in training, as torchvision's.
-        name: one of `list_networks()`.
+        name: see `create_network`.
         options: those that were given.
         insert: place -> attentions, without patterns.
-        prefixes: place -> what the names of its inserted entries in the state dict begin with.
     """
 
     network: MaskRCNN
     name: str
     options: Mapping[str, Any]
     insert: Mapping[str, tuple[str, ...]]
-    prefixes: Mapping[str, str]
 
     def entries(self, places: Collection[str]) -> set[str]:
         """The inserted entries of the state dict at some places."""
-        begins = tuple(self.prefixes[place] for place in places)
+        prefixes = inserted_entries(self.network)
+        begins = tuple(prefixes[place] for place in places)
         return {key for key in self.network.state_dict() if key.startswith(begins)}
 
 
 def list_networks() -> list[str]:
-    """The names of all networks."""
-    return [f"{PREFIX}{body}" for body in BODIES]
+    """The names of the networks on torchvision's bodies."""
+    return [f"{PREFIX}{body}" for body in RESNETS]
 
 
 def create_network(
@@ -120,21 +100,19 @@ def create_network(
     """A network with random weights.
 
     Args:
-        name: one of `list_networks()`.
+        name: one of `list_networks()`, or mask_rcnn_timm:NAME for any network of timm with stages of strides 4 to 32.
         num_classes: K, without the background.
-        insert: place -> attention or list of them; see `list_places`, and `rtseg.attention.insertion` for patterns.
+        insert: place -> attention or list of them, see `rtseg.attention.insertion`; places are the stages of the body
+            and fpn.p2 to fpn.p6.
         options: see `MaskRCNNOptions`.
 
     Raises:
         UserError: an unknown name, option, place or attention.
     """
-    check_one_of("model.name", name, list_networks())
+    _check_name(name)
     check_options(f"network '{name}'", options, read_options("Mask R-CNN", MaskRCNNOptions))
     network = _build(name.removeprefix(PREFIX), num_classes, MaskRCNNOptions(**options))
-    places = list_places(network)
-    found = resolve(as_insertion(insert), list(places))
-    prefixes = {place: _insert(network, place, places[place], attentions) for place, attentions in found.items()}
-    return InstanceNetwork(network, name, options, found, prefixes)
+    return InstanceNetwork(network, name, options, insert_attention(network, as_insertion(insert)))
 
 
 def described_network(card: ModelCard) -> InstanceNetwork:
@@ -143,45 +121,26 @@ def described_network(card: ModelCard) -> InstanceNetwork:
         return create_network(card.model, card.num_classes, insert=card.insert, **card.options)
 
 
-def list_places(network: MaskRCNN) -> dict[str, FeatureInfo]:
-    """Place -> channels and stride of the map there."""
-    body, pyramid = network.backbone.body, network.backbone.out_channels
-    stages = {stage: FeatureInfo(_width(body[stage]), 4 * 2**k) for k, stage in enumerate(STAGES)}
-    return stages | {level: FeatureInfo(pyramid, 4 * 2**k) for k, level in enumerate(LEVELS)}
-
-
-def _insert(network: MaskRCNN, place: str, info: FeatureInfo, attentions: Sequence[str]) -> str:
-    """Inserts attentions at a place, and returns what their entries in the state dict begin with."""
+def _check_name(name: str) -> None:
+    if name.startswith(ON_TIMM):
+        return
     try:
-        inserted = Inserted(attentions, info.channels, place)
+        check_one_of("model.name", name, list_networks())
     except UserError as error:
-        raise UserError(f"insert {place}={' '.join(attentions)} ({info.channels} channels): {error}") from None
-    body, pyramid = network.backbone.body, network.backbone.fpn
-    if place == LEVELS[-1]:
-        pyramid.extra_blocks = TopLevel(inserted)
-        return "backbone.fpn.extra_blocks.inserted."
-    level = LEVELS.index(place) if place in LEVELS else 0
-    module = body[place] if place in STAGES else pyramid.layer_blocks[level]
-    module.append(inserted)
-    name = f"body.{place}" if place in STAGES else f"fpn.layer_blocks.{level}"
-    return f"backbone.{name}.{len(module) - 1}."
+        raise UserError(f"{error} Or {ON_TIMM}NAME, with a network of timm.") from None
 
 
 def _build(body: str, num_classes: int, options: MaskRCNNOptions) -> MaskRCNN:
-    norm_layer = FrozenBatchNorm2d if options.norm == "frozen" else nn.BatchNorm2d
-    trunk = getattr(resnet, body)(weights=None, norm_layer=norm_layer)
-    frozen = _PARTS[: len(_PARTS) - options.trainable] if options.trainable < 5 else ()
-    for name, parameter in trunk.named_parameters():
-        parameter.requires_grad_(name.split(".")[0] not in frozen)
-    widths = [_width(getattr(trunk, stage)) for stage in STAGES]
-    returned = {stage: str(k) for k, stage in enumerate(STAGES)}
     channels = options.channels
+    pyramid = create_pyramid(body, channels, frozen_norm=options.norm == "frozen", trainable=options.trainable)
     anchors = AnchorGenerator(tuple((side,) for side in options.anchors), ((0.5, 1.0, 2.0),) * len(LEVELS))
     in_evaluation = max(1, options.proposals // 2)
     return MaskRCNN(
-        BackboneWithFPN(trunk, returned, widths, channels),
+        pyramid,
         min_size=list(options.sizes),
         max_size=options.longest,
+        image_mean=list(pyramid.body.mean),
+        image_std=list(pyramid.body.std),
         rpn_anchor_generator=anchors,
         rpn_pre_nms_top_n_train=options.proposals,
         rpn_post_nms_top_n_train=options.proposals,
@@ -194,9 +153,3 @@ def _build(body: str, num_classes: int, options: MaskRCNNOptions) -> MaskRCNN:
         mask_head=MaskRCNNHeads(channels, (channels,) * 4, 1),
         mask_predictor=MaskRCNNPredictor(channels, channels, num_classes + 1),
     )
-
-
-def _width(stage: nn.Sequential) -> int:
-    """Channels of what a stage gives."""
-    last: Any = [block for block in stage if not isinstance(block, Inserted)][-1]
-    return int((getattr(last, "conv3", None) or last.conv2).out_channels)  # of three convolutions or two

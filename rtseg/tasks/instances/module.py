@@ -31,12 +31,12 @@ class InstanceModule(NetworkModule[MaskRCNN]):
     `InstanceScores.compute`.
 
     Args:
-        name: of the network, such as mask_rcnn_resnet50.
+        name: of the network, such as mask_rcnn_resnet50 or mask_rcnn_timm:convnext_tiny.
         num_classes: K; the command line takes it from the annotation file.
         insert: place -> attention that is inserted there, e.g. {"layer3": "fa:basis=64"}; see
             `rtseg.attention.insertion`.
         options: see `MaskRCNNOptions`, e.g. {"channels": 64}.
-        weights: what to start from: a file, or imagenet or coco for torchvision's; see `load_weights`.
+        weights: what to start from: a file, or imagenet or coco for what is published; see `load_weights`.
         optim: see `InstanceOptim`.
         ema_decay: of the moving average of the weights, which is then what is evaluated and used; 0 for none.
         channels_last: keep feature maps channels-last.
@@ -73,9 +73,10 @@ class InstanceModule(NetworkModule[MaskRCNN]):
         if weights is not None:
             for line in load_weights(built, weights).lines():
                 rank_zero_info(line)
+        seen = built.network.transform
         self._card = ModelCard(
             name, NO_ATTENTION, num_classes, options, insert=built.insert, part=self.part,
-            plugins=tuple(sorted(plugins)),
+            plugins=tuple(sorted(plugins)), mean=seen.image_mean, std=seen.image_std,
         )  # fmt: skip
         super().__init__(
             built.network, self._card, optim,

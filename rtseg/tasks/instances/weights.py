@@ -1,7 +1,7 @@
 """Weights to start Mask R-CNN from: of its body, or of the whole network.
 
-They come from a file: torchvision's of a classifier or of Mask R-CNN, or a checkpoint of `rtseg instances fit`; or from
-torchvision's server.
+They come from a file: of a classifier of torchvision or timm, of torchvision's Mask R-CNN, or a checkpoint of
+`rtseg instances fit`; or from where torchvision and timm publish theirs.
 """
 
 import re
@@ -17,6 +17,8 @@ from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 from rtseg.errors import UserError, first_line
 from rtseg.models.state_check import check_state
 from rtseg.models.state_file import read_state_file
+from rtseg.models.timm_backbone import PREFIX as TIMM
+from rtseg.models.timm_backbone import TimmBackbone
 from rtseg.models.weights import misfits, read_weights
 from rtseg.tasks.instances import COCO, IMAGENET
 from rtseg.tasks.instances.mask_rcnn import PREFIX, InstanceNetwork, described_network
@@ -63,13 +65,14 @@ def load_weights(network: InstanceNetwork, source: str) -> Loaded:
     classes differ, keep their initial values.
 
     Args:
-        source: a file; or "imagenet", torchvision's weights of the body, or "coco", its Mask R-CNN on ResNet-50.
+        source: a file; or "imagenet", what torchvision or timm publishes for the body; "coco", torchvision's Mask R-CNN
+            on ResNet-50; or, for a body of timm, timm:NAME.TAG.
 
     Raises:
         UserError: nothing is there, it is damaged, or it is of another network.
     """
-    state = _whole(_state(network, source), source)
     own = network.network.state_dict()
+    state = _state(network, source)
     counters = {key for key in own if key.endswith(_COUNTER)}  # a frozen BatchNorm has none
     state = {key: value for key, value in state.items() if key in own or not key.endswith(_COUNTER)}
     check_state(own, state, f"'{source}'")
@@ -89,24 +92,43 @@ def load_weights(network: InstanceNetwork, source: str) -> Loaded:
 
 
 def _state(network: InstanceNetwork, source: str) -> dict[str, Tensor]:
-    """The state dict of a source, without attention that is inserted there and not, or otherwise, in the network."""
-    if source in (IMAGENET, COCO):
-        return _published(network.name, source)
+    """The state dict of a source by the names of the network, without attention that is inserted there and not, or
+    otherwise, in the network.
+    """
+    if source == COCO and network.name != f"{PREFIX}resnet50":
+        raise UserError(
+            f"torchvision publishes {COCO} weights of {PREFIX}resnet50 alone: give {IMAGENET} for {network.name}"
+        )
     path = Path(source)
-    if not path.is_file():
-        raise UserError(f"there is no file '{source}': give one, or {IMAGENET} or {COCO} for torchvision's weights")
-    if path.suffix == ".ckpt":
+    if path.suffix == ".ckpt" and path.is_file():
         card, state = read_weights(path, parts=("detector",))
         other = described_network(card)
         unlike = [place for place in other.insert if other.insert[place] != network.insert.get(place)]
         left_out = other.entries(unlike)
         return {key: value for key, value in state.items() if key not in left_out}
-    return read_state_file(path)
+    if isinstance(body := network.network.backbone.body, TimmBackbone):
+        return _of_timm(network.name, body, source)
+    if source in (IMAGENET, COCO):
+        return _whole(_published(network.name, source), source)
+    if not path.is_file():
+        raise UserError(f"there is no file '{source}': give one, or {IMAGENET} or {COCO} for torchvision's weights")
+    return _whole(read_state_file(path), source)
+
+
+def _of_timm(name: str, body: TimmBackbone, source: str) -> dict[str, Tensor]:
+    """What timm publishes for a body, or a file of it, without the classifier."""
+    state = body.read_published(name.removeprefix(PREFIX) if source == IMAGENET else source)
+    if state is None:
+        raise UserError(
+            f"there are no weights '{source}': give a .safetensors or .pth file of timm's, {IMAGENET}, or {TIMM}NAME.TAG"
+        )
+    own = body.state_dict()
+    # What a stage has too much is of another network; where timm gives all maps at once, its names do not say so.
+    known = ("body.",) if body.plan.stages else ()
+    return {f"{_BODY}{key}": value for key, value in state.items() if key in own or key.startswith(known)}
 
 
 def _published(name: str, source: str) -> dict[str, Tensor]:
-    if source == COCO and name != f"{PREFIX}resnet50":
-        raise UserError(f"torchvision publishes {COCO} weights of {PREFIX}resnet50 alone: give {IMAGENET} for {name}")
     weights: Any = MaskRCNN_ResNet50_FPN_Weights.COCO_V1
     if source == IMAGENET:
         weights = get_model_weights(name.removeprefix(PREFIX))["IMAGENET1K_V1"]

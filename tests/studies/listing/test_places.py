@@ -34,3 +34,11 @@ def test_the_models_end_with_how_others_are_written(capsys: pytest.CaptureFixtur
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "timm:NAME, any network of timm that gives feature maps, as timm:resnet18"
     assert "rtformer_slim" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [("mask_rcnn_resnet18", "fpn.p6 256 64 8x8"), ("psmnet", "layer4 128 4 128x128")]
+)
+def test_networks_of_the_tasks_have_places_too(name: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status(main, "list", "places", name) == 0
+    assert line.split() in [row.split() for row in capsys.readouterr().out.splitlines()]

@@ -10,15 +10,16 @@ from torch import Tensor
 from torchvision.models import resnet18, resnet34
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 
-from rtseg.attention.insertion import Inserted
+from rtseg.attention.insertion import Inserted, list_places
 from rtseg.errors import UserError
-from rtseg.tasks.instances.mask_rcnn import LEVELS, InstanceNetwork, create_network, list_networks, list_places
+from rtseg.tasks.instances.mask_rcnn import InstanceNetwork, create_network, list_networks
 from rtseg.tasks.instances.weights import load_weights
 
 SMALL: dict[str, Any] = {
     "channels": 16, "sizes": (64,), "proposals": 20, "rpn_samples": 16, "roi_samples": 8,
     "anchors": (8, 16, 32, 48, 64),
 }  # fmt: skip
+LEVELS = ("fpn.p2", "fpn.p3", "fpn.p4", "fpn.p5", "fpn.p6")
 PLACES = ("layer1", "layer2", "layer3", "layer4", *LEVELS)
 DEFAULT = ("fpn.p6",)  # places that every run of the tests looks at
 FA = "fa:basis=8:heads=1"
@@ -118,8 +119,8 @@ def test_places_are_listed_with_their_widths_also_after_insertion() -> None:
     network = small({"layer3": FA})
     found = list_places(network.network)
     assert tuple(found) == PLACES
-    assert found["layer3"] == (256, 16)
-    assert found["fpn.p6"] == (16, 64)
+    assert found["layer3"].info == (256, 16)
+    assert found["fpn.p6"].info == (16, 64)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     torch.save(resnet50().state_dict(), "resnet50.pth")
     scripts = blocks(ROOT / "docs" / "instances.md")
     lines = [line for script in scripts for line in script.splitlines() if line.startswith("rtseg ")]
-    assert len(lines) == 7
+    assert len(lines) == 8
     for line in lines:
         _, *words = shlex.split(line)
         if words[0] == "make-data":
