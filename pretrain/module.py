@@ -9,9 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.loss import SoftTargetCrossEntropy
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
 from pretrain.data.mixing import MixConfig, Mixing
@@ -176,14 +177,13 @@ class ClassificationModule(NetworkModule[nn.Module]):
             f"from {climb} by a cosine to {end}."
         )
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        total = self.total_steps()
+    def create_optimizer(self, total_steps: int) -> tuple[Optimizer, LambdaLR]:
         self.trainer.fit_loop.setup_data()  # the number of batches is known only then
         steps_per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
-        optimizer, schedule = create_optimizer(
-            self.classifier, self.optim, total_steps=total, steps_per_epoch=steps_per_epoch, batch_size=self.step_size
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return create_optimizer(
+            self.classifier, self.optim, total_steps=total_steps, steps_per_epoch=steps_per_epoch,
+            batch_size=self.step_size,
+        )  # fmt: skip
 
     def losses(self, batch: Batch, seed: int) -> dict[str, Tensor]:
         image, target = self.mixing(self.prepare(batch.image), batch.label, seed)
@@ -199,8 +199,7 @@ class ClassificationModule(NetworkModule[nn.Module]):
         self.log("data/skipped_train", self._skipped, reduce_fx="sum", sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        # Without the training's mixed precision: a score must not depend on the flags of the command that asks for it.
-        with torch.autocast(self.device.type, enabled=False):
+        with self.full_precision():
             logits = self.evaluated(self.prepare(batch.image))
         self.scores.update(logits, batch.label)
         self.log("data/skipped_val", float(batch.skipped), batch_size=1, reduce_fx="sum", sync_dist=True)

@@ -7,12 +7,13 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from rtseg.checks import check_above, check_at_least, check_below, check_between
+from rtseg.checks import check_at_least, check_below, check_between
 from rtseg.errors import UserError
+from rtseg.training.batch_rate import BatchRate
 
 
 @dataclass(frozen=True)
-class OptimConfig:
+class OptimConfig(BatchRate):
     """The defaults are Table 1's, and where it is silent those that docs/pretraining.md argues for.
 
     Attributes:
@@ -36,15 +37,13 @@ class OptimConfig:
     min_lr: float = 5e-6
 
     def __post_init__(self) -> None:
-        check_above("optim.lr", self.lr, 0, "as 5e-4")
+        super().__post_init__()
         for name in ("weight_decay", "warmup_epochs"):
             check_at_least(f"optim.{name}", getattr(self, name), 0)
         for name in ("warmup_lr", "min_lr"):
             check_between(f"optim.{name}", getattr(self, name), 0, self.lr, "optim.lr is the highest rate")
         for beta in self.betas:
             check_below("optim.betas", beta, 0, 1, "as (0.9, 0.999)")
-        if self.lr_batch_size is not None:
-            check_at_least("optim.lr_batch_size", self.lr_batch_size, 1, "null never scales")
 
     def learning_rate(self, step: int, *, total_steps: int, warmup_steps: int) -> float:
         """At the 0-based optimizer step `step`, for the recipe's own batch."""
@@ -52,10 +51,6 @@ class OptimConfig:
             return self.warmup_lr + (self.lr - self.warmup_lr) * step / warmup_steps
         done = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
         return self.min_lr + (self.lr - self.min_lr) * (1 + math.cos(math.pi * done)) / 2
-
-    def batch_scale(self, batch_size: int | None) -> float:
-        """Factor on every learning rate for a global batch of `batch_size`."""
-        return batch_size / self.lr_batch_size if batch_size and self.lr_batch_size else 1.0
 
 
 def create_optimizer(

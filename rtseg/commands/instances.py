@@ -10,7 +10,7 @@ from rtseg.command_line import Device, create_app, lightning_command, resumable
 from rtseg.commands.replay import add_replay
 from rtseg.configs import CONFIGS
 from rtseg.output.folders import check_results
-from rtseg.paths import check_any_image, check_file
+from rtseg.paths import OTHER_LIBRARIES, check_any_image, check_file
 from rtseg.tasks.instances import COCO, IMAGENET
 from rtseg.tasks.instances.help import PAGES
 from rtseg.training.first_look import look
@@ -20,8 +20,8 @@ app = create_app("instances", "Segment instances: train, score and use Mask R-CN
 
 def _check_weights(source: str) -> None:
     """Raises: UserError where it is neither a name nor a file."""
-    if source not in (IMAGENET, COCO):
-        check_file(source, f"Give a file as --model.weights, or {IMAGENET} or {COCO} for torchvision's.")
+    if source not in (IMAGENET, COCO) and not source.startswith(OTHER_LIBRARIES):
+        check_file(source, f"Give a file as --model.weights, or {IMAGENET} or {COCO} for what is published.")
 
 
 _look = partial(look, pages=PAGES, shipped=CONFIGS / "instances", check_weights=_check_weights)

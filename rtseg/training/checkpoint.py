@@ -1,6 +1,7 @@
 """Checkpoints of a training: written whole or not at all, and resumed only by the model that wrote them."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +125,25 @@ def check_model(asked: Namespace, checkpoint: dict[str, Any]) -> None:
     if insertion:
         with torch.device("meta"):
             asked_card = Segmenter(asked_card).card  # without patterns
-    unlike, repairs = [], []
-    for key, (theirs, ours) in differences(card, asked_card).items():
-        flag = "name" if key == "model" else key
-        unlike.append(f"model.{flag}={ours} differs from the checkpoint's {theirs}")
-        repairs.append("give the same options" if key == "options" else f"set --model.{flag}={theirs}")
+    found = differences(card, asked_card)
+    check_same_model({"name" if key == "model" else key: values for key, values in found.items()})
+
+
+def check_same_model(unlike: Mapping[str, tuple[Any, Any]]) -> None:
+    """Refuses a checkpoint of another model.
+
+    Args:
+        unlike: flag of the model -> value of the checkpoint, and of the command line, where they differ.
+
+    Raises:
+        UserError: some do.
+    """
+    differ, repairs = [], []
+    for flag, (theirs, ours) in unlike.items():
+        differ.append(f"model.{flag}={ours} differs from the checkpoint's {theirs}")
+        repairs.append("give the same options" if flag == "options" else f"set --model.{flag}={theirs}")
     if unlike:
         raise UserError(
-            f"{'; '.join(unlike)}; a checkpoint keeps its own model: {', '.join(repairs)}, or start a new training "
+            f"{'; '.join(differ)}; a checkpoint keeps its own model: {', '.join(repairs)}, or start a new training "
             "from its weights with --model.weights"
         )

@@ -1,6 +1,5 @@
 """Batches for training and evaluation out of any registered data set."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +14,9 @@ from rtseg.data.dataset import LabelSpace, Sample, SegmentationDataset, create_d
 from rtseg.data.intact import check_readable
 from rtseg.errors import UserError
 from rtseg.models.model_card import UPSAMPLINGS
-from rtseg.training.loading import WatchedLoader, reading
-from rtseg.training.resumable_data import ResumableData
-from rtseg.training.sampling import AugmentedDataset, GlobalBatchSampler, ResumableLoader
+from rtseg.training.loading import reading
+from rtseg.training.resumable_data import ResumableData, named_images
+from rtseg.training.sampling import AugmentedDataset, ResumableLoader
 from rtseg.training.settings import flat
 
 
@@ -139,10 +138,8 @@ class SegmentationData(ResumableData):
 
     def settings(self) -> dict[str, Any]:
         """Which images it is trained on counts as well; where they lie does not."""
-        pairs = self.split("train").pairs
-        names = "\n".join(f"{image.name} {mask.name}" for image, mask in pairs)
-        images = f"{len(pairs)} (names {hashlib.sha256(names.encode()).hexdigest()[:8]})"
-        return super().settings() | {"data.images": images}
+        names = [f"{image.name} {mask.name}" for image, mask in self.split("train").pairs]
+        return super().settings() | {"data.images": named_images(names)}
 
     def scoring(self) -> dict[str, Any]:
         labels = self.labels
@@ -151,14 +148,11 @@ class SegmentationData(ResumableData):
 
     def create_train_loader(self) -> ResumableLoader:
         data = AugmentedDataset(self.split("train"), self.augment, self.seed)
-        parts = self.trainer.accumulate_grad_batches if self.trainer else 1
-        batches = GlobalBatchSampler(len(data), self.batch_size, seed=self.seed, accumulated=parts, **self.ranks())
-        return ResumableLoader(data, batches, collate_fn=_collate_train, **self.loader_options())
+        return self.train_loader(data, _collate_train)
 
     def _eval_dataloader(self, split: str) -> DataLoader[Sample]:
         data = _EvalDataset(self.split(split), self.eval_transform)
-        share = self.eval_share(len(data), split)
-        return WatchedLoader(data, batch_size=1, sampler=share, collate_fn=_only, **self.loader_options())
+        return self.eval_loader(data, split, _only)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         return self._eval_dataloader("val")

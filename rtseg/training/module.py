@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
 from rtseg.data.dataset import Sample
@@ -169,11 +170,8 @@ class SegmentationModule(NetworkModule[Segmenter]):
             self.total_loss = TotalLoss(self.segmenter.backbone.outputs, self.loss)
         super().setup(stage)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer, schedule = create_optimizer(
-            self.segmenter, self.optim, total_steps=self.total_steps(), batch_size=self.step_size
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def create_optimizer(self, total_steps: int) -> tuple[Optimizer, LambdaLR]:
+        return create_optimizer(self.segmenter, self.optim, total_steps=total_steps, batch_size=self.step_size)
 
     def losses(self, batch: Sample[Tensor], seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)  # of drop path
@@ -182,8 +180,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
 
     def _evaluate(self, batch: Sample[Tensor]) -> Tensor:
         """The class map of one image, which is counted."""
-        # Without the training's mixed precision: a score must not depend on the flags of the command that asks for it.
-        with torch.autocast(self.device.type, enabled=False):
+        with self.full_precision():
             logits = self.evaluated.logits(self.prepare(batch.image[None])).float()
         finite = bool(logits.isfinite().all())
         if not finite and not self.evaluation.not_finite:

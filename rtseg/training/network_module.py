@@ -5,14 +5,16 @@ are functions of the position.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import SyncBatchNorm
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from rtseg.checks import check_at_least, check_below
@@ -20,24 +22,12 @@ from rtseg.errors import UserError
 from rtseg.layers.normalize import Normalize
 from rtseg.models.model_card import ModelCard
 from rtseg.models.state_check import check_state
+from rtseg.training.batch_rate import BatchRate
 from rtseg.training.between_steps import end_step
 from rtseg.training.nonfinite import Part, StepGuard
 from rtseg.training.resumable_data import ResumableData
 from rtseg.training.sampling import sample_seed
 from rtseg.training.settings import SECOND_ROUND, TRAINER, changes, check_length, check_same, flat
-
-
-class Optim(Protocol):
-    """Settings of an optimizer: a frozen dataclass, `model.optim` of the command line."""
-
-    @property
-    def lr(self) -> float: ...
-
-    @property
-    def lr_batch_size(self) -> int | None: ...
-
-    def batch_scale(self, batch_size: int | None) -> float: ...
-
 
 # What an older checkpoint says of its data: setting -> the card's word for it.
 _OF_CARD = {"eval_resize": "eval_resize", "upsampling": "upsampling", "classes": "class_names", "ids": "ids"}
@@ -73,7 +63,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
     ema: ModelEmaV3 | None
 
     def __init__(
-        self, network: Network, card: ModelCard, optim: Optim, *, ema_decay: float, channels_last: bool,
+        self, network: Network, card: ModelCard, optim: BatchRate, *, ema_decay: float, channels_last: bool,
         batch_size: int | None, seed: int, nonfinite: str,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -118,6 +108,18 @@ class NetworkModule(L.LightningModule, Generic[Network]):
             seed: seed of all that is drawn at random.
         """
         raise NotImplementedError
+
+    def create_optimizer(self, total_steps: int) -> tuple[Optimizer, LambdaLR]:
+        """The optimizer and its schedule, which steps with it."""
+        raise NotImplementedError
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer, schedule = self.create_optimizer(self.total_steps())
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def full_precision(self) -> torch.autocast:
+        """The context of an evaluation: a score must not depend on the precision of the command that asks for it."""
+        return torch.autocast(self.device.type, enabled=False)
 
     def names_of(self, batch: Any) -> list[str]:
         """The file names of the images of a batch, if known."""

@@ -7,10 +7,11 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from rtseg.checks import check_above, check_at_least, check_below
+from rtseg.training.batch_rate import BatchRate
 
 
 @dataclass(frozen=True)
-class OptimConfig:
+class OptimConfig(BatchRate):
     """The defaults are the authors' Cityscapes recipe.
 
     Attributes:
@@ -34,14 +35,12 @@ class OptimConfig:
     power: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("lr", "head_lr_factor"):
-            check_above(f"optim.{name}", getattr(self, name), 0)
+        super().__post_init__()
+        check_above("optim.head_lr_factor", self.head_lr_factor, 0)
         for name in ("weight_decay", "warmup_steps", "warmup_lr", "end_lr", "power"):
             check_at_least(f"optim.{name}", getattr(self, name), 0)
         for beta in self.betas:
             check_below("optim.betas", beta, 0, 1, "as (0.9, 0.999)")
-        if self.lr_batch_size is not None:
-            check_at_least("optim.lr_batch_size", self.lr_batch_size, 1, "null never scales")
 
     def learning_rate(self, step: int, total_steps: int) -> float:
         """At the 0-based optimizer step `step` of `total_steps`, for the recipe's own batch."""
@@ -49,10 +48,6 @@ class OptimConfig:
             return self.warmup_lr + (self.lr - self.warmup_lr) * step / self.warmup_steps
         done = min((step - self.warmup_steps) / max(total_steps - self.warmup_steps, 1), 1)
         return (self.lr - self.end_lr) * (1 - done) ** self.power + self.end_lr
-
-    def batch_scale(self, batch_size: int | None) -> float:
-        """Factor on every learning rate for a global batch of `batch_size`."""
-        return batch_size / self.lr_batch_size if batch_size and self.lr_batch_size else 1.0
 
 
 def create_optimizer(

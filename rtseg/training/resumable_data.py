@@ -1,18 +1,26 @@
 """The common part of the data of all trainings: loader processes, ranks, a position that a checkpoint keeps."""
 
+import hashlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import asdict, is_dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import lightning as L
 import torch
+from torch.utils.data import Dataset
 
 from rtseg.checks import check_at_least, check_between
 from rtseg.errors import UserError
-from rtseg.training.loading import StartWorker
-from rtseg.training.sampling import ShardSampler
+from rtseg.training.loading import StartWorker, WatchedLoader
+from rtseg.training.sampling import GlobalBatchSampler, ResumableLoader, ShardSampler
 from rtseg.training.settings import flat
+
+
+def named_images(names: Sequence[str]) -> str:
+    """How many images there are, and a hash of their names: what a resumed training must be trained on again."""
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return f"{len(names)} (names {digest[:8]})"
 
 
 class ResumableBatches(Protocol):
@@ -95,6 +103,21 @@ class ResumableData(L.LightningDataModule):
         """`rank` of this process and `world_size`; a process alone where there is no trainer."""
         trainer = self.trainer
         return {"rank": trainer.global_rank if trainer else 0, "world_size": trainer.world_size if trainer else 1}
+
+    def train_loader(self, data: Dataset[Any], collate: Callable[[list[Any]], Any]) -> ResumableLoader:
+        """Shuffled batches of this process, from the beginning of the training; see `GlobalBatchSampler`."""
+        parts = self.trainer.accumulate_grad_batches if self.trainer else 1
+        batches = GlobalBatchSampler(
+            len(cast(Sized, data)), self.batch_size, seed=self.seed, accumulated=parts, **self.ranks()
+        )
+        return ResumableLoader(data, batches, collate_fn=collate, **self.loader_options())
+
+    def eval_loader(
+        self, data: Dataset[Any], split: str, collate: Callable[[list[Any]], Any], batch_size: int = 1
+    ) -> WatchedLoader:
+        """The samples of a split that this process scores, in order. Raises: UserError, see `eval_share`."""
+        share = self.eval_share(len(cast(Sized, data)), split)
+        return WatchedLoader(data, batch_size=batch_size, sampler=share, collate_fn=collate, **self.loader_options())
 
     def eval_share(self, num_samples: int, split: str) -> ShardSampler:
         """Which samples of a split this process scores.

@@ -16,6 +16,7 @@ from rtseg.tasks.instances.datamodule import InstanceData
 from rtseg.tasks.instances.mask_rcnn import described_network
 from rtseg.tasks.instances.module import InstanceModule
 from rtseg.terminal import say
+from rtseg.training.checkpoint import check_same_model
 from rtseg.training.run_cli import RunCLI, is_first_process, run
 
 _WHOLE = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar")
@@ -27,6 +28,7 @@ class InstancesCLI(RunCLI):
     program = "rtseg instances"
     configs = CONFIGS / "instances"
     monitor = "val/mask_ap"
+    words = ("instances",)
 
     def default_run(self, config: Namespace) -> str:
         return str(config.model.name).replace(":", "_")  # no drive of Windows
@@ -60,13 +62,10 @@ class InstancesCLI(RunCLI):
             asked.name, card.attention, card.num_classes, asked.options or {}, insert=as_insertion(asked.insert)
         )
         wanted = replace(wanted, insert=described_network(wanted).insert)  # without patterns
-        for key, flag in {"model": "name", "options": "options", "insert": "insert"}.items():
-            theirs, ours = card.to_dict()[key], wanted.to_dict()[key]
-            if theirs != ours:
-                raise UserError(
-                    f"model.{flag}={ours} differs from the checkpoint's {theirs}; a checkpoint keeps its own model: "
-                    f"give the same --model.{flag}, or start a new training from its weights with --model.weights"
-                )
+        theirs, ours = card.to_dict(), wanted.to_dict()
+        keys = {"name": "model", "options": "options", "insert": "insert"}
+        unlike = {flag: (theirs[key], ours[key]) for flag, key in keys.items() if theirs[key] != ours[key]}
+        check_same_model(unlike)
 
     def fits(self, config: Namespace, processes: int) -> bool:
         if config.data.batch_size % processes:

@@ -1,6 +1,5 @@
 """The masks of annotations, as COCO's own code draws them, and what can be wrong with them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from rtseg.tasks.instances.coco_library import mask_functions
 Segmentation = Sequence[Sequence[float]] | Mapping[str, Any]
 """Polygons, each x, y, x, y, ...; or run lengths, as a list or as text."""
 
+_LARGEST = 1e15  # of a number: whole numbers of JSON have no bound, and those of float32 have
 
 def draw(segmentation: Segmentation, size: tuple[int, int]) -> np.ndarray:
     """The mask (H, W) bool of an annotation without a fault.
@@ -63,5 +63,5 @@ def _fault_of_runs(segmentation: Mapping[str, Any], size: tuple[int, int]) -> st
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number that float32 can take."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST

@@ -1,6 +1,5 @@
 """Batches for training and evaluation out of a folder in COCO's layout."""
 
-import hashlib
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,9 +12,9 @@ from rtseg.data.intact import check_images_readable
 from rtseg.data.origin import read_origin
 from rtseg.tasks.instances.coco_file import Broken, CocoFile, read_coco
 from rtseg.tasks.instances.samples import CocoImages, Sample, collate
-from rtseg.training.loading import WatchedLoader, reading
-from rtseg.training.resumable_data import ResumableData
-from rtseg.training.sampling import GlobalBatchSampler, ResumableLoader, SampleKey, sample_seed
+from rtseg.training.loading import reading
+from rtseg.training.resumable_data import ResumableData, named_images
+from rtseg.training.sampling import ResumableLoader, SampleKey, sample_seed
 from rtseg.training.settings import flat
 
 SPLITS = {"train": "training", "val": "validation"}
@@ -139,20 +138,16 @@ class InstanceData(ResumableData):
 
     def settings(self) -> dict[str, Any]:
         """Which images it is trained on counts as well; where they lie does not."""
-        names = "\n".join(image.path.name for image in self.split("train").images)
-        images = f"{len(self.split('train').images)} (names {hashlib.sha256(names.encode()).hexdigest()[:8]})"
-        return super().settings() | {"data.images": images}
+        names = [image.path.name for image in self.split("train").images]
+        return super().settings() | {"data.images": named_images(names)}
 
     def scoring(self) -> dict[str, Any]:
         return flat("data", {"classes": self.classes.names, "ids": self.classes.ids}, ())
 
     def create_train_loader(self) -> ResumableLoader:
         data = _Training(CocoImages(self.split("train")), self.flip, self.seed)
-        parts = self.trainer.accumulate_grad_batches if self.trainer else 1
-        batches = GlobalBatchSampler(len(data), self.batch_size, seed=self.seed, accumulated=parts, **self.ranks())
-        return ResumableLoader(data, batches, collate_fn=collate, **self.loader_options())
+        return self.train_loader(data, collate)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         data = _Evaluation(CocoImages(self.split("val")))
-        share = self.eval_share(len(data), "val")
-        return WatchedLoader(data, batch_size=1, sampler=share, collate_fn=_only, **self.loader_options())
+        return self.eval_loader(data, "val", _only)

@@ -1,7 +1,7 @@
 """torchvision's Mask R-CNN on a feature pyramid, with places to insert attention at.
 
-The network: He et al., https://arxiv.org/abs/1703.06870. On a ResNet its state dict has torchvision's names, whatever is
-inserted, so that torchvision's weights fit.
+The network: He et al., https://arxiv.org/abs/1703.06870. On a ResNet its state dict has torchvision's names, whatever
+is inserted, so that torchvision's weights fit.
 
 H, W height and width of an image, K classes.
 """

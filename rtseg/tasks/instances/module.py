@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torchvision.models.detection import MaskRCNN
 
 from rtseg.data.dataset import default_palette
@@ -114,11 +115,8 @@ class InstanceModule(NetworkModule[MaskRCNN]):
                 self._card = replace(self._card, data_origin=data.origin)
         super().setup(stage)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer, schedule = create_optimizer(
-            self.detector, self.optim, total_steps=self.total_steps(), batch_size=self.step_size
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def create_optimizer(self, total_steps: int) -> tuple[Optimizer, LambdaLR]:
+        return create_optimizer(self.detector, self.optim, total_steps=total_steps, batch_size=self.step_size)
 
     def losses(self, batch: Batch, seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)  # of the boxes that the loss is counted on
@@ -130,8 +128,7 @@ class InstanceModule(NetworkModule[MaskRCNN]):
         return {key.removeprefix("loss_"): value for key, value in terms.items()}
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
-        # Without the training's mixed precision: a score must not depend on the flags of the command that asks for it.
-        with torch.autocast(self.device.type, enabled=False):
+        with self.full_precision():
             found = detect(self.evaluated, batch.image)
         self.scores.update(found, batch.objects)
 

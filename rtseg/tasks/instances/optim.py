@@ -7,11 +7,12 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from rtseg.checks import check_above, check_at_least, check_below, check_fraction, check_one_of
+from rtseg.checks import check_at_least, check_below, check_one_of
+from rtseg.tasks.stepped_rate import SteppedRate
 
 
 @dataclass(frozen=True)
-class InstanceOptim:
+class InstanceOptim(SteppedRate):
     """The defaults are a reading of Shen et al., section 4.1.
 
     The paper prints a learning rate of 1.25e-4 that falls tenfold at the start of epochs 18 and 21 of 24, and names no
@@ -26,7 +27,7 @@ class InstanceOptim:
         weight_decay: of weights with more than one dimension; biases and norms have none.
         warmup_steps: steps of the linear climb from a thousandth of the rate.
         drops: parts of the training after which the rate falls: epoch 18 begins after 17 of 24.
-        drop: the factor that it falls by.
+        drop_factor: the factor that it falls by.
     """
 
     method: Literal["sgd", "adamw"] = "sgd"
@@ -36,27 +37,19 @@ class InstanceOptim:
     weight_decay: float = 1e-4
     warmup_steps: int = 500
     drops: tuple[float, ...] = (17 / 24, 20 / 24)
-    drop: float = 0.1
+    drop_factor: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_one_of("optim.method", self.method, ("sgd", "adamw"))
-        check_above("optim.lr", self.lr, 0)
         check_below("optim.momentum", self.momentum, 0, 1, "as 0.9")
         check_at_least("optim.weight_decay", self.weight_decay, 0)
         check_at_least("optim.warmup_steps", self.warmup_steps, 0)
-        for part in (*self.drops, self.drop):
-            check_fraction("optim.drops and optim.drop", part)
-        if self.lr_batch_size is not None:
-            check_at_least("optim.lr_batch_size", self.lr_batch_size, 1, "null never scales")
-
-    def batch_scale(self, batch_size: int | None) -> float:
-        """Factor on the learning rate for a global batch of `batch_size`."""
-        return batch_size / self.lr_batch_size if batch_size and self.lr_batch_size else 1.0
 
     def factor(self, step: int, total_steps: int) -> float:
-        """On the learning rate at the 0-based step `step` of `total_steps`."""
+        """With the climb at the beginning."""
         climb = min(1.0, 0.001 + 0.999 * step / self.warmup_steps) if self.warmup_steps else 1.0
-        return climb * self.drop ** sum(step >= part * total_steps for part in self.drops)
+        return climb * super().factor(step, total_steps)
 
 
 def create_optimizer(

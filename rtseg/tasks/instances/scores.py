@@ -3,6 +3,7 @@
 N objects of an image, H, W its height and width.
 """
 
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,9 @@ class InstanceScores:
         dist.all_gather_object(parts, own)
         metric = _metric()
         for name in own:
-            setattr(metric, name, [entry for part in parts for entry in part[name]])
+            # In the order of the files, since of detections with equal scores the first counts first.
+            turns = zip_longest(*(part[name] for part in parts))
+            setattr(metric, name, [entry for turn in turns for entry in turn if entry is not None])
         metric._update_count = 1  # it warns where nothing was counted by `update`
         return metric
 

@@ -120,7 +120,8 @@ def _of_timm(name: str, body: TimmBackbone, source: str) -> dict[str, Tensor]:
     state = body.read_published(name.removeprefix(PREFIX) if source == IMAGENET else source)
     if state is None:
         raise UserError(
-            f"there are no weights '{source}': give a .safetensors or .pth file of timm's, {IMAGENET}, or {TIMM}NAME.TAG"
+            f"there are no weights '{source}': give a .safetensors or .pth file of timm's, {IMAGENET}, or "
+            f"{TIMM}NAME.TAG"
         )
     own = body.state_dict()
     # What a stage has too much is of another network; where timm gives all maps at once, its names do not say so.

@@ -14,6 +14,7 @@ from rtseg.tasks.stereo.layouts import find_pairs
 from rtseg.tasks.stereo.module import StereoModule, plain_insertion
 from rtseg.tasks.stereo.scores import NAMES
 from rtseg.tasks.stereo.weights import PART
+from rtseg.training.checkpoint import check_same_model
 from rtseg.training.run_cli import RunCLI, run
 
 _MODEL = ("max_disparity", "insert", "align_corners", "ema_decay")  # what a score depends on
@@ -63,12 +64,8 @@ class StereoCLI(RunCLI):
         if card.part != PART:
             raise UserError(f"--ckpt_path is the checkpoint of a {card.part}, not of a stereo network")
         theirs = checkpoint["hyper_parameters"]
-        for key in ("max_disparity", "insert", "align_corners"):
-            if asked[key] != theirs.get(key, asked[key]):
-                raise UserError(
-                    f"model.{key}={asked[key]} differs from the checkpoint's {theirs[key]}; a checkpoint keeps its own "
-                    f"model: give the same --model.{key}, or start a new training from its weights with --model.weights"
-                )
+        keys = [key for key in ("max_disparity", "insert", "align_corners") if key in theirs]
+        check_same_model({key: (theirs[key], asked[key]) for key in keys if theirs[key] != asked[key]})
 
 
 def _scores(scores: dict[str, float]) -> Table:

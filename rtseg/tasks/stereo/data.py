@@ -3,7 +3,6 @@
 B batch, H, W height and width.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +19,9 @@ from rtseg.data.origin import read_origin
 from rtseg.errors import UserError
 from rtseg.tasks.stereo.disparity_files import BAD, Bad, read_disparity
 from rtseg.tasks.stereo.layouts import Found, StereoPair, find_pairs, list_stereo_datasets, named
-from rtseg.training.loading import WatchedLoader, reading
-from rtseg.training.resumable_data import ResumableData
-from rtseg.training.sampling import GlobalBatchSampler, ResumableLoader, SampleKey, sample_seed
+from rtseg.training.loading import reading
+from rtseg.training.resumable_data import ResumableData, named_images
+from rtseg.training.sampling import ResumableLoader, SampleKey, sample_seed
 from rtseg.training.settings import flat
 
 
@@ -168,21 +167,16 @@ class StereoData(ResumableData):
 
     def settings(self) -> dict[str, Any]:
         """Which pairs it is trained on counts as well; where they lie does not."""
-        pairs = self.split("train").pairs
-        names = hashlib.sha256("\n".join(pair.name for pair in pairs).encode()).hexdigest()
-        return super().settings() | {"data.images": f"{len(pairs)} (names {names[:8]})"}
+        names = [pair.name for pair in self.split("train").pairs]
+        return super().settings() | {"data.images": named_images(names)}
 
     def scoring(self) -> dict[str, Any]:
         return flat("data", {"dataset": self.dataset, "eval_batch_size": self.eval_batch_size}, ())
 
     def create_train_loader(self) -> ResumableLoader:
         crops = _Crops(_Pairs(self.split("train").pairs, self.bad), self.crop_size, self.seed)
-        parts = self.trainer.accumulate_grad_batches if self.trainer else 1
-        batches = GlobalBatchSampler(len(crops), self.batch_size, seed=self.seed, accumulated=parts, **self.ranks())
-        return ResumableLoader(crops, batches, collate_fn=_collate, **self.loader_options())
+        return self.train_loader(crops, _collate)
 
     def val_dataloader(self) -> DataLoader[StereoBatch]:
         pairs = _Pairs(self.split("val").pairs, self.bad)
-        share = self.eval_share(len(pairs), "val")
-        options = self.loader_options()
-        return WatchedLoader(pairs, batch_size=self.eval_batch_size, sampler=share, collate_fn=_collate, **options)
+        return self.eval_loader(pairs, "val", _collate, self.eval_batch_size)

@@ -8,8 +8,9 @@ from dataclasses import asdict, replace
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from rtseg.attention.insertion import as_insertion, resolve
 from rtseg.models.model_card import ModelCard
@@ -77,7 +78,6 @@ class StereoModule(NetworkModule[PSMNet]):
             }
         )  # fmt: skip
         self.scores = StereoScores(max_disparity)
-        self._bad = 0
 
     @property
     def network(self) -> PSMNet:
@@ -94,32 +94,22 @@ class StereoModule(NetworkModule[PSMNet]):
             self._card = replace(self._card, dataset=data.dataset, input_size=size, data_origin=data.origin)
         super().setup(stage)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer, schedule = create_optimizer(
-            self.stereo, self.optim, total_steps=self.total_steps(), batch_size=self.step_size
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def create_optimizer(self, total_steps: int) -> tuple[Optimizer, LambdaLR]:
+        return create_optimizer(self.stereo, self.optim, total_steps=total_steps, batch_size=self.step_size)
 
     def losses(self, batch: StereoBatch, seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)  # of an attention that draws
         outputs = self.stereo(self.prepare(batch.image), self.prepare(batch.right))
         return stereo_loss([output.float() for output in outputs], batch.disparity, self.stereo.max_disparity)
 
-    def on_validation_epoch_start(self) -> None:
-        super().on_validation_epoch_start()
-        self._bad = 0
-
     def validation_step(self, batch: StereoBatch, batch_idx: int) -> Tensor:
-        # Without the training's mixed precision: a score must not depend on the flags of the command that asks for it.
-        with torch.autocast(self.device.type, enabled=False):
+        with self.full_precision():
             predicted: Tensor = self.evaluated(self.prepare(batch.image), self.prepare(batch.right))
-        self.scores.update(predicted, batch.disparity)
-        self._bad += sum(batch.bad)
+        self.scores.update(predicted, batch.disparity, sum(batch.bad))
         return predicted
 
     def on_validation_epoch_end(self) -> None:
-        scores = self.scores.compute()
-        without, not_finite = int(self.scores.without), int(self.scores.not_finite)
+        scores, without, not_finite, bad = self.scores.compute()
         self.scores.reset()
         self.check_scored(not_finite)
         if not_finite:
@@ -128,8 +118,8 @@ class StereoModule(NetworkModule[PSMNet]):
             rank_zero_info(
                 f"{without} validation images have no disparity below {self.stereo.max_disparity}, and do not count."
             )
-        if self._bad:
-            rank_zero_info(f"{self._bad:,} disparities that are NaN or negative were left out of the score.")
+        if bad:
+            rank_zero_info(f"{bad:,} disparities that are NaN or negative were left out of the score.")
         for name, value in scores.items():
             self.log(f"val/{name}", value.float().to(self.device), prog_bar=name == "epe", sync_dist=True)
 

@@ -6,11 +6,12 @@ from torch import nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
-from rtseg.checks import check_above, check_at_least, check_below, check_fraction
+from rtseg.checks import check_below
+from rtseg.tasks.stepped_rate import SteppedRate
 
 
 @dataclass(frozen=True)
-class StereoOptim:
+class StereoOptim(SteppedRate):
     """The defaults are the authors' for Scene Flow; the first paper's 2e-3 for 24 pairs is the same rate a pair.
 
     Attributes:
@@ -28,22 +29,9 @@ class StereoOptim:
     drop_factor: float = 0.1
 
     def __post_init__(self) -> None:
-        check_above("optim.lr", self.lr, 0)
-        check_fraction("optim.drop_factor", self.drop_factor)
+        super().__post_init__()
         for beta in self.betas:
             check_below("optim.betas", beta, 0, 1, "as (0.9, 0.999)")
-        for drop in self.drops:
-            check_below("optim.drops", drop, 0, 1, "they are shares of the training")
-        if self.lr_batch_size is not None:
-            check_at_least("optim.lr_batch_size", self.lr_batch_size, 1, "null never scales")
-
-    def batch_scale(self, batch_size: int | None) -> float:
-        """Factor on the learning rate for a global batch of `batch_size`."""
-        return batch_size / self.lr_batch_size if batch_size and self.lr_batch_size else 1.0
-
-    def factor(self, step: int, total_steps: int) -> float:
-        """Factor on the learning rate at the 0-based step `step` of `total_steps`."""
-        return float(self.drop_factor ** sum(step >= drop * total_steps for drop in self.drops))
 
 
 def create_optimizer(

@@ -105,10 +105,11 @@ def test_timms_file_fills_the_body(norm: str, tmp_path: Path) -> None:
     network = small({"layer4": FA}, norm=norm)
     loaded = load_weights(network, str(tmp_path / "timm.pth"))
     state = network.network.state_dict()
-    body = {key.removeprefix("backbone.body.body."): state[key] for key in state if key.startswith("backbone.body.body.")}
+    begin = "backbone.body.body."
+    body = {key.removeprefix(begin): value for key, value in state.items() if key.startswith(begin)}
     assert all(torch.equal(value, theirs[key]) for key, value in body.items())
     assert loaded.inserted == network.entries(["layer4"])
-    assert not any(key.startswith("backbone.body.body.") for key in loaded.fresh)
+    assert not any(key.startswith(begin) for key in loaded.fresh)
     torch.save({**theirs, "layer4.9.conv1.weight": torch.ones(1)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="are not those of mask_rcnn_timm:test_resnet"):
         load_weights(network, str(tmp_path / "other.pth"))

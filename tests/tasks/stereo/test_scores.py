@@ -32,7 +32,7 @@ def test_both_errors_and_shares() -> None:
     scores.update(first + torch.tensor([1.0, 4.0, 50.0, 50.0]), first)  # 1 and 4 count
     second = torch.tensor([[[10.0, 20.0, 30.0, 40.0]]])
     scores.update(second - 4, second)
-    assert {name: round(value.item(), 6) for name, value in scores.compute().items()} == {
+    assert {name: round(value.item(), 6) for name, value in scores.compute().values.items()} == {
         "epe": round(21 / 6, 6),
         "epe_batch_mean": (2.5 + 4) / 2,
         "error_3px": round(5 / 6, 6),
@@ -44,15 +44,16 @@ def test_images_without_known_pixels_are_counted_and_leave_the_means() -> None:
     scores = StereoScores(192)
     scores.update(torch.ones(2, 1, 2), torch.tensor([[[200.0, 0.0]], [[3.0, 0.0]]]))
     scores.update(torch.ones(1, 1, 2), torch.zeros(1, 1, 2))
-    assert scores.without == 2
-    assert scores.compute()["epe"] == scores.compute()["epe_batch_mean"] == 2
+    found = scores.compute()
+    assert found.without == 2
+    assert found.values["epe"] == found.values["epe_batch_mean"] == 2
     scores.reset()
     scores.update(torch.ones(1, 1, 2), torch.zeros(1, 1, 2))
-    assert scores.compute()["epe"].isnan()
+    assert scores.compute().values["epe"].isnan()
 
 
 def test_predictions_that_are_not_finite_have_no_score() -> None:
     scores = StereoScores(192)
     scores.update(torch.full((1, 1, 2), torch.nan), torch.ones(1, 1, 2))
-    assert scores.not_finite == 1
-    assert scores.compute()["d1"].isnan()
+    assert scores.compute().not_finite == 1
+    assert scores.compute().values["d1"].isnan()
