@@ -14,6 +14,7 @@ Segmentation = Sequence[Sequence[float]] | Mapping[str, Any]
 
 _LARGEST = 1e15  # of a number: whole numbers of JSON have no bound, and those of float32 have
 
+
 def draw(segmentation: Segmentation, size: tuple[int, int]) -> np.ndarray:
     """The mask (H, W) bool of an annotation without a fault.
 

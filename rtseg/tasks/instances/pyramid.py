@@ -71,7 +71,7 @@ class ResNetFPN(FeaturePyramidNetwork, HasPlaces):
     prefix = FPN.prefix
 
     def __init__(self, widths: Sequence[int], channels: int) -> None:
-        super().__init__(list(widths), channels)
+        super().__init__(list(widths), channels)  # type: ignore[call-arg]  # torchvision has no types
         self.places = {level: FeatureInfo(channels, 4 * 2**k) for k, level in enumerate(LEVELS)}
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
+from rtseg.training.losses.base import share_of_all
+
 WEIGHTS = (0.5, 0.7, 1.0)  # the authors', the last map's the largest
 
 
@@ -17,14 +19,14 @@ def in_reach(disparity: Tensor, max_disparity: int) -> Tensor:
 
 
 def stereo_loss(outputs: Sequence[Tensor], disparity: Tensor, max_disparity: int) -> dict[str, Tensor]:
-    """The weighted loss of each map, by name; 0 where no pixel counts, whose mean would be NaN.
+    """The weighted loss of each map, by name, over the pixels of all processes; 0 where none counts.
 
     Args:
         outputs: three maps (B, H, W).
         disparity: (B, H, W), in pixels.
     """
     counts = in_reach(disparity, max_disparity)
-    number = counts.sum().clamp(min=1)
+    number = share_of_all(counts.sum().float())
     return {
         f"disparity{k}": weight * F.smooth_l1_loss(output[counts], disparity[counts], reduction="sum") / number
         for k, (weight, output) in enumerate(zip(WEIGHTS, outputs, strict=True), 1)

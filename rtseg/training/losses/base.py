@@ -31,16 +31,8 @@ class LossContext:
     ignore_index: int
 
     def mean(self, total: Tensor, count: Tensor) -> Tensor:
-        """The mean over the pixels of all processes, of which this one brings `total` of a sum and `count`.
-
-        DistributedDataParallel takes the mean of the processes' gradients, and theirs have unequal numbers of labelled
-        pixels: each divides by the mean number, so that the loss of a global batch is the same on any number of them.
-        """
-        if dist.is_available() and dist.is_initialized():
-            count = count.detach().clone()
-            dist.all_reduce(count)
-            count = count / dist.get_world_size()
-        return total / count.clamp(min=SMALLEST)
+        """The mean over the pixels of all processes, of which this one brings `total` of a sum and `count`."""
+        return total / share_of_all(count)
 
     def check_classes(self, loss: str, logits: Tensor) -> None:
         """Raises: UserError unless there is a channel for each class."""
@@ -53,6 +45,19 @@ class LossContext:
 
 
 SMALLEST = 1e-8  # count: where all pixels are ignored the loss is 0
+
+
+def share_of_all(count: Tensor) -> Tensor:
+    """What each process divides its sum of losses by: the mean of the processes' `count` of pixels, and never 0.
+
+    DistributedDataParallel takes the mean of the processes' gradients, and theirs have unequal numbers of pixels.
+    So the loss of a global batch is the same on any number of them.
+    """
+    if dist.is_available() and dist.is_initialized():
+        count = count.detach().clone()
+        dist.all_reduce(count)
+        count = count / dist.get_world_size()
+    return count.clamp(min=SMALLEST)
 
 
 def accurate(logits: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def test_the_default_is_torchvisions_own() -> None:
     assert all(torch.equal(a, b) for a, b in zip(evaluated(ours.network), evaluated(theirs), strict=True))
     frozen = create_network("mask_rcnn_resnet50", 90).network
     learnt = sum(p.requires_grad for p in frozen.parameters())
-    assert learnt == 84 - 10, "the stem and the first stage are not trained"
+    assert learnt == 95 - 11, "the stem and the first stage are not trained"
 
 
 def test_names_of_entries_are_torchvisions() -> None:
