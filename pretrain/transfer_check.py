@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 from rtseg.checks import check_at_least
 from rtseg.errors import UserError
@@ -17,6 +17,7 @@ from rtseg.models.weights import read_weights
 from rtseg.output.folders import make_folder, write_whole
 from rtseg.output.lock import locked_folder
 from rtseg.output.table import Column, Table, show
+from rtseg.studies.runs.paired import differences, standard_error
 from rtseg.studies.runs.recipe import Recipe, check_recipe
 from rtseg.studies.runs.runner import check_start, explain, train
 from rtseg.studies.runs.training import Training, trainings
@@ -39,12 +40,11 @@ class Transfer:
 
     def gains(self) -> list[float]:
         """Pre-trained minus scratch, for every seed that has both."""
-        return [self.pretrained[seed] - self.scratch[seed] for seed in sorted(self.scratch) if seed in self.pretrained]
+        return differences(self.pretrained, self.scratch)
 
     def noise(self) -> float | None:
         """Standard error of the mean gain, from its spread over the seeds; None for a single seed."""
-        gains = self.gains()
-        return stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None
+        return standard_error(self.gains())
 
     def verdict(self) -> str:
         """One sentence."""

@@ -1,17 +1,17 @@
 """What a comparison found: one row a network, its cost, its speed here and the paper's, its accuracy where trained."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
 from typing import Any
 
 from rtseg.deploy.device import device_line
 from rtseg.output.table import Cell, Column, Table, bullets
 from rtseg.speed.conditions import Conditions
 from rtseg.studies.compare.rows import Row, baseline
+from rtseg.studies.compare.scores import Scores
 from rtseg.studies.compare.speed import FIGURES, doubts, timing_of
 from rtseg.studies.runs.recipe import Recipe
+from rtseg.studies.runs.task import SEGMENTATION
 
 
 def _ratio(timing: Mapping[str, Any] | None, of: Mapping[str, Any] | None) -> float | None:
@@ -36,14 +36,10 @@ class Comparison:
     scores: Mapping[tuple[Row, int], Mapping[str, float]]
     ratios: bool = False
 
-    def mious(self, row: Row) -> list[float]:
-        """Measured, one a seed."""
-        return [score["miou"] for (own, _), score in self.scores.items() if own == row]
-
-    def seed_noise(self) -> float | None:
-        """Standard deviation of the mIoU between seeds, pooled over all rows; None where no row has two seeds."""
-        spreads = [stdev(values) for row in self.rows if len(values := self.mious(row)) > 1]
-        return math.sqrt(mean(spread**2 for spread in spreads)) if spreads else None
+    @property
+    def trained(self) -> Scores:
+        """What the trainings scored."""
+        return Scores(SEGMENTATION.shown, self.scores)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -52,13 +48,13 @@ class Comparison:
             "busy": doubts(self.speed).busy(),
             "doubts": doubts(self.speed).every(),
             "recipe": self.recipe and self.recipe.to_dict(),
-            "seed_noise": self.seed_noise(),
+            "seed_noise": self.trained.noise(self.rows, "miou"),
             "rows": [self._row(row) for row in self.rows],
         }
 
     def _row(self, row: Row) -> dict[str, Any]:
         base = baseline(self.rows)
-        network, mious, base_mious = self.speed["networks"][row.name], self.mious(row), self.mious(base)
+        network = self.speed["networks"][row.name]
         reference = self.speed["networks"][base.name]
         return {
             "name": row.name,
@@ -80,13 +76,7 @@ class Comparison:
                 "fps_ratio": row.paper_fps / base.paper_fps if base.paper_fps else None,
                 "miou": row.paper_miou,
             },
-            "trained": {
-                "miou": mean(mious),
-                "miou_difference": mean(mious) - mean(base_mious) if base_mious else None,
-                "seeds": {seed: dict(score) for (own, seed), score in self.scores.items() if own == row},
-            }
-            if mious
-            else None,
+            "trained": self.trained.to_dict(row, base),
         }
 
     def drawn(self) -> list[dict[str, Any]]:
@@ -107,8 +97,7 @@ class Comparison:
             Column("paper FPS", optional=True, yields=5),
             Column("paper times", form="{:.2f}", optional=True, yields=2),
             Column("paper mIoU", optional=True, yields=2),
-            *([Column("mIoU here", form="{:.4f}"), Column("each seed", yields=7)] if self.scores else ()),
-            *([Column("difference", form="{:+.4f}")] if self.scores else ()),
+            *self.trained.columns(),
         ]
         height, width = self.speed["asked"]["input_size"]
         title = f"Attention compared: image → class map, {height}x{width}, {self.speed['asked']['num_classes']} classes"
@@ -130,12 +119,9 @@ class Comparison:
                 (timing["median_ms"], timing["fps"]) if timing else ("refused" if _refusal(row, figure) else None, None)
             )
             cells += [*took, row["fps_ratio"][figure]]
-        paper, trained = row["paper"] or {}, row["trained"] or {}
+        paper = row["paper"] or {}
         cells += [paper.get(key) for key in ("fps", "fps_ratio", "miou")]
-        if self.scores:
-            each = ", ".join(f"{score['miou']:.4f}" for score in trained.get("seeds", {}).values())
-            cells += [trained.get("miou"), each, trained.get("miou_difference")]
-        return cells
+        return cells + self.trained.cells(row["trained"])
 
     def _figures(self) -> list[str]:
         """Those of `FIGURES` that were asked for."""
@@ -168,19 +154,10 @@ class Comparison:
                 "paper: RTFormer's Table 3 as the paper states it, FPS of 512x512 on an RTX 2080 Ti, mIoU on ADE20K"
             )
         if self.recipe:
-            noise = self.seed_noise()
-            spread = "one seed a row, so the noise between seeds is unknown"
-            if noise is not None:
-                each = min(n for row in self.rows if (n := len(self.mious(row))))
-                error = noise * math.sqrt(2 / each)
-                spread = (
-                    f"between seeds the standard deviation is {noise:.4f} (pooled over the rows), so that of a "
-                    f"difference between two rows of {each} seeds is {error:.4f}"
-                )
             recipe = self.recipe
             found.append(
                 f"mIoU here: {' '.join([str(recipe.config), *recipe.flags])}, data {recipe.data}, "
-                f"last of {recipe.epochs} epochs; {spread}"
+                f"last of {recipe.epochs} epochs; {self.trained.spread(self.rows)}"
             )
             options = (recipe.to_dict()["config"].get("model") or {}).get("options")
             if options:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from rtseg.checks import check_at_least
 from rtseg.errors import UserError
 from rtseg.output.folders import write_whole
+from rtseg.studies.runs.task import SEGMENTATION, Task
 from rtseg.studies.runs.training import Training
 from rtseg.yaml_file import read_yaml
 
@@ -22,12 +23,13 @@ _OWN_FLAGS = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """A configuration of `rtseg fit`, its data and what is set for all trainings.
+    """A configuration of a `rtseg ... fit`, its data and what is set for all trainings.
 
     Attributes:
         config: a configuration of `rtseg fit`.
         data: folder of its data set.
         flags: further flags of `rtseg fit`, such as "--trainer.precision=bf16-mixed".
+        task: what is trained.
     """
 
     model: str
@@ -35,6 +37,7 @@ class Recipe:
     data: Path
     epochs: int
     flags: tuple[str, ...] = ()
+    task: Task = SEGMENTATION
 
     def __post_init__(self) -> None:
         check_at_least("--epochs", self.epochs, 1)
@@ -47,7 +50,7 @@ class Recipe:
                 raise UserError(f"'{name}' has no effect here: trainings of a comparison do not time; leave it out")
             if not flag.startswith(_FLAGS) or "=" not in flag:
                 raise UserError(
-                    f"'{flag}' is not an option of this command; flags of `rtseg fit` are passed on as "
+                    f"'{flag}' is not an option of this command; flags of `{self.task.fit}` are passed on as "
                     f"--data.key=value, and likewise {', '.join(f'{prefix}*' for prefix in _FLAGS)}"
                 )
             if name in _OWN_FLAGS:
@@ -55,7 +58,13 @@ class Recipe:
 
     @classmethod
     def of_options(
-        cls, model: str, config: Path, data: Path | None, epochs: int | None, flags: Sequence[str]
+        cls,
+        model: str,
+        config: Path,
+        data: Path | None,
+        epochs: int | None,
+        flags: Sequence[str],
+        task: Task = SEGMENTATION,
     ) -> Self | None:
         """What a command's options ask for; None where they ask for no training.
 
@@ -71,7 +80,7 @@ class Recipe:
             return None
         if data is None or epochs is None:
             raise UserError("trainings need a data set and a length: --data DIR --epochs N")
-        return cls(model, config, data, epochs, tuple(flags))
+        return cls(model, config, data, epochs, tuple(flags), task)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types; of the configuration its settings, since they decide, and not its comments."""
@@ -84,19 +93,19 @@ class Recipe:
         }
 
     def command(self, training: Training) -> list[str]:
-        """`rtseg fit` for one training, resumed from its last checkpoint where it has one."""
+        """The words behind `rtseg` for one training, resumed from its last checkpoint where it has one."""
         network, last = training.variant, training.folder / "last.ckpt"
+        keys = {"name": self.model, "attention": network.attention}
         return [
-            "fit",
+            *self.task.words,
             f"--config={self.config}",
             *self.flags,  # before what is set here: of two values the later one holds
             f"--output={training.folder}",
-            f"--model.name={self.model}",
-            f"--model.attention={network.attention}",
+            *(f"--model.{key}={keys[key]}" for key in self.task.keys),
             *(f"--model.options.{key}={value}" for key, value in network.options.items()),
             f"--data.root={self.data}",
             f"--seed_everything={training.seed}",
-            "--fps.enabled=false",  # beside other trainings a speed would mislead
+            *self.task.flags,
             *("--trainer.max_steps=-1", f"--trainer.max_epochs={self.epochs}"),
             # The last epoch must be scored, whatever the configuration says.
             *("--trainer.val_check_interval=1.0", f"--trainer.check_val_every_n_epoch={_interval(self.epochs)}"),

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtseg.command_line import resumable
-from rtseg.data.dataset import create_dataset
 from rtseg.errors import STOPPED, UserError
 from rtseg.output.folders import make_folder, write_whole
 from rtseg.studies.runs.metrics_log import read_log
@@ -28,7 +27,7 @@ from rtseg.yaml_file import parse_yaml
 
 
 def check_start(wanted: Sequence[Training], recipe: Recipe) -> None:
-    """Asks `rtseg fit` what it makes of the recipe, and looks for the data: now, and not after the minutes of timing.
+    """Asks the training's command what it makes of the recipe, and looks for the data, before the minutes of timing.
 
     Raises:
         UserError: a key or value that it does not take, or no such data.
@@ -41,10 +40,8 @@ def check_start(wanted: Sequence[Training], recipe: Recipe) -> None:
         [sys.executable, "-m", "rtseg", *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if answer.returncode != 0:
-        raise UserError(f"`rtseg fit` refuses the recipe: {_reason(answer.stderr)}")
-    data = parse_yaml(answer.stdout, "--print_config")["data"]
-    for split in ("train", "val"):
-        create_dataset(data["dataset"], data["root"], split)
+        raise UserError(f"`{recipe.task.fit}` refuses the recipe: {_reason(answer.stderr)}")
+    recipe.task.check_data(parse_yaml(answer.stdout, "--print_config")["data"])
 
 
 def _reason(printed: str) -> str:
@@ -105,7 +102,8 @@ def train(wanted: Sequence[Training], recipe: Recipe, *, lock: int, jobs: int, c
                 del running[training]
                 try:
                     _finish(training, process, recipe)
-                    result = f"mIoU {training.score()['miou']:.4f}"
+                    scores = training.score()
+                    result = ", ".join(f"{of} {scores[name]:.4f}" for name, of in recipe.task.shown.items())
                 except UserError as error:
                     failed[training] = str(error)
                     result = "failed"
@@ -166,13 +164,13 @@ def _finish(training: Training, process: subprocess.Popen, recipe: Recipe) -> No
                 end += ", which is usually for want of memory (fewer --jobs, a smaller --data.batch_size)"
         raise UserError(f"{end}: {_reason(last)}")
     metrics = training.folder / "metrics.csv"
-    scored = [row for row in read_log(metrics).rows if "val/miou" in row] if metrics.is_file() else []
+    columns = recipe.task.scores
+    rows = read_log(metrics).rows if metrics.is_file() else ()
+    scored = [row for row in rows if row.keys() >= set(columns.values())]
     if not scored or scored[-1].get("epoch") != recipe.epochs - 1:
         raise UserError(
             "ended without a score of its last epoch: max_time, limit_val_batches, logger or a callback that stops "
             "early must not be set in its configuration"
         )
-    write_whole(
-        training.folder / "finished.json",
-        json.dumps({"miou": scored[-1]["val/miou"], "accuracy": scored[-1]["val/accuracy"]}) + "\n",
-    )
+    scores = {name: scored[-1][column] for name, column in columns.items()}
+    write_whole(training.folder / "finished.json", json.dumps(scores) + "\n")

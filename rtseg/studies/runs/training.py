@@ -26,7 +26,7 @@ class Training:
         return (self.folder / "finished.json").is_file()
 
     def score(self) -> dict[str, float]:
-        """`miou` and `accuracy` of the last epoch, of a finished training. Not of the best epoch: choosing it by the
+        """The scores of its task at the last epoch, of a finished training. Not of the best epoch: choosing it by the
         very images that are scored would flatter."""
         return json.loads((self.folder / "finished.json").read_text())
 

@@ -79,19 +79,20 @@ def test_the_noise_between_seeds_is_pooled() -> None:
     rows = choose_rows(["sa"], "rtformer_slim")
     scores = {(rows[0], 0): 0.5, (rows[0], 1): 0.52, (rows[1], 0): 0.4, (rows[1], 1): 0.44}
     comparison = Comparison(rows, {}, None, {key: {"miou": value} for key, value in scores.items()})
-    assert comparison.seed_noise() == pytest.approx((((0.02**2 + 0.04**2) / 2) / 2) ** 0.5)
-    assert replace(comparison, scores={(rows[0], 0): {"miou": 0.5}}).seed_noise() is None
+    assert comparison.trained.noise(rows, "miou") == pytest.approx((((0.02**2 + 0.04**2) / 2) / 2) ** 0.5)
+    alone = replace(comparison, scores={(rows[0], 0): {"miou": 0.5}})
+    assert alone.trained.noise(rows, "miou") is None
 
 
 def test_table_and_plot_hold_every_row(done: tuple[Comparison, Path], seeds: int) -> None:
     folder = done[1]
     lines = (folder / "compare.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    assert {len(line) for line in cells} == {15}
-    assert len(set(cells[0])) == 15
+    assert {len(line) for line in cells} == {14 + seeds}  # two seeds have a standard error
+    assert len(set(cells[0])) == 14 + seeds
     assert any("512x512 on an RTX 2080 Ti" in line for line in lines)
     assert [line[0].rstrip(" ¹²³") for line in cells[2:]] == ["gfa+ca", "ea:ratio=1"]  # a busy machine marks a row
-    assert cells[3][-1] == f"{document(folder)['rows'][1]['trained']['miou_difference']:+.4f}"
+    assert cells[3][cells[0].index("difference")] == f"{document(folder)['rows'][1]['trained']['miou_difference']:+.4f}"
     assert any("standard deviation" in line for line in lines) == (seeds > 1)
     dots = ElementTree.parse(folder / "compare.svg").iter("{http://www.w3.org/2000/svg}circle")
     # Two figures here and one of the paper for each of two rows, the seeds of each; four kinds in the legends.
