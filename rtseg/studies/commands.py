@@ -18,6 +18,14 @@ from rtseg.terminal import say
 
 app = typer.Typer()
 
+Insertions = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ROW",
+        help="row of what is inserted: none, or places with attentions, as 'layer3=fa fpn.*=fa'; may be repeated",
+    ),
+]
+
 
 @app.command()
 def report(
@@ -101,10 +109,13 @@ def compare(
             metavar="NAME", help="attention, such as gfa+ca; may be repeated; default: those of RTFormer's Table 3"
         ),
     ] = None,
+    insert: Insertions = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="folder for the results; the same command resumes there")
     ] = Path("runs/compare"),
-    model: Annotated[str, typer.Option(help="rtformer_slim or rtformer_base")] = "rtformer_slim",
+    model: Annotated[
+        str, typer.Option(help="rtformer_slim or rtformer_base; with --insert any, such as timm:resnet18")
+    ] = "rtformer_slim",
     input_size: Annotated[tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="image size")] = (
         512,
         512,
@@ -122,37 +133,66 @@ def compare(
     jobs: Annotated[int, typer.Option(help="trainings at the same time; on a CPU they share its cores")] = 1,
     ratios: Annotated[bool, typer.Option("--ratios", help="show ratios even if the machine was busy")] = False,
 ) -> None:
-    """Compare attentions: parameters, MACs, latency, FPS and mIoU.
+    """Compare attentions, or what is inserted: parameters, MACs, latency, FPS and mIoU.
 
     The figures of RTFormer's paper stand beside those of this machine. mIoU needs --data and --epochs.
 
     Flags of `rtseg fit` are passed to the trainings: --trainer.precision=bf16-mixed --data.num_workers=4
     """
     file = find_config(config)
-    from rtseg.registry import suggest
+    check_passed_on(context, "--insert" if insert else "--attention")
+    if attention and insert:
+        raise UserError(
+            "--attention and --insert are two comparisons, of the network's own attention and of what is inserted; "
+            "give one of them"
+        )
     from rtseg.studies.runs.recipe import Recipe
 
-    if context.args and not context.args[0].startswith("-"):
-        raise UserError(
-            f"'{context.args[0]}' does not belong to an option; give a row as --attention {context.args[0]}"
-        )
-    own = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
-    for name in (argument.partition("=")[0] for argument in context.args):
-        if name.startswith("--") and "." not in name:  # flags of `rtseg fit` have a dot
-            raise UserError(f"'{name}' is not an option of this command.{suggest(name, own)}")
     recipe = Recipe.of_options(model, file, data, epochs, context.args)
     check_place(output.expanduser())
     from rtseg.speed.conditions import Conditions
+    from rtseg.studies.compare import Plan, compare_insertions
     from rtseg.studies.compare import compare as compare_attentions
 
+    conditions = Conditions(sizes=[input_size], seconds=seconds, device=device, threads=threads)
+    if insert:
+        compare_insertions(
+            insert,
+            output,
+            model=model,
+            num_classes=num_classes,
+            conditions=conditions,
+            plan=Plan(recipe, seeds, jobs),
+            ratios=ratios,
+        )
+        return
     compare_attentions(
         attention or [],
         output,
         model=model,
         num_classes=num_classes,
-        conditions=Conditions(sizes=[input_size], seconds=seconds, device=device, threads=threads),
+        conditions=conditions,
         recipe=recipe,
         seeds=seeds,
         jobs=jobs,
         ratios=ratios,
     )
+
+
+def check_passed_on(context: typer.Context, row: str) -> None:
+    """Flags of a training are passed on; anything else is no option of the command.
+
+    Args:
+        row: the option that gives a row.
+
+    Raises:
+        UserError: a word that belongs to no option, or an option without a dot, which trainings have.
+    """
+    from rtseg.registry import suggest
+
+    if context.args and not context.args[0].startswith("-"):
+        raise UserError(f"'{context.args[0]}' does not belong to an option; give a row as {row} {context.args[0]}")
+    own = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
+    for name in (argument.partition("=")[0] for argument in context.args):
+        if name.startswith("--") and "." not in name:
+            raise UserError(f"'{name}' is not an option of this command.{suggest(name, own)}")

@@ -7,6 +7,7 @@ from rtseg.output.axis import Axis
 from rtseg.output.chart import Chart, Series, draw
 
 _HERE, _ALONE, _BEST, _PAPER = 0, 4, 2, 1  # colours
+_LONGEST = 80  # characters of a name beside the axis
 
 
 def plot(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -45,4 +46,4 @@ def _dots(name: str, color: int, values: Sequence[Sequence[float | None]], *, ho
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 32 else name[:31] + "…"
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"

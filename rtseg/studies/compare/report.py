@@ -7,6 +7,8 @@ from typing import Any
 from rtseg.deploy.device import device_line
 from rtseg.output.table import Cell, Column, Table, bullets
 from rtseg.speed.conditions import Conditions
+from rtseg.speed.report import network_name
+from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.rows import Row, baseline
 from rtseg.studies.compare.scores import Scores
 from rtseg.studies.compare.speed import FIGURES, doubts, timing_of
@@ -60,8 +62,10 @@ class Comparison:
             "name": row.name,
             "attention": row.attention,
             "options": dict(row.options),
+            "insert": None if row.insert is None else {place: list(texts) for place, texts in row.insert.items()},
             "parameters": network and network["parameters"],
             "macs": network and network["macs"],
+            "memory_bytes": network and network["peak_memory_bytes"],
             **{figure: timing_of(network, figure) for figure in FIGURES},
             "fps_ratio": {
                 figure: _ratio(timing_of(network, figure), timing_of(reference, figure)) for figure in FIGURES
@@ -91,6 +95,7 @@ class Comparison:
             Column("network", left=True, prose=True),
             Column("params", form="{:.3f} M", yields=4),
             Column("MACs", form="{:.3f} G", yields=3),
+            Column("memory", form="{:.0f} MiB", optional=True, yields=3),
             *_speed_columns("eager"),
             *_speed_columns("alone", yields=6),
             *(_speed_columns("best", yields=1) if best else ()),
@@ -99,8 +104,12 @@ class Comparison:
             Column("paper mIoU", optional=True, yields=2),
             *self.trained.columns(),
         ]
-        height, width = self.speed["asked"]["input_size"]
-        title = f"Attention compared: image → class map, {height}x{width}, {self.speed['asked']['num_classes']} classes"
+        asked = self.speed["asked"]
+        height, width = asked["input_size"]
+        what = "Attention compared"
+        if (base := baseline(self.rows)).insert is not None:
+            what = f"Insertions compared in {network_name(asked['model'], base.attention, {})}"
+        title = f"{what}: image → class map, {height}x{width}, {asked['num_classes']} classes"
         return Table(title, columns, [self._line(row) for row in self.drawn()])
 
     def _shows_ratios(self) -> bool:
@@ -112,6 +121,7 @@ class Comparison:
             f"{row['name']} {mark}" if mark else row["name"],
             row["parameters"] and row["parameters"] / 1e6,
             row["macs"] and row["macs"] / 1e9,
+            row["memory_bytes"] and row["memory_bytes"] / 2**20,
         ]
         for figure in self._figures():
             timing = row[figure]
@@ -149,6 +159,8 @@ class Comparison:
             + (f"; best: image → class map on {best}{self._version()}, the fastest engine here" if best else ""),
             f"times: FPS over that of {baseline(self.rows).name}",
         ]
+        if any(network and network["peak_memory_bytes"] for network in self.speed["networks"].values()):
+            found.append("memory: the peak of eager PyTorch in a process of its own, weights and feature maps included")
         if any(row.paper_fps for row in self.rows):
             found.append(
                 "paper: RTFormer's Table 3 as the paper states it, FPS of 512x512 on an RTX 2080 Ti, mIoU on ADE20K"
@@ -179,6 +191,10 @@ class Comparison:
     def markdown(self) -> str:
         """The table for a page, with the notes below it."""
         return self.table().markdown() + "\n" + bullets([*self.conditions(), *self.remarks()])
+
+    def svg(self) -> str:
+        """Speed and scores, drawn."""
+        return plot(self.drawn())
 
 
 def _speed_columns(figure: str, yields: int = 0) -> list[Column]:

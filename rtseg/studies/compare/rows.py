@@ -80,9 +80,9 @@ def choose_rows(attentions: Sequence[str], model: str) -> tuple[Row, ...]:
     return rows if any(row.is_baseline for row in rows) else (*choose_rows([BASELINE], model), *rows)
 
 
-def baseline(rows: Sequence[Row]) -> Row:
-    """The row that the others are compared with."""
-    return next(row for row in rows if row.is_baseline)
+def baseline(rows: Sequence[Row], model: str | None = None) -> Row:
+    """The row that the others are compared with; of a model, where there are several."""
+    return next(row for row in rows if row.is_baseline and row.model == model)
 
 
 def _same_width() -> list[Row]:

@@ -49,7 +49,7 @@ class Scores:
         return {**found, "seeds": seeds}
 
     def columns(self) -> list[Column]:
-        """Of a table; none where nothing was trained."""
+        """The columns of a table; none where nothing was trained."""
         found = []
         for heading in self.shown.values() if self.found else ():
             of = f"{heading} " if len(self.shown) > 1 else ""
@@ -62,7 +62,7 @@ class Scores:
         return found
 
     def cells(self, trained: Mapping[str, Any] | None) -> list[Cell]:
-        """Of one row, for `columns`.
+        """The cells of one row, for `columns`.
 
         Args:
             trained: what `to_dict` gave.

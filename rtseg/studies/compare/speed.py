@@ -71,7 +71,10 @@ def measure_speed(
     conditions: Conditions,
     console: Console,
 ) -> dict[str, Any]:
-    """The measurement in `file`, if it is of these rows on this machine, else a new one, which goes there."""
+    """The measurement in `file`, if it is of these rows on this machine, else a new one, which goes there.
+
+    Rows of insertions are also asked for their memory: it decides which attention can stand where.
+    """
     (input_size,) = conditions.sizes
     asked = {
         "rows": [row.name for row in rows],
@@ -84,6 +87,7 @@ def measure_speed(
         "torch": torch.__version__,
         "best_backend": best_backend(conditions.where),
     }
+    memory = any(row.insert is not None for row in rows)
     found = read_speed(file)
     if found and found["asked"] == asked:
         of = found["conditions"]
@@ -95,7 +99,8 @@ def measure_speed(
         return found
     with conditions.seeded():
         candidates = [
-            Candidate(create_model(model, num_classes, attention=row.attention, **row.options)) for row in rows
+            Candidate(create_model(model, num_classes, attention=row.attention, insert=row.insert, **row.options))
+            for row in rows
         ]
     (shape,) = conditions.shapes
     with console.status("a first run of every network"):
@@ -108,7 +113,7 @@ def measure_speed(
         if fit
     ]
     with progress_bar(f"{sum(fits)} networks on {conditions.where}", console) as progress:
-        report = benchmark(wanted, conditions, progress=progress)
+        report = benchmark(wanted, conditions, memory=memory, progress=progress)
     speed = json.loads(report.to_json())
     measured = iter(speed["networks"])
     networks: dict[str, Any] = {}

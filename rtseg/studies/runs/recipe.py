@@ -55,6 +55,8 @@ class Recipe:
                 )
             if name in _OWN_FLAGS:
                 raise UserError(f"'{name}' is set by the comparison itself; leave it out")
+            if f"{name}.".startswith("--model.insert."):
+                raise UserError(f"'{name}': what is inserted makes a row; give it as --insert 'PLACE=ATTENTION'")
 
     @classmethod
     def of_options(
@@ -95,13 +97,16 @@ class Recipe:
     def command(self, training: Training) -> list[str]:
         """The words behind `rtseg` for one training, resumed from its last checkpoint where it has one."""
         network, last = training.variant, training.folder / "last.ckpt"
-        keys = {"name": self.model, "attention": network.attention}
+        keys = {"name": network.model or self.model, "attention": network.attention}
+        # As a whole, so that it replaces what the configuration inserts.
+        inserted = [] if network.insert is None else [f"--model.insert={json.dumps(network.insert)}"]
         return [
             *self.task.words,
             f"--config={self.config}",
             *self.flags,  # before what is set here: of two values the later one holds
             f"--output={training.folder}",
             *(f"--model.{key}={keys[key]}" for key in self.task.keys),
+            *inserted,
             *(f"--model.options.{key}={value}" for key, value in network.options.items()),
             f"--data.root={self.data}",
             f"--seed_everything={training.seed}",
