@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -62,6 +63,17 @@ def check_equal(first: Path, second: Path) -> None:
         assert one.get(part, {}).keys() == other.get(part, {}).keys()
         for key, value in one.get(part, {}).items():
             assert torch.equal(value, other[part][key]), key
+
+
+def check_resumes(words: Sequence[str], folder: Path) -> Path:
+    """A training that is killed after two steps and resumed ends as one that is not; returns the run folder of that."""
+    whole, cut = folder / "whole", folder / "cut"
+    finished(*words, f"--output={whole}")
+    killed(*words, f"--output={cut}", file=cut / "last.ckpt", steps=2)
+    finished(*words, f"--output={cut}", f"--ckpt_path={cut / 'last.ckpt'}")
+    check_equal(whole / "last.ckpt", cut / "last.ckpt")
+    check_same_scores(last_scores(whole), last_scores(cut))
+    return whole
 
 
 def last_scores(run: Path) -> dict[str, float]:

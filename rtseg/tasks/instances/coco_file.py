@@ -191,6 +191,9 @@ def _annotation(
             faults.add("annotations without a box of four numbers", f"annotation {name}")
         else:
             left, top, width, height = box
+            if width < 0 or height < 0:
+                faults.add("annotations whose box has a negative side", f"annotation {name}")
+                return None
             area = one["area"] if is_number(one.get("area")) else None
             corners = (left, top, left + width, top + height)
             return Annotation(ids.index(category), one["segmentation"], corners, area, bool(one.get("iscrowd", 0)))

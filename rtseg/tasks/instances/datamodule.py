@@ -124,7 +124,9 @@ class InstanceData(ResumableData):
         objects, crowds = (sum(column) for column in zip(*counts, strict=True))
         empty = sum(not count for count, _ in counts)
         line = f"{len(counts)} {SPLITS[split]} images, {objects} objects of {len(coco.names)} classes"
-        details = [f"{crowds} crowds among them"] * bool(crowds) + [f"{empty} images without any"] * bool(empty)
+        details = [f"{crowds} crowd{'s' * (crowds != 1)} among them"] * bool(crowds) + [
+            f"{empty} image{'s' * (empty != 1)} without any"
+        ] * bool(empty)
         return f"{', '.join([line, *details])}.{f' {coco.skipped}' if coco.skipped else ''}"
 
     def setup(self, stage: str) -> None:

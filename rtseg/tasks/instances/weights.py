@@ -110,6 +110,11 @@ def _state(network: InstanceNetwork, source: str) -> dict[str, Tensor]:
         return _of_timm(network.name, body, source)
     if source in (IMAGENET, COCO):
         return _whole(_published(network.name, source), source)
+    if source.startswith(TIMM):
+        raise UserError(
+            f"'{source}' are weights of timm: give {PREFIX}{source.partition('.')[0]} as --model.name, or other "
+            f"weights for {network.name}"
+        )
     if not path.is_file():
         raise UserError(f"there is no file '{source}': give one, or {IMAGENET} or {COCO} for torchvision's weights")
     return _whole(read_state_file(path), source)

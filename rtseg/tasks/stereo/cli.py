@@ -12,6 +12,7 @@ from rtseg.output.table import Column, Table, show
 from rtseg.tasks.stereo.data import StereoData
 from rtseg.tasks.stereo.layouts import find_pairs
 from rtseg.tasks.stereo.module import StereoModule, plain_insertion
+from rtseg.tasks.stereo.psmnet import ALONE
 from rtseg.tasks.stereo.scores import NAMES
 from rtseg.tasks.stereo.weights import PART
 from rtseg.training.checkpoint import check_same_model
@@ -52,7 +53,8 @@ class StereoCLI(RunCLI):
         config.model.insert = plain_insertion(config.model.insert)
 
     def fits(self, config: Namespace, processes: int) -> bool:
-        if config.data.batch_size % processes:
+        share, left = divmod(config.data.batch_size, processes)
+        if left or (share == 1 and max(config.data.crop_size) < ALONE):
             return False
         if config.trainer.limit_val_batches == 0:
             return True

@@ -26,6 +26,7 @@ from rtseg.tasks.stereo.feature_extractor import FEATURES, LARGEST_POOL, STRIDE,
 
 MULTIPLE = 16  # of height, width and disparities: hourglasses halve the quarter twice
 MAX_DISPARITY = 192  # the authors'
+ALONE = 2 * STRIDE * LARGEST_POOL  # longer side of a pair that can be trained on alone: its largest pool has two values
 
 
 def _conv3d_bn(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
@@ -123,7 +124,7 @@ class PSMNet(nn.Module):
         top, beside = (-side % MULTIPLE for side in size)
         if top or beside:
             left, right = (F.pad(image, (0, beside, top, 0)) for image in (left, right))
-        if self.training and len(left) == 1 and max(spatial_size(left)) < 2 * STRIDE * LARGEST_POOL:
+        if self.training and len(left) == 1 and max(spatial_size(left)) < ALONE:
             raise UserError(
                 f"one pair of {size[0]}x{size[1]} (height x width) alone cannot be trained on: BatchNorm would see one "
                 "value of each channel; give larger crops, or a larger batch for each device"

@@ -16,7 +16,7 @@ from rtseg.tasks.instances.datamodule import InstanceData
 from rtseg.tasks.instances.module import InstanceModule
 from rtseg.tasks.instances.samples import CocoImages
 from rtseg.tasks.instances.scores import InstanceScores
-from tests.helpers.processes import DDP, check_equal, check_same_scores, finished, killed, last_scores, validated
+from tests.helpers.processes import DDP, check_resumes, check_same_scores, last_scores, validated
 from tests.tasks.instances.test_cli import INSERT, TINY
 from tests.tasks.instances.test_scores import guess
 
@@ -27,12 +27,7 @@ def test_two_processes_train_score_and_resume_as_one(tmp_path: Path) -> None:
     data = make_data("coco", 12, tmp_path / "data", n_val=3, size=(64, 80), seed=3)
     flags = (*TINY, *INSERT, f"--data.root={data}", "--model.ema_decay=0.9", "--trainer.max_epochs=2", "--save_every=1")
     words = ("instances", "fit", *flags, *DDP)
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    finished(*words, f"--output={whole}")
-    killed(*words, f"--output={cut}", file=cut / "last.ckpt", steps=2)
-    finished(*words, f"--output={cut}", f"--ckpt_path={cut / 'last.ckpt'}")
-    check_equal(whole / "last.ckpt", cut / "last.ckpt")
-    check_same_scores(last_scores(whole), last_scores(cut))
+    whole = check_resumes(words, tmp_path)
     alone = validated(InstancesCLI, InstanceModule, InstanceData, whole / "last.ckpt", data)
     check_same_scores(last_scores(whole), alone)
 
