@@ -18,6 +18,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # others are pixels, their r
 _USUAL = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")  # Pillow's names
 _MOST_CHUNKS = 1_000_000  # of a PNG; real ones have one for each 8 KiB or more
 _TIFF_SIDES = {256: "width", 257: "height", 322: "tile width", 323: "tile height"}
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap the sides
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
@@ -45,6 +46,16 @@ def image_size(data: bytes) -> tuple[int, int] | None:
             with Image.open(BytesIO(data)) as file:
                 return file.size
     except Exception:  # Pillow's readers meet damaged data with exceptions of any kind
+        return None
+
+
+def upright_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) as the header says it, turned upright by the EXIF tag; None where it cannot be read."""
+    try:
+        with Image.open(path) as file:
+            width, height = file.size
+            return (width, height) if file.getexif().get(_ORIENTATION) in _TURNED else (height, width)
+    except Exception:  # as in `image_size`
         return None
 
 

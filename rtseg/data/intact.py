@@ -1,12 +1,14 @@
 """Whether the files of a data set can be read, found out in seconds before hours are spent on them."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rtseg.data.files import read_image, read_mask
+from rtseg.data.header import upright_size
 from rtseg.errors import UserError
 
 _TAIL = 4096  # bytes in which a file's end mark is looked for; cameras and editors write behind it
@@ -33,9 +35,14 @@ def check_readable(pairs: Sequence[tuple[Path, Path]], seconds: float = 5.0) -> 
     return _look([((image, _image_fault), (mask, _mask_fault)) for image, mask in pairs], seconds, "image and label")
 
 
-def check_images_readable(images: Sequence[Path], seconds: float = 5.0) -> int:
-    """The same for images whose labels are elsewhere; returns how many images it has looked at."""
-    return _look([((image, _image_fault),) for image in images], seconds, "image")
+def check_images_usable(images: Mapping[Path, tuple[int, int]], seconds: float = 5.0) -> int:
+    """The same for images whose labels are elsewhere; returns how many images it has looked at.
+
+    Args:
+        images: file -> (height, width) that it must have.
+    """
+    looks = [((image, partial(_sized_image_fault, size)),) for image, size in images.items()]
+    return _look(looks, seconds, "image")
 
 
 def _look(groups: Sequence[Sequence[_Look]], seconds: float, what: str) -> int:
@@ -50,7 +57,7 @@ def _look(groups: Sequence[Sequence[_Look]], seconds: float, what: str) -> int:
     if bad:
         more = f"\n  and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
         raise UserError(
-            f"{len(bad)} of {files} {what} files cannot be read, and a training would end at the first:"
+            f"{len(bad)} of {files} {what} files cannot be used, and a training would end at the first:"
             + "".join(f"\n  {fault}" for fault in bad[:_NAMED])
             + more
         )
@@ -77,6 +84,13 @@ def seems_whole(path: Path) -> bool:
 
 def _image_fault(path: Path) -> str | None:
     return _fault(path, read_image)
+
+
+def _sized_image_fault(size: tuple[int, int], path: Path) -> str | None:
+    fault, found = _image_fault(path), upright_size(path)
+    if fault or found in (None, size):
+        return fault
+    return f"{path} is {found[0]}x{found[1]} (height x width), its annotations are for {size[0]}x{size[1]}"
 
 
 def _mask_fault(path: Path) -> str | None:

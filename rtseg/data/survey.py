@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TypeVar
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from rtseg.data.dataset import IGNORE, MOST_CLASSES, LabelSpace, SegmentationDataset, UnknownLabelError
+from rtseg.data.header import upright_size
 from rtseg.errors import UserError
 
 MOST_MASKS = 500
@@ -24,7 +23,6 @@ LEAST_MASKS = 50
 MOST_PIXELS = 400_000_000  # of all masks that are read: about ten seconds on two cores
 _THREADS = 16
 _NAMED = 5  # files in a message
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap the sides
 Result = TypeVar("Result")
 
 
@@ -149,20 +147,10 @@ def _count(dataset: SegmentationDataset, index: int) -> np.ndarray:
 
 def _median_size(dataset: SegmentationDataset, indices: Sequence[int]) -> tuple[int, int]:
     if dataset.reads_files:
-        found = [size for size in _parallel(lambda index: _upright_size(dataset.pairs[index][0]), indices) if size]
+        found = [size for size in _parallel(lambda index: upright_size(dataset.pairs[index][0]), indices) if size]
     else:
         found = [dataset[index].size for index in indices[:1]]
     if not found:
         raise UserError(f"{dataset.pairs[0][0]}: not a readable image; replace or remove it")
     height, width = np.median(np.array(found), axis=0)
     return int(height), int(width)
-
-
-def _upright_size(path: Path) -> tuple[int, int] | None:
-    """(height, width) as the header says it; None where it cannot be read, which the check of all files reports."""
-    try:
-        with Image.open(path) as file:
-            width, height = file.size
-            return (width, height) if file.getexif().get(_ORIENTATION) in _TURNED else (height, width)
-    except Exception:  # Pillow's readers meet damaged data with exceptions of any kind
-        return None

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtseg.data.intact import check_readable, seems_whole
+from rtseg.data.intact import check_images_usable, check_readable, seems_whole
 from rtseg.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".bmp", ".webp", ".tif")
@@ -34,7 +34,7 @@ def test_whole_files_pass(pairs: list[tuple[Path, Path]]) -> None:
 def test_a_cut_file_is_named(pairs: list[tuple[Path, Path]], k: int) -> None:
     image = pairs[k][0]
     image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
-    with pytest.raises(UserError, match=rf"1 of 16 image and label files cannot be read.*\n  .*{image.name}"):
+    with pytest.raises(UserError, match=rf"1 of 16 image and label files cannot be used.*\n  .*{image.name}"):
         check_readable(pairs)
 
 
@@ -57,3 +57,10 @@ def test_the_first_of_many_are_named(pairs: list[tuple[Path, Path]]) -> None:
 
 def test_it_stops_in_time(pairs: list[tuple[Path, Path]]) -> None:
     assert check_readable(pairs * 100, seconds=0) == 0
+
+
+def test_images_of_another_size_than_stated_are_named(pairs: list[tuple[Path, Path]]) -> None:
+    sizes = {image: (40, 56) for image, _ in pairs}
+    assert check_images_usable(sizes) == 8
+    with pytest.raises(UserError, match=r"1 of 8 image files .*\n.*3\.webp is 40x56 .*are for 56x40"):
+        check_images_usable(sizes | {pairs[3][0]: (56, 40)})

@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from rtseg.checks import check_at_least, check_between, check_one_of
-from rtseg.data.intact import check_images_readable
+from rtseg.data.intact import check_images_usable
 from rtseg.data.origin import read_origin
 from rtseg.tasks.instances.coco_file import Broken, CocoFile, read_coco
 from rtseg.tasks.instances.samples import CocoImages, Sample, collate
@@ -134,9 +134,9 @@ class InstanceData(ResumableData):
         if stage != "fit" or self.trainer is None:
             return
         names = ("val", "train") if self.trainer.limit_val_batches else ("train",)
-        paths = [image.path for name in names for image in self.split(name).images]
-        if (looked := check_images_readable(paths)) < len(paths):
-            rank_zero_info(f"Of {len(paths)} image files, {looked} were looked at in the time for it.")
+        images = {image.path: image.size for name in names for image in self.split(name).images}
+        if (looked := check_images_usable(images)) < len(images):
+            rank_zero_info(f"Of {len(images)} image files, {looked} were looked at in the time for it.")
 
     def settings(self) -> dict[str, Any]:
         """Which images it is trained on counts as well; where they lie does not."""

@@ -93,6 +93,7 @@ FAULTS: list[tuple[Callable[[Content], Any], str]] = [
     (of_first("segmentation", encode(FULL.T)), "1 run lengths of another size than their image"),
     (of_first("segmentation", {"size": [64, 80]}), "1 run lengths without counts"),
     (of_first("bbox", [1, 2, 3]), "1 annotations without a box of four numbers"),
+    (of_first("bbox", [5, 5, -3, 3]), "1 annotations whose box has a negative side"),
     (of_image("file_name", "lost.jpg"), r"1 images that are not in '.*train2017' \(lost\.jpg\)"),
     (of_image("file_name", "../train2017/000000000001.jpg"), "1 image names that lead out of their folder"),
     (of_image("height", None), "1 images without height and width"),
