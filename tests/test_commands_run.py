@@ -25,7 +25,7 @@ ELSEWHERE = {
     r"make (demo|clean-demo).*": "by hand before a release; test_makefile.py runs its steps",
     r"make (lint|test|test-slow|torture|docs).*": "by .ci/run and by hand",
     r"make (benchmark|table2|table3|transfer-check).*": "by hand, hours; test_makefile.py looks at their commands",
-    r"rtseg compare .*--data .*": "tests/studies/compare",
+    r"rtseg (instances |stereo )?compare .*(--data|table).*": "tests/studies/compare",
     r".*(s3|gs|https?)://.*": "tests/pretrain, against a server on this machine",
     r"rtseg replay .*": "tests/training/test_replay.py, after a step that was not finite",
     r"rtseg convert .*": "tests/models/test_paddle.py, with weights in PaddleSeg's format",

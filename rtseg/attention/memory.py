@@ -14,6 +14,10 @@ from rtseg.memory import free_memory
 _SMALL = 2**26  # bytes that are not worth a look at the machine
 
 
+class MapsTooLargeError(UserError):
+    """The maps of an attention do not fit into the memory that is free."""
+
+
 def check_maps_fit(attention: Attention, queries: Tensor, maps: int) -> None:
     """Before a forward pass that holds maps of positions by positions.
 
@@ -24,7 +28,7 @@ def check_maps_fit(attention: Attention, queries: Tensor, maps: int) -> None:
         maps: how many the pass holds at once; a training makes one more, a gradient.
 
     Raises:
-        UserError: more than is free.
+        MapsTooLargeError: more than is free.
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(queries) is not Tensor or queries.is_meta:
         return
@@ -36,7 +40,7 @@ def check_maps_fit(attention: Attention, queries: Tensor, maps: int) -> None:
     free = free_memory(queries.device)
     if free is not None and needed > free:
         at = f" at {attention.place}" if attention.place else ""
-        raise UserError(
+        raise MapsTooLargeError(
             f"attention '{attention.name}'{at} would need {needed / 1e9:.1f} GB{' in training' * training} for its "
             f"maps of {positions:,} by {positions:,} positions ({batch} image{'s' * (batch != 1)}, {heads} "
             f"head{'s' * (heads != 1)}); {free / 1e9:.1f} GB are free. Take fa, whose memory is linear, nl with "

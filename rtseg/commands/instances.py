@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from rtseg.command_line import Device, create_app, lightning_command, resumable
+from rtseg.commands.compare import add_compare
 from rtseg.commands.replay import add_replay
 from rtseg.configs import CONFIGS
 from rtseg.output.folders import check_results
 from rtseg.paths import OTHER_LIBRARIES, check_any_image, check_file
+from rtseg.studies.runs.task import INSTANCES
 from rtseg.tasks.instances import COCO, IMAGENET
 from rtseg.tasks.instances.help import PAGES
 from rtseg.training.first_look import look
@@ -56,4 +58,5 @@ def predict(
         raise typer.Exit(1)
 
 
+add_compare(app, INSTANCES)
 add_replay(app, "rtseg.tasks.instances.module:InstanceModule")

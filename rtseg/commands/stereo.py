@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from rtseg.command_line import Device, create_app, lightning_command
+from rtseg.commands.compare import add_compare
 from rtseg.commands.replay import add_replay
 from rtseg.configs import CONFIGS
 from rtseg.output.folders import check_results
 from rtseg.paths import check_exists, check_network
+from rtseg.studies.runs.task import STEREO
 from rtseg.tasks.stereo.help import PAGES
 from rtseg.terminal import say
 from rtseg.training.first_look import look
@@ -43,4 +45,5 @@ def predict(
     say(predict_files(checkpoint, left, right, output, device=device, overwrite=overwrite))
 
 
+add_compare(app, STEREO)
 add_replay(app, "rtseg.tasks.stereo.module:StereoModule")

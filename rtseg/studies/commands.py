@@ -22,8 +22,14 @@ Insertions = Annotated[
     list[str] | None,
     typer.Option(
         metavar="ROW",
-        help="row of what is inserted: none, or places with attentions, as 'layer3=fa fpn.*=fa'; may be repeated",
+        help="row of what is inserted: places with attentions, as 'layer3=fa fpn.*=fa', none, or rows of the first "
+        "paper as table1; may be repeated",
     ),
+]
+
+Memory = Annotated[
+    float,
+    typer.Option(metavar="GB", help="memory that an attention may take; table1 has the largest image for it"),
 ]
 
 
@@ -131,6 +137,7 @@ def compare(
     ] = "rtformer_slim_camvid_half",
     seeds: Annotated[int, typer.Option(help="trainings of each row, with the seeds 0, 1, ...")] = 1,
     jobs: Annotated[int, typer.Option(help="trainings at the same time; on a CPU they share its cores")] = 1,
+    memory: Memory = 16.0,
     ratios: Annotated[bool, typer.Option("--ratios", help="show ratios even if the machine was busy")] = False,
 ) -> None:
     """Compare attentions, or what is inserted: parameters, MACs, latency, FPS and mIoU.
@@ -146,6 +153,7 @@ def compare(
             "--attention and --insert are two comparisons, of the network's own attention and of what is inserted; "
             "give one of them"
         )
+    limit = check_memory(memory)
     from rtseg.studies.runs.recipe import Recipe
 
     recipe = Recipe.of_options(model, file, data, epochs, context.args)
@@ -162,6 +170,7 @@ def compare(
             model=model,
             num_classes=num_classes,
             conditions=conditions,
+            limit=limit,
             plan=Plan(recipe, seeds, jobs),
             ratios=ratios,
         )
@@ -177,6 +186,14 @@ def compare(
         jobs=jobs,
         ratios=ratios,
     )
+
+
+def check_memory(memory: float) -> int:
+    """Bytes of so many GB. Raises: UserError: it is not above 0."""
+    from rtseg.checks import check_above
+
+    check_above("--memory", memory, 0, "it is in GB, as in --memory 16")
+    return int(memory * 1e9)
 
 
 def check_passed_on(context: typer.Context, row: str) -> None:

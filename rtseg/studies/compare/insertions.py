@@ -1,41 +1,88 @@
-"""The rows of a comparison of what is inserted into one network: none, and what is asked for."""
+"""The rows of a comparison of what is inserted into one network: none, what is asked for, rows of the first paper."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import nn
+
 from rtseg.attention.grammar import parse_branch
-from rtseg.attention.insertion import Insertion, as_insertion, resolve
+from rtseg.attention.insertion import Insertion, as_insertion, list_places, resolve
 from rtseg.attention.registry import get_mechanism
 from rtseg.errors import UserError
+from rtseg.layers.feature_info import FeatureInfo
+from rtseg.registry import suggest
+from rtseg.studies.compare import paper
 from rtseg.studies.compare.rows import Row
+from rtseg.studies.runs.task import TASKS, Task
 from rtseg.studies.runs.variant import PLAIN
 
 
-def choose_insertions(texts: Sequence[str], places: Sequence[str], attention: str) -> tuple[Row, ...]:
+@dataclass(frozen=True)
+class Insertions:
+    """What is compared.
+
+    Attributes:
+        rows: the baseline first.
+        positions: place of the network -> the first paper's name, where its Table 1 is asked for.
+        notes: what has to be known of the paper's rows.
+    """
+
+    rows: tuple[Row, ...]
+    positions: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def choose_insertions(
+    texts: Sequence[str], places: Mapping[str, FeatureInfo], task: Task, model: str, attention: str
+) -> Insertions:
     """Rows as the command line has them, each once, after the baseline, in which nothing is inserted.
 
     Args:
-        texts: "none", or places with attentions, as "layer3=fa:basis=64 fpn.*=fa".
+        texts: "none", places with attentions as "layer3=fa:basis=64 fpn.*=fa", or a table of the first paper.
         places: of the network.
-        attention: the network's own.
+        model, attention: the network's name, and its own attention.
 
     Raises:
-        UserError: a row that is not written so, an unknown place or attention, or the same network twice.
+        UserError: a row that is not written so, an unknown place or attention, the same network twice, or a table that
+            does not suit the task or the network.
     """
-    rows = [Row(attention, insert={}, is_baseline=True)]
-    chosen = {_network({}, places): PLAIN}
+    chosen: dict[Any, Row] = {}
+    typed: dict[Any, str] = {}
+    notes: list[str] = []
+
+    def add(row: Row) -> Any:
+        key = (row.model, _network(row.insert or {}, places))
+        known = chosen.get(key)
+        chosen[key] = replace(known, figures=(*known.figures, *row.figures)) if known else row
+        return key
+
+    add(Row(attention, insert={}, is_baseline=True))
     for text in texts:
-        insert = parse_insertion(text)
-        network = _network(insert, places)
-        if insert and network in chosen:
-            raise UserError(f"--insert '{text}' is '{chosen[network]}' once more; leave one")
-        if network not in chosen:
-            chosen[network] = text
-            rows.append(Row(attention, insert=insert))
-    return tuple(rows)
+        if text in paper.TABLES:
+            key: Any = text
+            of_table, missing = _of_table(text, places, task, model, attention)
+            notes += missing
+            for row in of_table:
+                add(row)
+        else:
+            key = add(Row(attention, insert=parse_insertion(text, task)))
+        if key in typed and text != PLAIN:
+            raise UserError(f"--insert '{text}' is '{typed[key]}' once more; leave one")
+        typed[key] = text
+    rows = tuple(chosen.values())
+    figures = {figure for row in rows for figure in row.figures}
+    own = {paper.own_place(name, places): name for name in paper.POSITIONS} if "table1" in texts else {}
+    positions = {place: name for place, name in own.items() if place}
+    return Insertions(rows, positions, (*notes, *paper.notes(figures, places)))
 
 
-def parse_insertion(text: str) -> dict[str, tuple[str, ...]]:
+def places_of(network: nn.Module) -> dict[str, FeatureInfo]:
+    """Place -> channels and stride of the map there."""
+    return {name: place.info for name, place in list_places(network).items()}
+
+
+def parse_insertion(text: str, task: Task) -> dict[str, tuple[str, ...]]:
     """A row as it is typed -> place or pattern -> attentions. Raises: UserError where it is not written so."""
     words = text.split()
     if words == [PLAIN]:
@@ -45,8 +92,8 @@ def parse_insertion(text: str) -> dict[str, tuple[str, ...]]:
         place, equals, attention = word.partition("=")
         if not (place and equals and attention):
             raise UserError(
-                f"--insert '{text}': '{word}' is not PLACE=ATTENTION; write '{PLAIN}', or places with attentions, as "
-                "in --insert 'layer3=fa:basis=64:heads=1 fpn.*=fa'"
+                f"--insert '{text}': '{word}' is not PLACE=ATTENTION; write places with attentions, as in "
+                f"--insert 'layer3=fa:basis=64:heads=1 fpn.*=fa', or a name.{suggest(word, [PLAIN, *task.tables])}"
             )
         found[place] = (*found.get(place, ()), attention)
     try:
@@ -55,9 +102,34 @@ def parse_insertion(text: str) -> dict[str, tuple[str, ...]]:
         raise UserError(f"--insert '{text}': {error}") from None
 
 
-def _network(insert: Insertion, places: Sequence[str]) -> Any:
+def _of_table(
+    name: str, places: Mapping[str, FeatureInfo], task: Task, model: str, attention: str
+) -> tuple[list[Row], list[str]]:
+    """The rows of a table that the network has places for, and a line about the others."""
+    if name not in task.tables:
+        others = " or ".join(f"`{other.compare}`" for other in TASKS if name in other.tables)
+        raise UserError(f"--insert {name}: its networks are those of {others}; here there are {', '.join(task.tables)}")
+    rows: list[Row] = []
+    missing: list[str] = []
+    for figure in paper.TABLES[name]:
+        insert = figure.insert(places)
+        if insert is None:
+            missing.append(figure.name)
+        else:
+            other = None if figure.model in (None, model) else figure.model
+            rows.append(Row(attention, insert=insert, model=other, figures=(figure,), is_baseline=not insert))
+    if not any(row.insert for row in rows):
+        raise UserError(
+            f"--insert {name}: {model} does not have the places of its rows ({'; '.join(missing)}); it has "
+            f"{', '.join(places) or 'none'}"
+        )
+    left_out = f"Table {name[-1]}: left out, since {model} does not have the places: {'; '.join(missing)}"
+    return rows, [left_out] * bool(missing)
+
+
+def _network(insert: Insertion, places: Mapping[str, FeatureInfo]) -> Any:
     """Equal where two insertions make the same network, however they are spelled."""
-    return tuple((place, tuple(map(_complete, texts))) for place, texts in resolve(insert, places).items())
+    return tuple((place, tuple(map(_complete, texts))) for place, texts in resolve(insert, list(places)).items())
 
 
 def _complete(text: str) -> tuple[str, tuple[tuple[str, Any], ...]]:

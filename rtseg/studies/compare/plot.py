@@ -47,3 +47,20 @@ def _dots(name: str, color: int, values: Sequence[Sequence[float | None]], *, ho
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+
+
+def plot_insertions(rows: Sequence[Mapping[str, Any]], shown: Mapping[str, str]) -> str:
+    """The text of an SVG file: the multiply-adds that each row adds, then each score that was trained.
+
+    Args:
+        rows: of `InsertionReport.to_dict()`.
+        shown: name of a score -> its heading.
+    """
+    names = [_short(row["name"]) for row in rows]
+    added = [[macs / 1e9] if (macs := row["added"]["macs"]) is not None else [] for row in rows]
+    charts = [Chart("added multiply-adds, G", Axis(), Axis(names=names), [_dots("here", _HERE, added)], size=(300, 0))]
+    for name, heading in shown.items():
+        scores = [[s[name] for s in row["trained"]["seeds"].values()] if row["trained"] else [] for row in rows]
+        dots = _dots("one seed", _HERE, scores)
+        charts.append(Chart(f"{heading}, trained here", Axis(), Axis(names=[""] * len(rows)), [dots], size=(300, 0)))
+    return draw(charts, columns=len(charts))

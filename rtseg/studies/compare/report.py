@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtseg.deploy.device import device_line
-from rtseg.output.table import Cell, Column, Table, bullets
+from rtseg.output.table import Cell, Column, Table
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.report import network_name
+from rtseg.studies.compare.costs import Costs, Placed
+from rtseg.studies.compare.insertions import Insertions
+from rtseg.studies.compare.page import page
 from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.rows import Row, baseline
 from rtseg.studies.compare.scores import Scores
@@ -30,6 +33,8 @@ class Comparison:
         recipe: of the trainings, None where nothing was trained.
         scores: (row, seed) -> `Training.score()`.
         ratios: whether to show ratios of speed even if the machine was busy; the JSON has them in any case.
+        insertions: where the rows differ in what is inserted.
+        costs, positions: of attentions at places, where the first paper's Table 1 is asked for.
     """
 
     rows: Sequence[Row]
@@ -37,6 +42,9 @@ class Comparison:
     recipe: Recipe | None
     scores: Mapping[tuple[Row, int], Mapping[str, float]]
     ratios: bool = False
+    insertions: Insertions | None = None
+    costs: Costs | None = None
+    positions: Sequence[Placed] = ()
 
     @property
     def trained(self) -> Scores:
@@ -51,6 +59,8 @@ class Comparison:
             "doubts": doubts(self.speed).every(),
             "recipe": self.recipe and self.recipe.to_dict(),
             "seed_noise": self.trained.noise(self.rows, "miou"),
+            "places": self.costs and self.costs.to_dict(),
+            "notes": list(self.insertions.notes) if self.insertions else [],
             "rows": [self._row(row) for row in self.rows],
         }
 
@@ -80,6 +90,7 @@ class Comparison:
                 "fps_ratio": row.paper_fps / base.paper_fps if base.paper_fps else None,
                 "miou": row.paper_miou,
             },
+            "paper_figures": [figure.to_dict() for figure in row.figures],
             "trained": self.trained.to_dict(row, base),
         }
 
@@ -102,20 +113,25 @@ class Comparison:
             Column("paper FPS", optional=True, yields=5),
             Column("paper times", form="{:.2f}", optional=True, yields=2),
             Column("paper mIoU", optional=True, yields=2),
+            Column(SEGMENTATION.paper, left=True, optional=True, yields=2),
             *self.trained.columns(),
         ]
         asked = self.speed["asked"]
         height, width = asked["input_size"]
         what = "Attention compared"
-        if (base := baseline(self.rows)).insert is not None:
-            what = f"Insertions compared in {network_name(asked['model'], base.attention, {})}"
+        if self.insertions:
+            what = f"Insertions compared in {network_name(asked['model'], self.rows[0].attention, {})}"
         title = f"{what}: image → class map, {height}x{width}, {asked['num_classes']} classes"
-        return Table(title, columns, [self._line(row) for row in self.drawn()])
+        return Table(title, columns, [self._line(row, own) for row, own in zip(self.rows, self.drawn(), strict=True)])
+
+    def tables(self) -> list[Table]:
+        """The rows, and the places of the first paper's Table 1 where that is asked for."""
+        return [self.table(), *([self.costs.table(self.positions)] if self.costs else [])]
 
     def _shows_ratios(self) -> bool:
         return self.ratios or doubts(self.speed).busy() is None
 
-    def _line(self, row: Mapping[str, Any]) -> list[Cell]:
+    def _line(self, of: Row, row: Mapping[str, Any]) -> list[Cell]:
         mark = doubts(self.speed).mark(row["name"])
         cells: list[Cell] = [
             f"{row['name']} {mark}" if mark else row["name"],
@@ -130,7 +146,7 @@ class Comparison:
             )
             cells += [*took, row["fps_ratio"][figure]]
         paper = row["paper"] or {}
-        cells += [paper.get(key) for key in ("fps", "fps_ratio", "miou")]
+        cells += [*(paper.get(key) for key in ("fps", "fps_ratio", "miou")), "; ".join(map(str, of.figures))]
         return cells + self.trained.cells(row["trained"])
 
     def _figures(self) -> list[str]:
@@ -165,6 +181,7 @@ class Comparison:
             found.append(
                 "paper: RTFormer's Table 3 as the paper states it, FPS of 512x512 on an RTX 2080 Ti, mIoU on ADE20K"
             )
+        found += [*(self.insertions.notes if self.insertions else ()), *(self.costs.notes() if self.costs else ())]
         if self.recipe:
             recipe = self.recipe
             found.append(
@@ -179,7 +196,8 @@ class Comparison:
     def remarks(self) -> list[str]:
         """What has to be known to read the table: doubts, and why a row has no time."""
         repair = "remove speed.json from the folder and run again on a quiet machine"
-        return doubts(self.speed).notes(ratios=self.ratios, repair=repair) + self._without_times()
+        reasons = self.costs.reasons() if self.costs else []
+        return doubts(self.speed).notes(ratios=self.ratios, repair=repair) + self._without_times() + reasons
 
     def _version(self) -> str:
         """Version of the best engine, in brackets; empty where nothing ran on it, or where it is PyTorch's own."""
@@ -189,8 +207,8 @@ class Comparison:
         return f" ({version})" if version else ""
 
     def markdown(self) -> str:
-        """The table for a page, with the notes below it."""
-        return self.table().markdown() + "\n" + bullets([*self.conditions(), *self.remarks()])
+        """The tables for a page, with the notes below them."""
+        return page(self.tables(), [*self.conditions(), *self.remarks()])
 
     def svg(self) -> str:
         """Speed and scores, drawn."""

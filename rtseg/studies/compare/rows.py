@@ -1,12 +1,13 @@
 """The rows of a comparison; those of RTFormer's Table 3 with the paper's figures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rtseg.attention.build import resolve_attention
 from rtseg.errors import UserError
 from rtseg.models.backbone import NO_ATTENTION, backbone_options, choose_attention, swappable_models
+from rtseg.studies.compare.paper import PaperRow
 from rtseg.studies.runs.variant import Variant
 
 BASELINE = "gfa+ca"  # the authors' choice, which every row is compared with
@@ -20,11 +21,13 @@ class Row(Variant):
     Attributes:
         paper_fps, paper_miou: of RTFormer's Table 3 (https://arxiv.org/abs/2210.07124, appendix): ADE20K on an RTX
             2080 Ti. None where the paper has no such row.
-        is_baseline: whether the others are compared with it.
+        figures: rows of the first paper that insert the same.
+        is_baseline: whether the others are compared with it, or those of its model.
     """
 
     paper_fps: float | None = None
     paper_miou: float | None = None
+    figures: tuple[PaperRow, ...] = field(default=(), hash=False)
     is_baseline: bool = False
 
 

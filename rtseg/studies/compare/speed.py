@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from rtseg.attention.memory import MapsTooLargeError
 from rtseg.deploy.device import describe_device
 from rtseg.deploy.engines import best_backend
 from rtseg.errors import UserError
@@ -61,6 +62,13 @@ def timing_of(network: Mapping[str, Any] | None, figure: str) -> dict[str, Any] 
     if figure == "best_class_map":
         return network["best"] and network["best"]["class_map"]
     return network[figure]
+
+
+def check_built(rows: Sequence[Row], model: str, num_classes: int) -> None:
+    """A row with a bad option should cost no minutes, and leave no folder."""
+    with torch.device("meta"):
+        for row in rows:
+            create_model(model, num_classes, attention=row.attention, insert=row.insert, **row.options)
 
 
 def measure_speed(
@@ -131,6 +139,8 @@ def fits_memory(case: Case, conditions: Conditions) -> bool:
     """
     try:
         benchmark([case], replace(conditions, warmup_seconds=0, rounds=1, seconds=0, most_seconds=1))
+    except MapsTooLargeError:
+        return False
     except RuntimeError as error:
         if out_of_memory(error):
             return False

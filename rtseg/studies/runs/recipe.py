@@ -41,7 +41,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_at_least("--epochs", self.epochs, 1)
-        _read_settings(self.config)
+        read_settings(self.config)
         if not self.data.exists():
             raise UserError(f"--data {self.data}: no such folder; give the data set's")
         for flag in self.flags:
@@ -88,7 +88,7 @@ class Recipe:
         """JSON types; of the configuration its settings, since they decide, and not its comments."""
         return {
             "model": self.model,
-            "config": _read_settings(self.config),
+            "config": read_settings(self.config),
             "data": str(self.data),
             "epochs": self.epochs,
             "flags": list(self.flags),
@@ -124,8 +124,8 @@ def _interval(epochs: int) -> int:
     return min(divisors, key=lambda every: abs(math.log(5 * every / epochs)))
 
 
-def _read_settings(config: Path, above: tuple[Path, ...] = ()) -> Any:
-    """Those of the files that it names for a part (`data: data/ade20k.yaml`) included.
+def read_settings(config: Path, above: tuple[Path, ...] = ()) -> Any:
+    """A configuration's settings, those of the files that it names for a part (`data: data/ade20k.yaml`) included.
 
     Raises:
         UserError: a file that cannot be read, or is part of itself.
@@ -140,7 +140,7 @@ def _read_settings(config: Path, above: tuple[Path, ...] = ()) -> Any:
         raise UserError(f"--config: '{config}' does not contain settings; give a configuration of `rtseg fit`")
     parts = {key: value for key, value in settings.items() if isinstance(value, str) and value.endswith(".yaml")}
     return settings | {
-        key: _read_settings(config.parent / value, (*above, config.resolve())) for key, value in parts.items()
+        key: read_settings(config.parent / value, (*above, config.resolve())) for key, value in parts.items()
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from rtseg.cli import main
 from rtseg.errors import UserError
+from rtseg.layers.feature_info import FeatureInfo
 from rtseg.models import create_model
 from rtseg.models.weights import read_weights
 from rtseg.speed import row as speed_row
@@ -20,19 +21,26 @@ from rtseg.studies.compare.report import Comparison
 from rtseg.studies.compare.rows import Row
 from rtseg.studies.compare.scores import Scores
 from rtseg.studies.runs.recipe import Recipe
+from rtseg.studies.runs.task import SEGMENTATION
 from rtseg.studies.runs.training import trainings
 from rtseg.studies.runs.variant import Variant
 from tests.helpers.command import check_refused, exit_status
 from tests.helpers.compare import SPEED, cells, document
 from tests.helpers.tables import check_whole
 
-PLACES = ["layer3", "layer4", "fpn.p2", "fpn.p3"]
+PLACES = {
+    "layer3": FeatureInfo(64, 16), "layer4": FeatureInfo(128, 32),
+    "fpn.p2": FeatureInfo(32, 4), "fpn.p3": FeatureInfo(32, 8),
+}  # fmt: skip
 FA = "fa:basis=16:heads=1"
 
 
+def chosen(*texts: str) -> tuple[Row, ...]:
+    return choose_insertions(texts, PLACES, SEGMENTATION, "net", "none").rows
+
+
 def names(*texts: str) -> list[str]:
-    """The names of the rows that are chosen."""
-    return [row.name for row in choose_insertions(texts, PLACES, "none")]
+    return [row.name for row in chosen(*texts)]
 
 
 # --- rows
@@ -41,7 +49,7 @@ def names(*texts: str) -> list[str]:
 def test_nothing_inserted_is_always_the_first_row() -> None:
     both = f"layer3={FA} fpn.*=fa fpn.*=sa"
     assert names(both) == names(both, "none") == names("none", both) == ["none", both]
-    base, row = choose_insertions([both], PLACES, "none")
+    base, row = chosen(both)
     assert (base.is_baseline, base.insert, row.is_baseline) == (True, {}, False)
     assert row.insert == {"layer3": (FA,), "fpn.*": ("fa", "sa")}
     assert (base.slug, row.slug) == ("none", "layer3fa-basis16-heads1-fpn.-fa-fpn.-sa")
@@ -71,7 +79,7 @@ def test_a_slug_is_not_longer_than_a_file_name() -> None:
 )
 def test_bad_rows_are_refused(texts: list[str], words: str) -> None:
     with pytest.raises(UserError) as refused:
-        choose_insertions(texts, PLACES, "none")
+        chosen(*texts)
     assert words in str(refused.value)
 
 
@@ -99,7 +107,7 @@ def test_bad_input_ends_in_one_line(
 
 def test_a_difference_and_its_standard_error() -> None:
     """Gains 0.05, 0.01, 0.04: their mean is 1/30, their standard deviation 0.020817, and that over sqrt(3) 0.012019."""
-    base, row = choose_insertions(["layer3=fa"], PLACES, "none")
+    base, row = chosen("layer3=fa")
     values = {base: (0.50, 0.52, 0.54), row: (0.55, 0.53, 0.58)}
     found = {(own, seed): {"miou": value} for own, scores in values.items() for seed, value in enumerate(scores)}
     scores = Scores({"miou": "mIoU"}, found)

@@ -1,0 +1,78 @@
+"""`compare` of a task: what is inserted into its network, side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtseg.command_line import Device
+from rtseg.configs import find_config
+from rtseg.output.folders import check_place
+from rtseg.studies.commands import Insertions, Memory, check_memory, check_passed_on
+from rtseg.studies.runs.task import Task
+
+
+def add_compare(app: typer.Typer, task: Task) -> None:
+    """Adds the command."""
+    height, width = task.size
+    scores = " and ".join(task.shown.values())
+    table = task.tables[0].removeprefix("table")
+
+    @app.command(
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        help=f"""Compare what is inserted: parameters, multiply-adds, memory and {scores}.
+
+        Without --insert the rows are those of the first paper's Table {table}, with its figures beside ours.
+        {scores} need --data and --epochs.
+
+        Flags of `{task.fit}` are passed to the trainings, as --data.num_workers=4
+        """,
+    )
+    def compare(
+        context: typer.Context,
+        insert: Insertions = None,
+        output: Annotated[
+            Path, typer.Option("-o", "--output", help="folder for the results; the same command resumes there")
+        ] = Path(f"runs/compare_{task.words[0]}"),
+        model: Annotated[
+            str | None, typer.Option(help=f"the network; default: that of --config, else {task.model}")
+        ] = None,
+        input_size: Annotated[
+            tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="image size that costs are measured for")
+        ] = (height, width),
+        memory: Memory = 16.0,
+        device: Device = None,
+        threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores")] = None,
+        seconds: Annotated[float, typer.Option(help="seconds to time each figure, at least")] = 6.0,
+        data: Annotated[Path | None, typer.Option(help="folder of a data set, to train each row")] = None,
+        epochs: Annotated[int | None, typer.Option(help="epochs of each training")] = None,
+        config: Annotated[
+            str | None,
+            typer.Option(help=f"configuration of the trainings, and of the network; default: {task.config}"),
+        ] = None,
+        seeds: Annotated[int, typer.Option(help="trainings of each row, with the seeds 0, 1, ...")] = 1,
+        jobs: Annotated[int, typer.Option(help="trainings at the same time; on a CPU they share its cores")] = 1,
+    ) -> None:
+        file = find_config(config or task.config, task.configs)
+        check_passed_on(context, "--insert")
+        limit = check_memory(memory)
+        from rtseg.studies.runs.recipe import Recipe, read_settings
+
+        # Without trainings and without a configuration it is the task's own network that is asked about.
+        own = read_settings(file).get("model") or {} if config or data or epochs else {}
+        name = model or own.get("name") or task.model
+        recipe = Recipe.of_options(name, file, data, epochs, context.args, task)
+        check_place(output.expanduser())
+        from rtseg.speed.conditions import Conditions
+        from rtseg.studies.compare import Plan, compare_counted
+
+        compare_counted(
+            insert or task.tables[:1],
+            output,
+            task,
+            model=name,
+            options=own.get("options"),
+            conditions=Conditions(sizes=[input_size], seconds=seconds, device=device, threads=threads),
+            limit=limit,
+            plan=Plan(recipe, seeds, jobs),
+        )
