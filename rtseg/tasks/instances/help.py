@@ -3,7 +3,7 @@
 from rtseg.training.help import CONFIG, DEVICES, LENGTH, RUN, SCORED, SCORED_NEEDS, WORKERS, Page, Setting
 
 _MODEL = (
-    Setting("model.name", "mask_rcnn_ and a ResNet or timm:NAME", "mask_rcnn_resnet50"),
+    Setting("model.name", "mask_rcnn_ and [timm:]NAME", "mask_rcnn_resnet50"),
     Setting("model.insert", "attention at places, as --model.insert.layer3=fa"),
     Setting("model.options", "of the network, such as '{channels: 64}'"),
 )
