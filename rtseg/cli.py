@@ -169,6 +169,8 @@ _LISTS = {  # the module with `list_<kind>`
     "backends": "rtseg.deploy.engines",
     "rivals": "rtseg.speed.rivals",
 }
+# The module with `overview`, a table of the names and of what is on this machine.
+_OVERVIEWS = {"weights": "rtseg.studies.listing.weights", "backends": "rtseg.studies.listing.engines"}
 _KINDS = "models, places, heads, attentions, losses, datasets, backends, rivals, weights or configs"
 
 
@@ -205,11 +207,10 @@ def list_names(
     if kind == "configs":
         say("\n\n".join(map(_configs_of, COMMANDS)))
         return
-    if kind == "weights" and not details:
+    if kind in _OVERVIEWS and not details:
         from rtseg.output.table import show
-        from rtseg.studies.listing.weights import overview
 
-        found, notes = overview()
+        found, notes = importlib.import_module(_OVERVIEWS[kind]).overview()
         show(found, notes=notes)
         return
     if kind not in (*_LISTS, "weights"):

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 
-from rtseg.errors import UserError
+from rtseg.errors import UserError, nearest
 
 _INSTALLED = Path(__file__).with_name("shipped_configs")  # setup.py puts configs/ there
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "configs"
@@ -64,7 +64,8 @@ def find_config(name: str | Path, shipped: Path = CONFIGS) -> Path:
     names = [file.stem for file in sorted(shipped.glob("*.yaml"))]
     beside = [str(file) for pattern in ("*.yaml", "*.yml") for file in sorted(path.parent.glob(pattern))]
     near = get_close_matches(str(path), beside, n=_MOST) or get_close_matches(stem, names, n=_MOST)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"Shipped are {', '.join(names)}."
+    shipped_names = f"Shipped are {nearest(names, stem)}; `rtseg list configs` lists all."
+    hint = f"Did you mean {' or '.join(near)}?" if near else shipped_names
     raise UserError(f"--config: there is no file '{name}', and no shipped configuration of this name. {hint}")
 
 

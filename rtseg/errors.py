@@ -3,11 +3,14 @@
 import importlib
 import traceback
 import zipfile
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 
 # What zipfile raises of archives that are damaged, encrypted, or packed in a way that it does not know.
 DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError, RuntimeError)
+_SEARCHED = 2000  # names that are compared with a wrong one
 STOPPED = 75  # exit status of a command that was stopped and can be resumed; sysexits.h calls it a temporary failure
 
 
@@ -18,6 +21,15 @@ class UserError(ValueError):
 def first_line(error: Exception) -> str:
     """What a library's error says first; the rest is often its own traceback."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def nearest(names: Sequence[str], near: str, most: int = 3) -> str:
+    """Some of the names, those that are most like `near`, and how many more there are: "a.png, b.png and 7 more"."""
+    if len(names) <= most:
+        return ", ".join(names)
+    searched = names[:_SEARCHED]
+    chosen = get_close_matches(near, searched, n=most, cutoff=0)
+    return f"{', '.join(name for name in searched if name in chosen)} and {len(names) - most} more"
 
 
 def described(error: Exception) -> str:

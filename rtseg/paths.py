@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from rtseg.errors import UserError
+from rtseg.errors import UserError, nearest
 from rtseg.hub import fetch
 from rtseg.published import fetch_published, find_published
 
@@ -21,7 +21,7 @@ _EXPORTS = (".onnx", ".xml", ".mnn", ".pt2")
 NETWORK_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", *_EXPORTS)
 _FILE_SUFFIXES = (*NETWORK_SUFFIXES, ".json", ".yaml")
 OTHER_LIBRARIES = ("timm:",)  # what names of their networks and weights begin with
-_LISTED, _SEARCHED = 8, 2000  # names of a folder that are said, and that are compared with a wrong one
+_SEARCHED = 2000  # names of a folder that are compared with a wrong one
 
 
 def cache_folder() -> Path:
@@ -57,7 +57,7 @@ def missing(path: str | Path) -> str:
 
 
 def _end(path: Path, *, listing: bool) -> list[str]:
-    """Where a path ends, then the nearest name there, or with `listing` all names where none is near."""
+    """Where a path ends, then the name there that is meant, or with `listing` some of the names where none is near."""
     if os.path.islink(path):
         return [f"it is a link to '{os.readlink(path)}', which is not there"]
     place = next(parent for parent in path.parents if os.path.exists(parent))
@@ -75,8 +75,7 @@ def _end(path: Path, *, listing: bool) -> list[str]:
     if not listing:
         return gap
     here = "this folder" if place == Path() else f"'{place}'"
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return [*gap, f"{here} holds {', '.join(names[:_LISTED])}{more}" if names else f"{here} is empty"]
+    return [*gap, f"{here} holds {nearest(names, name)}" if names else f"{here} is empty"]
 
 
 def check_exists(path: str | Path, repair: str) -> None:

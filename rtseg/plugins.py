@@ -17,7 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
-from rtseg.errors import UserError
+from rtseg.errors import UserError, nearest
 
 GROUP = "rtseg.plugins"
 ENVIRONMENT = "RTSEG_PLUGINS"
@@ -133,7 +133,7 @@ def _load_file(file: Path) -> None:
         raise UserError(f"plug-in '{file}' is not a .py file; give one, as in --plugin my_attention.py")
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        raise UserError(f"plug-in '{file}' does not exist; .py files there: {', '.join(beside[:10]) or 'none'}")
+        raise UserError(f"plug-in '{file}' does not exist; .py files there: {nearest(beside, path.name) or 'none'}")
     if "." in name:
         raise UserError(f"plug-in '{file}': a module's name has no dot; call it {name.replace('.', '_')}.py")
     if str(path.parent) not in sys.path:

@@ -63,6 +63,18 @@ WRONG = {
     "rtseg fit --model.weights=./lost": "lost",
     "rtseg fit --model.weights=paddleseg/rtformer_slim_imagenet": "unpack it, run `rtseg convert model.pdparams",
     "rtseg fit --output image.png/new": "image.png/new",
+    "rtseg fit --output": "--output needs a value: folder of the run",
+    "rtseg fit --config recipe.yaml --output trained": "holds results (last.ckpt)",
+    "rtseg fit --config trained.yaml": "resume it with --ckpt_path runs/trained/last.ckpt",
+    "rtseg fit --config rtformer_slim_camvid": "'data/camvid' does not exist",
+    "rtseg fit --config rtformer_slim_ade20k --output new": "'data/ADEChallengeData2016' does not exist",
+    "rtseg fit --auto rtformer_slim_camvid": "--config NAME",
+    "rtseg fit --resume trained": "--ckpt_path RUN/last.ckpt",
+    "rtseg fit --lr 3": "--model.optim.lr?",
+    "rtseg fit --batch-size=3": "--data.batch_size?",
+    "rtseg fit --epochs 3": "--trainer.max_epochs?",
+    "rtseg stereo fit --config psmnet_demo": "'runs/stereo_data' does not exist",
+    "pretrain fit --config rtformer_slim_in1k": "'data/imagenet' does not exist",
     "rtseg convert --model psmnet lost.tar -o new": "lost.tar",
     "rtseg stereo fit --config psmnet_dem": "psmnet_demo",
     "rtseg stereo validate --ckpt_path=lost.ckpt": "lost.ckpt",
@@ -113,9 +125,10 @@ for line in {list(WRONG)!r}:
 
 
 def test_a_wrong_path_is_said_before_torch_is_imported(tmp_path: Path) -> None:
-    for folder in ("net", "full", "folder.json"):
-        (tmp_path / folder).mkdir()
-    for file in ("image.png", "full/result.png", "recipe.yaml", "result.json", "result.onnx"):
+    for folder in ("net", "full", "folder.json", "trained", "runs/trained"):
+        (tmp_path / folder).mkdir(parents=True)
+    trained = ("trained.yaml", "trained/last.ckpt", "runs/trained/last.ckpt")
+    for file in ("image.png", "full/result.png", "recipe.yaml", "result.json", "result.onnx", *trained):
         (tmp_path / file).write_text("data: {}\n")
     before = sorted(tmp_path.rglob("*"))
     done = subprocess.run(

@@ -22,8 +22,7 @@ def choose_device(name: str | torch.device | None) -> torch.device:
         UserError: the name is unknown, or this machine does not have the device.
     """
     if name is None:
-        present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-        return torch.device(next(kind for kind, here in present.items() if here))
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if is_present(kind)))
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -38,6 +37,13 @@ def choose_device(name: str | torch.device | None) -> torch.device:
             "or install a driver and a PyTorch for it"
         )
     return device
+
+
+def is_present(kind: str) -> bool:
+    """Whether this machine has a device of a type: "cpu", "cuda" or "mps"."""
+    if kind == "mps":
+        return torch.backends.mps.is_available()
+    return kind == "cpu" or (kind == "cuda" and torch.cuda.is_available())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from rtseg.attention.insertion import as_insertion
-from rtseg.errors import UserError
+from rtseg.errors import UserError, nearest
 from rtseg.models.checkpoint_file import RESUMED, SCORED, load_checkpoint
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter, differences
@@ -89,8 +89,10 @@ def read_header(path: str | None, *, resumes: bool = False) -> dict[str, Any] | 
         return None
     if not Path(path).is_file():
         folder = Path(path).parent
-        names = ", ".join(sorted(p.name for p in folder.glob("*.ckpt") if p.name[0] != ".")[:10])
-        found = names or f"no .ckpt in '{folder}'" if folder.is_dir() else f"no folder '{folder}'"
+        names = sorted(p.name for p in folder.glob("*.ckpt") if p.name[0] != ".")
+        found = (
+            nearest(names, Path(path).name) or f"no .ckpt in '{folder}'" if folder.is_dir() else f"no folder '{folder}'"
+        )
         raise UserError(f"--ckpt_path={path} does not exist; found: {found}")
     checkpoint = load_checkpoint(path, RESUMED if resumes else SCORED, mmap=True, flag="--ckpt_path")
     read_card(checkpoint["model_card"], Path(path))  # for the error, which names the file

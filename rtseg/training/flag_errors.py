@@ -12,6 +12,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
+from rtseg.training.typed import RESUME
+
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
 _MANY = {int: "whole numbers", float: "numbers", bool: "of true and false", str: "texts"}
 _EXAMPLES = {int: 1, float: 0.5, bool: True, str: "text"}
@@ -67,7 +69,7 @@ def _command() -> str:
 
 
 def _unknown_key(key: str, known: Mapping[str, Action]) -> str:
-    if key in ("resume", "resume_from", "resume_from_checkpoint"):
+    if key in RESUME:
         return f"unknown key '{key}'; to resume a training: --ckpt_path RUN/last.ckpt"
     namesakes = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
     near = get_close_matches(key, namesakes or known, n=1, cutoff=0 if namesakes else 0.5)

@@ -20,13 +20,13 @@ from rtseg.errors import UserError, first_line
 from rtseg.terminal import say
 from rtseg.training.checkpoint import AtomicCheckpointIO
 from rtseg.training.finite import by_kind, few, norm, norms, not_finite
+from rtseg.training.results import NONFINITE
 
 if TYPE_CHECKING:
     from rtseg.training.network_module import NetworkModule
 
 MODES = ("stop", "skip")
 MOST_IN_A_ROW, MOST_IN_ALL = 10, 100  # steps that "skip" leaves out; one more stops the training
-FILE = "nonfinite.ckpt"
 _LEAST_SCALE = 2**-20  # a GradScaler begins with 2 ** 16, and halves that with each gradient that is not finite
 _HIGHEST = 1e36  # AdamW's first steps are up to ten times the rate, and float32 ends at 3e38
 _LARGE_LOSS = 1e6  # images alone do not cause it, weights that have grown do
@@ -116,10 +116,10 @@ class StepGuard:
     def _put_aside(self) -> None:
         """Renames the step that an earlier training left in the folder; model.weights may name that file."""
         trainer = self.module.trainer
-        file = Path(trainer.default_root_dir, FILE)
+        file = Path(trainer.default_root_dir, NONFINITE)
         new = trainer.global_step == 0 and not getattr(trainer, "fast_dev_run", False)
         if new and trainer.is_global_zero and file.is_file():
-            file.replace(file.with_name(f"{FILE}.old"))
+            file.replace(file.with_name(f"{NONFINITE}.old"))
 
     def _check_state(self) -> None:
         """Raises: UserError where the optimizer's state, of a training that is resumed, does not fit its parameters."""
@@ -246,7 +246,7 @@ class StepGuard:
         part = self._part
         self._undo()
         trainer = self.module.trainer
-        file = Path(trainer.default_root_dir, FILE)
+        file = Path(trainer.default_root_dir, NONFINITE)
         if self.module.global_rank == speaker:
             assert part is not None
             if too_many:

@@ -18,7 +18,7 @@ from rtseg.registry import trained_with
 from rtseg.terminal import say
 from rtseg.training.finite import few, named_tensors, norms
 from rtseg.training.network_module import NetworkModule
-from rtseg.training.nonfinite import FILE
+from rtseg.training.results import NONFINITE
 
 TOP = 5  # layers in a table
 PLAIN = "32-true"
@@ -64,13 +64,13 @@ def replay(source: Path, kind: type[NetworkModule[Any]], *, device: str | None =
     Raises:
         UserError: the file is missing, does not contain such a step, or was written by the other program.
     """
-    file = source / FILE if source.is_dir() else source
+    file = source / NONFINITE if source.is_dir() else source
     if not file.is_file():
         raise UserError(f"'{file}' does not exist: a training writes it when it stops because a step is not finite")
     checkpoint = read_checkpoint(file)
     kept = checkpoint.get("nonfinite")
     if kept is None:
-        raise UserError(f"'{file}' does not contain a step to run again: give the run's folder, or its {FILE}")
+        raise UserError(f"'{file}' does not contain a step to run again: give the run's folder, or its {NONFINITE}")
     card = ModelCard.from_dict(checkpoint["model_card"])
     if card.part != kind.part:
         raise UserError(f"'{file}' is of a {card.part}: look at it with {_COMMANDS[card.part]} {source}")

@@ -39,11 +39,11 @@ from rtseg.training.callbacks.throughput import ThroughputMonitor
 from rtseg.training.callbacks.time_left import TimeLeft
 from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint, read_header, recorded_settings
 from rtseg.training.failures import check_trainer, in_a_sentence
-from rtseg.training.first_look import values
 from rtseg.training.flag_errors import explain, settings
 from rtseg.training.loggers import ResumableCSVLogger, RunTensorBoardLogger
 from rtseg.training.network_module import NetworkModule
 from rtseg.training.run_folder import check_output, remove_torn, set_log_aside
+from rtseg.training.typed import values
 from rtseg.yaml_file import check_yaml
 
 # Lightning's warnings that are wrong or void here, and would hide a true one.

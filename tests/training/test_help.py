@@ -10,6 +10,7 @@ import pretrain.help
 import rtseg.cli
 import rtseg.tasks.stereo.help
 from rtseg.training.help import PAGES, Page
+from rtseg.training.typed import check_words
 
 NO_KEYS = ("config", "auto")  # which have no default to compare
 
@@ -41,6 +42,7 @@ def defaults(main: Any, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 )
 def test_the_help_is_true(main: Any, pages: dict[str, Page], capsys: pytest.CaptureFixture[str]) -> None:
     known = defaults(main, capsys)
+    check_words([f"--{key}={value}" for key, value in known.items()], pages["fit"])
     for page in pages.values():
         for setting in page.settings:
             if setting.key not in NO_KEYS:

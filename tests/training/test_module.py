@@ -114,7 +114,7 @@ class _Impatient(L.Callback):
         self.stop = stop
 
     def on_train_batch_start(self, *args: Any) -> None:
-        self.stop._asked = True
+        self.stop.asked = True
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from rtseg.models import Segmenter
 from rtseg.training.checkpoint import AtomicCheckpointIO, BestCheckpoint
 from rtseg.training.finite import named_tensors, not_finite
 from rtseg.training.module import SegmentationModule
-from rtseg.training.nonfinite import FILE, MOST_IN_A_ROW
+from rtseg.training.nonfinite import MOST_IN_A_ROW
+from rtseg.training.results import NONFINITE
 
 CLASSES = 3
 
@@ -128,16 +129,16 @@ def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
 def test_a_poisoned_step_stops_the_training(tmp_path: Path, network: dict[str, Any], poison: Any, says: str) -> None:
     """What it leaves are the weights of the step before, which predict."""
     watch, module = Watch(), Poisoned(poison, {1}, **network)
-    (tmp_path / FILE).write_bytes(b"of an earlier training")
+    (tmp_path / NONFINITE).write_bytes(b"of an earlier training")
     with pytest.raises(UserError, match=f"Step 2, epoch 1: {says}"):
         trainer(tmp_path, callbacks=[watch]).fit(module, batches(3))
     (before,) = watch.states
     assert same(module.state_dict(), before)
-    assert (tmp_path / f"{FILE}.old").read_bytes() == b"of an earlier training"
-    left = torch.load(tmp_path / FILE, weights_only=True)
+    assert (tmp_path / f"{NONFINITE}.old").read_bytes() == b"of an earlier training"
+    left = torch.load(tmp_path / NONFINITE, weights_only=True)
     assert not not_finite(named_tensors(left))
     assert left["nonfinite"]["batch"]["name"] == ["image1a", "image1b"]
-    segmenter = Segmenter.from_pretrained(tmp_path / FILE)
+    segmenter = Segmenter.from_pretrained(tmp_path / NONFINITE)
     assert same(segmenter.state_dict(), module.evaluated.state_dict())
 
 
@@ -212,7 +213,7 @@ def test_the_kept_step_is_no_place_to_resume(tmp_path: Path, network: dict[str, 
     with pytest.raises(UserError, match="Step 1"):
         trainer(tmp_path).fit(Poisoned(loss, {0}, **network), batches(1))
     with pytest.raises(UserError, match=r"resume from last\.ckpt"):
-        trainer(tmp_path).fit(Poisoned(loss, set(), **network), batches(1), ckpt_path=tmp_path / FILE)
+        trainer(tmp_path).fit(Poisoned(loss, set(), **network), batches(1), ckpt_path=tmp_path / NONFINITE)
 
 
 def test_logits_that_are_not_finite_are_no_score(
@@ -287,7 +288,7 @@ fitting.fit(module, batches(4))
     assert re.search(r"Step 3, epoch 1: the loss is not finite: main [\d.]+, aux nan; .*image2a", said), said
     if mode == "stop":
         assert done.returncode != 0
-        assert (tmp_path / FILE).is_file()
+        assert (tmp_path / NONFINITE).is_file()
     else:
         first, second = re.findall(r"the weights add up to (\S+)", said)
         assert first == second

@@ -1,12 +1,18 @@
 """The table of all registered engines: precisions, devices, what each takes, what to install, what it is.
 
-The table is made from the registry, so it includes plug-ins. `rtseg list backends --details` prints it.
+The table is made from the registry, so it includes plug-ins. `rtseg list backends --details` prints it, and
+`rtseg list backends` which of them run on this machine.
 `python -m tools.tables engines` writes it into docs/benchmark.md.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
+import torch
+
+from rtseg.deploy.device import is_present
 from rtseg.deploy.engines import Engine, engine_classes
+from rtseg.errors import UserError
 from rtseg.output.table import Column, Table
 from rtseg.studies.listing.cells import Cells
 
@@ -34,7 +40,45 @@ def _row(kind: type[Engine], installed: str, cells: Cells) -> list[str]:
 
 
 def _installed(kind: type[Engine]) -> str:
-    return ", ".join(f"pip install '{package}'" for package in kind.missing()) or "yes"
+    return _install(kind.missing()) or "yes"
+
+
+def _install(packages: Sequence[str]) -> str:
+    return ", ".join(f"pip install '{package}'" for package in packages)
+
+
+def overview() -> tuple[Table, list[str]]:
+    """The table that `rtseg list backends` prints: which engines run on this machine; and what stands below it."""
+    notes: list[str] = []
+    rows = []
+    for kind in engine_classes():
+        cells = Cells(f"engine '{kind.backend}'", notes)
+        runs, why_not = cells.ask("whether it runs here", partial(_here, kind)) or ("", "")
+        rows.append([f"`{kind.backend}`", runs, why_not])
+    columns = [
+        Column("backend", left=True),
+        Column("runs here", left=True),
+        Column("what is missing", left=True, prose=True),
+    ]
+    return Table("Engines", columns, rows), [*notes, "Precisions and devices: rtseg list backends --details"]
+
+
+def _here(kind: type[Engine]) -> tuple[str, str]:
+    """Where its default precision runs, or "no"; then what keeps it from running, or other precisions."""
+    devices = [device for device in kind.devices if is_present(device)]
+    if not devices:
+        return "no", f"needs {' or '.join(kind.devices)}, which PyTorch does not find here"
+    runs, reasons = [], []
+    for device in devices:
+        try:
+            kind.check(next(iter(kind.precisions)), torch.device(device))
+            runs.append(device)
+        except UserError as error:
+            reasons.append(str(error))
+    if not runs:
+        return "no", reasons[0]
+    lacks = kind.missing()
+    return f"on {' and '.join(runs)}", f"for all precisions {_install(lacks)}" if lacks else ""
 
 
 def table(failures: list[str]) -> Table:

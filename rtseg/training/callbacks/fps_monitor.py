@@ -15,6 +15,7 @@ from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import Candidate, Conditions, benchmark, cases
 from rtseg.terminal import say
 from rtseg.training.callbacks.decoration import Decoration
+from rtseg.training.callbacks.stop import is_stopping
 
 
 def _where(facts: dict[str, Any], device: torch.device) -> str:
@@ -32,7 +33,7 @@ class FPSMonitor(Decoration):
     `speed.json` beside the log. A copy of the network is timed: weights, train mode, gradients, random states, threads
     and memory of the training stay as they are.
 
-    Nothing is measured under `trainer.fast_dev_run`, which only tries whether a training runs.
+    Nothing is measured under `trainer.fast_dev_run`, which only tries whether a training runs, nor said after Ctrl-C.
 
     Args:
         input_size: (height, width); None takes the model card's, which is the crop size of the training data.
@@ -78,7 +79,7 @@ class FPSMonitor(Decoration):
         if not self.enabled or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         try:
-            if trainer.is_global_zero:
+            if trainer.is_global_zero and not is_stopping(trainer):
                 self._measure_here(trainer, pl_module)
         finally:  # the others wait, else they would train on meanwhile, on the same processor
             trainer.strategy.barrier("FPSMonitor")
@@ -92,6 +93,8 @@ class FPSMonitor(Decoration):
             report = benchmark(cases([Candidate(segmenter, "in training")], ["eager"], conditions), conditions)
         if device.type == "cuda":
             torch.cuda.empty_cache()
+        if is_stopping(trainer):
+            return
         (row,) = report.networks
         headline, network = row.class_map, row.network
         if headline is None or network is None:

@@ -18,6 +18,11 @@ from rtseg.training.between_steps import (
 )
 
 
+def is_stopping(trainer: L.Trainer) -> bool:
+    """Whether a signal has asked this process of a training to end."""
+    return any(callback.asked for callback in trainer.callbacks if isinstance(callback, StopGracefully))  # type: ignore[attr-defined]
+
+
 class StopGracefully(BetweenSteps):
     """On SIGINT, SIGTERM or SIGHUP, finishes the step, writes `last.ckpt` and ends the program with status 75.
 
@@ -26,11 +31,14 @@ class StopGracefully(BetweenSteps):
 
     A checkpoint taken inside a step would hold BatchNorm statistics of a batch whose gradients were lost. A validation
     changes no weights: it ends after the image it is at, and the resumed training repeats it.
+
+    Attributes:
+        asked: whether a signal has come.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.checkpoint = Path(folder) / "last.ckpt"
-        self._asked = self._end_validation = self._all_agreed = False
+        self.asked = self._end_validation = self._all_agreed = False
         self._previous: dict[int, Any] = {}
         self._speaks = True  # Ctrl-C reaches every process, and one of them says so
 
@@ -42,8 +50,8 @@ class StopGracefully(BetweenSteps):
         self._previous, self._speaks = self._previous or catch_signals(self._ask), trainer.is_global_zero
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if not self._asked:
-            self._asked = self._end_validation = True
+        if not self.asked:
+            self.asked = self._end_validation = True
             self._say("Stopping after this training step (Ctrl-C again to stop at once) ...")
         elif number == signal.SIGINT:
             self._say(f"Stopped at once. {self._repair()}")
@@ -54,7 +62,7 @@ class StopGracefully(BetweenSteps):
             say_at_once(text)
 
     def on_step_end(self, trainer: L.Trainer) -> None:
-        if trainer.strategy.reduce_boolean_decision(self._asked, all=False) and between_steps(trainer):
+        if trainer.strategy.reduce_boolean_decision(self.asked, all=False) and between_steps(trainer):
             self._all_agreed = True
             save_between_steps(trainer, self.checkpoint)
             self._stop(trainer)

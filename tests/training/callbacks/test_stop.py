@@ -17,6 +17,8 @@ import torch
 
 from rtseg.cli import main
 from rtseg.errors import STOPPED
+from rtseg.speed.benchmark import benchmark
+from rtseg.training.callbacks import fps_monitor
 from rtseg.training.cli import RTSegCLI
 from tests.helpers.command import check_refused, exit_status
 
@@ -119,6 +121,21 @@ def test_stopped_again_and_again_it_makes_the_same_rows_and_bits(
     assert "Stopped at step 0. There is no checkpoint yet: the same command starts again" in said
     for step in (2, 5, 7):
         assert f"Stopped at step {step}. Resume with the same command and --ckpt_path {tmp_path}/run/last.ckpt" in said
+
+
+def test_a_stop_while_the_network_is_timed_is_the_last_that_is_said(
+    tmp_path: Path, fit: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return benchmark(*arguments)
+
+    monkeypatch.setattr(fps_monitor, "benchmark", interrupted)
+    flags = [*fit, "--fps.enabled=true", "--fps.seconds=0.01", "--trainer.num_sanity_val_steps=0"]
+    assert run(*flags, f"--output={tmp_path}") == STOPPED
+    said = capfd.readouterr().out
+    assert "Speed:" not in said
+    assert said.splitlines()[-1].startswith("Stopped at step 1. Resume with the same command")
 
 
 def test_it_is_saved_by_the_clock_without_a_trace(
