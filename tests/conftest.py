@@ -1,7 +1,8 @@
 """What every test may use: tiny data and networks; real data and golden vectors, where they lie beside the checkout."""
 
 import os
-from collections.abc import Iterator
+import pickle
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -19,8 +20,9 @@ import torch
 
 from rtseg.data.origin import write_origin
 from rtseg.deploy.exports.build import export
-from rtseg.deploy.graph import OPEN, Graph
+from rtseg.deploy.graph import OPEN, Graph, OpenShape, Output, written
 from rtseg.models.segmenter import Segmenter
+from rtseg.output.lock import locked_target
 from rtseg.speed.cost import Ceilings, measure_ceilings
 from tests.helpers.networks import SHAPE, tiny_segmenter
 
@@ -52,7 +54,7 @@ def _looks_at_the_machine_once() -> Iterator[None]:
 
     @cache
     def once(device: torch.device, dtype: torch.dtype, threads: int) -> Ceilings:
-        return measure_ceilings(device, dtype)
+        return measure_ceilings(device, dtype, seconds=0.05)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rtseg.deploy.device.other_work", dict)
@@ -100,17 +102,33 @@ def shared_segmenter() -> Segmenter:
 
 
 @pytest.fixture(scope="session")
-def logits_graph(shared_segmenter: Segmenter) -> Graph:
-    return export(shared_segmenter, SHAPE, "logits")
+def exported(shared_segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Graph]:
+    """The network's graph of a shape and an output. It takes seconds, so xdist's workers export each once for all."""
+
+    def graph(shape: OpenShape, output: Output = "logits") -> Graph:
+        pytest.importorskip("onnxscript")
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            return export(shared_segmenter, shape, output)
+        file = tmp_path_factory.getbasetemp().parent / f"{output}_{written(shape)}.pickle"
+        with locked_target(file, patience=600):
+            if not file.exists():
+                file.write_bytes(pickle.dumps(export(shared_segmenter, shape, output)))
+        return pickle.loads(file.read_bytes())
+
+    return graph
 
 
 @pytest.fixture(scope="session")
-def open_graph(shared_segmenter: Segmenter) -> Graph:
+def logits_graph(exported: Callable[..., Graph]) -> Graph:
+    return exported(SHAPE)
+
+
+@pytest.fixture(scope="session")
+def open_graph(exported: Callable[..., Graph]) -> Graph:
     """For images of any size, and any number."""
-    pytest.importorskip("onnxscript")
-    return export(shared_segmenter, OPEN)
+    return exported(OPEN)
 
 
 @pytest.fixture(scope="session")
-def class_map_graph(shared_segmenter: Segmenter) -> Graph:
-    return export(shared_segmenter, SHAPE, "class_map")
+def class_map_graph(exported: Callable[..., Graph]) -> Graph:
+    return exported(SHAPE, "class_map")

@@ -11,6 +11,8 @@ from PIL import Image
 
 import rtseg
 from rtseg.cli import main
+from rtseg.deploy.graph import Graph
+from rtseg.models.segmenter import Segmenter
 from rtseg.published import PUBLISHED
 from rtseg.speed import timing
 from rtseg.speed.rivals import list_rivals
@@ -91,21 +93,35 @@ def test_benchmark_ends_with_json(trained: Path, tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.usefixtures("cold")
-def test_export(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The file holds the network, for the size and with the output that were asked for; what exists is kept."""
-    pytest.importorskip("onnxscript")
+def test_export(
+    trained: Path,
+    shared_segmenter: Segmenter,
+    logits_graph: Graph,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What is asked for is exported and can be timed; what exists is kept. What is in the file: test_onnx_file.py."""
     from rtseg.deploy.exports.read import read_graph
-    from rtseg.models.segmenter import Segmenter
-    from rtseg.models.weights import weights_hash
 
-    segmenter = Segmenter.from_pretrained(trained)
+    asked: list[tuple] = []
+
+    def exported(*arguments: object) -> Graph:
+        asked.append(arguments[1:3])
+        return logits_graph  # it is there already: exporting takes seconds
+
+    network = tmp_path_factory.mktemp("network")
+    shared_segmenter.save_pretrained(network)
     file = tmp_path / "made" / "net.onnx"
-    assert run("export", trained, "-o", file, "--input-size", "32", "48") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("rtseg.deploy.exports.command.export", exported)
+        assert run("export", network, "-o", file, "--input-size", "64", "96") == 0
+    assert asked == [((1, 64, 96), "logits")]
     printed = capsys.readouterr().out.splitlines()
     assert printed[-1] == f"Try: rtseg benchmark {file}"
     graph = read_graph(file)
-    assert (graph.shape, graph.output) == ((1, 32, 48), "logits")
-    assert (graph.card, graph.weights) == (segmenter.card, weights_hash(segmenter))
+    assert (graph.shape, graph.output, graph.weights) == ((1, 64, 96), "logits", logits_graph.weights)
     arguments = ("--device", "cpu", "--seconds", "0.05")  # and the file's own size
     assert run("benchmark", file, *arguments, "--backend", "onnxruntime") == 0
     (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["networks"]

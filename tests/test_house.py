@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 from rtseg.attention import list_attentions
@@ -23,11 +24,11 @@ def test_no_private_name_is_patched() -> None:
     assert found == [], "give the code a public seam, or a real input"
 
 
-LIBRARY = {
-    file: ast.parse(file.read_text())
-    for folder in ("rtseg", "pretrain")
-    for file in ROOT.joinpath(folder).rglob("*.py")
-}
+@cache
+def library() -> dict[Path, ast.Module]:
+    """Each file, parsed; not when tests are collected, which every process does."""
+    files = (file for folder in ("rtseg", "pretrain") for file in ROOT.joinpath(folder).rglob("*.py"))
+    return {file: ast.parse(file.read_text()) for file in files}
 
 
 def parameters(function: ast.FunctionDef) -> int:
@@ -54,7 +55,7 @@ def is_interface(function: ast.FunctionDef, owner: ast.AST) -> bool:
 def test_functions_are_short_and_take_few_parameters() -> None:
     found = {
         f"{file.relative_to(ROOT)}: {function.name}": (parameters(function), length)
-        for file, tree in LIBRARY.items()
+        for file, tree in library().items()
         for owner in ast.walk(tree)
         for function in ast.iter_child_nodes(owner)
         if isinstance(function, ast.FunctionDef)
@@ -65,7 +66,7 @@ def test_functions_are_short_and_take_few_parameters() -> None:
 
 
 def test_no_file_of_deploy_is_long() -> None:
-    lines = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in LIBRARY}
+    lines = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in library()}
     long = {name: n for name, n in lines.items() if name.startswith("rtseg/deploy/") and n > 250}
     assert long == {}, "one file, one idea"
 
@@ -76,7 +77,7 @@ def test_no_library_file_asks_for_the_class_of_one_network() -> None:
     """
     where = {
         node.name: file
-        for file, tree in LIBRARY.items()
+        for file, tree in library().items()
         if re.search(r"^@?register_(backbone|head|attention)\(", file.read_text(), re.M) or file.parent.name == "layers"
         for node in tree.body
         if isinstance(node, ast.ClassDef)
@@ -87,7 +88,7 @@ def test_no_library_file_asks_for_the_class_of_one_network() -> None:
     asked = re.compile(r'isinstance\(.*(RTFormer|DDRNet|BasicBlock|ConvHead)|== "ca"|__name__ ==')
     found = [
         f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
-        for file in LIBRARY
+        for file in library()
         for number, line in enumerate(file.read_text().splitlines(), 1)
         if asked.search(line) or ((match := named.search(line)) and where[match[2]] != file)
     ]
@@ -98,7 +99,7 @@ def test_no_library_file_compares_with_the_name_of_one_network() -> None:
     names = {*list_models(), *list_heads(), *list_attentions()}
     found = [
         f"{file.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
-        for file, tree in LIBRARY.items()
+        for file, tree in library().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Compare)
         for part in ast.walk(node)

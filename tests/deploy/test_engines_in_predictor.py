@@ -43,6 +43,12 @@ def exports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, open_graph: Graph) 
     return exported
 
 
+@pytest.fixture
+def two_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what does not depend on which engines there are: building all of them takes a second."""
+    monkeypatch.setattr("rtseg.deploy.choice.exact_engines", lambda *_: ["eager", "onnxruntime"])
+
+
 def build(segmenter: Segmenter, graph: Graph) -> Callable[[str], Engine]:
     def made(name: str) -> Engine:
         return create_engine(name, graph if parse_backend(name)[0].takes == "graph" else segmenter, OPEN)
@@ -106,6 +112,7 @@ def test_files_of_equal_weights_have_choices_of_their_own(open_graph: Graph) -> 
     assert len(set(found)) == len(found)
 
 
+@pytest.mark.usefixtures("two_engines")
 def test_nothing_is_kept_of_code_that_may_change(
     segmenter: Segmenter, exports: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +173,7 @@ def test_without_leave_to_measure_it_starts_at_once(
     assert (exports, list(tmp_path.iterdir()), capsys.readouterr().err) == ([], [], "")
 
 
+@pytest.mark.usefixtures("two_engines")
 @pytest.mark.parametrize("change", ["{", {"measured": []}, {"conditions": {}}, {"measured": [["eager:bf16"]]}])
 def test_a_damaged_choice_is_measured_again(shared_segmenter: Segmenter, change: Any) -> None:
     file = Predictor(shared_segmenter, device="cpu").explain(IMAGE).file
@@ -179,6 +187,7 @@ def test_a_damaged_choice_is_measured_again(shared_segmenter: Segmenter, change:
     assert json.loads(file.read_text())["measured"]
 
 
+@pytest.mark.usefixtures("two_engines")
 @pytest.mark.parametrize("place", ["file", "x" * 300])
 def test_a_cache_that_cannot_be_written_is_no_error(
     shared_segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str

@@ -1,6 +1,7 @@
 """Things on a table: exact masks of each, and the same in COCO's files."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -8,22 +9,26 @@ import numpy as np
 from rtseg.data import rle
 from rtseg.scenes import make_data
 from rtseg.scenes.coco_layout import CATEGORY_IDS
-from rtseg.scenes.things import THINGS, draw_things
+from rtseg.scenes.things import THINGS, Thing, draw_things
 
 SIZE = (96, 128)
-MANY = [draw_things(np.random.default_rng([5, k]), SIZE) for k in range(150)]
+
+
+@cache
+def many() -> list[tuple[np.ndarray, list[Thing]]]:
+    return [draw_things(np.random.default_rng([5, k]), SIZE) for k in range(150)]
 
 
 def test_each_kind_empty_images_and_crowds_occur() -> None:
-    things = [thing for _, found in MANY for thing in found]
+    things = [thing for _, found in many() for thing in found]
     assert {thing.kind for thing in things} == set(range(len(THINGS)))
     assert any(thing.crowd for thing in things)
-    assert any(not found for _, found in MANY)
-    assert all(image.shape == (*SIZE, 3) and image.dtype == np.uint8 for image, _ in MANY)
+    assert any(not found for _, found in many())
+    assert all(image.shape == (*SIZE, 3) and image.dtype == np.uint8 for image, _ in many())
 
 
 def test_a_pixel_belongs_to_one_thing_that_differs_from_the_table() -> None:
-    for image, things in MANY:
+    for image, things in many():
         if not things:
             continue
         masks = np.stack([thing.mask for thing in things])
@@ -35,7 +40,7 @@ def test_a_pixel_belongs_to_one_thing_that_differs_from_the_table() -> None:
 
 def test_the_same_numbers_draw_the_same_image() -> None:
     again, _ = draw_things(np.random.default_rng([5, 3]), SIZE)
-    assert (again == MANY[3][0]).all()
+    assert (again == many()[3][0]).all()
 
 
 def test_the_files_hold_what_was_drawn(tmp_path: Path) -> None:

@@ -2,10 +2,8 @@ import csv
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +14,14 @@ import pytest
 import torch
 
 from rtseg.cli import main
+from rtseg.errors import STOPPED
 from rtseg.training.callbacks import fps_monitor
 from rtseg.training.callbacks.stop import StopGracefully
 from rtseg.training.checkpoint import BestCheckpoint
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.module import SegmentationModule
 from tests.helpers.command import check_refused, exit_status
+from tests.helpers.fresh import run_fresh
 
 TINY_OPTIONS = {"base_channels": 8, "head_channels": 8, "spp_channels": 8, "cross_size": 2, "drop_path": 0.2}
 
@@ -37,7 +37,7 @@ def _flags(tiny_camvid: Path) -> list[str]:
     return [
         "--model.ema_decay=0.9", "--model.optim.warmup_steps=2", *options,
         "--data.dataset=camvid", f"--data.root={tiny_camvid}", "--data.batch_size=3", "--data.crop_size=[32,48]",
-        "--data.num_workers=1", "--trainer.accelerator=cpu", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1",
+        "--data.num_workers=0", "--trainer.accelerator=cpu", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1",
         "--fps.enabled=false",
     ]  # fmt: skip
 
@@ -61,7 +61,7 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 def test_fit_validate_resume(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "run"
-    fit = [*fit, "--fps.enabled=true", "--fps.seconds=0.1"]
+    fit = [*fit, "--fps.enabled=true", "--fps.seconds=0.01", "--data.num_workers=1"]
     assert run("fit", *fit, f"--output={output}") == 0
     assert {"best.ckpt", "last.ckpt", "metrics.csv", "config.yaml", "pictures"} <= {p.name for p in output.iterdir()}
     log = rows(output / "metrics.csv")
@@ -175,13 +175,13 @@ def check_bad_label_is_named(status: int, error: str) -> None:
 
 
 def test_bad_label_in_a_loader_process_is_named(bad_labels: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    status = run(*bad_labels)
+    status = run(*bad_labels, "--data.num_workers=1")
     check_bad_label_is_named(status, capfd.readouterr().err)
 
 
 @pytest.mark.slow
 def test_bad_label_in_a_loader_of_several_processes_is_named(bad_labels: list[str]) -> None:
-    devices = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2"]
+    devices = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=2", "--data.num_workers=1"]
     command, environment = (
         [sys.executable, "-m", "rtseg", *bad_labels, *devices],
         {**os.environ, "OMP_NUM_THREADS": "1"},
@@ -201,24 +201,32 @@ def test_damaged_checkpoint_is_named(tmp_path: Path, fit: list[str], capsys: pyt
     assert "damaged" in capsys.readouterr().err
 
 
+INTERRUPTED = """
+import os, pathlib, signal, threading, time
+from rtseg.cli import main
+from rtseg.errors import STOPPED
+def interrupt():
+    while not pathlib.Path({best!r}).exists():
+        time.sleep(0.05)
+    os.killpg(0, signal.SIGINT)
+os.setsid()
+threading.Thread(target=interrupt, daemon=True).start()
+main(["fit", *{flags!r}])
+"""
+
+
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path: Path, fit: list[str]) -> None:
+    """As a terminal sends it: to the loader's processes as well."""
     output = tmp_path / "run"
     flags = [flag for flag in fit if "max_epochs" not in flag] + [
         "--trainer.max_epochs=100000",
         "--trainer.num_sanity_val_steps=0",
+        "--data.num_workers=1",
+        f"--output={output}",
     ]
-    command = [sys.executable, "-m", "rtseg", "fit", *flags, f"--output={output}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=environment
-    ) as process:
-        deadline = time.monotonic() + 120
-        while not (output / "best.ckpt").exists():
-            assert time.monotonic() < deadline, "the training did not come to its first validation"
-            assert process.poll() is None
-            time.sleep(0.2)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the loader's processes as well
-        said = process.communicate(timeout=60)[0].decode()
+    status, *streams = run_fresh(INTERRUPTED.format(best=str(output / "best.ckpt"), flags=flags), tmp_path)
+    assert status == STOPPED
+    said = "".join(streams)
     assert f"--ckpt_path {output / 'last.ckpt'}" in said
     assert "Traceback" not in said
     step = torch.load(output / "last.ckpt", weights_only=True)["global_step"]
@@ -311,7 +319,7 @@ def test_a_checkpoint_says_how_it_is_scored(
 
 def test_a_network_without_attention(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     ours = [flag for flag in fit if "cross_size" not in flag and "drop_path" not in flag]
-    ours += ["--model.name=ddrnet_23_slim", "--trainer.max_steps=2"]
+    ours += ["--model.name=ddrnet_23_slim", "--trainer.max_steps=1", "--trainer.num_sanity_val_steps=0"]
     assert run("fit", *ours, "--model.attention=gfa", f"--output={tmp_path / 'run'}") == 2
     assert "'ddrnet_23_slim' has no attention to choose" in capsys.readouterr().err
     assert run("fit", *ours, f"--output={tmp_path / 'run'}") == 0
