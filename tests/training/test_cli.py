@@ -17,7 +17,6 @@ from rtseg.cli import main
 from rtseg.errors import STOPPED
 from rtseg.training.callbacks import fps_monitor
 from rtseg.training.callbacks.stop import StopGracefully
-from rtseg.training.checkpoint import BestCheckpoint
 from rtseg.training.datamodule import SegmentationData
 from rtseg.training.module import SegmentationModule
 from tests.helpers.command import check_refused, exit_status
@@ -342,28 +341,6 @@ def test_the_last_checkpoint_knows_the_best_score(
     saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["callbacks"]
     (state,) = (state for key, state in saved.items() if key.startswith("BestCheckpoint"))
     assert state["best_model_score"].item() == pytest.approx(best, abs=1e-6)
-
-
-def test_a_moved_run_keeps_its_best(tmp_path: Path) -> None:
-    (tmp_path / "before").mkdir()
-    before = BestCheckpoint(tmp_path / "before", "val/miou")
-    before.best_model_score = torch.tensor(0.5)
-    before.best_model_path = str(tmp_path / "before" / "best.ckpt")
-    (tmp_path / "before").rename(tmp_path / "after")
-    (tmp_path / "after" / "best.ckpt").touch()
-    after = BestCheckpoint(tmp_path / "after", "val/miou")
-    after.load_state_dict(before.state_dict())
-    assert after.best_model_score == 0.5
-    assert after.best_k_models == {str(tmp_path / "after" / "best.ckpt"): 0.5}
-    assert not after.check_monitor_top_k(L.Trainer(accelerator="cpu", logger=False), torch.tensor(0.4))
-
-
-def test_a_state_from_before_the_first_score_takes_the_next(tmp_path: Path) -> None:
-    """best.ckpt is then of a validation that a killed training saw, and the resumed one repeats."""
-    (tmp_path / "best.ckpt").touch()
-    best = BestCheckpoint(tmp_path, "val/miou")
-    best.load_state_dict(best.state_dict())
-    assert best.check_monitor_top_k(L.Trainer(accelerator="cpu", logger=False), torch.tensor(0.4))
 
 
 def test_a_users_config_is_not_replaced(tmp_path: Path, fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
