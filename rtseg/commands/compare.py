@@ -10,6 +10,9 @@ from rtseg.configs import find_config
 from rtseg.output.folders import check_place
 from rtseg.studies.commands import Insertions, Memory, check_memory, check_passed_on
 from rtseg.studies.runs.task import Task
+from rtseg.yaml_file import parse_yaml
+
+_OPTION = "--model.options."
 
 
 def add_compare(app: typer.Typer, task: Task) -> None:
@@ -23,7 +26,7 @@ def add_compare(app: typer.Typer, task: Task) -> None:
         help=f"""Compare what is inserted: parameters, multiply-adds, memory and {scores}.
 
         Without --insert the rows are those of the first paper's Table {table}, with its figures beside ours.
-        {scores} need --data and --epochs.
+        Scores need --data and --epochs.
 
         Flags of `{task.fit}` are passed to the trainings, as --data.num_workers=4
         """,
@@ -61,6 +64,8 @@ def add_compare(app: typer.Typer, task: Task) -> None:
         # Without trainings and without a configuration it is the task's own network that is asked about.
         own = read_settings(file).get("model") or {} if config or data or epochs else {}
         name = model or own.get("name") or task.model
+        flags = [flag.removeprefix(_OPTION).partition("=") for flag in context.args if flag.startswith(_OPTION)]
+        options = {**(own.get("options") or {}), **{key: parse_yaml(value, key) for key, _, value in flags}}
         recipe = Recipe.of_options(name, file, data, epochs, context.args, task)
         check_place(output.expanduser())
         from rtseg.speed.conditions import Conditions
@@ -71,7 +76,7 @@ def add_compare(app: typer.Typer, task: Task) -> None:
             output,
             task,
             model=name,
-            options=own.get("options"),
+            options=options,
             conditions=Conditions(sizes=[input_size], seconds=seconds, device=device, threads=threads),
             limit=limit,
             plan=Plan(recipe, seeds, jobs),

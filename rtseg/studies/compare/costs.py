@@ -93,9 +93,15 @@ class Costs:
             f"{device_line(c['device'])}; commit {c['git_commit'] or 'unknown'}, {c['date']}"
         ]
 
-    def reasons(self) -> list[str]:
-        """Why some were not run, a line each."""
-        return [f"{cost.attention} at {cost.place}: {cost.reason}" for cost in self.found if cost.reason]
+    def reasons(self, shown: Iterable[Placed]) -> list[str]:
+        """Why some were not run, a line each.
+
+        Args:
+            shown: left out, since the table of places says it.
+        """
+        told = {id(self.of(info, attention)) for _, info, attention in shown}
+        left = [cost for cost in self.found if cost.reason and id(cost) not in told]
+        return [f"{cost.attention} at {cost.place}: {cost.reason}" for cost in left]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""

@@ -82,7 +82,7 @@ class InsertionReport:
             Column("added params", form="{:,}", yields=4),
             Column("added MACs", form="{:.3g} G", yields=3),
             Column("added ms", form="{:.1f}", yields=6),
-            Column("memory", form="{:.0f} MB", yields=2),
+            Column("memory", form="{:,.1f} MB", yields=2),
             Column(self.task.paper, left=True, optional=True, yields=1),
             *self.trained.columns(),
         ]
@@ -128,7 +128,7 @@ class InsertionReport:
 
     def remarks(self) -> list[str]:
         """What has to be known to read the table."""
-        return self.costs.reasons()
+        return self.costs.reasons(self.positions)
 
     def markdown(self) -> str:
         """The tables for a page, with the notes below them."""

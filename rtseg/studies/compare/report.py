@@ -196,8 +196,7 @@ class Comparison:
     def remarks(self) -> list[str]:
         """What has to be known to read the table: doubts, and why a row has no time."""
         repair = "remove speed.json from the folder and run again on a quiet machine"
-        reasons = self.costs.reasons() if self.costs else []
-        return doubts(self.speed).notes(ratios=self.ratios, repair=repair) + self._without_times() + reasons
+        return doubts(self.speed).notes(ratios=self.ratios, repair=repair) + self._without_times()
 
     def _version(self) -> str:
         """Version of the best engine, in brackets; empty where nothing ran on it, or where it is PyTorch's own."""
@@ -219,7 +218,7 @@ def _speed_columns(figure: str, yields: int = 0) -> list[Column]:
     return [
         Column(f"{figure} ms", form="{:.1f}", yields=yields),
         Column(f"{figure} FPS", form="{:.1f}", yields=yields),
-        Column(f"{figure} times", form="{:.2f}", optional=True, yields=yields),
+        Column(f"{figure} times", form="{:.2f}", optional=True, yields=max(1, yields)),
     ]
 
 

@@ -57,7 +57,7 @@ class Scores:
                 Column(f"{heading} here", form="{:.4f}"),
                 Column(f"{of}each seed", yields=7),
                 Column(f"{of}difference", form="{:+.4f}"),
-                Column(f"{of}standard error", form="{:.4f}", optional=True),
+                Column(f"{of}standard error", form="{:.4f}", optional=True, yields=int(bool(of))),
             ]
         return found
 

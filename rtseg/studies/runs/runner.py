@@ -5,6 +5,7 @@ A study's folder holds `recipe.json` and one run folder of `rtseg fit` for each 
 """
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -173,4 +174,6 @@ def _finish(training: Training, process: subprocess.Popen, recipe: Recipe) -> No
             "early must not be set in its configuration"
         )
     scores = {name: scored[-1][column] for name, column in columns.items()}
+    if unknown := [columns[name] for name, score in scores.items() if not math.isfinite(score)]:
+        raise UserError(f"ended with a score that is not finite: {', '.join(unknown)}")
     write_whole(training.folder / "finished.json", json.dumps(scores) + "\n")

@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +120,15 @@ def test_table_1_has_a_line_for_each_place_and_attention(tmp_path: Path) -> None
         ["layer3 (res_3)", FA], ["layer3 (res_3)", NL], ["layer4 (res_4)", FA], ["layer4 (res_4)", NL],
     ]  # fmt: skip
     assert len(places.rows) == 14
+    assert report.remarks() == []  # the table of places says why `nl` was not run
     assert "Attention at places" in (tmp_path / "compare.md").read_text()
     found = {row["name"]: row["added"]["parameters"] for row in document(tmp_path)["rows"]}
     assert found[f"layer4={FA}"] == 5120
     assert found[f"fpn.*={FA}"] == 5 * 160
+    scores = {name: 0.5 for name in INSTANCES.scores}
+    trained = replace(report, found={(row, seed): scores for row in report.insertions.rows for seed in range(3)})
+    for width in (80, 120):
+        check_whole(trained.table(), width)
 
 
 @pytest.mark.usefixtures("not_measured")

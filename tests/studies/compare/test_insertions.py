@@ -33,6 +33,7 @@ PLACES = {
     "fpn.p2": FeatureInfo(32, 4), "fpn.p3": FeatureInfo(32, 8),
 }  # fmt: skip
 FA = "fa:basis=16:heads=1"
+ROW = f"stage[3-3]={FA}"  # as long a word as those of the first paper's tables
 
 
 def chosen(*texts: str) -> tuple[Row, ...]:
@@ -146,13 +147,13 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path
     folder = tmp_path_factory.mktemp("insertions") / "new"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(speed_row, "running_memory", lambda *arguments: 3 * 2**20)
-        return compare_insertions([f"stage3={FA}"], folder, model="rtformer_slim", **SPEED), folder
+        return compare_insertions([ROW], folder, model="rtformer_slim", **SPEED), folder
 
 
 def test_costs_are_those_of_the_networks(measured: tuple[Comparison, Path]) -> None:
     base, row = document(measured[1])["rows"]
-    assert (base["name"], row["name"]) == ("none", f"stage3={FA}")
-    assert (base["insert"], row["insert"]) == ({}, {"stage3": [FA]})
+    assert (base["name"], row["name"]) == ("none", ROW)
+    assert (base["insert"], row["insert"]) == ({}, {"stage[3-3]": [FA]})
     for found in (base, row):
         network = create_model("rtformer_slim", 11, insert=found["insert"])
         assert found["parameters"] == count_parameters(network)
@@ -166,7 +167,7 @@ def test_the_table_says_what_is_compared(measured: tuple[Comparison, Path]) -> N
     assert comparison.table().title.startswith("Insertions compared in rtformer_slim gfa+ca: ")
     assert "times: FPS over that of none" in comparison.conditions()
     assert cells(comparison)["none"]["memory"] == "3 MiB"
-    assert f"stage3={FA}" in (folder / "compare.svg").read_text()
+    assert ROW in (folder / "compare.svg").read_text()
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -175,6 +176,14 @@ def test_the_table_fits_the_terminal(measured: tuple[Comparison, Path], width: i
     check_whole(comparison.table(), width)
     scores = {(row, seed): {"miou": 0.5 + seed / 100} for row in comparison.rows for seed in range(3)}
     check_whole(replace(comparison, scores=scores).table(), width)
+    long = [
+        replace(row, insert={"fpn.p[2-5]": (FA.replace("16", "64"),)} if row.insert else {}) for row in comparison.rows
+    ]
+    networks = dict(zip((row.name for row in long), comparison.speed["networks"].values(), strict=True))
+    scores = {(row, seed): {"miou": 0.5 + seed / 100} for row in long for seed in range(3)}
+    check_whole(
+        replace(comparison, rows=long, speed={**comparison.speed, "networks": networks}, scores=scores).table(), width
+    )
 
 
 @pytest.mark.slow
