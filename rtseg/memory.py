@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 CPU = torch.device("cpu")
+GROUP = Path("/sys/fs/cgroup")  # of the container
 
 
 def free_memory(device: torch.device = CPU) -> int | None:
@@ -20,7 +21,13 @@ def free_memory(device: torch.device = CPU) -> int | None:
     with suppress(OSError, KeyError, ValueError):
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         free.append(1024 * int(lines["MemAvailable"].split()[0]))
-    group = Path("/sys/fs/cgroup")
-    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
-        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    with suppress(OSError, KeyError, ValueError):  # no container, or one without a limit ("max")
+        free.append(_free_in_group(GROUP))
     return min(free, default=None)
+
+
+def _free_in_group(group: Path) -> int:
+    """What a container may still take. Its count has the files that it has read, which make room where it is needed."""
+    kinds = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    files = int(kinds["active_file"]) + int(kinds["inactive_file"])
+    return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()) + files

@@ -1,5 +1,9 @@
 """How much memory is left."""
 
+from pathlib import Path
+
+import pytest
+
 from rtseg.memory import free_memory
 
 
@@ -7,3 +11,13 @@ def test_what_is_free() -> None:
     free = free_memory()
     assert free is not None
     assert 0 < free < 2**46
+
+
+def test_files_that_a_container_has_read_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtseg.memory.GROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("4500\n")
+    (tmp_path / "memory.stat").write_text("anon 1000\nfile 3500\nactive_file 1500\ninactive_file 1800\n")
+    assert free_memory() == 500 + 3300
+    (tmp_path / "memory.max").write_text("max\n")
+    assert (free_memory() or 0) > 5000

@@ -18,6 +18,7 @@ _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 _MANY = {int: "whole numbers", float: "numbers", bool: "of true and false", str: "texts"}
 _EXAMPLES = {int: 1, float: 0.5, bool: True, str: "text"}
 _SHOWN = 60  # characters of a bad value
+_INSERT = "model.insert"
 
 
 def settings(parser: ArgumentParser) -> dict[str, Action]:
@@ -79,6 +80,8 @@ def _unknown_key(key: str, known: Mapping[str, Action]) -> str:
 
 
 def _wanted(action: Action) -> str:
+    if action.dest == _INSERT:
+        return "an attention for each place (`rtseg list places` prints the places)"
     hint = getattr(action, "_typehint", None)
     return kind(hint if hint is not None else action.type or type(action.default))
 
@@ -110,12 +113,23 @@ def _many(hint: Any) -> str:
 
 def _example(action: Action, bad: str) -> str:
     """A flag that would do: the bad value put right where that is plain, else the default, else one of its type."""
+    if action.dest == _INSERT:
+        return _inserted(bad)
     hint, default = getattr(action, "_typehint", None), action.default
     if (meant := _meant(action.dest, hint, bad)) is not None:
         return _flag(action.dest, meant)
     if isinstance(default, (int, float, str, list, tuple, dict)) and default not in ((), [], {}, "=="):
         return _flag(action.dest, default)
     return _flag(action.dest, _of_type(hint))
+
+
+def _inserted(bad: str) -> str:
+    """The flag of `layer3=fa:basis=64`, or of an attention that was given without a place."""
+    words = bad.split()
+    place, _, attention = words[0].partition("=") if words else ("", "", "")
+    if not attention or ":" in place:
+        place, attention = "PLACE", words[0] if words else "fa"
+    return shlex.quote(f"--{_INSERT}.{place}={attention}")
 
 
 def _meant(key: str, hint: Any, bad: str) -> list[float] | None:

@@ -27,6 +27,10 @@ CASES = {
     "--data.distort=maybe": "must be true or false, as --data.distort=true",
     "--trainer.precision=fp8": "bf16-mixed, 32-true",
     "--model.optim=fast": "its keys are given one by one, as --model.optim.lr=0.0004",
+    "--model.insert=fa:basis=64": "model.insert=fa:basis=64 must be an attention for each place (`rtseg list places` "
+    "prints the places), as --model.insert.PLACE=fa:basis=64",
+    "--model.insert=fpn.*=fa:heads=1": "as '--model.insert.fpn.*=fa:heads=1'",
+    "--model.insert": "as --model.insert.PLACE=fa",
     "--model.lr=3": "unknown key 'model.lr'. Did you mean 'model.optim.lr'?",
     "--trainer.max_step 64": "unknown key 'trainer.max_step'. Did you mean 'trainer.max_steps'?",
     "--data.batch=2": "unknown key 'data.batch'. Did you mean 'data.batch_size'?",
