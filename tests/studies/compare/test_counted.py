@@ -131,6 +131,7 @@ def test_table_1_has_a_line_for_each_place_and_attention(tmp_path: Path) -> None
         check_whole(trained.table(), width)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("not_measured")
 def test_each_body_is_counted(tmp_path: Path) -> None:
     report = compare_counted(["table4"], tmp_path, INSTANCES, conditions=Conditions(sizes=[(64, 64)], **QUICK))
@@ -151,7 +152,6 @@ def test_each_body_is_counted(tmp_path: Path) -> None:
         ("instances compare --insert table1 --memory nan", "--memory nan must be above 0"),
         ("instances compare --model mask_rcnn_resnet51", "mask_rcnn_resnet50"),
         ("stereo compare --insert layer4=ca", "reads a second map"),
-        ("stereo compare --insert layer4=fa:heads=7", "heads=7"),
         ("stereo compare --inset layer4=fa", "Did you mean '--insert'?"),
         ("stereo compare --config psmnet_dem", "psmnet_demo"),
         ("stereo compare --data /nowhere --epochs 1", "--data /nowhere: no such folder"),
