@@ -1,5 +1,6 @@
-"""Comparisons measured quickly."""
+"""Comparisons measured quickly, whose trainings need not import torch again."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from rtseg.speed import timing
 from rtseg.studies.compare import speed
 from tests.helpers.compare import CONFIG
+from tests.helpers.fresh import quick_python
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -16,6 +18,13 @@ def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(speed, "best_backend", lambda device: None)
         patch.setattr(timing, "warm_up", lambda run, seconds: 0)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _processes_start_quickly() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", quick_python())
         yield
 
 
