@@ -140,8 +140,7 @@ def _run(streams: list[int], program: str, folder: str, path: str, variables: di
         os.dup2(stream, number)
         os.close(stream)
     # Those of the server believe to be what they were: a file or a pipe.
-    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
-    sys.stderr = open(2, "w", buffering=1, closefd=False)
+    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode, 1) for number, mode in enumerate(("r", "w", "w")))
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)

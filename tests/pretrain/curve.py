@@ -3,7 +3,6 @@ BatchNorm frozen, neither Mixup nor erasing. Called by test_distributed.py; writ
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,3 @@ def main(root: str, output: str, devices: int, device_batch_size: int, steps: in
     if trainer.is_global_zero:
         scores = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
         Path(output).write_text(json.dumps({"losses": curve.losses, "scores": scores}))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

@@ -1,36 +1,38 @@
 """Devices and accumulation change nothing in what is learnt from a global batch."""
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = Path(__file__).with_name("curve.py")
+from tests.helpers.fresh import run_fresh
+from tests.pretrain import curve as script
+
 STEPS = 50
+# The second process is a fork of the first: as Lightning starts it, it would import torch again.
+TWO = """
+import os, socket
+from tests.pretrain.curve import main
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    os.environ |= {{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}}
+second = os.fork()
+os.environ["LOCAL_RANK"] = "0" if second else "1"
+main(*{arguments!r})
+if second:
+    assert os.waitstatus_to_exitcode(os.waitpid(second, 0)[1]) == 0
+"""
 
 
 def curve(root: Path, output: Path, devices: int, device_batch_size: int) -> dict[str, Any]:
-    """On one device in this process, on several in new ones."""
+    """On one device in this process, on two in new ones."""
+    arguments = (str(root), str(output), devices, device_batch_size, STEPS)
     if devices == 1:
-        spec = importlib.util.spec_from_file_location("curve", SCRIPT)
-        assert spec is not None
-        assert spec.loader is not None
-        script = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(script)
-        script.main(str(root), str(output), devices, device_batch_size, STEPS)
-        return json.loads(output.read_text())
-    command = [sys.executable, SCRIPT, root, output, devices, device_batch_size, STEPS]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+        script.main(*arguments)
+    else:
+        status, _, errors = run_fresh(TWO.format(arguments=arguments), output.parent)
+        assert status == 0, errors[-3000:]
     return json.loads(output.read_text())
 
 
