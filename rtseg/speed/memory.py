@@ -52,18 +52,20 @@ def _ask_process(measure: Callable[..., int], calls: Sequence[tuple[Any, ...]]) 
     except (pickle.PicklingError, AttributeError, TypeError):  # they cannot be sent
         return None
     there.close()
-    found: list[int | None] = []
+    received: list[int | None] = []
     try:
-        while len(found) < len(calls):
-            found.append(here.recv())
+        while len(received) <= len(calls):
+            received.append(here.recv())
     except EOFError:
         pass
     finally:
         child.join()
-    return found
+    # The first says that it has started, which it cannot where the calling program came from the standard input.
+    return received[1:] if received else None
 
 
 def _answer(pipe: Connection, measure: Callable[..., int], calls: Sequence[tuple[Any, ...]]) -> None:
+    pipe.send(None)
     for call in calls:
         try:
             pipe.send(measure(*call))
