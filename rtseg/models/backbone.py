@@ -110,7 +110,7 @@ class Backbone(HasPlaces):
             not such weights.
 
         Raises:
-            UserError: they are missing or damaged.
+            UserError: they are missing or damaged, or of a larger network.
         """
         return None
 

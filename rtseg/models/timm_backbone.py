@@ -30,6 +30,7 @@ from rtseg.registry import UnknownNameError
 
 PREFIX = "timm:"
 _FILE = "model.safetensors"  # of weights, in a repository of timm's
+_COUNTER = "num_batches_tracked"  # of a BatchNorm
 # How timm is asked for feature maps, one way after the other: the stages of some networks are found only where
 # sequences are opened, and some transformers take images of other sizes only where they are told to.
 _WAYS: tuple[dict[str, Any], ...] = (
@@ -80,6 +81,7 @@ class TimmBackbone(Backbone):
 
     def __init__(self, name: str) -> None:
         super().__init__()
+        self.name = name
         self.plan = _plan(name)
         self.features = self.plan.features
         self.places = self.plan.maps if self.plan.stages else not_finer(self.features)
@@ -168,8 +170,16 @@ class TimmBackbone(Backbone):
             return None
         own = self.state_dict()
         found = {self._own_name(key): value for key, value in state.items()}
+        # Where timm gives all maps at once, names do not tell a block from the classifier.
+        blocks = [key for key in found.keys() - own.keys() if key.startswith("body.") and self.plan.stages]
+        if more := sorted(key for key in blocks if not key.endswith(_COUNTER)):
+            raise UserError(
+                f"the weights in {source} are not those of '{PREFIX}{self.name}': they have {len(more)} entries too "
+                f"many in its stages, such as {more[0].removeprefix('body.')}. Give the weights of this network, or "
+                "the network that they are of"
+            )
         # Counters of BatchNorm are missing in old files, and change nothing.
-        counters = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
+        counters = {key: value for key, value in own.items() if key.endswith(_COUNTER)}
         return {key: found.get(key, value) for key, value in counters.items()} | found
 
     def _own_name(self, key: str) -> str:

@@ -178,7 +178,11 @@ def test_weights_that_are_of_another_network_or_damaged(published: dict[str, Ten
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "resnet18.safetensors").read_bytes()[:1000])
     (tmp_path / "cut.pth").write_bytes(b"none")
     torch.save([1, 2], tmp_path / "list.pth")
+    small: dict[str, Tensor] = timm.create_model("test_resnet").state_dict()
+    save_file({**small, "layer3.9.conv1.weight": torch.ones(1)}, tmp_path / "deeper.safetensors")
     says = {
+        "deeper.safetensors": "are not those of 'timm:test_resnet': they have 1 entries too many in its stages, "
+        "such as layer3.9.conv1.weight",
         "resnet18.safetensors": "are not those of 'timm:test_resnet'",
         "cut.safetensors": "is damaged or not a safetensors file",
         "cut.pth": "is damaged, or holds more than weights",

@@ -129,9 +129,7 @@ def _of_timm(name: str, body: TimmBackbone, source: str) -> dict[str, Tensor]:
             f"{TIMM}NAME.TAG"
         )
     own = body.state_dict()
-    # What a stage has too much is of another network; where timm gives all maps at once, its names do not say so.
-    known = ("body.",) if body.plan.stages else ()
-    return {f"{_BODY}{key}": value for key, value in state.items() if key in own or key.startswith(known)}
+    return {f"{_BODY}{key}": value for key, value in state.items() if key in own}
 
 
 def _published(name: str, source: str) -> dict[str, Tensor]:

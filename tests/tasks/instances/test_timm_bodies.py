@@ -112,7 +112,7 @@ def test_timms_file_fills_the_body(norm: str, tmp_path: Path) -> None:
     assert loaded.inserted == network.entries(["layer4"])
     assert not any(key.startswith(begin) for key in loaded.fresh)
     torch.save({**theirs, "layer4.9.conv1.weight": torch.ones(1)}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match="are not those of mask_rcnn_timm:test_resnet"):
+    with pytest.raises(UserError, match="are not those of 'timm:test_resnet'"):
         load_weights(network, str(tmp_path / "other.pth"))
     with pytest.raises(UserError, match=r"there are no weights 'lost\.pth'"):
         load_weights(network, "lost.pth")
