@@ -45,6 +45,25 @@ def check_images_usable(images: Mapping[Path, tuple[int, int]], seconds: float =
     return _look(looks, seconds, "image")
 
 
+def unusable_images(images: Mapping[Path, tuple[int, int]]) -> set[Path]:
+    """Those that `check_images_usable` would name, without a limit of time: what a training leaves out must not depend
+    on how fast the disk is.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        faults = pool.map(lambda image: _sized_image_fault(images[image], image), images)
+        return {image for image, fault in zip(images, faults, strict=True) if fault}
+
+
+def check_files(files: Sequence[Path], what: str, read: Callable[[Path], Any], seconds: float = 5.0) -> int:
+    """The same for files of another kind, each of which is read; returns how many.
+
+    Args:
+        what: they are, such as "disparity".
+        read: raises UserError where a file cannot be used.
+    """
+    return _look([((file, partial(_read_fault, read)),) for file in files], seconds, what)
+
+
 def _look(groups: Sequence[Sequence[_Look]], seconds: float, what: str) -> int:
     """Looks at groups of files, and returns at how many groups. Raises: UserError, see `check_readable`."""
     until, looked, files, bad = time.monotonic() + seconds, 0, 0, list[str]()
@@ -100,8 +119,16 @@ def _mask_fault(path: Path) -> str | None:
 def _fault(path: Path, read: Callable[[Path], Any]) -> str | None:
     """What is wrong with a file; None: nothing that shows."""
     try:
-        if not seems_whole(path):
-            read(path)
+        whole = seems_whole(path)
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror})"
+    return None if whole else _read_fault(read, path)
+
+
+def _read_fault(read: Callable[[Path], Any], path: Path) -> str | None:
+    """What is wrong with a file that is read whole."""
+    try:
+        read(path)
     except UserError as error:
         return str(error)
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from rtseg.data.intact import unusable_images
 from rtseg.errors import UserError
 from rtseg.output.json_file import parse_json
 from rtseg.tasks.instances.coco_masks import Segmentation, fault, is_number
@@ -103,7 +104,7 @@ def read_coco(file: Path, folder: Path, *, broken: Broken = "refuse") -> CocoFil
         file: JSON in COCO's format.
         folder: with the images.
         broken: "refuse" stops at what cannot be used; "skip" leaves it out: an annotation alone, or an image with its
-            annotations.
+            annotations. Only then the images' headers and ends are looked at.
 
     Raises:
         UserError: the file is missing, is not JSON, has no images or no categories; or something in it cannot be used.
@@ -121,6 +122,8 @@ def read_coco(file: Path, folder: Path, *, broken: Broken = "refuse") -> CocoFil
     names, ids = _categories(content["categories"], file)
     faults = _Faults()
     images, listed = _images(content["images"], folder, faults)
+    if broken == "skip":
+        _leave_out_unusable(images, faults)
     by_image: dict[int, list[Annotation]] = {number: [] for number in images}
     for one in content["annotations"]:
         if (own := _annotation(one, images, listed, ids, faults)) is not None:
@@ -170,6 +173,14 @@ def _images(listed: list[Any], folder: Path, faults: _Faults) -> tuple[dict[int,
             images[number] = Image(number, folder / name, size)
         numbers.add(number)
     return images, numbers
+
+
+def _leave_out_unusable(images: dict[int, Image], faults: _Faults) -> None:
+    """Takes out the images whose files are cut, or have another size than the annotation file says."""
+    unusable = unusable_images({image.path: image.size for image in images.values()})
+    for image in [image for image in images.values() if image.path in unusable]:
+        faults.add("images that are cut or of another size than their annotations", image.path.name)
+        del images[image.id]
 
 
 def _annotation(

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from rtseg.checks import check_at_least, check_one_of
 from rtseg.data.files import read_image
+from rtseg.data.intact import check_files
 from rtseg.data.origin import read_origin
 from rtseg.errors import UserError
 from rtseg.tasks.stereo.disparity_files import BAD, Bad, read_disparity
@@ -151,9 +152,9 @@ class StereoData(ResumableData):
         return self._splits[name]
 
     def setup(self, stage: str) -> None:
-        """Raises: UserError where pairs are missing or smaller than the crops."""
+        """Raises: UserError where pairs are missing or smaller than the crops, or disparities are bad and refused."""
         if stage != "fit":
-            self.split("val")
+            self._check_disparities("val")
             return
         found = self.split("train")
         for what, least, crop in zip(("height", "width"), found.smallest, self.crop_size, strict=True):
@@ -162,8 +163,14 @@ class StereoData(ResumableData):
                     f"data.crop_size={list(self.crop_size)}: the smallest training image has a {what} of {least}; "
                     "give smaller crops"
                 )
-        if self.trainer is None or self.trainer.limit_val_batches:
-            self.split("val")
+        scored = self.trainer is None or self.trainer.limit_val_batches
+        self._check_disparities(*["val"] * bool(scored), "train")
+
+    def _check_disparities(self, *splits: str) -> None:
+        """Reads the disparity files of some splits, so that a bad one does not end the command later."""
+        files = [pair.disparity for split in splits for pair in self.split(split).pairs]
+        if self.bad == "refuse" and (looked := check_files(files, "disparity", read_disparity)) < len(files):
+            rank_zero_info(f"Of {len(files)} disparity files, {looked} were looked at in the time for it.")
 
     def settings(self) -> dict[str, Any]:
         """Which pairs it is trained on counts as well; where they lie does not."""

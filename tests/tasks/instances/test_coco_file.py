@@ -1,10 +1,12 @@
 """COCO's annotation files: what is read, and what is refused or left out."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -153,7 +155,27 @@ def test_a_file_that_is_no_annotation_file_is_refused(tmp_path: Path, content: s
 def test_a_missing_file_and_an_image_of_another_size(things: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no annotation file '.*lost\.json'"):
         read_coco(things / "lost.json", things)
-    file = changed(things, tmp_path, lambda content: [image.update(height=63) for image in content["images"]])
-    images = CocoImages(read_coco(file, things / "train2017", broken="skip"))
+    file = changed(
+        things,
+        tmp_path,
+        lambda content: content.update(annotations=[], images=[{**one, "height": 63} for one in content["images"]]),
+    )
+    images = CocoImages(read_coco(file, things / "train2017"))
     with pytest.raises(UserError, match=r"has 64x80 pixels .*, its annotations are for\s63x80"):
         images[0]
+    with pytest.raises(UserError, match=r"has what cannot be used: 24 images that are cut or of another size"):
+        read_coco(file, things / "train2017", broken="skip")
+
+
+def test_images_that_are_cut_or_of_another_size_are_left_out(things: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(things / "train2017", tmp_path / "images")
+    first, second = sorted(folder.iterdir())[:2]
+    first.write_bytes(first.read_bytes()[:500])
+    cv2.imwrite(str(second), np.zeros((10, 20, 3), np.uint8))
+    left = read_coco(things / "annotations/instances_train2017.json", folder, broken="skip")
+    assert (
+        f"left out 2 images that are cut or of another size than their annotations ({first.name}, {second.name})"
+        in (left.skipped or "")
+    )
+    assert [image.path for image in left.images] == sorted(folder.iterdir())[2:]
+    assert all(len(left.annotations(k)) == len(CocoImages(left)[k].objects.labels) for k in range(22))

@@ -52,6 +52,12 @@ def test_bad_disparities_are_refused_or_left_out_and_counted(tmp_path: Path) -> 
     values = read_pfm(file)
     values[0, :3] = np.nan, -1, np.inf
     write_pfm(file, values)
+    for stage in ("fit", "validate"):
+        with pytest.raises(
+            UserError, match=r"^1 of \d disparity files .*\n.* of 6,144 disparities 1 are NaN and 1 neg"
+        ):
+            data(root).setup(stage)
+        data(root, bad="skip").setup(stage)
     with pytest.raises(UserError, match="of 6,144 disparities 1 are NaN and 1 negative"):
         next(iter(data(root).val_dataloader()))
     batch = next(iter(data(root, bad="skip").val_dataloader()))
