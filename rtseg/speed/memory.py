@@ -21,6 +21,7 @@ from rtseg.deploy.graph import Graph
 from rtseg.models.network import Network
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_MMAP_THRESHOLD, _SMALL = -3, 2**16  # of malloc.h; bytes of a block
 
 
 def measured_apart(measure: Callable[..., int], calls: Sequence[tuple[Any, ...]]) -> list[int | None]:
@@ -98,9 +99,14 @@ def _run(backend: str, sent: Graph | Callable[[], Network], images: Tensor, thre
 
 
 def peak_beyond(work: Callable[[], Any]) -> int:
-    """Peak bytes of this process while `work` runs, beyond those before it."""
-    with suppress(OSError, AttributeError):  # of glibc alone: what was freed earlier must not be used again
-        ctypes.CDLL(None).malloc_trim(0)
+    """Peak bytes of this process while `work` runs, beyond those before it; for processes of `measured_apart` alone.
+
+    With glibc, what was freed goes back to the system at once from here on; `work` would use it again, unseen.
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        library = ctypes.CDLL(None)
+        library.mallopt(_MMAP_THRESHOLD, _SMALL)
+        library.malloc_trim(0)
     before = _resident("VmRSS")
     _CLEAR.write_text("5")  # forgets the peak
     work()

@@ -105,5 +105,6 @@ def _peak(attention: str, channels: int, size: Size, threads: int) -> int:
     """In a process of its own."""
     torch.set_num_threads(threads)
     passes = Passes("", FeatureInfo(channels, 1), (1, 1), attention, torch.device("cpu"))
-    passes.step((2, 2))()  # what the first call alone needs
-    return peak_beyond(passes.step(size))
+    forward = passes.step(size)
+    forward()  # what the first call alone needs
+    return peak_beyond(forward)
