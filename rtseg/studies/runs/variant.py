@@ -38,9 +38,11 @@ class Variant:
 
     @property
     def slug(self) -> str:
-        """The name as a file's: "ea:ratio=0.25" -> "ea-ratio0.25"."""
+        """The name as a file's, unique in a study: "ea:ratio=0.25" -> "ea-ratio0.25". What would be too long, or like
+        another ("stage?" and "stage*" are both "stage-"), ends in a digest of the name.
+        """
         slug = re.sub(r"[^\w.+-]", "-", self.name.replace("=", ""))
-        if len(slug) <= _LONGEST:
+        if len(slug) <= _LONGEST and not {"?", "["} & {*self.name}:
             return slug
         return f"{slug[:_LONGEST]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
 

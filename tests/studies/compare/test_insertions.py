@@ -57,9 +57,12 @@ def test_nothing_inserted_is_always_the_first_row() -> None:
     assert (base.slug, row.slug) == ("none", "layer3fa-basis16-heads1-fpn.-fa-fpn.-sa")
 
 
-def test_a_slug_is_not_longer_than_a_file_name() -> None:
-    rows = [Row("none", insert={f"stages_{k}": (FA,) for k in range(number)}) for number in (8, 9)]
-    assert len({row.slug for row in rows}) == 2
+def test_slugs_differ_and_are_not_longer_than_a_file_name() -> None:
+    """Rows with one slug would share a training."""
+    patterns = ["stage*", "stage?", "p[2-5]", "p[2,5]"]
+    long = [{f"stages_{k}": (FA,) for k in range(number)} for number in (8, 9)]
+    rows = [Row("none", insert=insert) for insert in [*({pattern: (FA,)} for pattern in patterns), *long]]
+    assert len({row.slug for row in rows}) == len(rows)
     assert all(len(row.slug) < 140 for row in rows)
 
 
