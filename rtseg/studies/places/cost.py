@@ -102,8 +102,7 @@ def _cost(
     reason: str,
 ) -> PlaceCost:
     written, positions = row.written, math.prod(row.map_size)
-    quadratic = _BYTES * written.quadratic
-    linear = _linear(row, peak)
+    linear, quadratic = _bytes(row, peak)
     own = peak.get((row, row.map_size))
     ran = [grown for grown in row.growing if (row, grown) in times]
     return PlaceCost(
@@ -134,13 +133,21 @@ def _macs(row: Passes) -> int | None:
     return sum(attention.cost(*row.map_size).macs for attention in attentions)
 
 
-def _linear(row: Passes, peak: Mapping[tuple[Passes, Size], int | None]) -> float:
-    """Bytes of a position beside those of the map of positions by positions, from the largest map that was measured."""
-    for size in reversed(row.sizes):
-        positions, found = math.prod(size), peak.get((row, size))
-        if found is not None:
-            return max(0.0, found / positions - _BYTES * row.written.quadratic * positions)
-    return _BYTES * row.written.linear
+def _bytes(row: Passes, peak: Mapping[tuple[Passes, Size], int | None]) -> tuple[float, float]:
+    """Bytes for each position and for each pair of positions, from the two largest maps that were measured.
+
+    Where fewer were, what is written tells those of pairs. It does not tell all: PyTorch's softmax on a CPU makes a
+    mask of one byte a pair beside the map.
+    """
+    linear, quadratic = _BYTES * row.written.linear, _BYTES * row.written.quadratic
+    known = [(math.prod(size), found) for size in row.sizes if (found := peak.get((row, size))) is not None]
+    if not known:
+        return linear, quadratic
+    positions, found = known[-1]
+    if quadratic and len(known) > 1:
+        fewer, less = known[-2]
+        quadratic = max(0.0, (found / positions - less / fewer) / (positions - fewer))
+    return max(0.0, found / positions - quadratic * positions), quadratic
 
 
 def _exponent(sizes: Sequence[Size], values: Sequence[float]) -> float | None:
