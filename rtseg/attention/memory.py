@@ -1,7 +1,8 @@
 """Memory that a map of positions by positions needs, said before it is made: on a CPU the system ends a process that
 takes too much, without a word.
 
-At 544x960, layer4 of PSMNet has 32,640 positions, and the map of each by each takes 4.3 GB an image.
+At 544x960, layer4 of PSMNet has 32,640 positions, and the map of each by each takes 4.3 GB for an
+image and head.
 """
 
 import torch
@@ -18,14 +19,15 @@ class MapsTooLargeError(UserError):
     """The maps of an attention do not fit into the memory that is free."""
 
 
-def check_maps_fit(attention: Attention, queries: Tensor, maps: int) -> None:
+def check_maps_fit(attention: Attention, queries: Tensor, maps: int, dtype: torch.dtype) -> None:
     """Before a forward pass that holds maps of positions by positions.
 
     Where a network is compiled, traced or recorded, nothing is checked: sizes may be open, and nothing is computed yet.
 
     Args:
-        queries: (B, heads, channels, N), as wide as the maps are in memory; each map is (B, heads, N, N).
+        queries: (B, heads, channels, N); each map is (B, heads, N, N).
         maps: how many the pass holds at once; a training makes one more, a gradient.
+        dtype: of the maps in memory.
 
     Raises:
         MapsTooLargeError: more than is free.
@@ -34,7 +36,7 @@ def check_maps_fit(attention: Attention, queries: Tensor, maps: int) -> None:
         return
     batch, heads, _, positions = queries.shape
     training = queries.requires_grad
-    needed = (maps + training) * batch * heads * positions**2 * queries.element_size() if maps else 0
+    needed = (maps + training) * batch * heads * positions**2 * dtype.itemsize if maps else 0
     if needed < _SMALL or (queries.is_cuda and torch.cuda.is_current_stream_capturing()):
         return
     free = free_memory(queries.device)

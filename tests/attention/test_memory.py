@@ -42,6 +42,11 @@ def test_the_place_the_need_and_the_repair_are_said(free: Callable[[int], None])
         inserted("fa", DOT)(torch.zeros(2, 16, 64, 64))
     with pytest.raises(UserError, match=r"need 1\.1 GB for its maps of 4,096 by 4,096 positions \(1 image, 8 heads\)"):
         inserted("nl:basis=16:values=8:heads=8")(torch.zeros(1, 16, 64, 64))  # scores and their softmax
+    with (
+        torch.autocast("cpu", torch.bfloat16),  # in which PyTorch computes the softmax in float32
+        pytest.raises(UserError, match=r"need 1\.1 GB for its maps of 4,096 by 4,096 positions \(1 image, 8 heads\)"),
+    ):
+        inserted("nl:basis=16:values=8:heads=8")(torch.zeros(1, 16, 64, 64))
 
 
 def test_a_training_makes_a_gradient_as_well(free: Callable[[int], None]) -> None:

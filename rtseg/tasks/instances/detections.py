@@ -27,10 +27,6 @@ class Detections(NamedTuple):
     scores: Tensor
     masks: Tensor
 
-    def where(self, chosen: Tensor) -> "Detections":
-        """Those that are chosen, (N,) bool."""
-        return Detections(*(value[chosen] for value in self))
-
 
 @torch.no_grad()
 def detect(network: MaskRCNN, image: Tensor) -> Detections:

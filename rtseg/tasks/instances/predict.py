@@ -77,6 +77,7 @@ def predict(
     names, _ = result_names(found, output)
     chosen = choose_device(device)
     network, card = load_network(checkpoint, chosen)
+    network.roi_heads.score_thresh = min_score  # torchvision's own would hide what is below 0.05
     classes = card.class_names or tuple(map(str, range(card.num_classes)))
     for path, reason in failed.items():
         say(f"{path}: {reason}", stderr=True)
@@ -91,12 +92,12 @@ def predict(
                 count += 1
                 continue
             detections = _detect(network, image, chosen)
-            detections = detections.where(detections.scores >= min_score)
             size = (image.shape[0], image.shape[1])
             if overlays:
                 _write_overlay(output / f"{name}_overlay.jpg", draw(image, objects(detections, size, classes)))
             number = len(images) + 1
-            images.append({"id": number, "file_name": path.name, "height": size[0], "width": size[1]})
+            below = (Path(name).parent / path.name).as_posix()  # images of two folders may have one name
+            images.append({"id": number, "file_name": below, "height": size[0], "width": size[1]})
             for label, one in zip(detections.labels.tolist(), objects(detections, size, classes), strict=True):
                 category = card.ids[label] if card.ids else label + 1
                 own = {"id": len(annotations) + 1, "image_id": number, "category_id": category}

@@ -34,14 +34,11 @@ class Objects(NamedTuple):
     crowd: Tensor
     area: Tensor
 
-    def where(self, chosen: Tensor) -> "Objects":
-        """Those that are chosen, (N,) bool."""
-        return Objects(*(value[chosen] for value in self))
-
     def trained(self) -> "Objects":
         """Those that a network is trained on: single ones, whose box and mask are not empty."""
         sides = self.boxes[:, 2:] - self.boxes[:, :2]
-        return self.where(~self.crowd & (sides > 0).all(1) & self.masks.flatten(1).any(1))
+        chosen = ~self.crowd & (sides > 0).all(1) & self.masks.flatten(1).any(1)
+        return Objects(*(value[chosen] for value in self))
 
     def flipped(self) -> "Objects":
         """As a mirror shows them, left for right."""

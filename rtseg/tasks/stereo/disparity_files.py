@@ -16,6 +16,7 @@ from rtseg.output.folders import write_whole
 Bad = Literal["refuse", "skip"]
 BAD: tuple[Bad, ...] = ("refuse", "skip")
 STEPS = 256  # of a pixel, in a PNG
+LARGEST = (2**16 - 1) / STEPS  # disparity that a PNG can hold
 _HEAD = 4096  # bytes in which a PNG says its size
 
 
@@ -62,7 +63,9 @@ def _read_png(path: Path) -> np.ndarray:
 
 
 def write_disparity_png(path: Path, values: np.ndarray) -> None:
-    """Writes (H, W) disparities as KITTI does, rounded to 1/256 pixel: known ones at least that, unknown ones 0."""
+    """Writes (H, W) disparities as KITTI does, rounded to 1/256 pixel: known ones at least that, at most `LARGEST`,
+    unknown ones 0.
+    """
     steps = np.where(values > 0, np.clip(np.rint(values * STEPS), 1, 2**16 - 1), 0).astype(np.uint16)
     _, content = cv2.imencode(".png", steps)
     write_whole(path, content.tobytes())

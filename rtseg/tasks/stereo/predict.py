@@ -17,7 +17,7 @@ from rtseg.errors import UserError
 from rtseg.layers.normalize import Normalize
 from rtseg.output.folders import check_empty, make_folder, write_whole
 from rtseg.output.lock import locked_folder
-from rtseg.tasks.stereo.disparity_files import write_disparity_png
+from rtseg.tasks.stereo.disparity_files import LARGEST, write_disparity_png
 from rtseg.tasks.stereo.psmnet import PSMNet
 from rtseg.tasks.stereo.weights import load_network
 from rtseg.terminal import Console
@@ -114,6 +114,7 @@ def predict_files(
             check_empty(output, "give another folder, or --overwrite to replace results in it")
         predictor = StereoPredictor(source, device)
         make_folder(output)
+        cut = 0
         for one, other in track(pairs, "predicting", console=Console(stderr=True), disable=len(pairs) == 1):
             try:
                 disparity = predictor(read_image(one), read_image(other))
@@ -121,7 +122,9 @@ def predict_files(
                 raise UserError(f"{one}: {error}" if str(one) not in str(error) else str(error)) from None
             values, colour = (output / name for name in _result_names(one))
             write_disparity_png(values, disparity)
+            cut += int((disparity > LARGEST).sum())
             _, colours = cv2.imencode(".png", coloured(disparity, float(disparity.max())))
             write_whole(colour, colours.tobytes())
     number = len(pairs)
-    return f"{output}: disparities of {number} pair{'s' * (number != 1)} (NAME.png, 1/256 pixel), and in colour"
+    done = f"{output}: disparities of {number} pair{'s' * (number != 1)} (NAME.png, 1/256 pixel), and in colour"
+    return done + f". {cut:,} pixels are larger than the {LARGEST:.1f} that a PNG can hold, and have that" * bool(cut)

@@ -1,6 +1,7 @@
 """`rtseg instances fit|validate|predict` from the command line: on drawn things, with a tiny network."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def test_predict_writes_overlays_and_one_file_of_coco(trained: Path, things: Pat
     assert exit_status(main, *command, "--min-score=0", "--device=cpu") == 0
     content = json.loads((tmp_path / "out/predictions.json").read_text())
     assert [(image["height"], image["width"]) for image in content["images"]] == [(64, 80)] * 8
+    assert sorted(image["file_name"] for image in content["images"]) == sorted(file.name for file in folder.iterdir())
     assert {one["category_id"] for one in content["annotations"]} <= {1, 3, 7, 18, 44}
     for one in content["annotations"]:
         mask = rle.decode(one["segmentation"])
@@ -110,11 +112,17 @@ def test_an_unreadable_image_is_named_and_the_others_are_predicted(
     trained: Path, things: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 cut")
-    image = str(next((things / "val2017").iterdir()))
-    command = ("instances", "predict", str(trained / "best.ckpt"), image, str(tmp_path / "broken.jpg"))
-    assert exit_status(main, *command, "-o", str(tmp_path / "out"), "--device=cpu") == 1
+    image = next((things / "val2017").iterdir())
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(image, tmp_path / name / "one.jpg")
+    command = ("instances", "predict", str(trained / "best.ckpt"), *(str(tmp_path / name) for name in ("a", "b")))
+    flags = ("--min-score=0.999", "--device=cpu")
+    assert exit_status(main, *command, str(tmp_path / "broken.jpg"), "-o", str(tmp_path / "out"), *flags) == 1
     assert "broken.jpg: truncated file" in capsys.readouterr().err
-    assert len(json.loads((tmp_path / "out/predictions.json").read_text())["images"]) == 1
+    content = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == ["a/one.jpg", "b/one.jpg"]
+    assert not content["annotations"]
 
 
 @pytest.mark.slow
