@@ -189,10 +189,10 @@ def compare(
 
 
 def check_memory(memory: float) -> int:
-    """Bytes of so many GB. Raises: UserError: it is not above 0."""
-    from rtseg.checks import check_above
+    """Bytes of so many GB. Raises: UserError: less than a megabyte or more than a petabyte."""
+    from rtseg.checks import check_between
 
-    check_above("--memory", memory, 0, "it is in GB, as in --memory 16")
+    check_between("--memory", memory, 0.001, 1_000_000, "it is in GB, as in --memory 16")
     return int(memory * 1e9)
 
 

@@ -36,12 +36,14 @@ class Added(NamedTuple):
     Attributes:
         macs: multiply-adds; None where an attention does not know them.
         peak_bytes: the largest of its attentions'.
+        measured: whether that peak is measured; otherwise it is computed.
         median_ms: the sum over them; None where one was not run.
     """
 
     parameters: int
     macs: int | None
     peak_bytes: int
+    measured: bool
     median_ms: float | None
 
 
@@ -70,10 +72,12 @@ class Costs:
         costs = [self.of(info, attention) for _, info, attention in inserted]
         macs = [cost.macs for cost in costs if cost.macs is not None]
         times = [cost.median_ms for cost in costs if cost.median_ms is not None]
+        largest = max(costs, key=lambda cost: cost.peak_bytes, default=None)
         return Added(
             sum(cost.parameters for cost in costs),
             images * sum(macs) if len(macs) == len(costs) else None,
-            max((cost.peak_bytes for cost in costs), default=0),
+            largest.peak_bytes if largest else 0,
+            largest.measured if largest else True,
             images * sum(times) if len(times) == len(costs) else None,
         )
 

@@ -10,8 +10,7 @@ from torch import nn
 
 from rtseg.attention.insertion import resolve
 from rtseg.layers.feature_info import FeatureInfo
-from rtseg.models import create_model
-from rtseg.models.backbone import NO_ATTENTION
+from rtseg.models.backbone import NO_ATTENTION, choose_attention
 from rtseg.speed.conditions import Conditions
 from rtseg.studies.compare.carry_out import Found, Plan, carry_out
 from rtseg.studies.compare.costs import Placed, measure_costs
@@ -49,9 +48,8 @@ def compare_insertions(
     """
     timed = conditions or Conditions()
     with torch.device("meta"):
-        network = create_model(model, num_classes)
-    places = places_of(network)
-    chosen = choose_insertions(texts, places, SEGMENTATION, model, network.card.attention)
+        places = places_of(SEGMENTATION.create(model, None, {}))
+    chosen = choose_insertions(texts, places, SEGMENTATION, model, choose_attention(model, None))
     positions = _positions(chosen, places)
     check_built(chosen.rows, model, num_classes)
 

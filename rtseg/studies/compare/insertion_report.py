@@ -92,15 +92,15 @@ class InsertionReport:
 
     def _line(self, row: Row) -> list[Cell]:
         found = self._row(row)
-        parameters, macs, peak, took = found["added"].values()
-        nothing = not row.insert
+        added = self.costs.added(self.counted[row].inserted, self.task.images)
+        memory = added.peak_bytes / 1e6
         return [
             row.name,
             found["parameters"] / 1e6,
-            parameters,
-            None if macs is None else macs / 1e9,
-            took,
-            None if nothing else peak / 1e6,
+            added.parameters,
+            None if added.macs is None else added.macs / 1e9,
+            added.median_ms,
+            (memory if added.measured else f"{memory:,.1f} MB computed") if row.insert else None,
             "; ".join(map(str, row.figures)),
             *self.trained.cells(found["trained"]),
         ]

@@ -38,7 +38,7 @@ def costs_of(
         PlaceCost(
             place=place, attention=text, channels=info.channels, stride=info.stride,
             map_size=(size[0] // info.stride, size[1] // info.stride), parameters=10 * info.channels,
-            macs=info.channels * 10**9, floats=1, peak_bytes=info.channels * 10**6, measured=True,
+            macs=info.channels * 10**9, floats=1, peak_bytes=info.channels * 10**6, measured=not text.startswith("nl"),
             median_ms=None if text.startswith("nl") else float(info.channels), time_exponent=1.0, memory_exponent=1.0,
             largest=(64, 128), reason="not run: it is large" if text.startswith("nl") else "",
         )
@@ -72,10 +72,11 @@ def test_what_is_inserted_adds_up(counted: tuple[InsertionReport, Path]) -> None
     rows = {row["name"]: row for row in document(counted[1])["rows"]}
     assert list(rows) == ["none", f"layer4={FA}", f"layer4={NL}", EXTRA]
     assert rows["none"]["parameters"] == 5_224_768
-    assert rows["none"]["added"] == {"parameters": 0, "macs": 0, "peak_bytes": 0, "median_ms": 0}
+    assert rows["none"]["added"] == {"parameters": 0, "macs": 0, "peak_bytes": 0, "measured": True, "median_ms": 0}
     assert rows[f"layer4={NL}"]["added"]["median_ms"] is None
     assert rows[EXTRA]["added"] == {
-        "parameters": 1920, "macs": 2 * 192 * 10**9, "peak_bytes": 128 * 10**6, "median_ms": 2 * 192.0,
+        "parameters": 1920, "macs": 2 * 192 * 10**9, "peak_bytes": 128 * 10**6, "measured": True,
+        "median_ms": 2 * 192.0,
     }  # fmt: skip
     assert rows[f"layer4={FA}"]["paper_figures"] == [
         {"table": 6, "row": "FA-PSMNet", "scores": {"epe": 0.477}, "said": "-"}
@@ -87,7 +88,7 @@ def test_the_table_and_the_drawing(counted: tuple[InsertionReport, Path]) -> Non
     own = cells(report)
     assert own["none"]["paper's EPE"] == "1.09 (Table 6, PSMNet (original)); 0.513 (Table 6, PSMNet (baseline))"
     assert own[f"layer4={NL}"]["paper's EPE"] == "OOM (Table 6, Nonlocal-PSMNet)"
-    assert own[f"layer4={NL}"]["added ms"] == "—"
+    assert (own[f"layer4={NL}"]["added ms"], own[f"layer4={NL}"]["memory"]) == ("—", "128.0 MB computed")
     assert f"{NL} at layer4: not run: it is large" in report.remarks()
     for width in (80, 120):
         check_whole(report.table(), width)
@@ -148,8 +149,8 @@ def test_each_body_is_counted(tmp_path: Path) -> None:
     [
         ("instances compare --insert layer5=fa", "unknown place 'layer5'. Did you mean"),
         ("instances compare --insert table6", "`rtseg stereo compare`"),
-        ("instances compare --insert table1 --memory 0", "--memory 0.0 must be above 0"),
-        ("instances compare --insert table1 --memory nan", "--memory nan must be above 0"),
+        ("instances compare --insert table1 --memory 0", "--memory 0.0 must be from 0.001 to 1000000"),
+        ("instances compare --insert table1 --memory nan", "--memory nan must be from 0.001 to 1000000"),
         ("instances compare --model mask_rcnn_resnet51", "mask_rcnn_resnet50"),
         ("stereo compare --insert layer4=ca", "reads a second map"),
         ("stereo compare --inset layer4=fa", "Did you mean '--insert'?"),
