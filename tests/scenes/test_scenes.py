@@ -18,7 +18,7 @@ from rtseg.scenes.canvas import VOID, Canvas, ellipse, rectangle
 from rtseg.scenes.subjects import SUBJECTS
 
 DEMO_SIZE, SMALL = (192, 256), (96, 128)
-TRAIN, UNSEEN = 100, 50
+TRAIN, UNSEEN = 60, 30
 Scene = tuple[np.ndarray, np.ndarray]
 
 
