@@ -126,6 +126,12 @@ class RunCLI(LightningCLI):
         with ExitStack() as self._held:  # the lock of the run folder: all of the command happens inside
             super().__init__(*args, **kwargs)
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The one that is asked for: the parser of each takes a third of a second."""
+        known = LightningCLI.subcommands()
+        return {command: known[command] for command in sys.argv[1:2] if command in known} or known
+
     def default_run(self, config: Namespace) -> str:
         """Name of the run's folder where no config file names it."""
         raise NotImplementedError
