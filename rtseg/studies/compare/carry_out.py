@@ -18,7 +18,7 @@ from rtseg.studies.runs.runner import check_start, explain, train
 from rtseg.studies.runs.training import Training, trainings
 from rtseg.terminal import Console, say
 
-Found = Mapping[tuple[Row, int], Mapping[str, float]]  # (row, seed) -> scores by name
+RunScores = Mapping[tuple[Row, int], Mapping[str, float]]  # (row, seed) -> scores by name
 
 
 class Report(Protocol):
@@ -68,7 +68,9 @@ class Plan:
         check_at_least("--jobs", self.jobs, 1)
 
 
-def carry_out(rows: Sequence[Row], output: Path, plan: Plan, measure: Callable[[Console], Callable[[Found], R]]) -> R:
+def carry_out(
+    rows: Sequence[Row], output: Path, plan: Plan, measure: Callable[[Console], Callable[[RunScores], R]]
+) -> R:
     """Measures, trains and reports, in a folder that is resumed.
 
     Args:

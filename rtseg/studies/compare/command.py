@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from rtseg.speed.conditions import Conditions
-from rtseg.studies.compare.carry_out import Found, Plan, carry_out
+from rtseg.studies.compare.carry_out import Plan, RunScores, carry_out
 from rtseg.studies.compare.report import Comparison
 from rtseg.studies.compare.rows import choose_rows
 from rtseg.studies.compare.speed import check_built, measure_speed
@@ -49,7 +49,7 @@ def compare(
     timed = conditions or Conditions()
     check_built(rows, model, num_classes)
 
-    def measure(console: Console) -> Callable[[Found], Comparison]:
+    def measure(console: Console) -> Callable[[RunScores], Comparison]:
         speed = measure_speed(rows, output / "speed.json", model, num_classes, timed, console)
         return partial(Comparison, rows, speed, recipe, ratios=ratios)
 

@@ -68,7 +68,11 @@ class Costs:
         return next(cost for cost in self.found if (cost.channels, cost.stride, cost.attention) == wanted)
 
     def added(self, inserted: Sequence[Placed], images: int) -> Added:
-        """By all that is inserted, at places that see so many images of a sample."""
+        """What all of this adds.
+
+        Args:
+            images: of one sample, that each place sees.
+        """
         costs = [self.of(info, attention) for _, info, attention in inserted]
         macs = [cost.macs for cost in costs if cost.macs is not None]
         times = [cost.median_ms for cost in costs if cost.median_ms is not None]
@@ -82,12 +86,12 @@ class Costs:
         )
 
     def table(self, placed: Iterable[Placed]) -> Table:
-        """A line for each; the places are called as they are here."""
+        """A line for each, with its name of the place."""
         shown = [replace(self.of(info, attention), place=place) for place, info, attention in placed]
         return cost_table(shown, self.size, self.limit)
 
     def notes(self) -> list[str]:
-        """Under which conditions the figures hold."""
+        """Under which conditions the figures hold; nothing where nothing was measured."""
         if not self.found:
             return []
         c = self.conditions
@@ -98,13 +102,9 @@ class Costs:
         ]
 
     def reasons(self, shown: Iterable[Placed]) -> list[str]:
-        """Why some were not run, a line each.
-
-        Args:
-            shown: left out, since the table of places says it.
-        """
-        told = {id(self.of(info, attention)) for _, info, attention in shown}
-        left = [cost for cost in self.found if cost.reason and id(cost) not in told]
+        """Why attentions were not run, a line each; those of `shown` are left out, since their table says it."""
+        listed = {id(self.of(info, attention)) for _, info, attention in shown}
+        left = [cost for cost in self.found if cost.reason and id(cost) not in listed]
         return [f"{cost.attention} at {cost.place}: {cost.reason}" for cost in left]
 
     def to_dict(self) -> dict[str, Any]:

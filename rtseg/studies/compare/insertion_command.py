@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from rtseg.attention.insertion import resolve
+from rtseg.errors import UserError
 from rtseg.layers.feature_info import FeatureInfo
 from rtseg.models.backbone import NO_ATTENTION, choose_attention
 from rtseg.speed.conditions import Conditions
-from rtseg.studies.compare.carry_out import Found, Plan, carry_out
+from rtseg.studies.compare.carry_out import Plan, RunScores, carry_out
 from rtseg.studies.compare.costs import Placed, measure_costs
 from rtseg.studies.compare.insertion_report import Counted, InsertionReport
 from rtseg.studies.compare.insertions import Insertions, choose_insertions, places_of
@@ -53,7 +54,7 @@ def compare_insertions(
     positions = _positions(chosen, places)
     check_built(chosen.rows, model, num_classes)
 
-    def measure(console: Console) -> Callable[[Found], Comparison]:
+    def measure(console: Console) -> Callable[[RunScores], Comparison]:
         speed = measure_speed(chosen.rows, output / "speed.json", model, num_classes, timed, console)
         file, size = output / "places.json", timed.sizes[0]
         costs = measure_costs(positions, file, size, limit, timed, console) if positions else None
@@ -99,7 +100,14 @@ def compare_counted(
     positions = _positions(chosen, places)
     counted: dict[Row, Counted] = {}
     for row in chosen.rows:
-        network = built(row.model or plain, row.insert)
+        try:
+            network = built(row.model or plain, row.insert)
+        except UserError as error:
+            if row.model is None:
+                raise
+            raise UserError(
+                f"{row.model}, a row of the paper's table, has other places than {plain}: leave --model out ({error})"
+            ) from None
         own = places_of(network)
         called = f"{row.model} " if row.model else ""
         placed = [
@@ -109,7 +117,7 @@ def compare_counted(
         ]
         counted[row] = Counted(sum(p.numel() for p in network.parameters()), tuple(placed))
 
-    def measure(console: Console) -> Callable[[Found], InsertionReport]:
+    def measure(console: Console) -> Callable[[RunScores], InsertionReport]:
         asked = [*(placed for row in counted.values() for placed in row.inserted), *positions]
         costs = measure_costs(asked, output / "places.json", timed.sizes[0], limit, timed, console)
         return partial(InsertionReport, task, plain, chosen, counted, costs, positions, plan.recipe)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rtseg.output.table import Cell, Column, Table
+from rtseg.studies.compare.carry_out import RunScores
 from rtseg.studies.compare.costs import Costs, Placed
 from rtseg.studies.compare.insertions import Insertions
 from rtseg.studies.compare.page import page
@@ -33,7 +34,7 @@ class InsertionReport:
         counted: of each row.
         positions: what the table of places shows.
         recipe: of the trainings, None where nothing was trained.
-        found: (row, seed) -> `Training.score()`.
+        scores: (row, seed) -> `Training.score()`.
     """
 
     task: Task
@@ -43,12 +44,12 @@ class InsertionReport:
     costs: Costs
     positions: Sequence[Placed]
     recipe: Recipe | None
-    found: Mapping[tuple[Row, int], Mapping[str, float]]
+    scores: RunScores
 
     @property
     def trained(self) -> Scores:
         """What the trainings scored."""
-        return Scores(self.task.shown, self.found)
+        return Scores(self.task.shown, self.scores)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""

@@ -8,6 +8,7 @@ from rtseg.deploy.device import device_line
 from rtseg.output.table import Cell, Column, Table
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.report import network_name
+from rtseg.studies.compare.carry_out import RunScores
 from rtseg.studies.compare.costs import Costs, Placed
 from rtseg.studies.compare.insertions import Insertions
 from rtseg.studies.compare.page import page
@@ -40,7 +41,7 @@ class Comparison:
     rows: Sequence[Row]
     speed: Mapping[str, Any]
     recipe: Recipe | None
-    scores: Mapping[tuple[Row, int], Mapping[str, float]]
+    scores: RunScores
     ratios: bool = False
     insertions: Insertions | None = None
     costs: Costs | None = None

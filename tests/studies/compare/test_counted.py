@@ -127,7 +127,7 @@ def test_table_1_has_a_line_for_each_place_and_attention(tmp_path: Path) -> None
     assert found[f"layer4={FA}"] == 5120
     assert found[f"fpn.*={FA}"] == 5 * 160
     scores = {name: 0.5 for name in INSTANCES.scores}
-    trained = replace(report, found={(row, seed): scores for row in report.insertions.rows for seed in range(3)})
+    trained = replace(report, scores={(row, seed): scores for row in report.insertions.rows for seed in range(3)})
     for width in (80, 120):
         check_whole(trained.table(), width)
 
@@ -142,6 +142,13 @@ def test_each_body_is_counted(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert len({row["parameters"] for row in rows}) == 6
     assert len(report.costs.found) == 7  # the maps of all bodies are alike
+
+
+@pytest.mark.slow
+def test_bodies_with_other_places_are_not_compared(tmp_path: Path) -> None:
+    model = "mask_rcnn_timm:regnety_002"
+    with pytest.raises(UserError, match=f"has other places than {model}: leave --model out"):
+        compare_counted(["table4"], tmp_path, INSTANCES, model=model)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,7 @@ def test_each_body_has_its_own_baseline() -> None:
         for plain in (True, False)
     ]
     assert [row.name for row in found.rows][:3] == ["none", SCHEME.format(FA), "mask_rcnn_resnet101 none"]
+    assert any("45.9" in note for note in found.notes)  # a slip of the paper
 
 
 def test_stereo_has_one_place() -> None:
