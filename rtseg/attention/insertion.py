@@ -137,6 +137,14 @@ def resolve(insertion: Insertion, places: Sequence[str]) -> dict[str, tuple[str,
     return {name: found[name] for name in places if name in found}
 
 
+def described(insertion: Insertion) -> str:
+    """For the user: each attention once, with its places, as in 'fa:basis=64:heads=1 at fpn.p2, fpn.p3'."""
+    places: dict[tuple[str, ...], list[str]] = {}
+    for place, attentions in insertion.items():
+        places.setdefault(tuple(attentions), []).append(place)
+    return "; ".join(f"{' and '.join(texts)} at {', '.join(names)}" for texts, names in places.items())
+
+
 def as_insertion(given: Mapping[str, Any] | None) -> dict[str, tuple[str, ...]]:
     """What users write: one attention or a list of them for each place. {"fpn": {"*": ...}} is "fpn.*", as a command
     line takes it apart.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rtseg.attention import list_attentions
-from rtseg.attention.insertion import Inserted, insert, inserted_entries, list_places, resolve
+from rtseg.attention.insertion import Inserted, described, insert, inserted_entries, list_places, resolve
 from rtseg.attention.registry import get_mechanism
 from rtseg.errors import UserError
 from rtseg.models import Segmenter, create_model, list_models
@@ -153,3 +153,8 @@ def test_patterns_resolve_in_the_order_of_the_places(insertion: dict[str, tuple[
     assert list(found) == [place for place in PLACES if place in found]
     assert resolve(found, PLACES) == found
     assert resolve({"fpn.*": ("fa",), "*": ("sa",)}, PLACES)["fpn.p2"] == ("fa", "sa")
+
+
+def test_an_insertion_is_described_by_attention() -> None:
+    insertion = {"layer3": ("nl",), "fpn.p2": ("fa", "ea"), "fpn.p3": ("fa", "ea")}
+    assert described(insertion) == "nl at layer3; fa and ea at fpn.p2, fpn.p3"

@@ -1,5 +1,6 @@
 """What a training shows in a terminal: one bar for the whole of it, and a line for each validation."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import rich.progress
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from rich.progress import BarColumn, TaskID, TextColumn
 
+from rtseg.attention.insertion import described
 from rtseg.terminal import Console, say
 from rtseg.training.callbacks.decoration import Decoration
 from rtseg.training.callbacks.time_left import TimeLeft, in_words
@@ -31,6 +33,7 @@ class Progress(Decoration, ProgressBar):
         self.monitor, self.time_left = monitor, time_left
         self._enabled, self._score = True, ""
         self._began: float | None = None
+        self._validated = False
         self._bars: rich.progress.Progress | None = None
         self._steps: TaskID | None = None
         self._images: TaskID | None = None
@@ -50,8 +53,10 @@ class Progress(Decoration, ProgressBar):
         parameters = sum(parameter.numel() for parameter in pl_module.network.parameters()) / 1e6
         processes = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
         steps = trainer.estimated_stepping_batches
+        classes = f"{card.num_classes} {pl_module.classes_called}"
+        inserted = f", inserted: {described(card.insert)}" if card.insert else ""
         say(
-            f"{card.model}: {parameters:.2f} million parameters, {card.num_classes} {pl_module.classes_called}. "
+            f"{card.model}: {parameters:.2f} million parameters, {classes}{inserted}. "
             f"{steps} step{'s' * (steps != 1)}{f' of {batch} images' if batch else ''} "
             f"({pl_module.device.type.replace('cpu', 'CPU')}{processes}, {trainer.precision})."
         )
@@ -87,6 +92,7 @@ class Progress(Decoration, ProgressBar):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.sanity_checking:
             return
+        self._validated = True
         if self._bars is not None and self._images is not None:
             self._bars.remove_task(self._images)
         self._images = None
@@ -106,6 +112,9 @@ class Progress(Decoration, ProgressBar):
             steps, seconds = trainer.global_step - self._first_step, time.monotonic() - self._began
             path = best.best_model_path if best else ""
             found = f" The best checkpoint: {_shortest(path)}" if path else ""
+            if best and not path and not self._validated:
+                last = _shortest(str(Path(str(best.dirpath), "last.ckpt")))
+                found = f" Never validated: {_why_not(trainer)}, so there is no score and no best.ckpt, only {last}"
             say(f"Trained {steps} step{'s' * (steps != 1)} in {in_words(seconds)}.{found}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -153,6 +162,20 @@ def _place(trainer: L.Trainer) -> str:
     if trainer.max_steps == -1 and trainer.val_check_batch == trainer.num_training_batches:
         return f"Epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
     return f"Step {trainer.global_step} of {trainer.estimated_stepping_batches}"
+
+
+def _why_not(trainer: L.Trainer) -> str:
+    """Why a training ended before its first validation."""
+    if not trainer.limit_val_batches:
+        return "trainer.limit_val_batches is 0"
+    batches, every = trainer.val_check_batch, trainer.check_val_every_n_epoch
+    if batches is None or math.isinf(batches):  # a time between validations, or data without a length
+        return "the first validation was not due yet"
+    before = 0 if every is None else (every - 1) * int(trainer.num_training_batches)
+    step = math.ceil((before + batches) / trainer.accumulate_grad_batches)
+    keys = {"trainer.check_val_every_n_epoch": every, "trainer.val_check_interval": trainer.val_check_interval}
+    because = ", ".join(f"{key} is {value}" for key, value in keys.items() if value != 1)
+    return f"the first validation is due after step {step}{f' ({because})' if because else ''}"
 
 
 def _shortest(path: str) -> str:

@@ -2,10 +2,15 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from rtseg.cli import main
+from rtseg.training.callbacks.progress import Progress
+from rtseg.training.callbacks.time_left import TimeLeft
+from rtseg.training.checkpoint import BestCheckpoint
 from tests.helpers.command import exit_status
 
 WIDTH = 80
@@ -45,3 +50,32 @@ def test_a_training_in_a_few_lines(
     assert all("Classes in" in line or "pairs" in line for line in said[:of_training])
     assert bool(bars) == terminal
     assert all(len(line) <= WIDTH for line in bars)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"check_val_every_n_epoch": 2}, "is due after step 6 (trainer.check_val_every_n_epoch is 2)"),
+        ({}, "is due after step 3,"),
+        ({"accumulate_grad_batches": 3, "check_val_every_n_epoch": 2}, "is due after step 2 ("),
+        ({"check_val_every_n_epoch": None, "val_check_interval": 40, "val_check_batch": 40},
+         "is due after step 40 (trainer.check_val_every_n_epoch is None, trainer.val_check_interval is 40)"),
+        ({"limit_val_batches": 0}, "trainer.limit_val_batches is 0"),
+        ({"val_check_batch": None}, "was not due yet"),
+    ],
+)  # fmt: skip
+def test_a_training_without_a_validation_says_why(
+    changes: dict[str, Any], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = {
+        "check_val_every_n_epoch": 1, "val_check_interval": 1.0, "val_check_batch": 3, "num_training_batches": 3,
+        "limit_val_batches": 1.0, "accumulate_grad_batches": 1, "max_steps": 2, "estimated_stepping_batches": 2,
+        "current_epoch": 0, "global_step": 2, "checkpoint_callbacks": [BestCheckpoint(tmp_path, "val/miou")],
+    }  # fmt: skip
+    trainer, progress = cast(Any, SimpleNamespace(**usual | changes)), Progress("val/miou", TimeLeft())
+    progress.on_train_epoch_start(trainer, cast(Any, None))
+    progress.on_train_end(trainer, cast(Any, None))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Never validated: " in said
+    assert reason in said
+    assert said.endswith(f"so there is no score and no best.ckpt, only {tmp_path / 'last.ckpt'}")
