@@ -36,6 +36,9 @@ LONG = (
     "mobilenetv3_large_100", "dla34", "fastvit_t8", "ghostnet_050",
 )  # fmt: skip
 
+# Its first map is that of a convolution before its norm. This head does not read it, but another may.
+NOT_FOLDED = {"timm:ghostnet_050": ["backbone.body.bn1"]}
+
 
 def narrow(name: str, insert: Any = None) -> Segmenter:
     torch.manual_seed(0)
@@ -59,7 +62,7 @@ def check_family(name: str) -> None:
         randomise_statistics(plain)
         folded, unfolded_form = deploy(plain), deploy(plain, fold=False)
         expected = unfolded_form.logits(image)
-        assert unfolded(folded, image) == []
+        assert unfolded(folded, image) == NOT_FOLDED.get(name, [])
         assert (folded.logits(image) - expected).abs().max() <= 1e-4 * expected.abs().max()
     for size in ((1, 1), (63, 40)):
         assert plain.eval()(torch.zeros(1, 3, *size)).shape == (1, 5, *size)
