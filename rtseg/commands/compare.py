@@ -8,7 +8,19 @@ import typer
 from rtseg.command_line import Device
 from rtseg.configs import find_config
 from rtseg.output.folders import check_place
-from rtseg.studies.commands import Insertions, Memory, check_memory, check_passed_on
+from rtseg.studies.commands import (
+    Data,
+    Epochs,
+    Insertions,
+    Jobs,
+    Memory,
+    Output,
+    Seconds,
+    Seeds,
+    Threads,
+    check_memory,
+    check_passed_on,
+)  # fmt: skip
 from rtseg.studies.runs.task import Task
 from rtseg.yaml_file import parse_yaml
 
@@ -34,9 +46,7 @@ def add_compare(app: typer.Typer, task: Task) -> None:
     def compare(
         context: typer.Context,
         insert: Insertions = None,
-        output: Annotated[
-            Path, typer.Option("-o", "--output", help="folder for the results; the same command resumes there")
-        ] = Path(f"runs/compare_{task.words[0]}"),
+        output: Output = Path(f"runs/compare_{task.words[0]}"),
         model: Annotated[
             str | None, typer.Option(help=f"the network; default: that of --config, else {task.model}")
         ] = None,
@@ -45,16 +55,16 @@ def add_compare(app: typer.Typer, task: Task) -> None:
         ] = (height, width),
         memory: Memory = 16.0,
         device: Device = None,
-        threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores")] = None,
-        seconds: Annotated[float, typer.Option(help="seconds to time each figure, at least")] = 6.0,
-        data: Annotated[Path | None, typer.Option(help="folder of a data set, to train each row")] = None,
-        epochs: Annotated[int | None, typer.Option(help="epochs of each training")] = None,
+        threads: Threads = None,
+        seconds: Seconds = 6.0,
+        data: Data = None,
+        epochs: Epochs = None,
         config: Annotated[
             str | None,
             typer.Option(help=f"configuration of the trainings, and of the network; default: {task.config}"),
         ] = None,
-        seeds: Annotated[int, typer.Option(help="trainings of each row, with the seeds 0, 1, ...")] = 1,
-        jobs: Annotated[int, typer.Option(help="trainings at the same time; on a CPU they share its cores")] = 1,
+        seeds: Seeds = 1,
+        jobs: Jobs = 1,
     ) -> None:
         file = find_config(config or task.config, task.configs)
         check_passed_on(context, "--insert")

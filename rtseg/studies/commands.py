@@ -18,6 +18,15 @@ from rtseg.terminal import say
 
 app = typer.Typer()
 
+# Options of every comparison.
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="folder for the results; the same command resumes there")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; default: all cores")]
+Seconds = Annotated[float, typer.Option(help="seconds to time each figure, at least")]
+Data = Annotated[Path | None, typer.Option(help="folder of a data set, to train each row")]
+Epochs = Annotated[int | None, typer.Option(help="epochs of each training")]
+Seeds = Annotated[int, typer.Option(help="trainings of each row, with the seeds 0, 1, ...")]
+Jobs = Annotated[int, typer.Option(help="trainings at the same time; on a CPU they share its cores")]
 Insertions = Annotated[
     list[str] | None,
     typer.Option(
@@ -26,7 +35,6 @@ Insertions = Annotated[
         "paper as table1; may be repeated",
     ),
 ]
-
 Memory = Annotated[
     float,
     typer.Option(metavar="GB", help="memory that an attention may take; table1 has the largest image for it"),
@@ -116,9 +124,7 @@ def compare(
         ),
     ] = None,
     insert: Insertions = None,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="folder for the results; the same command resumes there")
-    ] = Path("runs/compare"),
+    output: Output = Path("runs/compare"),
     model: Annotated[
         str, typer.Option(help="rtformer_slim or rtformer_base; with --insert any, such as timm:resnet18")
     ] = "rtformer_slim",
@@ -128,15 +134,15 @@ def compare(
     ),
     num_classes: Annotated[int, typer.Option(help="classes of the timed networks")] = 150,
     device: Device = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores")] = None,
-    seconds: Annotated[float, typer.Option(help="seconds to time each figure, at least")] = 6.0,
-    data: Annotated[Path | None, typer.Option(help="folder of a data set, to train each row")] = None,
-    epochs: Annotated[int | None, typer.Option(help="epochs of each training")] = None,
+    threads: Threads = None,
+    seconds: Seconds = 6.0,
+    data: Data = None,
+    epochs: Epochs = None,
     config: Annotated[
         str, typer.Option(help="configuration of the trainings: a YAML file, or a name of `rtseg list configs`")
     ] = "rtformer_slim_camvid_half",
-    seeds: Annotated[int, typer.Option(help="trainings of each row, with the seeds 0, 1, ...")] = 1,
-    jobs: Annotated[int, typer.Option(help="trainings at the same time; on a CPU they share its cores")] = 1,
+    seeds: Seeds = 1,
+    jobs: Jobs = 1,
     memory: Memory = 16.0,
     ratios: Annotated[bool, typer.Option("--ratios", help="show ratios even if the machine was busy")] = False,
 ) -> None:
