@@ -114,6 +114,7 @@ def peak_beyond(work: Callable[[], Any]) -> int:
 
 
 def _resident(field: str) -> int:
+    """Bytes of this process, now (VmRSS) or at its peak (VmHWM)."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
     return 1024 * int(line.split()[1])
 

@@ -77,6 +77,7 @@ class Passes:
 
     @cached_property
     def written(self) -> Written:
+        """What a forward pass writes, by the number of positions."""
         return Written.counted(self.layer, self.info.channels, self.device)
 
     def step(self, size: Size) -> Callable[[], Tensor]:
@@ -102,7 +103,7 @@ def peaks(calls: Sequence[tuple[Passes, Size]], device: torch.device) -> list[in
 
 
 def _peak(attention: str, channels: int, size: Size, threads: int) -> int:
-    """In a process of its own."""
+    """Peak bytes of one forward pass of a map (height, width), for `measured_apart`."""
     torch.set_num_threads(threads)
     passes = Passes("", FeatureInfo(channels, 1), (1, 1), attention, torch.device("cpu"))
     forward = passes.step(size)
