@@ -13,8 +13,8 @@ N x N map is never made:
     out = y W_o         reprojection, (N, m) -> (N, d)
 
 N tokens, c channels in, d channels out, b channels of the basis, m channels of the values, h heads. A head has b / h
-and m / h channels of its own, and "dot" divides by b / h. No map has a bias, but for those
-of the authors' published layer, see `FactorizedAttention.from_authors`. Initial values are PyTorch's.
+and m / h channels of its own, and "dot" divides by b / h. Maps have no bias, except in the authors' published layer
+(`FactorizedAttention.from_authors`). Initial values are PyTorch's.
 """
 
 from collections.abc import Mapping
@@ -208,6 +208,10 @@ class FactorizedAttention(ProjectedAttention):
             raise UserError(
                 f"the authors' EfficientAttention has the entries {', '.join(wanted)}; this state dict has "
                 f"{', '.join(state) or 'none'}"
+            )
+        if odd := [key for key, value in state.items() if value.ndim != (4 if key.endswith("weight") else 1)]:
+            raise UserError(
+                f"entry '{odd[0]}' is {tuple(state[odd[0]].shape)}: weights have four dimensions, biases one"
             )
         basis, channels = state["keys.weight"].shape[:2]
         values = len(state["values.weight"])

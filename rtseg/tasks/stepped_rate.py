@@ -26,4 +26,4 @@ class SteppedRate(BatchRate):
 
     def factor(self, step: int, total_steps: int) -> float:
         """Factor on the learning rate at the 0-based step `step` of `total_steps`."""
-        return float(self.drop_factor ** sum(step >= drop * total_steps for drop in self.drops))
+        return float(self.drop_factor ** sum(step >= round(drop * total_steps) for drop in self.drops))

@@ -104,3 +104,6 @@ def test_other_state_dicts_are_refused(change: Any, says: str) -> None:
     assert says in str(error.value)
     with pytest.raises(UserError, match="heads=3 does not divide"):
         FactorizedAttention.from_authors(Published(12, 16, 2, 8).state_dict(), heads=3)
+    flat = {**Published(12, 16, 2, 8).state_dict(), "keys.weight": torch.zeros(16)}
+    with pytest.raises(UserError, match=r"'keys\.weight' is \(16,\): weights have four dimensions"):
+        FactorizedAttention.from_authors(flat, heads=2)
