@@ -18,6 +18,7 @@ from rtseg.speed.conditions import Conditions
 from rtseg.speed.timing import Timing
 from rtseg.studies.compare import Plan, compare_insertions, insertion_command
 from rtseg.studies.compare.insertions import choose_insertions
+from rtseg.studies.compare.plot import plot
 from rtseg.studies.compare.report import Comparison
 from rtseg.studies.compare.rows import Row
 from rtseg.studies.compare.scores import Scores
@@ -190,6 +191,12 @@ def test_the_table_says_what_is_compared(measured: tuple[Comparison, Path]) -> N
     assert "times: FPS over that of none" in comparison.conditions()
     assert cells(comparison)["none"]["memory"] == "3 MiB"
     assert ROW in (folder / "compare.svg").read_text()
+
+
+def test_scores_are_drawn_with_names_where_ratios_are_withheld(measured: tuple[Comparison, Path]) -> None:
+    trained = {"seeds": {"0": {"miou": 0.5}}}
+    rows = document(measured[1])["rows"]
+    assert ROW in plot([row | {"fps_ratio": dict.fromkeys(row["fps_ratio"]), "trained": trained} for row in rows])
 
 
 @pytest.mark.parametrize("width", [80, 120])
