@@ -53,7 +53,7 @@ def test_those_of_pretraining_are_found_by_it_alone() -> None:
         ("configs/rtformer_slim_camvit.yaml", "Did you mean rtformer_slim_camvid or "),
         ("there/rtformer_slim_camvid.yaml", "there is no file 'there/rtformer_slim_camvid.yaml'"),
         ("mine.yml", "Did you mean mine.yaml?"),
-        ("x" * 5000, "Shipped are resnet18_fpn_camvid_half, "),
+        ("x" * 5000, " more; `rtseg list configs` lists all."),
     ],
 )
 def test_a_wrong_name_is_refused_with_those_near_it(name: str, says: str) -> None:
