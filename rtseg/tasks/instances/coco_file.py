@@ -12,7 +12,7 @@ import numpy as np
 from rtseg.data.intact import unusable_images
 from rtseg.errors import UserError
 from rtseg.output.json_file import parse_json
-from rtseg.tasks.instances.coco_masks import Segmentation, fault, is_number
+from rtseg.tasks.instances.coco_masks import Segmentation, draw, fault, is_number
 
 Broken = Literal["refuse", "skip"]
 _LISTS = ("images", "annotations", "categories")
@@ -83,7 +83,7 @@ class CocoFile:
 
 @dataclass
 class _Faults:
-    """What is wrong, by kind, with the names of what it is wrong with."""
+    """What is wrong, by kind, with the names of what it is wrong with. A kind begins with a plural in s."""
 
     found: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -91,10 +91,13 @@ class _Faults:
         self.found[kind].append(str(name)[:80])
 
     def __str__(self) -> str:
-        return "; ".join(
-            f"{len(names)} {kind} ({', '.join(names[:_NAMED])}{', …' * (len(names) > _NAMED)})"
-            for kind, names in self.found.items()
-        )
+        """A line for each kind."""
+        lines = []
+        for kind, names in self.found.items():
+            noun, _, rest = kind.partition(" ")
+            noun = noun if len(names) > 1 else noun.removesuffix("s")
+            lines.append(f"\n  {len(names)} {noun} {rest} ({', '.join(names[:_NAMED])}{', …' * (len(names) > _NAMED)})")
+        return "".join(lines)
 
 
 def read_coco(file: Path, folder: Path, *, broken: Broken = "refuse") -> CocoFile:
@@ -125,13 +128,19 @@ def read_coco(file: Path, folder: Path, *, broken: Broken = "refuse") -> CocoFil
     if broken == "skip":
         _leave_out_unusable(images, faults)
     by_image: dict[int, list[Annotation]] = {number: [] for number in images}
+    numbers: set[str] = set()
     for one in content["annotations"]:
-        if (own := _annotation(one, images, listed, ids, faults)) is not None:
-            by_image[one["image_id"]].append(own)
+        if (own := _annotation(one, images, listed, ids, faults)) is None:
+            continue
+        if (number := one.get("id")) is not None and str(number) in numbers:
+            faults.add("annotations with the number of another", f"annotation {number}")
+            continue
+        numbers.add(str(number))
+        by_image[one["image_id"]].append(own)
     if faults.found and (broken == "refuse" or not images):
         repair = ", or give --data.broken=skip to leave it out" if images else ""
-        raise UserError(f"'{file}' has what cannot be used: {faults}. Correct it{repair}")
-    skipped = f"'{file}': left out {faults}." if faults.found else None
+        raise UserError(f"'{file}' has what cannot be used:{faults}\nCorrect it{repair}")
+    skipped = f"Left out of '{file}':{faults}" if faults.found else None
     return CocoFile(list(images.values()), names, ids, Packed(by_image.values()), skipped)
 
 
@@ -166,9 +175,9 @@ def _images(listed: list[Any], folder: Path, faults: _Faults) -> tuple[dict[int,
         elif not all(type(side) is int and 0 < side <= _LONGEST_SIDE for side in size):
             faults.add("images without height and width", name)
         elif path.is_absolute() or ".." in path.parts:
-            faults.add("image names that lead out of their folder", name)
+            faults.add("images with a name that leads out of the folder", name)
         elif not (folder / name).is_file():
-            faults.add(f"images that are not in '{folder}'", name)
+            faults.add(f"images without a file in '{folder}'", name)
         else:
             images[number] = Image(number, folder / name, size)
         numbers.add(number)
@@ -179,7 +188,7 @@ def _leave_out_unusable(images: dict[int, Image], faults: _Faults) -> None:
     """Takes out the images whose files are cut, or have another size than the annotation file says."""
     unusable = unusable_images({image.path: image.size for image in images.values()})
     for image in [image for image in images.values() if image.path in unusable]:
-        faults.add("images that are cut or of another size than their annotations", image.path.name)
+        faults.add("images cut or of another size than annotated", image.path.name)
         del images[image.id]
 
 
@@ -205,7 +214,15 @@ def _annotation(
             if width < 0 or height < 0:
                 faults.add("annotations whose box has a negative side", f"annotation {name}")
                 return None
+            if not width * height and _is_area(draw(one["segmentation"], images[number].size)):
+                faults.add("annotations with an empty box around a mask that is not empty", f"annotation {name}")
+                return None
             area = one["area"] if is_number(one.get("area")) else None
             corners = (left, top, left + width, top + height)
             return Annotation(ids.index(category), one["segmentation"], corners, area, bool(one.get("iscrowd", 0)))
     return None
+
+
+def _is_area(mask: np.ndarray) -> bool:
+    """Whether a mask (H, W) has more than a line: COCO itself has a few objects whose polygons and boxes are lines."""
+    return bool(min(mask.any(0).sum(), mask.any(1).sum()) > 1)

@@ -29,7 +29,7 @@ def draw(segmentation: Segmentation, size: tuple[int, int]) -> np.ndarray:
 
 
 def fault(segmentation: Any, size: tuple[int, int]) -> str | None:
-    """What makes a segmentation unusable, a plural to stand after a number; None: nothing.
+    """What makes a segmentation unusable, after a number: its first word is a plural; None: nothing.
 
     Args:
         size: (height, width) of the image.
@@ -47,19 +47,19 @@ def fault(segmentation: Any, size: tuple[int, int]) -> str | None:
             return "polygons of fewer than three points"
         # One far point would make COCO's code draw a line of its length.
         if any(not -side <= number <= 2 * side for k, side in ((0, size[1]), (1, size[0])) for number in ring[k::2]):
-            return "polygons far outside their image"
+            return "polygons far outside the image"
     return None
 
 
 def _fault_of_runs(segmentation: Mapping[str, Any], size: tuple[int, int]) -> str | None:
     if segmentation.get("size") != list(size):
-        return "run lengths of another size than their image"
+        return "annotations whose run lengths have another size than the image"
     if not isinstance(segmentation.get("counts"), (str, list)):
-        return "run lengths without counts"
+        return "annotations whose run lengths have no counts"
     try:
         rle.run_lengths(segmentation)
     except UserError:
-        return "run lengths that do not fill their image"
+        return "annotations whose run lengths do not fill the image"
     return None
 
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from rtseg.checks import check_at_least, check_between, check_one_of
 from rtseg.data.intact import check_images_usable
 from rtseg.data.origin import read_origin
+from rtseg.errors import UserError
 from rtseg.tasks.instances.coco_file import Broken, CocoFile, read_coco
 from rtseg.tasks.instances.samples import CocoImages, Sample, collate
 from rtseg.training.loading import reading
@@ -118,16 +119,18 @@ class InstanceData(ResumableData):
         return read_origin(self.split("train").images[0].path)
 
     def describe(self, split: str) -> str:
-        """A line: how many images and objects a split has."""
+        """How many images and objects a split has, a line, and what was left out."""
         coco = self.split(split)
         counts = [(len(own), sum(one.crowd for one in own)) for own in map(coco.annotations, range(len(coco.images)))]
         objects, crowds = (sum(column) for column in zip(*counts, strict=True))
         empty = sum(not count for count, _ in counts)
-        line = f"{len(counts)} {SPLITS[split]} images, {objects} objects of {len(coco.names)} classes"
-        details = [f"{crowds} crowd{'s' * (crowds != 1)} among them"] * bool(crowds) + [
-            f"{empty} image{'s' * (empty != 1)} without any"
-        ] * bool(empty)
-        return f"{', '.join([line, *details])}.{f' {coco.skipped}' if coco.skipped else ''}"
+        line = (
+            f"{_number(len(counts), f'{SPLITS[split]} image')}, {_number(objects, 'object')} of "
+            f"{_number(len(coco.names), 'class', 'es')}"
+        )
+        details = [f"{_number(crowds, 'crowd')} among them"] * bool(crowds)
+        details += [f"{_number(empty, 'image')} without any"] * bool(empty)
+        return f"{', '.join([line, *details])}." + (f"\n{coco.skipped}" if coco.skipped else "")
 
     def setup(self, stage: str) -> None:
         """Looks at the files of a training before its first step. Raises: UserError where some cannot be read."""
@@ -135,7 +138,11 @@ class InstanceData(ResumableData):
             return
         names = ("val", "train") if self.trainer.limit_val_batches else ("train",)
         images = {image.path: image.size for name in names for image in self.split(name).images}
-        if (looked := check_images_usable(images)) < len(images):
+        try:
+            looked = check_images_usable(images)
+        except UserError as error:
+            raise UserError(f"{error}\nMend them, or give --data.broken=skip to leave them out") from None
+        if looked < len(images):
             rank_zero_info(f"Of {len(images)} image files, {looked} were looked at in the time for it.")
 
     def settings(self) -> dict[str, Any]:
@@ -153,3 +160,7 @@ class InstanceData(ResumableData):
     def val_dataloader(self) -> DataLoader[Sample]:
         data = _Evaluation(CocoImages(self.split("val")))
         return self.eval_loader(data, "val", _only)
+
+
+def _number(count: int, noun: str, plural: str = "s") -> str:
+    return f"{count} {noun}{plural * (count != 1)}"

@@ -82,7 +82,8 @@ class CocoImages(Dataset[Sample]):
         if image.shape[:2] != size:
             raise UserError(
                 f"'{path}' has {image.shape[0]}x{image.shape[1]} pixels (height x width), its annotations are for "
-                f"{size[0]}x{size[1]}: correct height and width in the annotation file"
+                f"{size[0]}x{size[1]}: correct height and width in the annotation file, or "
+                "leave the image out with --data.broken=skip"
             )
         annotations = self.coco.annotations(place)
         masks = np.zeros((len(annotations), *size), bool)
