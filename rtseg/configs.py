@@ -36,7 +36,7 @@ def _first_sentence(file: Path) -> str:
     return re.split(r"(?<=\.)\s", " ".join(lines))[0]
 
 
-def find_config(name: str | Path, shipped: Path = CONFIGS) -> Path:
+def find_config(name: str | Path, shipped: Path = CONFIGS, verb: str = "fit") -> Path:
     """The file of a configuration.
 
     A path that exists wins. Otherwise it is the name of a shipped configuration, with or without `configs/` before and
@@ -45,6 +45,7 @@ def find_config(name: str | Path, shipped: Path = CONFIGS) -> Path:
     Args:
         name: path or name.
         shipped: folder of the configurations.
+        verb: the last word of the command that asks, which other kinds of networks have too.
 
     Raises:
         UserError: there is neither; the message has the command that takes it, or the names that are near.
@@ -60,7 +61,8 @@ def find_config(name: str | Path, shipped: Path = CONFIGS) -> Path:
         return path
     for command, folder in COMMANDS.items():
         if folder != shipped and os.path.isfile(folder / f"{stem}.yaml"):
-            raise UserError(f"--config: there is no file '{name}'; {stem} is a configuration of `{command}`")
+            other = f"{command.removesuffix('fit')}{verb}"
+            raise UserError(f"--config: there is no file '{name}'; {stem} is a configuration of `{other}`")
     names = [file.stem for file in sorted(shipped.glob("*.yaml"))]
     beside = [str(file) for pattern in ("*.yaml", "*.yml") for file in sorted(path.parent.glob(pattern))]
     near = get_close_matches(str(path), beside, n=_MOST) or get_close_matches(stem, names, n=_MOST)

@@ -75,6 +75,8 @@ def test_a_wrong_name_is_refused_with_those_near_it(name: str, says: str) -> Non
 def test_one_of_another_command_names_it(own: str, name: str, command: str) -> None:
     with pytest.raises(UserError, match=f"'{name}'; {Path(name).stem} is a configuration of `{command}`"):
         find_config(name, COMMANDS[own])
+    with pytest.raises(UserError, match=f"is a configuration of `{command.replace('fit', 'compare')}`"):
+        find_config(name, COMMANDS[own], verb="compare")
 
 
 def test_a_flag_has_a_short_and_a_long_form() -> None:

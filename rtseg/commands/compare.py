@@ -11,17 +11,18 @@ from rtseg.output.folders import check_place
 from rtseg.studies.commands import (
     Data,
     Epochs,
-    Insertions,
     Jobs,
-    Memory,
     Output,
     Seconds,
     Seeds,
     Threads,
     check_memory,
     check_passed_on,
+    insert_option,
+    memory_option,
 )  # fmt: skip
 from rtseg.studies.runs.task import Task
+from rtseg.studies.runs.typed import check_typed
 from rtseg.yaml_file import parse_yaml
 
 _OPTION = "--model.options."
@@ -45,7 +46,7 @@ def add_compare(app: typer.Typer, task: Task) -> None:
     )
     def compare(
         context: typer.Context,
-        insert: Insertions = None,
+        insert: Annotated[list[str] | None, insert_option(task)] = None,
         output: Output = Path(f"runs/compare_{task.words[0]}"),
         model: Annotated[
             str | None, typer.Option(help=f"the network; default: that of --config, else {task.model}")
@@ -53,7 +54,7 @@ def add_compare(app: typer.Typer, task: Task) -> None:
         input_size: Annotated[
             tuple[int, int], typer.Option(metavar="HEIGHT WIDTH", help="image size that costs are measured for")
         ] = (height, width),
-        memory: Memory = 16.0,
+        memory: Annotated[float, memory_option(task)] = 16.0,
         device: Device = None,
         threads: Threads = None,
         seconds: Seconds = 6.0,
@@ -66,8 +67,9 @@ def add_compare(app: typer.Typer, task: Task) -> None:
         seeds: Seeds = 1,
         jobs: Jobs = 1,
     ) -> None:
-        file = find_config(config or task.config, task.configs)
+        file = find_config(config or task.config, task.configs, verb="compare")
         check_passed_on(context, "--insert")
+        check_typed(insert or [], task)
         limit = check_memory(memory)
         from rtseg.studies.runs.recipe import Recipe, read_settings
 

@@ -5,7 +5,7 @@ Each looks at the paths that it is given, and only then imports what it needs: t
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,8 @@ from rtseg.configs import find_config
 from rtseg.errors import UserError
 from rtseg.output.folders import check_place
 from rtseg.paths import check_exists, check_file, check_network
+from rtseg.studies.runs.task import SEGMENTATION, Task
+from rtseg.studies.runs.typed import check_typed
 from rtseg.terminal import say
 
 app = typer.Typer()
@@ -27,18 +29,21 @@ Data = Annotated[Path | None, typer.Option(help="folder of a data set, to train 
 Epochs = Annotated[int | None, typer.Option(help="epochs of each training")]
 Seeds = Annotated[int, typer.Option(help="trainings of each row, with the seeds 0, 1, ...")]
 Jobs = Annotated[int, typer.Option(help="trainings at the same time; on a CPU they share its cores")]
-Insertions = Annotated[
-    list[str] | None,
-    typer.Option(
+
+
+def insert_option(task: Task) -> Any:
+    """`--insert` of a comparison of a task."""
+    return typer.Option(
         metavar="ROW",
-        help="row of what is inserted: places with attentions, as 'layer3=fa fpn.*=fa', none, or rows of the first "
-        "paper as table1; may be repeated",
-    ),
-]
-Memory = Annotated[
-    float,
-    typer.Option(metavar="GB", help="memory that an attention may take; table1 has the largest image for it"),
-]
+        help=f"row of what is inserted: places with attentions, as {task.example}, none, or rows of the first paper as "
+        f"{task.tables[0]}; may be repeated",
+    )
+
+
+def memory_option(task: Task) -> Any:
+    """`--memory` of a comparison of a task."""
+    largest = "; table1 has the largest image for it" * ("table1" in task.tables)
+    return typer.Option(metavar="GB", help=f"memory that an attention may take{largest}")
 
 
 @app.command()
@@ -123,7 +128,7 @@ def compare(
             metavar="NAME", help="attention, such as gfa+ca; may be repeated; default: those of RTFormer's Table 3"
         ),
     ] = None,
-    insert: Insertions = None,
+    insert: Annotated[list[str] | None, insert_option(SEGMENTATION)] = None,
     output: Output = Path("runs/compare"),
     model: Annotated[
         str, typer.Option(help="rtformer_slim or rtformer_base; with --insert any, such as timm:resnet18")
@@ -143,7 +148,7 @@ def compare(
     ] = "rtformer_slim_camvid_half",
     seeds: Seeds = 1,
     jobs: Jobs = 1,
-    memory: Memory = 16.0,
+    memory: Annotated[float, memory_option(SEGMENTATION)] = 16.0,
     ratios: Annotated[bool, typer.Option("--ratios", help="show ratios even if the machine was busy")] = False,
 ) -> None:
     """Compare attentions, or what is inserted: parameters, MACs, latency, FPS and mIoU.
@@ -152,13 +157,14 @@ def compare(
 
     Flags of `rtseg fit` are passed to the trainings: --trainer.precision=bf16-mixed --data.num_workers=4
     """
-    file = find_config(config)
+    file = find_config(config, verb="compare")
     check_passed_on(context, "--insert" if insert else "--attention")
     if attention and insert:
         raise UserError(
             "--attention and --insert are two comparisons, of the network's own attention and of what is inserted; "
             "give one of them"
         )
+    check_typed(insert or [], SEGMENTATION)
     limit = check_memory(memory)
     from rtseg.studies.runs.recipe import Recipe
 

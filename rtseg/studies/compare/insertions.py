@@ -11,10 +11,10 @@ from rtseg.attention.insertion import Insertion, as_insertion, list_places, reso
 from rtseg.attention.registry import get_mechanism
 from rtseg.errors import UserError
 from rtseg.layers.feature_info import FeatureInfo
-from rtseg.registry import suggest
 from rtseg.studies.compare import paper
 from rtseg.studies.compare.rows import Row
-from rtseg.studies.runs.task import TASKS, Task
+from rtseg.studies.runs.task import Task
+from rtseg.studies.runs.typed import check_typed, read_typed
 from rtseg.studies.runs.variant import PLAIN
 
 
@@ -47,6 +47,7 @@ def choose_insertions(
         UserError: a row that is not written so, an unknown place or attention, the same network twice, or a table that
             does not suit the task or the network.
     """
+    check_typed(texts, task)
     chosen: dict[Any, Row] = {}
     typed: dict[Any, str] = {}
     notes: list[str] = []
@@ -59,9 +60,9 @@ def choose_insertions(
 
     add(Row(attention, insert={}, is_baseline=True))
     for text in texts:
-        if text in paper.TABLES:
+        if text in task.tables:
             key: Any = text
-            of_table, missing = _of_table(text, places, task, model, attention)
+            of_table, missing = _of_table(text, places, model, attention)
             notes += missing
             for row in of_table:
                 add(row)
@@ -83,32 +84,16 @@ def places_of(network: nn.Module) -> dict[str, FeatureInfo]:
 
 
 def parse_insertion(text: str, task: Task) -> dict[str, tuple[str, ...]]:
-    """A row as it is typed -> place or pattern -> attentions. Raises: UserError where it is not written so."""
-    words = text.split()
-    if words == [PLAIN]:
-        return {}
-    found: dict[str, tuple[str, ...]] = {}
-    for word in words or [text]:
-        place, equals, attention = word.partition("=")
-        if not (place and equals and attention):
-            raise UserError(
-                f"--insert '{text}': '{word}' is not PLACE=ATTENTION; write places with attentions, as in "
-                f"--insert 'layer3=fa:basis=64:heads=1 fpn.*=fa', or a name.{suggest(word, [PLAIN, *task.tables])}"
-            )
-        found[place] = (*found.get(place, ()), attention)
+    """A row as it is typed -> place or pattern -> attentions. Raises: UserError where it cannot be that."""
+    typed = read_typed(text, task)
     try:
-        return as_insertion(found)
+        return as_insertion(typed)
     except UserError as error:
         raise UserError(f"--insert '{text}': {error}") from None
 
 
-def _of_table(
-    name: str, places: Mapping[str, FeatureInfo], task: Task, model: str, attention: str
-) -> tuple[list[Row], list[str]]:
+def _of_table(name: str, places: Mapping[str, FeatureInfo], model: str, attention: str) -> tuple[list[Row], list[str]]:
     """The rows of a table that the network has places for, and a line about the others."""
-    if name not in task.tables:
-        others = " or ".join(f"`{other.compare}`" for other in TASKS if name in other.tables)
-        raise UserError(f"--insert {name}: its networks are those of {others}; here there are {', '.join(task.tables)}")
     rows: list[Row] = []
     missing: list[str] = []
     for figure in paper.TABLES[name]:

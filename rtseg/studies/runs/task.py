@@ -29,6 +29,7 @@ class Task:
         shown: the scores that tables show -> their headings.
         paper: heading of the first paper's scores.
         tables: those of the first paper that are about such networks.
+        example: a row of such a comparison, as it is typed.
         keys: those of `name` and `attention` that its `model` has.
         flags: that each training of a study has.
         check_data: looks for the data that the settings of `data` name. Raises: UserError where there are none.
@@ -45,6 +46,7 @@ class Task:
     shown: Mapping[str, str]
     paper: str
     tables: tuple[str, ...]
+    example: str
     keys: tuple[str, ...]
     flags: tuple[str, ...]
     check_data: Callable[[Mapping[str, Any]], None]
@@ -115,6 +117,7 @@ SEGMENTATION = Task(
     shown={"miou": "mIoU"},
     paper="paper's box / mask AP",
     tables=("table1", "table2", "table3"),
+    example="'layer3=fa fpn.*=fa'",
     keys=("name", "attention"),
     flags=("--fps.enabled=false",),  # beside other trainings a speed would mislead
     check_data=_check_images,
@@ -131,6 +134,7 @@ INSTANCES = Task(
     shown={"box_ap": "box AP", "mask_ap": "mask AP"},
     paper="paper's box / mask AP",
     tables=("table1", "table2", "table3", "table4"),
+    example="'layer3=fa fpn.*=fa'",
     keys=("name",),
     flags=(),
     check_data=_check_things,
@@ -147,6 +151,7 @@ STEREO = Task(
     shown={"epe": "EPE"},
     paper="paper's EPE",
     tables=("table6",),
+    example="layer4=fa",
     keys=(),
     flags=(),
     check_data=_check_pairs,

@@ -120,8 +120,8 @@ def test_stereo_has_one_place() -> None:
     [
         (SEGMENTATION, SEMANTIC, ["table4"], "`rtseg instances compare`; here there are table1, table2, table3"),
         (STEREO, STAGES, ["table1"], "of `rtseg compare` or `rtseg instances compare`; here there are table6"),
-        (SEGMENTATION, SEMANTIC, ["table5"], "Known: none, table1, table2, table3."),
-        (SEGMENTATION, SEMANTIC, ["table2", "table2"], "--insert 'table2' is 'table2' once more"),
+        (SEGMENTATION, SEMANTIC, ["table5"], "Known: table1, table2, table3"),
+        (SEGMENTATION, SEMANTIC, ["table2", "table2"], "--insert table2 is given twice"),
         (SEGMENTATION, {"high": FeatureInfo(64, 8)}, ["table2"], "rtformer_slim does not have the places of its rows"),
     ],
 )
