@@ -126,7 +126,17 @@ class _Entry:
 
 
 _BACKBONES: Registry[_Entry] = Registry("model")
-_FAMILIES: dict[str, tuple[_Entry, str]] = {}  # "timm" -> what builds timm:NAME from NAME, and how that is written
+
+
+class _Family(NamedTuple):
+    """Networks of another library: what builds one from its name, how one is written, and whether it has a name."""
+
+    entry: _Entry
+    about: str
+    has: Callable[[str], bool]
+
+
+_FAMILIES: dict[str, _Family] = {}  # by prefix, such as "timm"
 Builder = TypeVar("Builder", bound=Callable[..., Backbone])
 
 
@@ -165,11 +175,12 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
     return decorate
 
 
-def register_family(prefix: str, about: str) -> Callable[[Builder], Builder]:
+def register_family(prefix: str, about: str, has: Callable[[str], bool]) -> Callable[[Builder], Builder]:
     """Registers the networks of another library as "prefix:name", which `list_models` does not list one by one.
 
     Args:
         about: how users write one, with an example.
+        has: whether the library has a network of this name.
 
     The decorated class derives from Backbone; its first parameter, `name`, is what stands behind the colon.
     """
@@ -178,7 +189,7 @@ def register_family(prefix: str, about: str) -> Callable[[Builder], Builder]:
         cls = _built_class(build)
         assert cls is not None
         options = read_options(f"model '{prefix}:NAME'", build, leave_out=("name",))
-        _FAMILIES[prefix] = _Entry(build, cls, options, NO_ATTENTION), about
+        _FAMILIES[prefix] = _Family(_Entry(build, cls, options, NO_ATTENTION), about, has)
         return build
 
     return decorate
@@ -186,7 +197,7 @@ def register_family(prefix: str, about: str) -> Callable[[Builder], Builder]:
 
 def list_families() -> list[str]:
     """How the networks of other libraries are written that `create_model` takes too."""
-    return [about for _, about in _FAMILIES.values()]
+    return [family.about for family in _FAMILIES.values()]
 
 
 def family_prefixes() -> list[str]:
@@ -203,7 +214,7 @@ def _family(name: str) -> _Entry | None:
     prefix, colon, own = str(name).partition(":")
     if not colon or prefix not in _FAMILIES:
         return None
-    entry, _ = _FAMILIES[prefix]
+    entry = _FAMILIES[prefix].entry
     return replace(entry, build=functools.partial(entry.build, own))
 
 
@@ -214,8 +225,10 @@ def _entry(name: str) -> _Entry:
     try:
         return _BACKBONES.get(name)
     except UnknownNameError as error:
+        meant = [f"{prefix}:{name}" for prefix, family in _FAMILIES.items() if family.has(str(name))]
+        known = f". Did you mean '{meant[0]}'? Known: {', '.join(list_models())}." if meant else error.known
         raise UnknownNameError(
-            error.unknown, " ".join([error.known, *(f"Or {about}." for about in list_families())])
+            error.unknown, " ".join([known, *(f"Or {about}." for about in list_families())])
         ) from None
 
 

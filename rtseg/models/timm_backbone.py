@@ -62,7 +62,16 @@ class _Plan(NamedTuple):
     channels_last: bool
 
 
-@register_family("timm", "timm:NAME, any network of timm that gives feature maps, as timm:resnet18")
+def has_network(name: str) -> bool:
+    """Whether timm has a network, and weights, of this name."""
+    try:
+        check_name(name)
+    except UnknownNameError:
+        return False
+    return True
+
+
+@register_family("timm", "timm:NAME, any network of timm that gives feature maps, as timm:resnet18", has_network)
 class TimmBackbone(Backbone):
     """A network of timm with all its feature maps; they are called as timm calls its stages, with _ in place of dots.
 

@@ -36,15 +36,26 @@ def progress_bar(description: str, console: Console) -> Iterator[Progress]:
 
     Where the console is no terminal, a line says what is built.
     """
-    with rich.progress.Progress(console=console) as bars:
+    with rich.progress.Progress(console=console, disable=not console.is_terminal) as bars:
         bar = bars.add_task(description, total=1.0)
 
         def building(what: str) -> None:
             bars.update(bar, description=f"building {what}")
-            if not console.is_terminal:  # the bar is then printed at its end alone
+            if not console.is_terminal:
                 console.print(f"building {what}", soft_wrap=True, highlight=False)
 
         def timed(share: float) -> None:
             bars.update(bar, completed=share, description=f"timing {description}")
 
         yield Progress(building, timed)
+
+
+@contextmanager
+def told(what: str, console: Console) -> Iterator[None]:
+    """Says what goes on while the block runs: beside a moving sign, or in a line where the console is no terminal."""
+    if console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        console.print(what, soft_wrap=True)
+        yield

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtseg.speed.progress import progress_bar
+from rtseg.speed.progress import progress_bar, told
 from rtseg.terminal import Console
 
 
@@ -10,3 +10,9 @@ def test_without_a_terminal_what_is_built_is_a_line(capsys: pytest.CaptureFixtur
     with progress_bar("2 rows", Console(stderr=True)) as progress:
         progress.building("rtformer_slim, eager")
         assert "building rtformer_slim, eager\n" in capsys.readouterr().err
+    assert not capsys.readouterr().err  # a bar would fill the file
+
+
+def test_without_a_terminal_what_goes_on_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with told("measuring", Console(stderr=True)):
+        assert capsys.readouterr().err == "measuring\n"

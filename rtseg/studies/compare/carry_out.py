@@ -83,6 +83,9 @@ def carry_out(
     wanted = trainings(rows, range(plan.seeds), output) if recipe else []
     failed: dict[Training, str] = {}
     if recipe:
+        if begun := [training for training in wanted if training.begun]:
+            done = sum(training.finished for training in begun)
+            console.print(f"resuming: {done} of {len(wanted)} trainings are finished")
         check_start(wanted, recipe)
     with locked_folder(output) as lock:
         if recipe:

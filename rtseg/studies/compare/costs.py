@@ -16,6 +16,7 @@ from rtseg.output.folders import write_whole
 from rtseg.output.table import Table
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.machine import git_commit
+from rtseg.speed.progress import told
 from rtseg.studies.places import PlaceCost, cost_table, measure_places
 from rtseg.terminal import Console
 
@@ -145,6 +146,13 @@ def measure_costs(
         "torch": torch.__version__,
     }
     if (kept := _read(file)) and kept["asked"] == wanted:
+        if maps:
+            of = kept["conditions"]
+            console.print(
+                f"costs as measured on {of['date']}, commit {of['git_commit'] or 'unknown'}; "
+                f"to measure them again, remove {file}",
+                soft_wrap=True,
+            )
         return Costs(tuple(map(_cost, kept["costs"])), size, limit, kept["conditions"])
     # One run of a large map may take a second, so runs are few.
     few = replace(conditions, rounds=min(conditions.rounds, _ROUNDS))
@@ -152,7 +160,7 @@ def measure_costs(
     for attention, infos in maps.items():
         together.setdefault(frozenset(infos), []).append(attention)
     found: list[PlaceCost] = []
-    with console.status("attentions at their places"):
+    with told("measuring attentions at their places", console):
         for attentions in together.values():
             places = {names[info]: info for info in maps[attentions[0]]}
             found += measure_places(places, attentions, size, few, limit)

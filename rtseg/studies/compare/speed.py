@@ -17,7 +17,7 @@ from rtseg.output.folders import write_whole
 from rtseg.speed.benchmark import Candidate, Case, benchmark, out_of_memory
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.doubts import Doubts, Figure
-from rtseg.speed.progress import progress_bar
+from rtseg.speed.progress import progress_bar, told
 from rtseg.speed.timing import Timing
 from rtseg.studies.compare.rows import Row
 from rtseg.terminal import Console
@@ -111,7 +111,7 @@ def measure_speed(
             for row in rows
         ]
     (shape,) = conditions.shapes
-    with console.status("a first run of every network"):
+    with told("a first run of every network", console):
         fits = [fits_memory(Case(candidate, "eager", shape), conditions) for candidate in candidates]
     backends = ["eager", *([asked["best_backend"]] if asked["best_backend"] else [])]
     wanted = [

@@ -6,10 +6,11 @@ from torch import nn
 from rtseg.attention.base import reduced_size
 from rtseg.attention.insertion import list_places
 from rtseg.checks import check_whole
-from rtseg.models import Segmenter, create_model
+from rtseg.models import Segmenter, create_model, list_families, list_models
 from rtseg.models.backbone import family_prefixes
 from rtseg.output.table import Column, Table
-from rtseg.registry import UnknownNameError
+from rtseg.registry import UnknownNameError, suggest
+from rtseg.studies.runs.task import STEREO
 
 _COLUMNS = (
     Column("place", left=True),
@@ -47,7 +48,7 @@ def _create(name: str) -> tuple[str, nn.Module]:
         from rtseg.tasks.instances.mask_rcnn import create_network
 
         return name, create_network(name, 1, trainable=5).network
-    if name == "psmnet":
+    if name == STEREO.model:
         from rtseg.tasks.stereo.psmnet import PSMNet
 
         return name, PSMNet()
@@ -64,4 +65,8 @@ def _segmenter(name: str) -> Segmenter:
                 return create_model(f"{prefix}:{name}", 19)
             except UnknownNameError:
                 continue
-        raise
+        from rtseg.tasks.instances.mask_rcnn import list_networks
+
+        known = suggest(name, [*list_models(), STEREO.model, *list_networks()])
+        others = [*list_families(), "mask_rcnn_timm:NAME, Mask R-CNN on one of them"]
+        raise UnknownNameError(f"unknown model '{name}'", f".{known} Or {'. Or '.join(others)}.") from None

@@ -84,7 +84,7 @@ def train(wanted: Sequence[Training], recipe: Recipe, *, lock: int, jobs: int, c
     with (
         resumable("The same command resumes it."),
         _ended(running, console),
-        Progress(*columns, console=console) as progress,
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
     ):
         total = progress.add_task("trainings", total=len(wanted), completed=len(wanted) - len(waiting))
         bars = {}
@@ -94,6 +94,7 @@ def train(wanted: Sequence[Training], recipe: Recipe, *, lock: int, jobs: int, c
                 if recipe.to_dict() != settings:
                     raise UserError(f"'{recipe.config}' was changed while trainings were made by it: put it back")
                 running[training] = _start(training, recipe, lock, jobs)
+                console.print(f"{training.name}: {training.folder / 'train.log'}", soft_wrap=True)
                 bars[training] = progress.add_task(training.name, total=recipe.epochs)
             time.sleep(1)
             for training, process in list(running.items()):

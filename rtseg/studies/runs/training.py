@@ -25,6 +25,11 @@ class Training:
     def finished(self) -> bool:
         return (self.folder / "finished.json").is_file()
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to go on from, or to keep."""
+        return self.finished or (self.folder / "last.ckpt").is_file()
+
     def score(self) -> dict[str, float]:
         """The scores of its task at the last epoch, of a finished training. Not of the best epoch: choosing it by the
         very images that are scored would flatter."""

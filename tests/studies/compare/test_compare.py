@@ -116,6 +116,7 @@ def test_called_again_it_measures_and_trains_nothing(
     printed = capsys.readouterr()
     assert json.loads(printed.out) == document(done[1]) == before  # a pipe gets the JSON alone
     assert "Attention compared" in printed.err
+    assert f"resuming: {2 * seeds} of {2 * seeds} trainings are finished\n" in printed.err
     (line,) = (line for line in printed.err.splitlines() if "as measured on" in line)
     conditions = before["conditions"]
     for words in (conditions["date"], f"commit {conditions['git_commit'] or 'unknown'}"):

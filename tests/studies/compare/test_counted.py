@@ -174,6 +174,12 @@ def test_bad_input_ends_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_kept_costs_are_said_to_be(not_measured: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for said in ("measuring attentions at their places", f"to measure them again, remove {tmp_path / 'places.json'}"):
+        compare_counted([EXTRA], tmp_path, STEREO, conditions=CONDITIONS, limit=10**9)
+        assert said in capsys.readouterr().err
+
+
 # --- trainings
 
 

@@ -100,6 +100,7 @@ def test_bad_rows_are_refused(texts: list[str], words: str) -> None:
         (["--insert", "stage3=fa", "stage4=fa"], "give a row as --insert stage4=fa"),
         (["--insert", "stage3=fa", "--data", "DATA", "--epochs", "1", "--model.insert.stage3=sa"], "makes a row"),
         (["--model", "rtformer_slin", "--insert", "stage3=fa"], "unknown model 'rtformer_slin'"),
+        (["--model", "test_resnet", "--insert", "layer3=fa"], "Did you mean 'timm:test_resnet'?"),
     ],
 )
 def test_bad_input_ends_in_one_line(

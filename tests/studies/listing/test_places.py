@@ -21,6 +21,8 @@ def test_each_line_is_a_place_with_its_map(capsys: pytest.CaptureFixture[str]) -
     [
         (("places",), "places of which network? Give its name, as in `rtseg list places timm:resnet50`"),
         (("places", "pidnet_ss"), "unknown model 'pidnet_ss'. Did you mean 'pidnet_s'?"),
+        (("places", "psmnets"), "Did you mean 'psmnet'? Known: "),
+        (("places", "nosuch"), "mask_rcnn_timm:NAME"),
         (("places", "pidnet_s", "--input-size", "0", "64"), "input_size=0 must be a whole number of at least 1"),
         (("heads", "pidnet_s"), "'pidnet_s' goes with places alone: rtseg list places pidnet_s"),
     ],
