@@ -88,6 +88,12 @@ def check_exists(path: str | Path, repair: str) -> None:
         raise UserError(f"{missing(path)} {repair}")
 
 
+def check_alike(first: Path, second: Path) -> None:
+    """Raises: UserError where one is a folder and the other is not."""
+    if first.is_dir() != second.is_dir():
+        raise UserError(f"'{first}' and '{second}': give two images, or two folders")
+
+
 def check_file(path: str | Path, repair: str) -> None:
     """Raises: UserError where no file is there.
 

@@ -59,3 +59,8 @@ class Console(rich.console.Console):
         """In red; a long message is cut."""
         more = len(message) - _MOST
         self.print(message[:_MOST] + f" … ({more} characters more)" * (more > 0), style="red", soft_wrap=True)
+
+
+def counted(count: int, noun: str, plural: str = "s") -> str:
+    """'1 image', '2 images'; with plural="es" '2 classes'."""
+    return f"{count} {noun}{plural * (count != 1)}"

@@ -85,6 +85,7 @@ WRONG = {
     "rtseg stereo predict lost.ckpt image.png image.png -o new": "lost.ckpt",
     "rtseg stereo predict net image.png lost.png -o new": "lost.png",
     "rtseg stereo predict net image.png image.png -o full": "full",
+    "rtseg stereo predict net image.png full -o new": "give two images, or two folders",
     "rtseg stereo replay lost": "lost",
     "rtseg instances fit --config mask_rcnn_thing": "mask_rcnn_things",
     "rtseg instances fit --model.weights lost.pth": "lost.pth",

@@ -11,7 +11,7 @@ from rtseg.commands.compare import add_compare
 from rtseg.commands.replay import add_replay
 from rtseg.configs import CONFIGS
 from rtseg.output.folders import check_results
-from rtseg.paths import check_exists, check_network
+from rtseg.paths import check_alike, check_exists, check_network
 from rtseg.studies.runs.task import STEREO
 from rtseg.tasks.stereo.help import PAGES
 from rtseg.terminal import say
@@ -39,6 +39,7 @@ def predict(
     check_network(checkpoint)
     check_exists(left, "Give the left image, or a folder.")
     check_exists(right, "Give the right image, or a folder.")
+    check_alike(left, right)
     check_results(output, overwrite)
     from rtseg.tasks.stereo.predict import predict_files
 

@@ -13,6 +13,7 @@ from rtseg.data.origin import read_origin
 from rtseg.errors import UserError
 from rtseg.tasks.instances.coco_file import Broken, CocoFile, read_coco
 from rtseg.tasks.instances.samples import CocoImages, Sample, collate
+from rtseg.terminal import counted
 from rtseg.training.loading import reading
 from rtseg.training.resumable_data import ResumableData, named_images
 from rtseg.training.sampling import ResumableLoader, SampleKey, sample_seed
@@ -125,11 +126,11 @@ class InstanceData(ResumableData):
         objects, crowds = (sum(column) for column in zip(*counts, strict=True))
         empty = sum(not count for count, _ in counts)
         line = (
-            f"{_number(len(counts), f'{SPLITS[split]} image')}, {_number(objects, 'object')} of "
-            f"{_number(len(coco.names), 'class', 'es')}"
+            f"{counted(len(counts), f'{SPLITS[split]} image')}, {counted(objects, 'object')} of "
+            f"{counted(len(coco.names), 'class', 'es')}"
         )
-        details = [f"{_number(crowds, 'crowd')} among them"] * bool(crowds)
-        details += [f"{_number(empty, 'image')} without any"] * bool(empty)
+        details = [f"{counted(crowds, 'crowd')} among them"] * bool(crowds)
+        details += [f"{counted(empty, 'image')} without any"] * bool(empty)
         return f"{', '.join([line, *details])}." + (f"\n{coco.skipped}" if coco.skipped else "")
 
     def setup(self, stage: str) -> None:
@@ -160,7 +161,3 @@ class InstanceData(ResumableData):
     def val_dataloader(self) -> DataLoader[Sample]:
         data = _Evaluation(CocoImages(self.split("val")))
         return self.eval_loader(data, "val", _only)
-
-
-def _number(count: int, noun: str, plural: str = "s") -> str:
-    return f"{count} {noun}{plural * (count != 1)}"

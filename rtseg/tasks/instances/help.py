@@ -8,6 +8,8 @@ _MODEL = (
     Setting("model.options", "of the network, such as '{channels: 64}'"),
 )
 _DATA = (
+    Setting("data.annotations", "of your own data, such as labels_{split}.json"),
+    Setting("data.image_folder", "of your own data, such as images/{split}"),
     Setting("data.broken", "refuse or skip what cannot be used", "refuse"),
     WORKERS,
 )
@@ -17,7 +19,7 @@ PAGES = {
         "Train Mask R-CNN. A configuration gives the settings, flags change them.",
         (
             CONFIG, *RUN, *_MODEL,
-            Setting("model.weights", "imagenet, coco, or a .pth or .ckpt file"),
+            Setting("model.weights", "imagenet, coco, timm:NAME.TAG, or a weights file"),
             Setting("model.ema_decay", "moving average of the weights; 0: none", 0.0),
             Setting("model.optim.lr", "learning rate for each image", 1.25e-4),
             Setting("data.root", "folder in COCO's layout"),

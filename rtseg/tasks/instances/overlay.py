@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from rtseg.data.dataset import default_palette
 
 _COLORS = default_palette(24)  # neighbours in the list differ; objects of one class must be told apart
-_ALPHA = 0.45
-_SMALLEST, _SHARE = 11, 60  # height of the letters: pixels, and the part of the image's longer side
+_ALPHA, _SHADE = 0.45, 0.6  # of a mask's colour, and of the black behind a label
+_SMALLEST, _SHARE = 8, 60  # height of the letters: pixels, and the part of the image's longer side
 
 
 class Found(NamedTuple):
@@ -44,14 +44,43 @@ def draw(image: np.ndarray, objects: Iterator[Found] | Sequence[Found]) -> np.nd
         labels.append((found._replace(mask=found.mask[:0]), color))
     canvas = Image.fromarray(drawn)
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(letters)
-    for found, color in reversed(labels):  # the surest on top
+    texts = [f"{found.name} {found.score:.2f}" for found, _ in labels]
+    spots: list[tuple[int, int, int, int]] = []
+    for (found, _), text in zip(labels, texts, strict=True):  # the surest has the first choice
+        size = round(font.getlength(text)) + letters // 2, letters * 5 // 4
+        spots.append(_free_spot(found.box, size, (height, width), spots))
+    for (found, color), text, spot in reversed(list(zip(labels, texts, spots, strict=True))):  # the surest on top
         left, top, right, bottom = (round(side) for side in found.box)
         pen.rectangle(
             (left, top, max(left, right - 1), max(top, bottom - 1)), outline=color, width=max(1, letters // 8)
         )
-        text = f"{found.name} {found.score:.2f}"
-        wide, high = round(font.getlength(text)) + letters // 2, letters * 5 // 4
-        x, y = max(0, min(left, width - wide)), max(0, top - high)
-        pen.rectangle((x, y, x + wide, y + high), fill="black")
-        pen.text((x + letters // 4, y + high / 2), text, color, font, anchor="lm")
+        red, green, blue = ((255 + value) // 2 for value in color)  # a dark colour would be hard to read
+        behind = canvas.crop(spot)
+        canvas.paste(Image.blend(behind, Image.new("RGB", behind.size), _SHADE), spot)
+        pen.text((spot[0] + letters // 4, (spot[1] + spot[3]) / 2), text, (red, green, blue), font, anchor="lm")
     return np.asarray(canvas)
+
+
+def _free_spot(
+    box: tuple[float, float, float, float],
+    size: tuple[int, int],
+    image: tuple[int, int],
+    taken: Sequence[tuple[int, int, int, int]],
+) -> tuple[int, int, int, int]:
+    """Where a label stands: above its box, or at the first place near it that others leave free.
+
+    Args:
+        size: of the label, width and height.
+        image: H, W.
+        taken: left, top, right, bottom of other labels.
+    """
+    left, top, _, bottom = (round(side) for side in box)
+    x = max(0, min(left, image[1] - size[0]))
+    rows = [max(0, min(y, image[0] - size[1])) for y in (top - size[1], top, bottom, bottom - size[1])]
+    spots = [(x, y, x + size[0], y + size[1]) for y in rows]
+    free = (spot for spot in spots if not any(_overlap(spot, other) for other in taken))
+    return next(free, spots[0])
+
+
+def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

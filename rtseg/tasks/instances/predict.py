@@ -31,7 +31,7 @@ from rtseg.registry import trained_with
 from rtseg.tasks.instances.detections import Detections, detect
 from rtseg.tasks.instances.mask_rcnn import create_network
 from rtseg.tasks.instances.overlay import Found, draw
-from rtseg.terminal import Console, say
+from rtseg.terminal import Console, counted, say
 
 PREDICTIONS = "predictions.json"
 _LARGE = 2**21  # pixels; larger images are reduced before the network, which would do so itself
@@ -107,7 +107,11 @@ def predict(
         content = {"images": images, "annotations": annotations, "categories": categories}
         with written_whole(output / PREDICTIONS) as aside:
             aside.write_text(json.dumps(content), encoding="utf-8")
-    say(f"{len(annotations)} objects in {len(images)} images: {output / PREDICTIONS}")
+    hint = ""
+    if not annotations and min_score > 0:
+        hint = f". None has a score of {min_score:g}: a lower --min-score shows those that are less sure"
+    done = f"{counted(len(annotations), 'object')} in {counted(len(images), 'image')}"
+    say(f"{done}: {output / PREDICTIONS}{hint}")
     return count
 
 

@@ -20,6 +20,7 @@ from rtseg.data.origin import read_origin
 from rtseg.errors import UserError
 from rtseg.tasks.stereo.disparity_files import BAD, Bad, read_disparity
 from rtseg.tasks.stereo.layouts import Found, StereoPair, find_pairs, list_stereo_datasets, named
+from rtseg.terminal import counted
 from rtseg.training.loading import reading
 from rtseg.training.resumable_data import ResumableData, named_images
 from rtseg.training.sampling import ResumableLoader, SampleKey, sample_seed
@@ -154,16 +155,19 @@ class StereoData(ResumableData):
     def setup(self, stage: str) -> None:
         """Raises: UserError where pairs are missing or smaller than the crops, or disparities are bad and refused."""
         if stage != "fit":
+            rank_zero_info(f"{counted(len(self.split('val').pairs), 'pair')} to score.")
             self._check_disparities("val")
             return
         found = self.split("train")
+        scored = self.trainer is None or self.trainer.limit_val_batches
+        validation = f", {counted(len(self.split('val').pairs), 'pair')} for validation" if scored else ""
+        rank_zero_info(f"{counted(len(found.pairs), 'pair')} for training{validation}.")
         for what, least, crop in zip(("height", "width"), found.smallest, self.crop_size, strict=True):
             if crop > least:
                 raise UserError(
                     f"data.crop_size={list(self.crop_size)}: the smallest training image has a {what} of {least}; "
                     "give smaller crops"
                 )
-        scored = self.trainer is None or self.trainer.limit_val_batches
         self._check_disparities(*["val"] * bool(scored), "train")
 
     def _check_disparities(self, *splits: str) -> None:

@@ -109,7 +109,7 @@ class StereoModule(NetworkModule[PSMNet]):
         return predicted
 
     def on_validation_epoch_end(self) -> None:
-        scores, without, not_finite, bad = self.scores.compute()
+        scores, without, not_finite, bad, pixels = self.scores.compute()
         self.scores.reset()
         self.check_scored(not_finite)
         if not_finite:
@@ -120,6 +120,8 @@ class StereoModule(NetworkModule[PSMNet]):
             )
         if bad:
             rank_zero_info(f"{bad:,} disparities that are NaN or negative were left out of the score.")
+        if self.trainer.state.fn != "fit":
+            rank_zero_info(f"{pixels:,} pixels with a disparity below {self.stereo.max_disparity} count.")
         for name, value in scores.items():
             self.log(f"val/{name}", value.float().to(self.device), prog_bar=name == "epe", sync_dist=True)
 

@@ -17,6 +17,7 @@ from rtseg.errors import UserError
 from rtseg.layers.normalize import Normalize
 from rtseg.output.folders import check_empty, make_folder, write_whole
 from rtseg.output.lock import locked_folder
+from rtseg.paths import check_alike
 from rtseg.tasks.stereo.disparity_files import LARGEST, write_disparity_png
 from rtseg.tasks.stereo.psmnet import PSMNet
 from rtseg.tasks.stereo.weights import load_network
@@ -63,8 +64,7 @@ def find_image_pairs(left: Path, right: Path) -> list[tuple[Path, Path]]:
     Raises:
         UserError: a left image without right one, no image, or a folder and a file.
     """
-    if left.is_dir() != right.is_dir():
-        raise UserError(f"'{left}' and '{right}': give two images, or two folders")
+    check_alike(left, right)
     if not left.is_dir():
         return [(left, right)]
     lefts = find_files(left, IMAGE_SUFFIXES)

@@ -22,12 +22,14 @@ class StereoResult(NamedTuple):
         without: images in which no pixel counts; a batch of these alone has no mean, and is left out.
         not_finite: images with a prediction that is not finite.
         bad: disparities of the files that were NaN or negative.
+        pixels: how many count.
     """
 
     values: dict[str, Tensor]
     without: int
     not_finite: int
     bad: int
+    pixels: int
 
 
 class StereoScores(Metric):
@@ -84,4 +86,4 @@ class StereoScores(Metric):
         if self.not_finite:
             values = torch.full_like(values, torch.nan)
         scores = dict(zip(NAMES, values.unbind(), strict=True))
-        return StereoResult(scores, int(self.without), int(self.not_finite), int(self.bad))
+        return StereoResult(scores, int(self.without), int(self.not_finite), int(self.bad), int(pixels))

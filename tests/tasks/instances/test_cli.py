@@ -18,7 +18,7 @@ from rtseg.errors import STOPPED
 from rtseg.tasks.instances.cli import InstancesCLI
 from rtseg.tasks.instances.detections import Detections
 from rtseg.tasks.instances.help import PAGES
-from rtseg.tasks.instances.overlay import draw
+from rtseg.tasks.instances.overlay import Found, draw
 from rtseg.tasks.instances.predict import objects
 from tests.helpers.command import check_refused, exit_status
 from tests.training.callbacks.test_stop import Signal, rows
@@ -32,6 +32,7 @@ TINY = (
     "--trainer.accelerator=cpu", "--trainer.num_sanity_val_steps=0", "--trainer.enable_progress_bar=false",
     "--trainer.log_every_n_steps=1",
 )  # fmt: skip
+UNSAID = ("data.root", "data.annotations", "data.image_folder")  # defaults that the help leaves out
 INSERT = ("--model.insert.layer3=fa:basis=8", "--model.insert.fpn.*=fa:basis=8")
 
 
@@ -107,6 +108,14 @@ def test_masks_of_a_reduced_image_are_enlarged_one_by_one() -> None:
     assert not drawn[38, 58].any()
 
 
+def test_labels_of_a_small_image_stand_beside_each_other() -> None:
+    empty = np.zeros((128, 160), bool)
+    things = [Found(empty, (40, 60 + 3 * k, 90, 100), "triangle", 0.9) for k in range(3)]
+    bright = (draw(np.full((128, 160, 3), 255, np.uint8), things) < 200).any(2)[:, 50:85]
+    labels = np.flatnonzero(bright.mean(1) == 1)  # rows that are dark from side to side, or a box's own
+    assert 28 <= len(labels) <= 36
+
+
 @pytest.mark.slow
 def test_an_unreadable_image_is_named_and_the_others_are_predicted(
     trained: Path, things: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -119,7 +128,10 @@ def test_an_unreadable_image_is_named_and_the_others_are_predicted(
     command = ("instances", "predict", str(trained / "best.ckpt"), *(str(tmp_path / name) for name in ("a", "b")))
     flags = ("--min-score=0.999", "--device=cpu")
     assert exit_status(main, *command, str(tmp_path / "broken.jpg"), "-o", str(tmp_path / "out"), *flags) == 1
-    assert "broken.jpg: truncated file" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "broken.jpg: truncated file" in said.err
+    assert "0 objects in 2 images" in said.out
+    assert "a lower --min-score" in " ".join(said.out.split())
     content = json.loads((tmp_path / "out/predictions.json").read_text())
     assert [image["file_name"] for image in content["images"]] == ["a/one.jpg", "b/one.jpg"]
     assert not content["annotations"]
@@ -182,7 +194,7 @@ def test_the_help_is_true(capsys: pytest.CaptureFixture[str]) -> None:
         for setting in page.settings:
             if setting.key not in ("config", "auto"):
                 assert setting.key in known, f"{setting.key} is no key of {page.command}"
-                assert setting.default == known[setting.key] or setting.key == "data.root", setting.key
+                assert setting.default == known[setting.key] or setting.key in UNSAID, setting.key
         assert max(map(len, str(page).splitlines())) <= 80
 
 

@@ -1,6 +1,7 @@
 """`rtseg stereo` as its user meets it: train, score, resume to the bit, predict, convert."""
 
 import csv
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,11 +96,15 @@ def test_a_machine_is_chosen_for(fit: list[str], tmp_path: Path, capsys: pytest.
     assert "precision" in capsys.readouterr().out
 
 
-def test_a_score_has_the_checkpoints_settings(trained: Path, pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_score_has_the_checkpoints_settings(
+    trained: Path, pairs: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     scored = ["stereo", "validate", f"--ckpt_path={trained / 'best.ckpt'}", "--trainer.accelerator=cpu"]
     assert run(*scored, f"--data.root={pairs}") == 0
     said = capsys.readouterr().out
     assert "errors of all pixels over their number" in said
+    assert "2 pairs to score." in caplog.text
+    assert re.search(r"[\d,]+ pixels with a disparity below 16 count\.", caplog.text)
     refused = run(*scored, f"--data.root={pairs}", "--model.max_disparity=32")
     check_refused(refused, "model.max_disparity=32 differs from the checkpoint's 16", capsys)
 
