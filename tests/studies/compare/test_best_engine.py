@@ -151,4 +151,4 @@ def test_the_best_engine_of_this_machine(tmp_path: Path, monkeypatch: pytest.Mon
     for row in comparison.to_dict()["rows"]:
         assert row["best"]["backend"].startswith(name)
         assert row["best_class_map"]["fps"] > 0
-    assert any(f"and {name} (" in remark for remark in comparison.remarks())  # a busy machine has one more
+    assert f"image → class map on {name} (" in best_note(comparison)
