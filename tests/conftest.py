@@ -102,7 +102,7 @@ def shared_segmenter() -> Segmenter:
 
 
 @pytest.fixture(scope="session")
-def exported(shared_segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Graph]:
+def exported_once(shared_segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Graph]:
     """The network's graph of a shape and an output. It takes seconds, so xdist's workers export each once for all."""
 
     def graph(shape: OpenShape, output: Output = "logits") -> Graph:
@@ -119,16 +119,16 @@ def exported(shared_segmenter: Segmenter, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def logits_graph(exported: Callable[..., Graph]) -> Graph:
-    return exported(SHAPE)
+def logits_graph(exported_once: Callable[..., Graph]) -> Graph:
+    return exported_once(SHAPE)
 
 
 @pytest.fixture(scope="session")
-def open_graph(exported: Callable[..., Graph]) -> Graph:
+def open_graph(exported_once: Callable[..., Graph]) -> Graph:
     """For images of any size, and any number."""
-    return exported(OPEN)
+    return exported_once(OPEN)
 
 
 @pytest.fixture(scope="session")
-def class_map_graph(exported: Callable[..., Graph]) -> Graph:
-    return exported(SHAPE, "class_map")
+def class_map_graph(exported_once: Callable[..., Graph]) -> Graph:
+    return exported_once(SHAPE, "class_map")
