@@ -42,15 +42,15 @@ def read_image(
     Raises:
         UserError: the file cannot be read whole, is no image, or is too large.
     """
-    data, pixels = _read_whole(path, max_pixels, _IMAGE)
+    data, pixels = read_whole(path, max_pixels, _IMAGE)
     admit(pixels)
     if is_tiff(data) and tiff_tags(data).get(_PHOTOMETRIC) in _LAB:
         raise UserError(f"{path}: a TIFF of CIELab colours: {LAB_REPAIR}")
     head, length = data[:HEAD], len(data)
     if pixels < _LARGE:
-        return _decoded(path, head, length, _IMAGE, partial(cv2.imdecode, np.frombuffer(data, np.uint8), _RGB))
+        return decoded(path, head, length, _IMAGE, partial(cv2.imdecode, np.frombuffer(data, np.uint8), _RGB))
     del data
-    return _decoded(path, head, length, _IMAGE, lambda: _decode_large(path))
+    return decoded(path, head, length, _IMAGE, lambda: _decode_large(path))
 
 
 def _decode_large(path: Path) -> np.ndarray | None:
@@ -68,11 +68,11 @@ def read_mask(path: Path) -> np.ndarray:
         UserError: the file cannot be read whole, is no label image, went through a lossy format such as JPEG, or has
             more than `MAX_PIXELS` pixels.
     """
-    data, _ = _read_whole(path, MAX_PIXELS, _MASK)
-    return _decoded(path, data[:HEAD], len(data), _MASK, lambda: stored_numbers(data))
+    data, _ = read_whole(path, MAX_PIXELS, _MASK)
+    return decoded(path, data[:HEAD], len(data), _MASK, lambda: stored_numbers(data))
 
 
-def _decoded(path: Path, head: bytes, length: int, what: str, decode: Callable[[], np.ndarray | None]) -> np.ndarray:
+def decoded(path: Path, head: bytes, length: int, what: str, decode: Callable[[], np.ndarray | None]) -> np.ndarray:
     """What a decoder makes of a file. Decoders meet damage with exceptions of any kind: they end here.
 
     Args:
@@ -83,6 +83,8 @@ def _decoded(path: Path, head: bytes, length: int, what: str, decode: Callable[[
     try:
         if (pixels := decode()) is not None:
             return pixels
+    except UserError:
+        raise
     except MaskError as error:
         refuse_other_kind(path, head, what)
         raise _unreadable(path, str(error), what) from None
@@ -103,17 +105,24 @@ def _unreadable(path: Path, found: str, what: str) -> UserError:
     return UserError(f"{path}: not a readable {what} ({found}); {repair}")
 
 
-def _read_whole(path: Path, max_pixels: int, what: str) -> tuple[bytes, int]:
+def read_whole(path: Path, max_pixels: int, what: str, most: int | None = None) -> tuple[bytes, int]:
     """The bytes of a file whose header promises at most `max_pixels`, and how many it promises.
 
     A JPEG or PNG that breaks off is refused, where OpenCV would fill the rest and go on.
+
+    Args:
+        what: the file should be, "image" or "label image".
+        most: bytes of the file; None: as many as the largest image takes without compression, with alpha, and what
+            cameras add.
+
+    Raises:
+        UserError: it cannot be read, is cut or of another kind, or is too large.
     """
+    most = most or 4 * max_pixels + 2**26
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device would be waited for
             raise UserError(f"{path}: a folder, pipe or device, not an image file; remove it")
-        # As many bytes as the largest image takes without compression, with alpha, and what cameras add.
-        most = 4 * max_pixels + 2**26
         if status.st_size > most or path.suffix.lower() in RAW_SUFFIXES:  # many RAW files would be read as a preview
             with path.open("rb") as file:
                 refuse_other_kind(path, file.read(HEAD), what)

@@ -18,6 +18,8 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # others are pixels, their r
 _USUAL = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")  # Pillow's names
 _MOST_CHUNKS = 1_000_000  # of a PNG; real ones have one for each 8 KiB or more
 _TIFF_SIDES = {256: "width", 257: "height", 322: "tile width", 323: "tile height"}
+NPY = b"\x93NUMPY"  # how a NumPy array's file begins
+_NPY_HEADER = re.compile(rb"'shape': *\((\d+), *(\d+)\b")
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values that swap the sides
 
 
@@ -38,6 +40,8 @@ def image_size(data: bytes) -> tuple[int, int] | None:
             return _webp(data)
         if is_tiff(data):
             return _tiff(data)
+        if data.startswith(NPY):
+            return _npy(data)
     except (struct.error, IndexError, OverflowError):  # the file ends inside its header
         return None
     try:
@@ -132,6 +136,12 @@ def _webp(data: bytes) -> tuple[int, int] | None:
     if kind == b"VP8X":
         return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
     return None
+
+
+def _npy(data: bytes) -> tuple[int, int] | None:
+    """Of an array (H, W), (H, W, C) or more."""
+    found = _NPY_HEADER.search(data, 0, 4096)
+    return (int(found[2]), int(found[1])) if found else None
 
 
 def is_tiff(data: bytes) -> bool:

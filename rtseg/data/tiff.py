@@ -1,0 +1,215 @@
+"""TIFF of any number of channels, as stored: strips or tiles, channels together or one after the other.
+
+OpenCV stops at four channels, and in 8 bits it takes the fourth for the transparency of the others. What stands in the
+file is read here; Pillow's libtiff undoes the compression of one strip or tile at a time.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+_KINDS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # type of an entry -> struct's letter; the others are not needed
+_MOST_ENTRIES, _MOST_PAGES = 4096, 100_000
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL = 254, 256, 257, 258, 259, 262, 266
+_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _LENGTHS, _PLANAR = 273, 274, 277, 278, 279, 284
+_PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_LENGTHS, _FORMAT = 317, 322, 323, 324, 325, 339
+_PLAIN, _DEFLATE = 1, (8, 32946)
+_CODECS = {5: "LZW", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}  # and those above
+_REDUCED = 1  # of the kind of a page: a smaller copy of another one
+_COLORS = {3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "CIELab", 10: "CIELab", 32803: "a camera's mosaic"}
+_UNSIGNED, _FLOAT, _UNDEFINED = 1, 3, 4
+Tags = Mapping[int, tuple[int, ...]]
+
+
+class TiffError(ValueError):
+    """A TIFF that is whole, but cannot be taken as it is. The text says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class TiffHeader:
+    """What the first page of a TIFF says of itself.
+
+    Attributes:
+        height, width, channels: of its pixels as stored.
+        dtype: of a value, in the byte order of the file.
+        tags: all numbers of the page, by tag.
+        pages: pages of full size.
+    """
+
+    height: int
+    width: int
+    channels: int
+    dtype: np.dtype
+    tags: Tags
+    pages: int
+
+    @property
+    def white_is_zero(self) -> bool:
+        return self.tags.get(_PHOTOMETRIC, (1,))[0] == 0
+
+    @property
+    def orientation(self) -> int:
+        """EXIF's number of how the image is turned; 1: not."""
+        return self.tags.get(_ORIENTATION, (1,))[0]
+
+
+def read_header(data: bytes) -> TiffHeader:
+    """The header of a TIFF.
+
+    Raises:
+        TiffError: its pixels are not plain channels of 8 or 16 bit or floats.
+        struct.error, KeyError: it ends inside its header, or lacks what every TIFF has.
+    """
+    pages = list(_pages(data))
+    tags = pages[0]
+    colors = tags.get(_PHOTOMETRIC, (1,))[0]
+    if colors not in (0, 1, 2):
+        raise TiffError(f"a TIFF of {_COLORS.get(colors, f'photometric {colors}')}; save its channels as they are")
+    order = "<" if data[:1] == b"I" else ">"
+    return TiffHeader(
+        height=tags[_HEIGHT][0],
+        width=tags[_WIDTH][0],
+        channels=tags.get(_SAMPLES, (1,))[0],
+        dtype=_dtype(tags, order),
+        tags=tags,
+        pages=1 + sum(not page.get(_SUBFILE, (0,))[0] for page in pages[1:]),
+    )
+
+
+def read_pixels(data: bytes, header: TiffHeader) -> np.ndarray:
+    """(H, W, C) as stored.
+
+    Raises:
+        TiffError: a way of storing that is not read.
+        Exception: of any kind, where the file is damaged.
+    """
+    tags, tiled = header.tags, _TILE_OFFSETS in header.tags
+    _check_ways(tags)
+    planes = header.channels if tags.get(_PLANAR, (1,))[0] == 2 else 1
+    inside = header.channels // planes  # channels of a strip or tile
+    if tiled:
+        rows, columns = tags[_TILE_HEIGHT][0], tags[_TILE_WIDTH][0]
+        offsets, lengths = tags[_TILE_OFFSETS], tags[_TILE_LENGTHS]
+    else:
+        rows, columns = min(tags.get(_ROWS, (header.height,))[0], header.height), header.width
+        offsets, lengths = tags[_OFFSETS], tags[_LENGTHS]
+    places = [(p, y, x) for p in range(planes) for y in range(0, header.height, rows)
+              for x in range(0, header.width, columns)]  # fmt: skip
+    if not len(places) <= min(len(offsets), len(lengths)):
+        raise ValueError(f"{len(offsets)} strips or tiles of {len(places)}")
+    pixels = np.empty((header.height, header.width, header.channels), header.dtype)
+    for (plane, y, x), offset, length in zip(places, offsets, lengths, strict=False):
+        height = rows if tiled else min(rows, header.height - y)
+        part = data[offset : offset + length]
+        block = _block(part, (height, columns, inside), header)
+        block = block[: header.height - y, : header.width - x]
+        first = plane * inside
+        pixels[y : y + len(block), x : x + block.shape[1], first : first + inside] = block
+    return pixels
+
+
+def _pages(data: bytes) -> Iterator[Tags]:
+    order, big = "<" if data[:1] == b"I" else ">", 0x2B in data[2:4]
+    at, seen = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0], set[int]()
+    while at and at not in seen and len(seen) < _MOST_PAGES:
+        seen.add(at)
+        (number,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
+        start, entry = at + (8 if big else 2), 20 if big else 12
+        end = start + number * entry
+        yield dict(_entries(data, order, big, range(start, min(end, start + _MOST_ENTRIES * entry), entry)))
+        (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, end)
+
+
+def _entries(data: bytes, order: str, big: bool, places: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The numbers of each entry of a page that holds whole numbers."""
+    for at in places:
+        tag, kind = struct.unpack_from(order + "HH", data, at)
+        (count,) = struct.unpack_from(order + ("Q" if big else "I"), data, at + 4)
+        if not (letter := _KINDS.get(kind)) or not count:
+            continue
+        where = at + (12 if big else 8)
+        if count * struct.calcsize("=" + letter) > (8 if big else 4):
+            (where,) = struct.unpack_from(order + ("Q" if big else "I"), data, where)
+        if where + count * struct.calcsize("=" + letter) > len(data):
+            raise struct.error(f"an entry of {count} numbers ends behind the file")
+        yield tag, struct.unpack_from(f"{order}{count}{letter}", data, where)
+
+
+def _dtype(tags: Tags, order: str) -> np.dtype:
+    bits, kinds = set(tags.get(_BITS, (1,))), set(tags.get(_FORMAT, (_UNSIGNED,)))
+    if len(bits) == len(kinds) == 1:
+        (size,), (kind,) = bits, kinds
+        if kind in (_UNSIGNED, _UNDEFINED) and size in (8, 16):
+            return np.dtype(f"{order}u{size // 8}")
+        if kind == _FLOAT and size in (16, 32, 64):
+            return np.dtype(f"{order}f{size // 8}")
+    found = {_UNSIGNED: "unsigned", 2: "signed", _FLOAT: "floating", _UNDEFINED: "unsigned"}
+    what = " and ".join(sorted(found.get(kind, "complex") for kind in kinds))
+    raise TiffError(
+        f"a TIFF of {what} values of {' and '.join(map(str, sorted(bits)))} bits; save its channels as 8 or 16 bit "
+        "without sign, or as 32 bit floats"
+    )
+
+
+def _check_ways(tags: Tags) -> None:
+    compression = tags.get(_COMPRESSION, (_PLAIN,))[0]
+    if compression not in (_PLAIN, *_DEFLATE, *_CODECS):
+        names = f"none, deflate, {', '.join(_CODECS.values())}"
+        raise TiffError(f"a TIFF with compression {compression}; save it with one of {names}")
+    if tags.get(_FILL, (1,))[0] != 1 or tags.get(_PREDICTOR, (1,))[0] not in (1, 2, 3):
+        raise TiffError("a TIFF with bits from right to left, or an unknown predictor; save it without")
+
+
+def _block(part: bytes, shape: tuple[int, int, int], header: TiffHeader) -> np.ndarray:
+    """One strip or tile: rows, columns and channels of `shape`."""
+    rows, columns, channels = shape
+    width = columns * channels * header.dtype.itemsize
+    raw = _decompressed(part, header.tags.get(_COMPRESSION, (_PLAIN,))[0], rows, width)
+    predictor = header.tags.get(_PREDICTOR, (1,))[0]
+    if predictor == 3 and header.dtype.kind == "f":
+        return _floats(raw, shape, header.dtype)
+    block = raw.view(header.dtype).reshape(shape)
+    if predictor == 2:
+        bits = block.astype(f"u{header.dtype.itemsize}") if block.dtype.kind == "u" else block.view(
+            header.dtype.str.replace("f", "u")).astype(f"u{header.dtype.itemsize}")  # fmt: skip
+        summed = np.cumsum(bits, axis=1, dtype=bits.dtype)
+        return summed if block.dtype.kind == "u" else summed.view(f"f{header.dtype.itemsize}")
+    return block
+
+
+def _floats(raw: np.ndarray, shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
+    """Predictor 3: differences of the bytes of a row, in which the first bytes of all floats come first."""
+    rows, columns, channels = shape
+    size = dtype.itemsize
+    summed = np.cumsum(raw.reshape(rows, -1, channels), axis=1, dtype=np.uint8)
+    parts = summed.reshape(rows, size, columns * channels)
+    return np.ascontiguousarray(parts.transpose(0, 2, 1)).view(f">f{size}").reshape(shape)
+
+
+def _decompressed(part: bytes, compression: int, rows: int, width: int) -> np.ndarray:
+    """`rows` x `width` bytes. Raises: ValueError where there are fewer."""
+    wanted = rows * width
+    if compression == _PLAIN:
+        content = part
+    elif compression in _DEFLATE:
+        content = zlib.decompressobj().decompress(part, wanted)
+    else:
+        with Image.open(BytesIO(_as_grey(part, compression, rows, width)), formats=("TIFF",)) as file:
+            content = file.tobytes()
+    if len(content) < wanted:
+        raise ValueError(f"{len(content)} bytes of {wanted} in a strip or tile")
+    return np.frombuffer(content, np.uint8, wanted)
+
+
+def _as_grey(part: bytes, compression: int, rows: int, width: int) -> bytes:
+    """A TIFF of `rows` x `width` grey bytes, which libtiff decompresses without looking at what they mean."""
+    tags = {_WIDTH: width, _HEIGHT: rows, _BITS: 8, _COMPRESSION: compression, _PHOTOMETRIC: 1, _OFFSETS: 0,
+            _SAMPLES: 1, _ROWS: rows, _LENGTHS: len(part)}  # fmt: skip
+    tags[_OFFSETS] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + struct.pack("<I", 0) + part
