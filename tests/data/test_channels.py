@@ -68,7 +68,8 @@ def test_a_tiff_that_tifffile_writes_is_read(
     difference = predictor and compression == "deflate" and np.dtype(dtype).kind == "u"
     path = tmp_path / "a.tif"
     tifffile.imwrite(
-        path, written if channels > 1 else stored[..., 0], photometric="minisblack", byteorder="<" if little else ">", bigtiff=big,
+        path, written if channels > 1 else stored[..., 0], photometric="minisblack", bigtiff=big,
+        byteorder="<" if little else ">",
         planarconfig=("separate" if separate else "contig") if channels > 1 else None, compression=compression,
         predictor=difference or None, metadata=None, **({"tile": (16, 16)} if tile else {"rowsperstrip": rows}),
     )  # fmt: skip
