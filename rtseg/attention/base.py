@@ -10,6 +10,7 @@ B batch, C channels in, D channels out, N = H * W positions.
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from rtseg.errors import UserError
@@ -100,6 +101,26 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x: (B, C, H, W); context: the low-resolution map (B, context_channels, h, w), for mechanisms that need it."""
         raise NotImplementedError
+
+    def __call__(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """`forward`. Raises: UserError where a map has other channels than the attention was built for.
+
+        A graph that is compiled, exported or traced has no such check in it.
+        """
+        if not torch.compiler.is_compiling() and not torch.jit.is_tracing():
+            self._check_channels("input", x, self.in_channels)
+            self._check_channels("context", context, self.context_channels)
+        y: Tensor = super().__call__(x, context)
+        return y
+
+    def _check_channels(self, what: str, given: Tensor | None, channels: int | None) -> None:
+        if channels is None or not isinstance(given, Tensor) or (given.ndim > 1 and given.shape[1] == channels):
+            return
+        at = f" at {self.place}" if self.place else ""
+        raise UserError(
+            f"attention '{self.name}'{at} was built for {channels} channels, and its {what} has the shape "
+            f"{tuple(given.shape)}: give (B, {channels}, H, W), or build it for the channels of that map"
+        )
 
     def cost(self, height: int, width: int, context_size: tuple[int, int] | None = None) -> Cost:
         """For one image whose input map is (height, width) and whose context map, if read, is `context_size`."""

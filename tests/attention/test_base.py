@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from rtseg.attention import AttentionSpec, create_attention, list_attentions, parse_attention
 from rtseg.attention.build import resolve_attention
 from rtseg.attention.grammar import parse_branch
-from rtseg.attention.registry import Branch
+from rtseg.attention.insertion import Inserted
+from rtseg.attention.registry import Branch, get_mechanism
 from rtseg.errors import UserError
 
 
@@ -143,3 +144,33 @@ def test_cross_resolution_attention_asks_for_its_context() -> None:
     attention = create_attention("ca", 8, context_channels=8)
     with pytest.raises(UserError, match=r"call it as attention\(x, context\)"):
         attention(torch.zeros(1, 8, 4, 4))
+
+
+def wrong(data: st.DataObject, channels: int) -> torch.Tensor:
+    """A map, or one without the axis of images, that does not have so many channels where they are looked for."""
+    shape = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=5).filter(lambda s: s[1:2] != [channels]))
+    return torch.zeros(shape)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(list_attentions()), st.integers(0, 1), st.data())
+def test_a_map_of_other_channels_is_refused_by_every_attention(name: str, inserted: int, data: st.DataObject) -> None:
+    if inserted and not get_mechanism(name).needs_context:
+        layer: Any = Inserted([name], 8, "layer3")
+        with pytest.raises(UserError, match=rf"^attention '{name}' at layer3 was built for 8 channels, and its input "):
+            layer(wrong(data, 8))
+        return
+    attention = create_attention(name, 8, context_channels=16)
+    x = wrong(data, 8)
+    with pytest.raises(UserError, match="was built for 8 channels, and its input has the shape ") as error:
+        attention(x, torch.zeros(1, 16, 2, 2))
+    assert f"{tuple(x.shape)}: give (B, 8, H, W), or build it" in str(error.value)
+    with pytest.raises(UserError, match=f"'{name}' was built for 16 channels, and its context has the shape "):
+        attention(torch.zeros(1, 8, 2, 2), wrong(data, 16))
+
+
+def test_what_is_written_down_has_no_check_of_channels() -> None:
+    """A wrong map then meets PyTorch's own error."""
+    layer, x = create_attention("fa", 8).eval(), torch.zeros(1, 6, 4, 4)
+    with pytest.raises(RuntimeError, match="expected input"):
+        torch.jit.trace(layer, x, check_trace=False)
