@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
@@ -12,7 +13,9 @@ from rtseg.data.dataset import create_dataset, label_space
 from rtseg.data.intact import check_readable
 from rtseg.data.survey import survey
 from rtseg.errors import UserError
+from rtseg.models import create_model
 from rtseg.models.backbone import choose_attention, choose_head
+from rtseg.options import check_reserved
 from rtseg.output.table import Column, Table, show
 from rtseg.terminal import say
 from rtseg.training.callbacks.fps_monitor import FPSMonitor
@@ -50,6 +53,8 @@ class RTSegCLI(RunCLI):
             raise UserError(
                 f"rtseg {command} needs trained weights: give --ckpt_path runs/.../best.ckpt, or --model.weights"
             )
+        if config.model.insert:
+            check_insertion(config.model)
         look_at_data(config, command)
 
     def fits(self, config: Namespace, processes: int) -> bool:
@@ -62,6 +67,18 @@ class RTSegCLI(RunCLI):
 
     def more_callbacks(self, config: Namespace) -> list[Callback]:
         return [PredictionPictures()]
+
+
+def check_insertion(model: Namespace) -> None:
+    """Before the masks are counted, which may take minutes.
+
+    Raises:
+        UserError: no such network, place or attention.
+    """
+    options = model.options or {}
+    check_reserved(options)
+    with torch.device("meta"):
+        create_model(model.name, 2, attention=model.attention, head=model.head, insert=model.insert, **options)
 
 
 def look_at_data(config: Namespace, command: str | None) -> None:

@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 from rtseg.attention.insertion import as_insertion
 from rtseg.configs import CONFIGS
 from rtseg.errors import UserError
+from rtseg.models.backbone import NO_ATTENTION
 from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import check_part
 from rtseg.options import check_reserved
@@ -36,6 +37,8 @@ class InstancesCLI(RunCLI):
     def prepare(self, config: Namespace, command: str | None) -> None:
         if command == "validate" and config.get("ckpt_path") is None and config.model.weights is None:
             raise UserError(f"{self.program} {command} needs trained weights: give --ckpt_path runs/.../best.ckpt")
+        if config.model.insert:  # what is wrong with it is said before the annotations are read
+            _described(config.model, num_classes=2)
         data = _data(config)
         splits = ["val"] if command == "validate" or config.trainer.limit_val_batches != 0 else []
         lines = [data.describe(split) for split in ["train"] * (command == "fit") + splits]
@@ -57,11 +60,7 @@ class InstancesCLI(RunCLI):
     def check_model(self, asked: Namespace, checkpoint: dict[str, Any]) -> None:
         card = ModelCard.from_dict(checkpoint["model_card"])
         check_part(card, "--ckpt_path", ("detector",))
-        check_reserved(asked.options or {})
-        wanted = ModelCard(
-            asked.name, card.attention, card.num_classes, asked.options or {}, insert=as_insertion(asked.insert)
-        )
-        wanted = replace(wanted, insert=described_network(wanted).insert)  # without patterns
+        wanted = _described(asked, card.num_classes)
         theirs, ours = card.to_dict(), wanted.to_dict()
         keys = {"name": "model", "options": "options", "insert": "insert"}
         unlike = {flag: (theirs[key], ours[key]) for flag, key in keys.items() if theirs[key] != ours[key]}
@@ -73,6 +72,17 @@ class InstancesCLI(RunCLI):
         if config.trainer.limit_val_batches == 0:
             return True
         return len(_data(config).split("val").images) >= processes
+
+
+def _described(asked: Namespace, num_classes: int) -> ModelCard:
+    """The card of the network of `config.model`, its insertion without patterns.
+
+    Raises:
+        UserError: no such network, option, place or attention.
+    """
+    check_reserved(asked.options or {})
+    wanted = ModelCard(asked.name, NO_ATTENTION, num_classes, asked.options or {}, insert=as_insertion(asked.insert))
+    return replace(wanted, insert=described_network(wanted).insert)
 
 
 def _data(config: Namespace) -> InstanceData:
