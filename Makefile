@@ -81,12 +81,21 @@ demo-stages:
 clean-demo: ## remove what make demo made
 	rm -rf runs/demo
 
+# One flag for each place, with all that INSERT has for it: of a flag that is given twice only the last would hold.
+comma := ,
+space := $(subst ,, )
+unique = $(if $1,$(firstword $1) $(call unique,$(filter-out $(firstword $1),$1)))
+places = $(call unique,$(foreach word,$(INSERT),$(firstword $(subst =, ,$(word)))))
+at = $(patsubst $1=%,%,$(filter $1=%,$(INSERT)))
+listed = $(if $(word 2,$1),[$(subst $(space),$(comma),$(strip $1))],$1)
+INSERTED = $(foreach place,$(places),'--model.insert.$(place)$(if $(call at,$(place)),=$(call listed,$(call at,$(place))))')
+
 train-ade20k: install ## train on ADE20K
 train-cityscapes: install ## train on Cityscapes
 train-camvid: install ## train on CamVid
 train-%:
 	$(RUN) fit --config configs/$(MODEL)_$*.yaml $(if $(ATTN),--model.attention=$(ATTN)) \
-		$(foreach place,$(INSERT),'--model.insert.$(place)') $(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(if $(filter camvid,$*),--auto) $(ARGS)
+		$(INSERTED) $(if $(DATA_DIR),--data.root=$(DATA_DIR)) $(if $(filter camvid,$*),--auto) $(ARGS)
 
 pretrain: install ## pre-train on ImageNet: DATA_DIR=folder or shards; needs GPUs
 	$(PRETRAIN) fit --config pretrain/configs/rtformer_slim_in1k.yaml --model.name=$(MODEL) \

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 MAKEFILE = Path(__file__).parents[1] / "Makefile"
 
@@ -37,6 +39,18 @@ def test_an_attention_is_handed_on_where_it_is_given(tmp_path: Path) -> None:
     assert "--data.root=data/camvid" in printed
     assert "--auto" in printed.split()
     assert "ATTN=gfa+ca" in make(tmp_path)
+
+
+def test_all_that_is_inserted_at_one_place_acts(tmp_path: Path) -> None:
+    """A flag that is given twice holds its last value alone."""
+    insert = "layer3=fa:basis=64:heads=1 fpn.*=fa layer3=sa stage?=nl"
+    printed = make(tmp_path, "-n", "train-camvid", f"INSERT={insert}")
+    flags = [word for word in shlex.split(printed.replace("\\\n", "")) if word.startswith("--model.insert")]
+    assert flags == [f"--model.insert.{flag}" for flag in ("layer3=[fa:basis=64:heads=1,sa]", "fpn.*=fa", "stage?=nl")]
+    found = [yaml.safe_load(flag.partition("=")[2]) for flag in flags]
+    assert found == [["fa:basis=64:heads=1", "sa"], "fa", "nl"]
+    assert "'--model.insert.fa'" in make(tmp_path, "-n", "train-camvid", "INSERT=fa")  # which fit says what to do about
+    assert "--model.insert" not in make(tmp_path, "-n", "train-camvid")
 
 
 def test_demo_does_what_is_missing_and_no_more(tmp_path: Path) -> None:
