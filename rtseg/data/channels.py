@@ -13,12 +13,11 @@ import numpy as np
 from PIL import Image
 
 from rtseg.data.files import MAX_PIXELS, decoded, read_whole
-from rtseg.data.header import NPY, is_tiff
+from rtseg.data.header import MOST_CHANNELS, NPY, is_tiff
 from rtseg.data.tiff import TiffError, read_header, read_pixels
 from rtseg.errors import UserError
 
 CHANNEL_SUFFIXES = (".npy",)  # beside those of images
-MOST_CHANNELS = 128  # OpenCV's
 MAX_VALUES = 3 * MAX_PIXELS  # as many as the largest RGB image has
 _SAVE = "save it as PNG, TIFF or .npy of 8 or 16 bit without sign, or of 32 bit floats"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6  # of a PNG

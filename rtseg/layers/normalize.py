@@ -10,7 +10,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Normalize(nn.Module):
-    """(B, 3, H, W) RGB grey levels 0..255, uint8 or float, to (x / 255 - mean) / std in float."""
+    """(B, C, H, W) grey levels 0..255, uint8 or float, to (x / 255 - mean) / std in float.
+
+    Args:
+        mean, std: of each channel, in units of 1.
+    """
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         super().__init__()

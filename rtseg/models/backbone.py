@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from rtseg.attention.base import reduced_size
 from rtseg.attention.insertion import HasPlaces
 from rtseg.checks import check_at_least, check_whole
 from rtseg.errors import UserError
-from rtseg.layers.conv import spatial_size
+from rtseg.layers.conv import init_convolutions, spatial_size
 from rtseg.layers.feature_info import FeatureInfo
 from rtseg.layers.normalize import IMAGENET_MEAN, IMAGENET_STD
 from rtseg.options import Option, check_options, read_options
@@ -69,7 +69,7 @@ class ClassifierHead(NamedTuple):
 class Backbone(HasPlaces):
     """(B, 3, H, W) normalised image -> feature maps by name, each (B, channels, ceil(H / stride), ceil(W / stride)).
 
-    Any H, W >= 1.
+    Any H, W >= 1. Another number of channels than RGB's 3 is what `take_channels` makes of it.
 
     Attributes:
         features: width and stride of each map. The constructor sets it.
@@ -98,6 +98,28 @@ class Backbone(HasPlaces):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError
+
+    def take_channels(self, channels: int) -> None:
+        """Puts a fresh convolution of so many channels in the place of the one that reads the image.
+
+        Raises:
+            UserError: there is no convolution of three channels, or more than one. A backbone that reads images
+                otherwise overrides this.
+        """
+        convolutions = [item for item in self.named_modules() if isinstance(item[1], nn.Conv2d)]
+        reading = [(name, conv) for name, conv in convolutions if conv.in_channels == 3 and conv.groups == 1]
+        if len(reading) != 1:
+            raise UserError(
+                f"{type(self).__name__} has {len(reading)} convolutions of three channels, so that it is not known "
+                f"which one should read images of {channels}: override `take_channels` in it"
+            )
+        ((name, old),) = reading
+        new = nn.Conv2d(
+            channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation,
+            bias=old.bias is not None, padding_mode=old.padding_mode,
+        )  # fmt: skip
+        init_convolutions(new)
+        self.set_submodule(name, new)
 
     def read_published(self, source: str) -> dict[str, Tensor] | None:
         """Weights as the library that made this backbone publishes them, by the names of that library's own network.

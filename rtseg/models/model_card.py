@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from rtseg.checks import is_bounded
+from rtseg.data.header import MOST_CHANNELS
 from rtseg.errors import UserError
 from rtseg.layers.normalize import IMAGENET_MEAN, IMAGENET_STD
 from rtseg.registry import suggest
@@ -18,6 +19,7 @@ LONGEST_RESIZE = 8192  # a small image would be enlarged to it
 LONGEST_TEXT = 500
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _TEXT = f"of at most {LONGEST_TEXT} characters, without control characters"
+_NUMBERS = {1: "one", 3: "three"}
 _AT_MOST = f"at most {MOST_CLASSES}"
 
 
@@ -31,7 +33,9 @@ class ModelCard:
         class_names, palette: name and RGB colour (0..255) of class 0..K-1.
         ids: class k is written ids[k] in the data set's own label files.
         ignore_index: value of the training masks that is ignored.
-        mean, std: normalisation of RGB in 0..1.
+        mean, std: normalisation of each channel in units of 1, such as RGB in 0..1.
+        channels: that images have, at the full depth of their files (`rtseg.data.channels`); None: RGB of 8 bits.
+        shown: the three channels that overlays show as red, green and blue; None: see `shown_channels`.
         input_size: (height, width) that it was trained at, if known.
         eval_resize: (short side, long side) that the data set's evaluation resizes images to before the network, if
             it does; a deployed network does the same.
@@ -56,8 +60,8 @@ class ModelCard:
     palette: tuple[tuple[int, int, int], ...] = ()
     ids: tuple[int, ...] = ()
     ignore_index: int = 255
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     input_size: tuple[int, int] | None = None
     eval_resize: tuple[int, int] | None = None
     dataset: str | None = None
@@ -70,10 +74,14 @@ class ModelCard:
     miou: float | None = None
     upsampling: str = "once"
     insert: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    channels: int | None = None
+    shown: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):  # JSON's lists become tuples, so that a card equals the one that was saved
             object.__setattr__(self, f.name, _frozen(getattr(self, f.name)))
+        number = self.in_channels if self.channels is None or _whole(self.channels, 1, MOST_CHANNELS) else 1
+        widest = 1e3 if self.channels is None else 1e9  # floats keep the numbers of their files
         side = f"of whole numbers from 1 to {MOST_CLASSES}"
         rules = {
             "model": (_is_text(self.model), "a name"),
@@ -87,8 +95,22 @@ class ModelCard:
                 f"a list of whole numbers from 0 to {MOST_CLASSES}, each one once: label files hold 16 bits",
             ),
             "ignore_index": (_whole(self.ignore_index, -MOST_CLASSES, MOST_CLASSES), f"a whole number, {_AT_MOST}"),
-            "mean": (_each(self.mean, lambda v: _is_number(v, -1e3, 1e3), 3), "three numbers from -1000 to 1000"),
-            "std": (_each(self.std, lambda v: _is_number(v, 1e-6, 1e3), 3), "three numbers above 0, from 1e-6 to 1000"),
+            "channels": (
+                self.channels is None or _whole(self.channels, 1, MOST_CHANNELS),
+                f"a whole number from 1 to {MOST_CHANNELS}, or null for RGB of 8 bits",
+            ),
+            "mean": (
+                _each(self.mean, lambda v: _is_number(v, -widest, widest), number),
+                f"{_NUMBERS.get(number, number)} numbers from {-widest:.0f} to {widest:.0f}",
+            ),
+            "std": (
+                _each(self.std, lambda v: _is_number(v, 1e-6, widest), number),
+                f"{_NUMBERS.get(number, number)} numbers above 0, from 1e-6 to {widest:.0f}",
+            ),
+            "shown": (
+                self.shown is None or _each(self.shown, lambda v: _whole(v, 0, number - 1), 3),
+                f"three channels of 0 to {number - 1}",
+            ),
             "input_size": (_is_size(self.input_size, MOST_CLASSES), f"[height, width] {side}"),
             "eval_resize": (
                 _is_size(self.eval_resize, LONGEST_RESIZE),
@@ -114,6 +136,16 @@ class ModelCard:
                 raise UserError(
                     f"model card: {have} entries in '{name}' for num_classes={self.num_classes}; give one a class"
                 )
+
+    @property
+    def in_channels(self) -> int:
+        """How many channels the network takes."""
+        return 3 if self.channels is None else self.channels
+
+    @property
+    def shown_channels(self) -> tuple[int, int, int]:
+        """`shown`, or where it is None the first three channels, and of one or two the first alone."""
+        return self.shown or ((0, 1, 2) if self.in_channels >= 3 else (0, 0, 0))
 
     def to_dict(self) -> dict[str, Any]:
         """Lists, strings, numbers and dictionaries only: JSON, and `torch.load(weights_only=True)`, take it."""

@@ -19,7 +19,7 @@ class Network(nn.Module):
     card: ModelCard
 
     def logits(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised image -> (B, K, h, w) logits at the network's own stride."""
+        """(B, C, H, W) normalised image, C being `card.in_channels` -> (B, K, h, w) logits at the network's stride."""
         raise NotImplementedError
 
     def training_only(self) -> Iterable[nn.Module]:

@@ -1,6 +1,6 @@
 """A segmenter: backbone, head and auxiliary heads. It is what is trained, saved, measured and deployed.
 
-B batch, K classes, H, W input height and width.
+B batch, C channels of the image (3 for RGB), K classes, H, W input height and width.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,8 +17,11 @@ from rtseg.attention.base import Attention
 from rtseg.attention.build import resolve_attention
 from rtseg.attention.insertion import as_insertion, insert
 from rtseg.attention.registry import network_options
+from rtseg.checks import check_between, check_whole
+from rtseg.data.header import MOST_CHANNELS
 from rtseg.errors import UserError, first_line
 from rtseg.layers.conv import init_convolutions, spatial_size, upsample_to
+from rtseg.layers.normalize import IMAGENET_MEAN, IMAGENET_STD
 from rtseg.models.backbone import (
     MAIN,
     NO_ATTENTION,
@@ -60,7 +63,8 @@ import rtseg
 class_map = rtseg.load("{{ where or "path of this folder" }}")("street.jpg")
 ```
 
-- Image: RGB of any size, 8 bit; rtseg normalises it by mean {{ card.mean | list }} and standard deviation {{
+- Image: {% if card.channels %}{{ card.channels }} channels at full depth{% else %}RGB{% endif %} of any size{%
+if not card.channels %}, 8 bit{% endif %}; rtseg normalises it by mean {{ card.mean | list }} and standard deviation {{
 card.std | list }} of levels 0 to 1.
 - Size in training, height and width: {{ card.input_size | list if card.input_size else "not stated" }}.{%
 if card.eval_resize %} Images are resized to a short side of {{ card.eval_resize[0] }} and a long side of at most {{
@@ -99,6 +103,8 @@ class Segmenter(
         for_heads = {key: value for key, value in card.options.items() if key not in for_backbone}
         self.card = card
         self.backbone: Backbone = create_backbone(card.model, attention=card.attention, **for_backbone)
+        if card.in_channels != 3:
+            self.backbone.take_channels(card.in_channels)
         head = choose_head(card.model, card.head)
         self._check_names(head, for_heads)
         own = self._own_head_options(head) | _known(head, for_heads)
@@ -163,11 +169,11 @@ class Segmenter(
                 raise UserError(f"model '{self.card.model}' has no option '{key}'.{suggest(key, {*backbone, *known})}")
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised image -> (B, K, H, W) logits."""
+        """(B, C, H, W) normalised image -> (B, K, H, W) logits."""
         return upsample_to(self.logits(image), spatial_size(image))
 
     def logits(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised image -> (B, K, ceil(H / s), ceil(W / s)) logits, s being `self.head.stride`."""
+        """(B, C, H, W) normalised image -> (B, K, ceil(H / s), ceil(W / s)) logits, s being `self.head.stride`."""
         return self._run(MAIN, self._features(image), image)
 
     def forward_train(self, image: Tensor) -> dict[str, Tensor]:
@@ -203,10 +209,12 @@ class Segmenter(
             UserError: no image batch; or one image in training mode, where BatchNorm after the global pool fails; or
                 the maps are not those that the backbone has declared.
         """
-        if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+        channels = self.card.in_channels
+        if image.ndim != 4 or image.shape[1] != channels or not image.is_floating_point():
             raise UserError(
-                f"an image batch is (B, 3, H, W) in normalised floats, not {tuple(image.shape)} in {image.dtype}; "
-                "rtseg.load(...) takes images, rtseg.layers.normalize.Normalize turns grey levels 0..255 into floats"
+                f"an image batch is (B, {channels}, H, W) in normalised floats, not {tuple(image.shape)} in "
+                f"{image.dtype}; rtseg.load(...) takes images, rtseg.layers.normalize.Normalize turns grey levels "
+                "0..255 into floats"
             )
         if self.training and len(image) == 1 and not any(isinstance(m, nn.SyncBatchNorm) for m in self.modules()):
             raise UserError(
@@ -306,6 +314,7 @@ def create_model(
     attention: str | None = None,
     head: str | None = None,
     insert: Mapping[str, Any] | None = None,
+    in_channels: int | None = None,
     **options: Any,
 ) -> Segmenter:
     """Builds a segmenter by name, with fresh weights.
@@ -317,6 +326,8 @@ def create_model(
         head: one of `list_heads()`. None: the model's own.
         insert: place -> an attention that is inserted there, or a list of them, as in {"stage3": "fa:basis=64"}; see
             `rtseg.attention.insertion`. `rtseg list places NAME` prints the places.
+        in_channels: of the images, at the full depth of their files (`rtseg.data.channels`); None: RGB of 8 bits. Where
+            it is not three, mean and standard deviation are 0.5 and 0.25 until `describe` gives those of the data.
         options: of the backbone (RTFormer: base_channels, cross_size, injection, drop_path; DDRNet: base_channels,
             low_stride) and the heads (fusion, head_channels, spp_channels). Auxiliary heads take those that they have.
 
@@ -325,11 +336,26 @@ def create_model(
     """
     with noting() as plugins:
         chosen = choose_attention(name, attention)
-        card = ModelCard(name, chosen, num_classes, options, head=choose_head(name, head), insert=as_insertion(insert))
+        mean, std = _first_normalisation(in_channels)
+        card = ModelCard(
+            name, chosen, num_classes, options, head=choose_head(name, head), insert=as_insertion(insert),
+            channels=in_channels, mean=mean, std=std,
+        )  # fmt: skip
         segmenter = Segmenter(card)
     backbone = segmenter.backbone
-    describe(segmenter, plugins=tuple(sorted(plugins)), mean=backbone.mean, std=backbone.std)
+    if card.in_channels == 3:
+        mean, std = backbone.mean, backbone.std
+    describe(segmenter, plugins=tuple(sorted(plugins)), mean=mean, std=std)
     return segmenter
+
+
+def _first_normalisation(channels: int | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of a card until they are known. Raises: UserError where no image has the channels."""
+    if channels is None:
+        return IMAGENET_MEAN, IMAGENET_STD
+    check_whole("in_channels", channels, 1)
+    check_between("in_channels", channels, 1, MOST_CHANNELS, "RGB has 3")
+    return (0.5,) * channels, (0.25,) * channels
 
 
 def describe(segmenter: Segmenter, **changes: Any) -> None:
@@ -352,6 +378,8 @@ def differences(card: ModelCard, other: ModelCard) -> dict[str, tuple[Any, Any]]
     second = {**_defaults(card.model, heads[1]), **other.options}
     attentions = [_resolved(one, options) for one, options in ((card, first), (other, second))]
     keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]
+    if card.channels != other.channels:
+        result["channels"] = (card.channels, other.channels)
     if card.insert != other.insert:
         result["insert"] = (card.to_dict()["insert"], other.to_dict()["insert"])
     if heads[0] != heads[1]:

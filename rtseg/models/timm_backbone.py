@@ -98,6 +98,9 @@ class TimmBackbone(Backbone):
         published = cast(Mapping[str, Any], self.body.pretrained_cfg)
         self.mean, self.std = tuple(published["mean"]), tuple(published["std"])
 
+    def take_channels(self, channels: int) -> None:
+        self.body = _create(self.name, {**self.plan.way, "in_chans": channels})
+
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         height, width = spatial_size(image)
         multiple = self.plan.multiple

@@ -122,8 +122,9 @@ def check_model(asked: Namespace, checkpoint: dict[str, Any]) -> None:
     card = ModelCard.from_dict(checkpoint["model_card"])
     insertion = as_insertion(asked.insert)
     asked_card = ModelCard(
-        asked.name, asked.attention, card.num_classes, asked.options or {}, head=asked.head, insert=insertion
-    )
+        asked.name, asked.attention, card.num_classes, asked.options or {}, head=asked.head, insert=insertion,
+        channels=card.channels, mean=card.mean, std=card.std,
+    )  # fmt: skip
     if insertion:
         with torch.device("meta"):
             asked_card = Segmenter(asked_card).card  # without patterns

@@ -261,6 +261,13 @@ class NetworkModule(L.LightningModule, Generic[Network]):
                 f"the checkpoint has {theirs} classes, the data set {ours}: give the data set that it was trained on, "
                 "or start a new training"
             )
+        their_channels, channels = checkpoint.get("model_card", {}).get("channels"), self.card.channels
+        if their_channels != channels:
+            kinds = [f"images of {n} channels" if n else "RGB images of 8 bits" for n in (their_channels, channels)]
+            raise UserError(
+                f"the checkpoint is for {kinds[0]}, the data set has {kinds[1]}: set data.channels="
+                f"{their_channels or 'null'}, or start a new training"
+            )
         training = self._trainer is not None and self._trainer.state.fn == "fit"
         if training:
             if "nonfinite" in checkpoint:

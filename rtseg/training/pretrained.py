@@ -5,6 +5,8 @@ All entries must fit, with these exceptions, which are initialised from scratch:
 - From a segmentation network: the classifiers, if the classes differ; attention that is inserted at a place in one of
   both alone (`rtseg.attention.insertion`).
 - From weights of the library that made the backbone, such as timm's: the heads, and what is inserted.
+- From a network for RGB, where images have another number of channels: the first convolution is adapted
+  (`rtseg.models.input_channels`).
 - From a pre-trained backbone: the attention of a branch, if the model has another, and the parts that only some
   published variants have (`Backbone.optional_parts`).
 """
@@ -22,6 +24,7 @@ from rtseg.attention.insertion import inserted_entries
 from rtseg.errors import UserError
 from rtseg.models.backbone import Backbone, backbone_options
 from rtseg.models.backbone_folder import described_backbone
+from rtseg.models.input_channels import adapt_weights
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter, differences
 from rtseg.models.state_check import check_state
@@ -68,13 +71,19 @@ def _load_segmenter(segmenter: Segmenter, card: ModelCard, state: dict[str, Tens
             f"model.weights={source} has the head '{theirs}', this model '{ours}': set model.head={theirs}, or leave "
             "model.weights out"
         )
-    own, state = segmenter.state_dict(), other.state_dict()
+    if "channels" in unlike and card.in_channels not in (3, segmenter.card.in_channels):
+        raise UserError(
+            f"model.weights={source} is for images of {card.in_channels} channels, and these have "
+            f"{segmenter.card.in_channels}: give weights for RGB, whose first convolution is adapted, or none"
+        )
+    own = segmenter.state_dict()
+    state, adapted = adapt_weights(other.state_dict(), segmenter.backbone, segmenter.card.in_channels)
     inserted, left_out = _unlike_insertions(segmenter, other), _unlike_insertions(other, segmenter)
     state = {key: value for key, value in state.items() if key not in left_out}
     fresh = _class_entries(other.card, state, segmenter.card.num_classes)
     scratch = {key: own[key] for key in (*fresh, *inserted)}
     segmenter.load_weights(state | scratch, source=source)
-    lines = [f"Weights from {source}: {len(own) - len(scratch)} of {len(own)} entries."]
+    lines = [f"Weights from {source}: {len(own) - len(scratch)} of {len(own)} entries.", *adapted]
     if inserted:
         lines.append(f"{len(inserted)} inserted entries are initialised: {', '.join(inserted)}.")
     if left_out:
@@ -114,6 +123,7 @@ def _load_backbone(segmenter: Segmenter, card: ModelCard, state: dict[str, Tenso
     other = described_backbone(
         card, state, source
     )  # an entry missing from its own weights is damage, not another attention
+    state, adapted = adapt_weights(state, segmenter.backbone, segmenter.card.in_channels)
     ours, theirs = _attentions(segmenter.backbone), _attentions(other)
     same = {prefix for prefix in ours if type(ours[prefix]) is type(theirs.get(prefix))}
     own = {key: value for key, value in segmenter.state_dict().items() if key.startswith("backbone.")}
@@ -134,7 +144,8 @@ def _load_backbone(segmenter: Segmenter, card: ModelCard, state: dict[str, Tenso
         )
     segmenter.load_weights(segmenter.state_dict() | {key: state[key] for key in keys["loaded"]}, source=f"'{source}'")
     lines = [
-        f"Weights of a backbone from {source}: {len(keys['loaded'])} of {len(own)} entries; the heads are initialised."
+        f"Weights of a backbone from {source}: {len(keys['loaded'])} of {len(own)} entries; the heads are initialised.",
+        *adapted,
     ]
     if "attention" in unlike:
         lines.append("They were trained with attention '{}'; this model has '{}'.".format(*unlike["attention"]))
@@ -155,6 +166,7 @@ def _load_published(segmenter: Segmenter, state: dict[str, Tensor], source: str)
     found = {f"backbone.{key}": value for key, value in state.items()}
     left_out = sorted(key.removeprefix("backbone.") for key in found if key not in own)
     found = {key: value for key, value in found.items() if key in own}
+    found, adapted = adapt_weights(found, segmenter.backbone, segmenter.card.in_channels)
     check_state(own, found, f"'{source}'")
     if wrong := misfits({key: own[key] for key in needed}, found):
         raise UserError(
@@ -163,6 +175,7 @@ def _load_published(segmenter: Segmenter, state: dict[str, Tensor], source: str)
         )
     segmenter.load_weights(segmenter.state_dict() | found, source=f"'{source}'")
     lines = [f"Weights of the backbone from {source}: {len(found)} of {len(own)} entries; the heads are initialised."]
+    lines += adapted
     if fresh:
         lines.append(f"{len(fresh)} inserted entries are initialised: {', '.join(fresh)}.")
     if left_out:
