@@ -8,10 +8,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from rtseg.checks import check_at_least, check_between, check_one_of
+from rtseg.data.coco_file import CocoFile, read_coco
+from rtseg.data.faults import Broken
 from rtseg.data.intact import check_images_usable
 from rtseg.data.origin import read_origin
 from rtseg.errors import UserError
-from rtseg.tasks.instances.coco_file import Broken, CocoFile, read_coco
 from rtseg.tasks.instances.samples import CocoImages, Sample, collate
 from rtseg.terminal import counted
 from rtseg.training.loading import reading

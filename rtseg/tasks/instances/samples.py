@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from rtseg.data.coco_file import CocoFile
+from rtseg.data.coco_masks import draw
 from rtseg.data.files import read_image
 from rtseg.errors import UserError
-from rtseg.tasks.instances.coco_file import CocoFile
-from rtseg.tasks.instances.coco_masks import draw
 
 
 class Objects(NamedTuple):

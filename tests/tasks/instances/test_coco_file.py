@@ -12,9 +12,9 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
+from rtseg.data.coco_file import CocoFile, Packed, read_coco
 from rtseg.data.rle import encode, encode_list
 from rtseg.errors import UserError
-from rtseg.tasks.instances.coco_file import CocoFile, Packed, read_coco
 from rtseg.tasks.instances.samples import CocoImages, Objects
 
 Content = dict[str, Any]

@@ -9,9 +9,9 @@ import pytest
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from rtseg.data.coco_file import read_coco
 from rtseg.scenes import make_data
 from rtseg.tasks.instances.cli import InstancesCLI
-from rtseg.tasks.instances.coco_file import read_coco
 from rtseg.tasks.instances.datamodule import InstanceData
 from rtseg.tasks.instances.module import InstanceModule
 from rtseg.tasks.instances.samples import CocoImages

@@ -14,9 +14,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from rtseg.data import rle
+from rtseg.data.coco_file import read_coco
 from rtseg.scenes import make_data
 from rtseg.tasks.instances import coco_library, scores
-from rtseg.tasks.instances.coco_file import read_coco
 from rtseg.tasks.instances.detections import Detections
 from rtseg.tasks.instances.samples import CocoImages, Sample
 from rtseg.tasks.instances.scores import InstanceScores

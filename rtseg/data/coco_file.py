@@ -1,22 +1,20 @@
 """COCO's annotation files: read, checked, and kept so that loader processes share them."""
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from rtseg.data.coco_masks import Segmentation, draw, fault, is_number
+from rtseg.data.faults import Broken, Faults
 from rtseg.data.intact import unusable_images
 from rtseg.errors import UserError
 from rtseg.output.json_file import parse_json
-from rtseg.tasks.instances.coco_masks import Segmentation, draw, fault, is_number
 
-Broken = Literal["refuse", "skip"]
 _LISTS = ("images", "annotations", "categories")
-_NAMED = 5  # examples of each fault in a message
 _LONGEST_SIDE = 65535
 
 
@@ -33,7 +31,7 @@ class Annotation(NamedTuple):
 
     Attributes:
         label: class 0..K-1.
-        box: left, top, right, bottom in pixels, as the file has it.
+        box: left, top, right, bottom in pixels, as the file has it; zeros where none was asked for.
         area: in pixels; None: the file does not say.
         crowd: whether it stands for many.
     """
@@ -81,26 +79,9 @@ class CocoFile:
         return [Annotation(label, shape, tuple(box), *rest) for label, shape, box, *rest in self.packed[place]]
 
 
-@dataclass
-class _Faults:
-    """What is wrong, by kind, with the names of what it is wrong with. A kind begins with a plural in s."""
-
-    found: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-
-    def add(self, kind: str, name: Any) -> None:
-        self.found[kind].append(str(name)[:80])
-
-    def __str__(self) -> str:
-        """A line for each kind."""
-        lines = []
-        for kind, names in self.found.items():
-            noun, _, rest = kind.partition(" ")
-            noun = noun if len(names) > 1 else noun.removesuffix("s")
-            lines.append(f"\n  {len(names)} {noun} {rest} ({', '.join(names[:_NAMED])}{', …' * (len(names) > _NAMED)})")
-        return "".join(lines)
-
-
-def read_coco(file: Path, folder: Path, *, broken: Broken = "refuse") -> CocoFile:
+def read_coco(
+    file: Path, folder: Path, *, broken: Broken = "refuse", boxes: bool = True, option: str = "--data.broken=skip"
+) -> CocoFile:
     """Reads an annotation file and looks whether its images are there.
 
     Args:
@@ -108,6 +89,8 @@ def read_coco(file: Path, folder: Path, *, broken: Broken = "refuse") -> CocoFil
         folder: with the images.
         broken: "refuse" stops at what cannot be used; "skip" leaves it out: an annotation alone, or an image with its
             annotations. Only then the images' headers and ends are looked at.
+        boxes: whether an annotation needs one. Else those of all are zeros.
+        option: what to give for "skip", for the error.
 
     Raises:
         UserError: the file is missing, is not JSON, has no images or no categories; or something in it cannot be used.
@@ -123,14 +106,14 @@ def read_coco(file: Path, folder: Path, *, broken: Broken = "refuse") -> CocoFil
     if not content["images"]:
         raise UserError(f"'{file}' lists no images: give a file with some")
     names, ids = _categories(content["categories"], file)
-    faults = _Faults()
+    faults = Faults()
     images, listed = _images(content["images"], folder, faults)
     if broken == "skip":
         _leave_out_unusable(images, faults)
     by_image: dict[int, list[Annotation]] = {number: [] for number in images}
     numbers: set[str] = set()
     for one in content["annotations"]:
-        if (own := _annotation(one, images, listed, ids, faults)) is None:
+        if (own := _annotation(one, images, listed, ids, faults, boxes)) is None:
             continue
         if (number := one.get("id")) is not None and str(number) in numbers:
             faults.add("annotations with the number of another", f"annotation {number}")
@@ -138,7 +121,7 @@ def read_coco(file: Path, folder: Path, *, broken: Broken = "refuse") -> CocoFil
         numbers.add(str(number))
         by_image[one["image_id"]].append(own)
     if faults.found and (broken == "refuse" or not images):
-        repair = ", or give --data.broken=skip to leave it out" if images else ""
+        repair = f", or give {option} to leave it out" if images else ""
         raise UserError(f"'{file}' has what cannot be used:{faults}\nCorrect it{repair}")
     skipped = f"Left out of '{file}':{faults}" if faults.found else None
     return CocoFile(list(images.values()), names, ids, Packed(by_image.values()), skipped)
@@ -159,7 +142,7 @@ def _categories(listed: list[Any], file: Path) -> tuple[tuple[str, ...], tuple[i
     return tuple(names[k] for k in ids), ids
 
 
-def _images(listed: list[Any], folder: Path, faults: _Faults) -> tuple[dict[int, Image], set[int]]:
+def _images(listed: list[Any], folder: Path, faults: Faults) -> tuple[dict[int, Image], set[int]]:
     """Those that can be used, by number; and the numbers of all."""
     images: dict[int, Image] = {}
     numbers: set[int] = set()
@@ -184,7 +167,7 @@ def _images(listed: list[Any], folder: Path, faults: _Faults) -> tuple[dict[int,
     return images, numbers
 
 
-def _leave_out_unusable(images: dict[int, Image], faults: _Faults) -> None:
+def _leave_out_unusable(images: dict[int, Image], faults: Faults) -> None:
     """Takes out the images whose files are cut, or have another size than the annotation file says."""
     unusable = unusable_images({image.path: image.size for image in images.values()})
     for image in [image for image in images.values() if image.path in unusable]:
@@ -193,13 +176,15 @@ def _leave_out_unusable(images: dict[int, Image], faults: _Faults) -> None:
 
 
 def _annotation(
-    one: Any, images: Mapping[int, Image], listed: set[int], ids: Sequence[int], faults: _Faults
+    one: Any, images: Mapping[int, Image], listed: set[int], ids: Sequence[int], faults: Faults, boxes: bool
 ) -> Annotation | None:
     """None where it cannot be used, or belongs to an image that cannot."""
     if not isinstance(one, dict) or type(one.get("image_id")) is not int:
         faults.add("annotations without an image", one.get("id") if isinstance(one, dict) else one)
         return None
     name, number, category, box = one.get("id"), one["image_id"], one.get("category_id"), one.get("bbox")
+    if not boxes:
+        box = [0, 0, 0, 0]
     if number not in listed:
         faults.add("annotations of no image", f"annotation {name} of image {number}")
     elif category not in ids:
@@ -214,7 +199,7 @@ def _annotation(
             if width < 0 or height < 0:
                 faults.add("annotations whose box has a negative side", f"annotation {name}")
                 return None
-            if not width * height and _is_area(draw(one["segmentation"], images[number].size)):
+            if boxes and not width * height and _is_area(draw(one["segmentation"], images[number].size)):
                 faults.add("annotations with an empty box around a mask that is not empty", f"annotation {name}")
                 return None
             area = one["area"] if is_number(one.get("area")) else None

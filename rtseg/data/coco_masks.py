@@ -1,4 +1,4 @@
-"""The masks of annotations, as COCO's own code draws them, and what can be wrong with them."""
+"""The masks of COCO's annotations, and what can be wrong with them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from rtseg.data import rle
+from rtseg.data.fill import fill
 from rtseg.errors import UserError
-from rtseg.tasks.instances.coco_library import mask_functions
 
 Segmentation = Sequence[Sequence[float]] | Mapping[str, Any]
 """Polygons, each x, y, x, y, ...; or run lengths, as a list or as text."""
@@ -23,9 +23,10 @@ def draw(segmentation: Segmentation, size: tuple[int, int]) -> np.ndarray:
     """
     if isinstance(segmentation, Mapping):
         return rle.decode(segmentation)
-    coco = mask_functions()
-    rings = [[float(number) for number in ring] for ring in segmentation]
-    return coco.decode(coco.merge(coco.frPyObjects(rings, *size))).astype(bool)
+    mask = np.zeros(size, bool)
+    for ring in segmentation:
+        mask |= fill(ring, size)
+    return mask
 
 
 def fault(segmentation: Any, size: tuple[int, int]) -> str | None:

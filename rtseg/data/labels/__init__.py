@@ -1,0 +1,1 @@
+"""Files of label tools -> images and masks of class numbers: `rtseg convert-labels`. One format a file."""
