@@ -92,7 +92,7 @@ def transfer_check(
             check_recipe(recipe, output / arm / "recipe.json")
             console.print(f"{arm}:")
             failed |= train(wanted[arm], recipe, lock=lock, jobs=jobs, console=console)
-        scores = {arm: {t.seed: t.score()["miou"] for t in wanted[arm] if t.finished} for arm in recipes}
+        scores = {arm: {t.seed: t.score(["miou"])["miou"] for t in wanted[arm] if t.finished} for arm in recipes}
         transfer = Transfer(scores[SCRATCH], scores[PRETRAINED])
         result = {
             **scores, "gains": transfer.gains(), "noise": transfer.noise(), "epochs": epochs, "config": config.name,

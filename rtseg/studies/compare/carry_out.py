@@ -93,8 +93,9 @@ def carry_out(
         report_of = measure(console)
         if recipe:
             failed = train(wanted, recipe, lock=lock, jobs=plan.jobs, console=console)
+        names = recipe.task.scores if recipe else ()
         report = report_of(
-            {(row, t.seed): t.score() for row in rows for t in wanted if t.variant == row and t.finished}
+            {(row, t.seed): t.score(names) for row in rows for t in wanted if t.variant == row and t.finished}
         )
         text = json.dumps(report.to_dict())
         write_whole(output / "compare.json", text + "\n")

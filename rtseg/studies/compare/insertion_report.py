@@ -34,7 +34,7 @@ class InsertionReport:
         counted: of each row.
         positions: what the table of places shows.
         recipe: of the trainings, None where nothing was trained.
-        scores: (row, seed) -> `Training.score()`.
+        scores: (row, seed) -> those of `Training.score`.
     """
 
     task: Task

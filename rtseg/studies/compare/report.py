@@ -32,7 +32,7 @@ class Comparison:
         rows: the networks.
         speed: of `read_speed`; networks by the row's name, None where the memory was not enough.
         recipe: of the trainings, None where nothing was trained.
-        scores: (row, seed) -> `Training.score()`.
+        scores: (row, seed) -> those of `Training.score`.
         ratios: whether to show ratios of speed even if the machine was busy; the JSON has them in any case.
         insertions: where the rows differ in what is inserted.
         costs, positions: of attentions at places, where the first paper's Table 1 is asked for.

@@ -28,11 +28,15 @@ from rtseg.yaml_file import parse_yaml
 
 
 def check_start(wanted: Sequence[Training], recipe: Recipe) -> None:
-    """Asks the training's command what it makes of the recipe, and looks for the data, before the minutes of timing.
+    """Reads the scores of finished trainings, asks the training's command what it makes of the recipe, and looks for
+    the data, before the minutes of timing.
 
     Raises:
-        UserError: a key or value that it does not take, or no such data.
+        UserError: damaged scores, a key or value that the command does not take, or no such data.
     """
+    for training in wanted:
+        if training.finished:
+            training.score(recipe.task.scores)
     first = next((training for training in wanted if not training.finished), None)
     if first is None:
         return
@@ -104,7 +108,7 @@ def train(wanted: Sequence[Training], recipe: Recipe, *, lock: int, jobs: int, c
                 del running[training]
                 try:
                     _finish(training, process, recipe)
-                    scores = training.score()
+                    scores = training.score(recipe.task.shown)
                     result = ", ".join(f"{of} {scores[name]:.4f}" for name, of in recipe.task.shown.items())
                 except UserError as error:
                     failed[training] = str(error)

@@ -1,11 +1,13 @@
 """One training of a study, and what its folder says of it."""
 
 import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rtseg.errors import UserError
 from rtseg.studies.runs.variant import Variant
 
 
@@ -30,10 +32,26 @@ class Training:
         """Whether there is something to go on from, or to keep."""
         return self.finished or (self.folder / "last.ckpt").is_file()
 
-    def score(self) -> dict[str, float]:
-        """The scores of its task at the last epoch, of a finished training. Not of the best epoch: choosing it by the
-        very images that are scored would flatter."""
-        return json.loads((self.folder / "finished.json").read_text())
+    def score(self, names: Collection[str]) -> dict[str, float]:
+        """Scores at the last epoch, of a finished training. Not of the best epoch: choosing it by the very images that
+        are scored would flatter.
+
+        Raises:
+            UserError: the file that holds them is damaged.
+        """
+        file = self.folder / "finished.json"
+        try:
+            found = json.loads(file.read_bytes())
+            scores = {name: float(found[name]) for name in names}
+            if not all(map(math.isfinite, scores.values())):
+                raise ValueError("a score is not finite")
+        except (ValueError, TypeError, KeyError) as error:
+            what = f"no score '{error.args[0]}'" if isinstance(error, KeyError) else error
+            raise UserError(
+                f"'{file}' is damaged ({what}): remove it, and the same command reads the scores from the log of the "
+                "training again"
+            ) from None
+        return scores
 
     def epoch(self) -> int:
         """The one that was logged last; reads the end of the log alone, since it is asked every second."""

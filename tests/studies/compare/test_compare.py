@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,6 +187,20 @@ def test_rows_of_another_recipe_are_refused(done: tuple[Comparison, Path], tiny_
     with pytest.raises(UserError, match=r"another recipe.*other settings in the config"):
         compare(["ea:ratio=1", "sa"], done[1], **settings(tiny_camvid, changed))
     assert (done[1] / "speed.json").read_text() == speed
+
+
+@pytest.mark.slow
+def test_damaged_scores_are_named_and_read_again_from_the_log(
+    done: tuple[Comparison, Path], tiny_camvid: Path, config: Path, seeds: int, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(done[1], tmp_path / "copy"))
+    file = folder / "ea-ratio1_seed0" / "finished.json"
+    again = settings(tiny_camvid, config, seeds=seeds)
+    file.write_text(file.read_text()[:9])
+    with pytest.raises(UserError, match=r"finished\.json' is damaged .* remove it, and the same command reads"):
+        compare(["ea:ratio=1"], folder, **again)
+    file.unlink()
+    assert compare(["ea:ratio=1"], folder, **again).scores == done[0].scores
 
 
 @pytest.mark.slow

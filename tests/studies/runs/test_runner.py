@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from rtseg.errors import UserError
 from rtseg.models.weights import read_weights
 from rtseg.output.lock import locked_folder
 from rtseg.studies.runs.metrics_log import read_log
 from rtseg.studies.runs.recipe import Recipe
-from rtseg.studies.runs.runner import explain, train
+from rtseg.studies.runs.runner import check_start, explain, train
 from rtseg.studies.runs.training import trainings
 from rtseg.studies.runs.variant import Variant
 from rtseg.terminal import Console
@@ -28,6 +29,30 @@ def test_equal_reasons_are_said_once(tmp_path: Path) -> None:
         f"2 trainings (sa, seed 0; gfa, seed 0) each ended: no memory (all of it: {first.folder / 'train.log'})",
         f"the training of ea, seed 0, ended: bad key (all of it: {second.folder / 'train.log'})",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('{"miou": 0.5', "Expecting ',' delimiter"),
+        ("", "Expecting value"),
+        ("[0.5]", "list indices must be"),
+        ("null", "is not subscriptable"),
+        ('{"miou": 0.5}', "no score 'accuracy'"),
+        ('{"miou": "half", "accuracy": 1}', "could not convert"),
+        ('{"miou": NaN, "accuracy": 1}', "a score is not finite"),
+    ],
+)
+def test_damaged_scores_are_said_before_a_training(
+    text: str, what: str, tiny_camvid: Path, config: Path, tmp_path: Path
+) -> None:
+    (wanted,) = trainings([Variant("sa")], [0], tmp_path)
+    wanted.folder.mkdir()
+    (wanted.folder / "finished.json").write_text(text)
+    with pytest.raises(UserError, match=r"^'.*finished\.json' is damaged \(.*\): remove it, ") as error:
+        check_start([wanted], Recipe("rtformer_slim", config, tiny_camvid, 1))
+    assert what in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.slow
