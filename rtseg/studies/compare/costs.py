@@ -10,17 +10,18 @@ from typing import Any, NamedTuple
 import torch
 
 from rtseg.deploy.device import describe_device, device_line
-from rtseg.errors import UserError
 from rtseg.layers.feature_info import FeatureInfo
 from rtseg.output.folders import write_whole
 from rtseg.output.table import Table
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.machine import git_commit
 from rtseg.speed.progress import told
+from rtseg.studies.compare.kept import read_kept, say_kept
 from rtseg.studies.places import PlaceCost, cost_table, measure_places
 from rtseg.terminal import Console
 
 _ROUNDS = 20  # of each map, at least
+_Key = tuple[FeatureInfo, str]  # a map and an attention on it
 
 
 class Placed(NamedTuple):
@@ -55,7 +56,8 @@ class Costs:
     Attributes:
         size: (height, width) of the image.
         limit: bytes that one attention may take.
-        conditions: device, versions, commit and date; JSON types.
+        conditions: device, versions, commit and date; JSON types. What was added to a measurement has its own commit
+            and date there, under "later".
     """
 
     found: tuple[PlaceCost, ...]
@@ -97,9 +99,10 @@ class Costs:
             return []
         c = self.conditions
         height, width = self.size
+        later = "".join(f"; more later: {_when(more)}" for more in c.get("later", ()))
         return [
             f"attention alone: float32, {height}x{width}; {Conditions.describe(c['timing'])}; PyTorch {c['torch']}; "
-            f"{device_line(c['device'])}; commit {c['git_commit'] or 'unknown'}, {c['date']}"
+            f"{device_line(c['device'])}; {_when(c)}{later}"
         ]
 
     def reasons(self, shown: Iterable[Placed]) -> list[str]:
@@ -115,14 +118,15 @@ class Costs:
 
 
 def measure_costs(
-    asked: Iterable[Placed],
+    asked: Sequence[Placed],
     file: Path,
     size: tuple[int, int],
     limit: int,
     conditions: Conditions,
     console: Console,
 ) -> Costs:
-    """The measurement in `file`, if it is of these maps on this machine, else a new one, which goes there.
+    """Those of `file`, if they were measured on this machine as they would be now, and what is not among them: that is
+    measured, and goes there.
 
     Args:
         limit: bytes that one attention may take.
@@ -131,13 +135,10 @@ def measure_costs(
         UserError: the file was not written by a comparison; see `measure_places`.
     """
     names: dict[FeatureInfo, str] = {}
-    maps: dict[str, list[FeatureInfo]] = {}  # by attention
-    for place, info, attention in asked:
+    for place, info, _ in asked:
         names.setdefault(info, place)
-        if info not in maps.setdefault(attention, []):
-            maps[attention].append(info)
-    wanted = {
-        "maps": {attention: [list(info) for info in infos] for attention, infos in maps.items()},
+    wanted = list(dict.fromkeys((info, attention) for _, info, attention in asked))
+    settings = {
         "size": list(size),
         "limit": limit,
         "seconds": conditions.seconds,
@@ -145,28 +146,45 @@ def measure_costs(
         "threads": conditions.threads,
         "torch": torch.__version__,
     }
-    if (kept := _read(file)) and kept["asked"] == wanted:
-        if maps:
-            of = kept["conditions"]
-            console.print(
-                f"costs as measured on {of['date']}, commit {of['git_commit'] or 'unknown'}; "
-                f"to measure them again, remove {file}",
-                soft_wrap=True,
-            )
-        return Costs(tuple(map(_cost, kept["costs"])), size, limit, kept["conditions"])
     # One run of a large map may take a second, so runs are few.
     few = replace(conditions, rounds=min(conditions.rounds, _ROUNDS))
+    kept = read_kept(file, _parse)
+    old = kept.costs if kept and kept.asked == settings else Costs((), size, limit, {})
+    known = {(FeatureInfo(cost.channels, cost.stride), cost.attention): cost for cost in old.found}
+    missing = [key for key in wanted if key not in known]
+    if len(missing) < len(wanted):
+        say_kept("costs", old.conditions, file, console)
+    held = old.conditions or _conditions(few)
+    if missing:
+        with told("measuring attentions at their places", console):
+            known |= _measure(missing, names, size, few, limit)
+        if old.conditions:
+            now = _conditions(few)
+            held = {**held, "later": [*held.get("later", []), {key: now[key] for key in ("git_commit", "date")}]}
+        whole = Costs(tuple(known.values()), size, limit, held)
+        write_whole(file, json.dumps({"asked": settings, **whole.to_dict()}) + "\n")
+    return Costs(tuple(replace(known[key], place=names[key[0]]) for key in wanted), size, limit, held)
+
+
+def _measure(
+    keys: Iterable[_Key], names: Mapping[FeatureInfo, str], size: tuple[int, int], conditions: Conditions, limit: int
+) -> dict[_Key, PlaceCost]:
+    """Attentions of the same maps take turns."""
+    maps: dict[str, list[FeatureInfo]] = {}  # by attention
+    for info, attention in keys:
+        maps.setdefault(attention, []).append(info)
     together: dict[frozenset[FeatureInfo], list[str]] = {}
     for attention, infos in maps.items():
         together.setdefault(frozenset(infos), []).append(attention)
     found: list[PlaceCost] = []
-    with told("measuring attentions at their places", console):
-        for attentions in together.values():
-            places = {names[info]: info for info in maps[attentions[0]]}
-            found += measure_places(places, attentions, size, few, limit)
-    costs = Costs(tuple(found), size, limit, _conditions(few))
-    write_whole(file, json.dumps({"asked": wanted, **costs.to_dict()}) + "\n")
-    return costs
+    for attentions in together.values():
+        places = {names[info]: info for info in maps[attentions[0]]}
+        found += measure_places(places, attentions, size, conditions, limit)
+    return {(FeatureInfo(cost.channels, cost.stride), cost.attention): cost for cost in found}
+
+
+def _when(conditions: Mapping[str, Any]) -> str:
+    return f"commit {conditions['git_commit'] or 'unknown'}, {conditions['date']}"
 
 
 def _conditions(conditions: Conditions) -> dict[str, Any]:
@@ -180,20 +198,16 @@ def _conditions(conditions: Conditions) -> dict[str, Any]:
     }
 
 
-def _read(file: Path) -> dict[str, Any] | None:
-    """What was kept, None where there is no file. Raises: UserError where it is damaged."""
-    if not file.is_file():
-        return None
-    try:
-        kept: dict[str, Any] = json.loads(file.read_text())
-        list(map(_cost, kept["costs"]))
-        if not {"asked", "conditions"} <= kept.keys():
-            raise ValueError("entries are missing")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"'{file}' was not written by a comparison ({error}): remove it, or choose another -o"
-        ) from None
-    return kept
+class _Kept(NamedTuple):
+    """The file: how its costs were measured, and all of them."""
+
+    asked: Mapping[str, Any]
+    costs: Costs
+
+
+def _parse(kept: Mapping[str, Any]) -> _Kept:
+    costs = Costs(tuple(map(_cost, kept["costs"])), kept["size"], kept["limit"], kept["conditions"])
+    return _Kept(kept["asked"], costs)
 
 
 def _cost(kept: Mapping[str, Any]) -> PlaceCost:

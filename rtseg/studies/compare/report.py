@@ -30,7 +30,7 @@ class Comparison:
 
     Attributes:
         rows: the networks.
-        speed: of `read_speed`; networks by the row's name, None where the memory was not enough.
+        speed: of `measure_speed`; networks by the row's name, None where the memory was not enough.
         recipe: of the trainings, None where nothing was trained.
         scores: (row, seed) -> those of `Training.score`.
         ratios: whether to show ratios of speed even if the machine was busy; the JSON has them in any case.

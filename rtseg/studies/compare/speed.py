@@ -11,7 +11,6 @@ import torch
 from rtseg.attention.memory import MapsTooLargeError
 from rtseg.deploy.device import describe_device
 from rtseg.deploy.engines import best_backend
-from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.output.folders import write_whole
 from rtseg.speed.benchmark import Candidate, Case, benchmark, out_of_memory
@@ -19,29 +18,11 @@ from rtseg.speed.conditions import Conditions
 from rtseg.speed.doubts import Doubts, Figure
 from rtseg.speed.progress import progress_bar, told
 from rtseg.speed.timing import Timing
+from rtseg.studies.compare.kept import read_kept, say_kept
 from rtseg.studies.compare.rows import Row
 from rtseg.terminal import Console
 
 FIGURES = {"class_map": "class map", "network": "network", "best_class_map": "class map, best engine"}
-
-
-def read_speed(file: Path) -> dict[str, Any] | None:
-    """The measurement that a comparison wrote, None where there is no file.
-
-    Raises:
-        UserError: the file was not written by a comparison.
-    """
-    if not file.is_file():
-        return None
-    try:
-        speed = json.loads(file.read_text())
-        if not {"asked", "conditions", "networks", "doubts"} <= speed.keys():
-            raise ValueError("entries are missing")
-    except (ValueError, AttributeError) as error:
-        raise UserError(
-            f"'{file}' was not written by `rtseg compare` ({error}): remove it, or choose another -o"
-        ) from None
-    return speed
 
 
 def doubts(speed: Mapping[str, Any]) -> Doubts:
@@ -96,14 +77,11 @@ def measure_speed(
         "best_backend": best_backend(conditions.where),
     }
     memory = any(row.insert is not None for row in rows)
-    found = read_speed(file)
+    found = read_kept(
+        file, lambda kept: {key: kept[key] for key in ("asked", "conditions", "networks", "doubts")} | kept
+    )
     if found and found["asked"] == asked:
-        of = found["conditions"]
-        console.print(
-            f"speed as measured on {of['date']}, commit {of['git_commit'] or 'unknown'}; "
-            f"to measure it again, remove {file}",
-            soft_wrap=True,
-        )
+        say_kept("speed", found["conditions"], file, console)
         return found
     with conditions.seeded():
         candidates = [
@@ -130,6 +108,10 @@ def measure_speed(
     speed |= {"asked": asked, "networks": networks}
     write_whole(file, json.dumps(speed) + "\n")
     return speed
+
+
+def _parse(kept: Mapping[str, Any]) -> dict[str, Any]:
+    return {**kept, **{key: kept[key] for key in ("asked", "conditions", "networks", "doubts")}}
 
 
 def fits_memory(case: Case, conditions: Conditions) -> bool:

@@ -92,5 +92,5 @@ def test_the_default_recipe_is_found_from_any_folder(
 
 def test_a_foreign_measurement_is_named(tmp_path: Path) -> None:
     (tmp_path / "speed.json").write_text("{}")
-    with pytest.raises(UserError, match=r"speed.json' was not written by `rtseg compare`"):
+    with pytest.raises(UserError, match=r"speed.json' was not written by a comparison \(no entry"):
         compare(["gfa"], tmp_path, conditions=Conditions(device="cpu", seconds=0.05, sizes=[(32, 32)]))

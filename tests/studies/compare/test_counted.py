@@ -19,6 +19,7 @@ from rtseg.studies.compare.insertion_report import InsertionReport
 from rtseg.studies.compare.paper import FA, NL
 from rtseg.studies.places import PlaceCost
 from rtseg.studies.runs.task import INSTANCES, STEREO
+from rtseg.terminal import Console
 from tests.helpers.command import check_refused, exit_status
 from tests.helpers.compare import document
 from tests.helpers.tables import check_whole
@@ -175,9 +176,43 @@ def test_bad_input_ends_in_one_line(
 
 
 def test_kept_costs_are_said_to_be(not_measured: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for said in ("measuring attentions at their places", f"to measure them again, remove {tmp_path / 'places.json'}"):
+    for said in ("measuring attentions at their places", f"to measure again, remove {tmp_path / 'places.json'}"):
         compare_counted([EXTRA], tmp_path, STEREO, conditions=CONDITIONS, limit=10**9)
         assert said in capsys.readouterr().err
+
+
+def test_of_an_added_row_only_what_is_new_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where a place has the map of another, and where a row was left out in between."""
+    measured: list[tuple[str, str]] = []
+    maps = {"layer2": FeatureInfo(64, 4), "layer3": FeatureInfo(128, 4), "layer4": FeatureInfo(128, 4)}
+
+    def spy(places: Mapping[str, FeatureInfo], attentions: Sequence[str], *rest: Any) -> list[PlaceCost]:
+        measured.extend((place, text) for place in places for text in attentions)
+        return costs_of(places, attentions, *rest)
+
+    def cost(*rows: str, conditions: Conditions = CONDITIONS) -> costs.Costs:
+        measured.clear()
+        placed = [costs.Placed(place, maps[place], text) for place, text in (row.split("=") for row in rows)]
+        return costs.measure_costs(placed, tmp_path / "kept.json", (32, 64), 10**9, conditions, Console(stderr=True))
+
+    monkeypatch.setattr(costs, "measure_places", spy)
+    first = cost("layer2=fa")
+    assert measured == [("layer2", "fa")]
+    whole = cost("layer2=fa", "layer2=nl", "layer3=fa", "layer4=fa")
+    assert measured == [("layer2", "nl"), ("layer3", "fa")]
+    assert [(own.place, own.attention) for own in whole.found][1:] == measured
+    assert whole.found[0] == first.found[0]
+    (note,) = whole.notes()
+    assert note.count("commit ") == 2
+    assert "; more later: commit " in note
+    assert "costs as measured on" in capsys.readouterr().err
+    assert [own.place for own in cost("layer4=fa").found] == ["layer4"]
+    assert cost("layer2=fa", "layer2=nl", "layer3=fa", "layer4=fa") == whole
+    assert measured == []
+    cost("layer2=fa", "layer2=nl", conditions=replace(CONDITIONS, seconds=0.02))
+    assert len(measured) == 2
 
 
 # --- trainings
