@@ -30,7 +30,7 @@ class Sample(NamedTuple, Generic[Array]):
     """One image and its labels.
 
     Sample[np.ndarray] from a data set: image HWC uint8 RGB, mask HW uint8 (0..K-1, 255 = ignore). Sample[torch.Tensor]
-    from a transform: image 3HW uint8, mask HW int64. `size` is the (height, width) of the image on disk.
+    from a transform: image 3HW uint8, mask HW uint8. `size` is the (height, width) of the image on disk.
     """
 
     image: Array

@@ -176,7 +176,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
     def losses(self, batch: Sample[Tensor], seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)  # of drop path
         outputs = self._forward_train(self.prepare(batch.image))
-        return self.total_loss.weighted(outputs, batch.mask, ignore_index=self.segmenter.card.ignore_index)
+        return self.total_loss.weighted(outputs, batch.mask.long(), ignore_index=self.segmenter.card.ignore_index)
 
     def _evaluate(self, batch: Sample[Tensor]) -> Tensor:
         """The class map of one image, which is counted."""
@@ -187,11 +187,12 @@ class SegmentationModule(NetworkModule[Segmenter]):
             say(f"The logits of image '{batch.name}' are not finite, the first of this validation.")
         if self.card.upsampling == "twice":
             logits = upsample_to(logits, (batch.image.shape[1], batch.image.shape[2]))
-        if logits.shape[-2:] != batch.mask.shape:
-            logits = upsample_to(logits, (batch.mask.shape[0], batch.mask.shape[1]))
-        loss = pixel_loss(logits, batch.mask[None], LossConfig(), ignore_index=self.segmenter.card.ignore_index)
+        mask = batch.mask.long()  # uint8 on its way to the device
+        if logits.shape[-2:] != mask.shape:
+            logits = upsample_to(logits, (mask.shape[0], mask.shape[1]))
+        loss = pixel_loss(logits, mask[None], LossConfig(), ignore_index=self.segmenter.card.ignore_index)
         pred = logits[0].argmax(0)
-        self.evaluation.update(pred, batch.mask, loss, finite=finite)
+        self.evaluation.update(pred, mask, loss, finite=finite)
         return pred
 
     def _log_scores(self, stage: str) -> None:

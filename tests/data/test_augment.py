@@ -1,19 +1,22 @@
 """The recipe against PaddleSeg's own vectors, its draws, and any size of picture."""
 
+import math
 import pickle
+import random
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import albumentations as A
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtseg.data.augment import DISTORTIONS, Distort, EvalTransform, StepScale, TrainAugment
+from rtseg.data.augment import DISTORTIONS, PAD, Distort, EvalTransform, ScaledCrop, TrainAugment
 from rtseg.data.dataset import Sample
 from rtseg.errors import UserError
 
@@ -41,7 +44,8 @@ def golden(shared: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("scale", [0.5, 0.75, 1.25, 1.5, 1.75, 2.0])
 def test_step_scale_is_the_references(golden: dict[str, np.ndarray], scale: float) -> None:
-    out = A.Compose([StepScale([scale])])(image=golden["img_rgb"], mask=golden["label"])
+    size = golden[f"stepscale_{scale}/label"].shape
+    out = A.Compose([ScaledCrop([scale], size)])(image=golden["img_rgb"], mask=golden["label"])
     np.testing.assert_array_equal(out["mask"], golden[f"stepscale_{scale}/label"])
     np.testing.assert_allclose(out["image"], golden[f"stepscale_{scale}/img"], atol=1)
 
@@ -89,6 +93,66 @@ def test_distortion_draws_as_the_recipe_says() -> None:
         assert high - (high - low) / 50 < max(amounts) <= high
     orders = {tuple(name for name, _ in steps) for steps in drawn if len(steps) == 4}
     assert len(orders) == 24
+
+
+class _Scale(A.DualTransform):
+    """Resizes whole images, as trainings did before only what the crop shows was resized."""
+
+    def __init__(self, scales: tuple[float, ...]) -> None:
+        super().__init__(p=1)
+        self.scales = scales
+
+    def get_params(self) -> dict[str, Any]:
+        return {"scale": self.py_random.choice(self.scales)}
+
+    def apply(self, img: np.ndarray, scale: float, **params: Any) -> np.ndarray:
+        return cv2.resize(img, _scaled(img, scale), interpolation=cv2.INTER_LINEAR)
+
+    def apply_to_mask(self, mask: np.ndarray, scale: float, **params: Any) -> np.ndarray:
+        return cv2.resize(mask, _scaled(mask, scale), interpolation=cv2.INTER_NEAREST)
+
+
+def _scaled(array: np.ndarray, scale: float) -> tuple[int, int]:
+    return max(1, round(scale * array.shape[1])), max(1, round(scale * array.shape[0]))
+
+
+class _Distort(Distort):
+    """Hue in whole images."""
+
+    def apply(self, img: np.ndarray, steps: tuple[tuple[str, float], ...], **params: Any) -> np.ndarray:
+        for step, amount in steps:
+            if step == "hue":
+                hsv = cv2.cvtColor(img.astype(np.float32), cv2.COLOR_RGB2HSV)
+                hsv += np.array([math.floor(amount) % 256 * 360 / 256, 0, 0], np.float32)
+                img = cv2.convertScaleAbs(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
+            else:
+                img = DISTORTIONS[step](img, amount)
+        return img
+
+
+@pytest.mark.parametrize(
+    ("size", "crop"),
+    [
+        ((90, 120), (90, 120)),
+        ((128, 256), (64, 128)),
+        ((64, 85), (64, 64)),
+        ((7, 1030), (20, 300)),
+        ((50, 60), (80, 90)),
+    ],
+)
+def test_samples_are_those_of_a_pipeline_of_whole_images(size: tuple[int, int], crop: tuple[int, int]) -> None:
+    """To the bit, so that a training that began with one can be resumed."""
+    scales = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    cut = A.RandomCrop(
+        *crop, pad_if_needed=True, pad_position="top_left", border_mode=cv2.BORDER_CONSTANT, fill=PAD, fill_mask=255
+    )
+    whole = A.Compose([_Scale(scales), cut, A.HorizontalFlip(p=0.5), _Distort()])
+    augment, picture = TrainAugment(crop, scales), sample(*size)
+    for seed in range(25):
+        whole.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        expected, out = whole(image=picture.image, mask=picture.mask), augment(picture, seed)
+        np.testing.assert_array_equal(out.image.permute(1, 2, 0), expected["image"])
+        np.testing.assert_array_equal(out.mask, expected["mask"])
 
 
 def test_small_pictures_are_padded_right_and_below() -> None:
@@ -161,7 +225,7 @@ def test_any_picture_fills_any_crop(height: int, width: int, crop: tuple[int, in
     assert out.image.shape == (3, *crop)
     assert out.image.dtype == torch.uint8
     assert out.mask.shape == crop
-    assert out.mask.dtype == torch.int64
+    assert out.mask.dtype == torch.uint8
     assert set(out.mask.unique().tolist()) <= {*np.unique(picture.mask).tolist(), 255}
     assert (out.name, out.size) == ("x", (height, width))
 
@@ -182,7 +246,7 @@ def test_evaluation_without_resize_changes_nothing() -> None:
     picture = sample(5, 7)
     out = EvalTransform()(picture)
     np.testing.assert_array_equal(out.image.permute(1, 2, 0), picture.image)
-    assert out.mask.dtype == torch.int64
+    assert out.mask.dtype == torch.uint8
 
 
 def test_ade20k_rule() -> None:
