@@ -19,7 +19,9 @@ def convert_labels(
     output: Annotated[Path, typer.Option("-o", "--output", help="new folder: images, masks and dataset.yaml")],
     format: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="coco or labelme; default: what it looks like"),
+        typer.Option(
+            metavar="NAME", help="coco, yolo, labelme, cvat, voc, mapillary or roboflow; default: what it looks like"
+        ),
     ] = None,
     unlabelled: Annotated[
         str | None,

@@ -42,6 +42,11 @@ class Format:
 FORMATS = {
     one.name: one
     for one in (
+        Format("cvat", "labelmap.txt with SegmentationClass"),
+        Format("roboflow", "_classes.csv"),
+        Format("mapillary", "config.json with {training,validation}/labels"),
+        Format("yolo", "data.yaml with names and train"),
+        Format("voc", "SegmentationClass"),
         Format("coco", "a .json with images, annotations and categories"),
         Format("labelme", "a .json with shapes for each image"),
     )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtseg.data.dataset import IGNORE, MOST_CLASSES
+from rtseg.data.dataset import MOST_CLASSES
 from rtseg.data.faults import Broken, Faults
 from rtseg.errors import UserError
 
@@ -145,26 +145,3 @@ def listed(names: Sequence[str]) -> str:
     """Some names, and how many more there are."""
     more = f" and {len(names) - _LOST} more" if len(names) > _LOST else ""
     return ", ".join(names[:_LOST]) + more
-
-
-def relabelled(raw: np.ndarray, table: dict[int, int], name: str, repair: str) -> np.ndarray:
-    """A mask of a source's numbers -> one of ours (H, W) uint8.
-
-    Args:
-        raw: (H, W) unsigned integers.
-        table: number in the source -> class, UNLABELLED or IGNORE.
-        name, repair: of the mask, and what to do with a number that is not there.
-
-    Raises:
-        BrokenLabelsError: the mask has other numbers.
-    """
-    known = np.zeros(65536, bool)
-    known[list(table)] = True
-    numbers = np.full(65536, IGNORE, np.uint8)
-    numbers[list(table)] = list(table.values())
-    if not known[raw].all():
-        values, counts = np.unique(raw[~known[raw]], return_counts=True)
-        raise BrokenLabelsError(
-            f"masks with numbers of no class ({repair})", f"{name}: {values[0]} in {counts[0]} pixels"
-        )
-    return numbers[raw]

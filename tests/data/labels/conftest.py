@@ -1,5 +1,6 @@
 """Small labelled sets as label tools write them, drawn by the tests."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ def picture() -> Picture:
 
 @pytest.fixture
 def converted(tmp_path: Path) -> Convert:
-    """converted(source, **choices): the summary; the result is in tmp_path / "out"."""
+    """converted(source, **choices): the summary; the result is in tmp_path / "out", in place of an earlier one."""
 
     def converted(source: Path, **choices: Any) -> Summary:
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
         return convert(source, tmp_path / "out", Choices(**choices))
 
     return converted

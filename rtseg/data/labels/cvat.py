@@ -1,0 +1,70 @@
+"""CVAT's "Segmentation mask 1.1": as Pascal VOC, with labelmap.txt that gives each label its colour."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from rtseg.data.labels.pairs import read_colors, recolored, relabelled
+from rtseg.data.labels.source import UNLABELLED, Asked, Color, Source
+from rtseg.data.labels.voc import NOBODY, mask_folder, pairs_of
+from rtseg.errors import UserError
+
+_MAP = "labelmap.txt"
+BACKGROUND = "background"
+HEAD = "# label:color_rgb:parts:actions"
+
+
+def is_here(path: Path) -> bool:
+    """Whether there are masks and a list of their colours."""
+    return (path / _MAP).is_file() and mask_folder(path) is not None
+
+
+def read(path: Path, asked: Asked) -> Source:
+    """Raises: UserError where the list of colours is none, or see `rtseg.data.labels.voc.read`."""
+    labels = _labels(path / _MAP)
+    names = [name for name in labels if name != BACKGROUND]
+    numbers = {k: names.index(name) if name in names else UNLABELLED for k, name in enumerate(labels)}
+    colors = {labels[name]: k for k, name in enumerate(names)}
+    colors.setdefault(labels.get(BACKGROUND, (0, 0, 0)), UNLABELLED)
+    images, faults = pairs_of(path, asked, partial(_decode, numbers, colors))
+    return Source(
+        "CVAT",
+        tuple(names),
+        images,
+        palette=tuple(labels[name] for name in names),
+        faults=faults,
+        nobody=NOBODY,
+    )
+
+
+def _labels(file: Path) -> dict[str, Color]:
+    """Label -> colour, in the order of the file.
+
+    Raises:
+        UserError: it is of another kind, or two labels share a name or a colour.
+    """
+    labels: dict[str, Color] = {}
+    if not file.is_file():
+        raise UserError(f"there is no '{file}', which gives the labels their colours: export again, or --format voc")
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, *rest = line.strip().rsplit(":", 3)
+        levels = rest[0].split(",") if len(rest) == 3 else []
+        if len(levels) != 3 or not all(level.strip().isdigit() and int(level) < 256 for level in levels):
+            raise UserError(f"'{file}', line {number}: {line!r} is not label:red,green,blue::; export it again")
+        red, green, blue = map(int, levels)
+        if name in labels or (red, green, blue) in labels.values():
+            raise UserError(f"'{file}', line {number}: the name or the colour of {line!r} is that of another label too")
+        labels[name] = (red, green, blue)
+    return labels
+
+
+def _decode(numbers: Mapping[int, int], colors: Mapping[Color, int], path: Path) -> np.ndarray:
+    """A grey mask has the numbers of the labels in their order."""
+    found = read_colors(path)
+    if found.ndim == 2:
+        return relabelled(found, numbers, path, f"{_MAP} has {len(numbers)} labels; export both again")
+    return recolored(found, colors, path, f"{_MAP} does not have it; export both again")
