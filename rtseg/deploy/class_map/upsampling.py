@@ -3,7 +3,8 @@
 B batch, K classes, h, w the size of the logits, H, W the size of the class map.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -46,14 +47,31 @@ def class_map_and_margin_by_rows(logits: Tensor, size: Size, between: Size | Non
     return classes, margins
 
 
+def resized_rows(inner: Callable[[int, int], Tensor], height: int, size: Size, first: int, last: int) -> Tensor:
+    """Rows first..last - 1 of a map that is resized to `size`, from those of its rows that they need.
+
+    Args:
+        inner: (top, bottom) -> rows top..bottom - 1 of the map, (B, K, bottom - top, w).
+        height: of the map.
+
+    Returns:
+        (B, K, last - first, W).
+    """
+    before, behind, share = _lines(height, size[0], first, last)
+    top, bottom = int(before[0]), int(behind[-1]) + 1
+    return _rows(inner(top, bottom), before - top, behind - top, share, size[1])
+
+
 def _twice(logits: Tensor, size: Size, between: Size | None, first: int, last: int) -> Tensor:
     """(B, K, last - first, W): rows of the result, from those rows of the first step that they need."""
+
+    def head(top: int, bottom: int) -> Tensor:
+        return logits[:, :, top:bottom]
+
     if between is None:
-        return _rows(logits, *_lines(logits.shape[2], size[0], first, last), size[1])
-    before, behind, share = _lines(between[0], size[0], first, last)
-    top, bottom = int(before[0]), int(behind[-1]) + 1
-    inner = _rows(logits, *_lines(logits.shape[2], between[0], top, bottom), between[1])
-    return _rows(inner, before - top, behind - top, share, size[1])
+        return resized_rows(head, logits.shape[2], size, first, last)
+    middle = partial(resized_rows, head, logits.shape[2], between)
+    return resized_rows(middle, between[0], size, first, last)
 
 
 def _rows(values: Tensor, before: Tensor, behind: Tensor, share: Tensor, width: int) -> Tensor:
