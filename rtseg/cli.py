@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from rtseg.command_line import Device, create_app, lightning_command, plugin_option, run_app
-from rtseg.commands import exports, instances, labels, predict, stereo, weights
+from rtseg.commands import exports, instances, labels, predict, score, stereo, weights
 from rtseg.commands.replay import add_replay
 from rtseg.configs import COMMANDS, list_configs
 from rtseg.errors import UserError
@@ -32,7 +32,7 @@ from rtseg.training.first_look import look
 from rtseg.training.help import PAGES
 
 app = create_app("rtseg", "Real-time semantic segmentation: train, score, time and use RTFormer.")
-for _commands in (predict, exports, weights, labels):  # `add_typer` would list them behind the commands below
+for _commands in (predict, score, exports, weights, labels):  # `add_typer` would list them behind the commands below
     app.registered_commands += _commands.app.registered_commands
 
 

@@ -45,7 +45,7 @@ _DECODE = IdDecoder({0: IGNORE, **{value: k for k, value in enumerate(LABELS.ids
 _FOLDERS = {"train": "training", "val": "validation"}
 
 
-@register_dataset("ade20k", LABELS)
+@register_dataset("ade20k", LABELS, lambda root: _DECODE)
 def ade20k(root: Path, split: str) -> SegmentationDataset:
     """train (20210) and val (2000); `root` is ADEChallengeData2016 or the folder that holds it."""
     check_split("ade20k", split, tuple(_FOLDERS))

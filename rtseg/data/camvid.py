@@ -31,14 +31,14 @@ def _pairs(root: Path, split: str) -> list[tuple[Path, Path]]:
     return pair_files(images, masks, f"{root}/{split}annot/<name of the image>.png")
 
 
-@register_dataset("camvid", LABELS)
+@register_dataset("camvid", LABELS, lambda root: _DECODE)
 def camvid(root: Path, split: str) -> SegmentationDataset:
     """SegNet's split: train (367), val (101), test (233)."""
     check_split("camvid", split, ("train", "val", "test"))
     return SegmentationDataset(_pairs(root, split), LABELS, split, _DECODE)
 
 
-@register_dataset("camvid_drive_out", LABELS)
+@register_dataset("camvid_drive_out", LABELS, lambda root: _DECODE)
 def camvid_drive_out(root: Path, split: str) -> SegmentationDataset:
     """SegNet's training frames parted by drive: train on two drives, val on the third.
 

@@ -6,6 +6,8 @@ official script makes) or *_gtFine_labelIds.png.
 
 from pathlib import Path
 
+import numpy as np
+
 from rtseg.data.dataset import IGNORE, IdDecoder, LabelSpace, SegmentationDataset, check_split, register_dataset
 from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, pair_files, require_files
 from rtseg.data.walk import find_files
@@ -27,7 +29,11 @@ _LABEL_IDS = IdDecoder({**dict.fromkeys([*range(34), 255], IGNORE), **{value: k 
 _TRAIN_IDS = IdDecoder({**{k: k for k in range(19)}, 255: IGNORE})
 
 
-@register_dataset("cityscapes", LABELS)
+def _decode(raw: np.ndarray, path: Path) -> np.ndarray:
+    return (_TRAIN_IDS if path.stem.endswith("_labelTrainIds") else _LABEL_IDS)(raw, path)
+
+
+@register_dataset("cityscapes", LABELS, lambda root: _decode)
 def cityscapes(root: Path, split: str) -> SegmentationDataset:
     """train (2975) and val (500). labelTrainIds where every image has them, otherwise labelIds mapped."""
     check_split("cityscapes", split, ("train", "val"))

@@ -194,22 +194,28 @@ def check_split(name: str, split: str, splits: Sequence[str]) -> None:
 
 Builder = Callable[[Path, str], SegmentationDataset]
 LabelsOf = Callable[[Path | None], LabelSpace]
+DecoderOf = Callable[[Path | None], MaskDecoder]
 
 
 @dataclass(frozen=True)
 class _Entry:
     build: Builder
     labels: LabelsOf
+    decoder: DecoderOf | None
 
 
 _DATASETS: Registry[_Entry] = Registry("data set")
 
 
-def register_dataset(name: str, labels: LabelSpace | LabelsOf) -> Callable[[Builder], Builder]:
+def register_dataset(
+    name: str, labels: LabelSpace | LabelsOf, decoder: DecoderOf | None = None
+) -> Callable[[Builder], Builder]:
     """Decorator: files a function (root, split) -> SegmentationDataset under `name`.
 
     Args:
         labels: the classes, or a function root -> classes where they depend on the files.
+        decoder: a function root -> how label files are written, for `rtseg score`, which has label files alone. None:
+            the ids of the classes, and 255 where it is none of them for what is ignored.
 
     Raises:
         UserError: `labels` are neither; or, from the decorator, the name is taken.
@@ -220,7 +226,7 @@ def register_dataset(name: str, labels: LabelSpace | LabelsOf) -> Callable[[Buil
     register = _DATASETS.register(name)
 
     def decorate(build: Builder) -> Builder:
-        register(_Entry(build, (lambda root: labels) if isinstance(labels, LabelSpace) else labels))
+        register(_Entry(build, (lambda root: labels) if isinstance(labels, LabelSpace) else labels, decoder))
         return build
 
     return decorate
@@ -258,3 +264,12 @@ def list_datasets() -> list[str]:
 def label_space(name: str, root: str | Path | None = None) -> LabelSpace:
     """The classes of data set `name`. Only 'folder' reads them from `root`; the others have fixed classes."""
     return _DATASETS.get(name).labels(None if root is None else Path(root).expanduser())
+
+
+def mask_decoder(name: str, root: str | Path | None = None) -> MaskDecoder:
+    """How the label files of data set `name` are written. Only 'folder' reads that from `root`."""
+    entry = _DATASETS.get(name)
+    place = None if root is None else Path(root).expanduser()
+    if entry.decoder is not None:
+        return entry.decoder(place)
+    return IdDecoder({IGNORE: IGNORE, **{value: k for k, value in enumerate(entry.labels(place).ids)}})

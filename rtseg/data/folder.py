@@ -108,7 +108,7 @@ class _Spec:
     decode: MaskDecoder
 
 
-@register_dataset("folder", lambda root: _read_spec(root).labels)
+@register_dataset("folder", lambda root: _read_spec(root).labels, lambda root: _read_spec(root).decode)
 def folder(root: Path, split: str) -> SegmentationDataset:
     """The `split` (train, val, test) of a YAML; `root` is that file or the folder that holds dataset.yaml."""
     spec = _read_spec(root)

@@ -101,7 +101,7 @@ class Protocol:
         return Resized(Mean(maps), size)
 
     def _at(self, run: Run, image: Tensor) -> LogitMap:
-        """Of one pass: at the size of what it sees, or at the head's stride where one step of upsampling follows."""
+        """One pass: at the size of what it sees, or at the head's stride where one step of upsampling follows."""
         at = image.shape[2], image.shape[3]
         if self.windows is not None:
             return Windows(list(self._windows(run, image)), at)

@@ -75,6 +75,15 @@ def check_new_file(file: Path) -> None:
         raise UserError(f"'{file}' exists; give another name, or remove it")
 
 
+def check_new_kind(option: str, file: Path | None, suffix: str) -> None:
+    """Raises: UserError where a file that an option names ends otherwise, cannot be written, or is there."""
+    if file is None:
+        return
+    if file.suffix.lower() != suffix:
+        raise UserError(f"{option} {file}: give a name that ends in {suffix}")
+    check_new_file(file.expanduser())
+
+
 def missing_parents(folder: Path) -> list[Path]:
     """The folders that `make_folder` would make, the deepest first; the folder itself is one of them."""
     folder = folder.absolute()

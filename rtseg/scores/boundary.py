@@ -41,7 +41,7 @@ def boundary_counts(
 
 
 def boundary_iou(counts: Counts) -> np.ndarray:
-    """Of each class, (K,) float64; NaN where neither map has the class."""
+    """The boundary IoU of each class, (K,) float64; NaN where neither map has the class."""
     hits, truth, found = counts.astype(np.float64)
     with np.errstate(invalid="ignore"):
         return hits / (truth + found - hits)

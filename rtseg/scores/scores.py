@@ -85,12 +85,12 @@ class Scores:
 
     @cached_property
     def interval(self) -> Interval | None:
-        """Of mIoU, over images."""
+        """The interval of mIoU, over images."""
         return miou_interval(self.images.counts) if self.images is not None else None
 
     @cached_property
     def classes(self) -> dict[str, list[float]]:
-        """Of each class IoU, precision, recall, Dice, and where it was asked for boundary IoU; NaN: does not occur."""
+        """IoU, precision, recall, Dice, and where it was asked for boundary IoU of each class; NaN: does not occur."""
         of = {"iou": metrics.iou, "precision": metrics.precision, "recall": metrics.recall, "dice": metrics.dice}
         found = {name: function(self.confusion).tolist() for name, function in of.items()}
         if self.boundary is not None:

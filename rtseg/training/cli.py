@@ -1,6 +1,8 @@
 """`rtseg fit|validate|test`: the command that trains and scores segmenters."""
 
-import math
+import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,11 +14,16 @@ from rtseg.configs import CONFIGS
 from rtseg.data.dataset import create_dataset, label_space
 from rtseg.data.intact import check_readable
 from rtseg.data.survey import survey
+from rtseg.deploy.protocol import Protocol
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.models.backbone import choose_attention, choose_head
 from rtseg.options import check_reserved
-from rtseg.output.table import Column, Table, show
+from rtseg.output.folders import write_whole
+from rtseg.output.table import show
+from rtseg.scores import Scores
+from rtseg.scores.boundary import check_width
+from rtseg.scores.picture import png
 from rtseg.terminal import say
 from rtseg.training.callbacks.fps_monitor import FPSMonitor
 from rtseg.training.callbacks.pictures import PredictionPictures
@@ -39,6 +46,8 @@ class RTSegCLI(RunCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
         parser.add_lightning_class_args(FPSMonitor, "fps")
+        if sys.argv[1:] and sys.argv[1] in SCORING:
+            add_scoring(parser)
 
     def default_run(self, config: Namespace) -> str:
         return f"{config.model.name.replace(':', '_')}_{config.data.dataset}"  # no drive of Windows
@@ -55,7 +64,22 @@ class RTSegCLI(RunCLI):
             )
         if config.model.insert:
             check_insertion(config.model)
+        if command in SCORING and config.boundary is not None:
+            check_width("--boundary", config.boundary)
+        if command in SCORING and config.protocol is not None:
+            protocol = Protocol.parse(
+                config.protocol, resize=config.data.eval_resize, upsampling=config.data.upsampling
+            )
+            config.data.eval_resize, config.data.upsampling = protocol.resize, protocol.upsampling
         look_at_data(config, command)
+
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        if self._command in SCORING:
+            config, module = self.config[self._command], self.model
+            resize, upsampling = self.datamodule.eval_resize, self.datamodule.upsampling
+            module.protocol = Protocol.parse(config.protocol or "whole", resize=resize, upsampling=upsampling)
+            module.evaluation.boundary_width = config.boundary
 
     def fits(self, config: Namespace, processes: int) -> bool:
         share, left = divmod(config.data.batch_size, processes)
@@ -130,22 +154,36 @@ def _begin(config: Namespace) -> None:
         say("\n".join(lines))
 
 
-def _scores(scores: dict[str, float], stage: str) -> Table:
-    title = f"mIoU {scores[f'{stage}/miou']:.4f}   pixel accuracy {scores[f'{stage}/accuracy']:.4f}"
-    prefix = f"{stage}/iou_"
-    rows = [
-        (key.removeprefix(prefix), "does not occur" if math.isnan(value) else value)
-        for key, value in scores.items()
-        if key.startswith(prefix)
-    ]
-    return Table(title, [Column("class", left=True), Column("IoU", form="{:.4f}")], rows)
+def add_scoring(parser: LightningArgumentParser) -> None:
+    """The flags of `validate` and `test` alone."""
+    for flags, kind, text in (
+        (("--protocol",), str, "flips, scales or windows, such as ms-flip (docs/evaluation.md)"),
+        (("--boundary",), float, "boundary IoU, of outlines so wide: 0.02 of the diagonal in its paper"),
+        (("-o", "--scores"), str, ".json file for all scores"),
+        (("--picture",), str, ".png file for the confusion matrix"),
+    ):
+        parser.add_argument(*flags, type=kind | None, default=None, help=text)
+
+
+def _show(scores: Scores, config: Namespace) -> None:
+    """Prints the scores, and writes the files that are asked for."""
+    show(scores.table(), notes=scores.notes())
+    if config.scores is not None:
+        write_whole(Path(config.scores).expanduser(), scores.json())
+    if config.picture is not None:
+        write_whole(Path(config.picture).expanduser(), png(scores))
 
 
 def main(args: list[str]) -> None:
     """Runs `fit`, `validate` or `test` with the rest of the command line."""
     cli = run(RTSegCLI, SegmentationModule, SegmentationData, args, "Train and score segmentation networks.")
     command = args[0] if args else ""
-    if command in ("validate", "test"):
-        scores = {key: float(value) for key, value in cli.trainer.callback_metrics.items()}
-        if cli.trainer.is_global_zero:
-            show(_scores(scores, "val" if command == "validate" else "test"))
+    if command in SCORING and cli.trainer.is_global_zero:
+        config, module = cli.config[command], cli.model
+        assert module.scores is not None
+        how = {
+            "checkpoint": config.ckpt_path or config.model.weights, "dataset": config.data.dataset,
+            "split": "val" if command == "validate" else "test", "protocol": config.protocol or "whole",
+            "eval_resize": module.protocol.resize, "upsampling": module.protocol.upsampling,
+        }  # fmt: skip
+        _show(replace(module.scores, how=how), config)

@@ -1,5 +1,6 @@
 """Batches for training and evaluation out of any registered data set."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,15 @@ from rtseg.training.settings import flat
 def pairs_of(splits: Iterable[SegmentationDataset]) -> list[tuple[Path, Path]]:
     """The image and label files of several splits, each pair once."""
     return list(dict.fromkeys(pair for split in splits if split.reads_files for pair in split.pairs))
+
+
+def named_files(dataset: SegmentationDataset) -> list[str]:
+    """The image files of a data set, named below the folder that they share; none where it reads no files."""
+    if not dataset.reads_files:
+        return []
+    files = [os.path.abspath(image) for image, _ in dataset.pairs]
+    common = os.path.commonpath([os.path.dirname(file) for file in files])
+    return [Path(file).relative_to(common).as_posix() for file in files]
 
 
 class _EvalDataset(Dataset[Sample]):

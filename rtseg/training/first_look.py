@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rtseg.configs import CONFIGS, with_found_configs
 from rtseg.errors import UserError, nearest
-from rtseg.output.folders import check_place
+from rtseg.output.folders import check_new_kind, check_place
 from rtseg.output.lock import locked_folder
 from rtseg.paths import check_exists, check_network, missing
 from rtseg.terminal import say
@@ -59,7 +59,8 @@ def check_flags(
         trains: the run's folder will be written to.
 
     Raises:
-        UserError: one leads nowhere, or the run's folder cannot be written to, or holds results.
+        UserError: one leads nowhere, or the run's folder cannot be written to, or holds results; or a file of scores
+            is there.
     """
     configs = Configs(with_found_configs(args, shipped))
     # Of a flag that is given twice the last counts.
@@ -75,6 +76,9 @@ def check_flags(
             check_exists(os.path.expanduser(root), _DATA)
     for output in values("--output", args)[-1:]:
         check_place(Path(output))
+    for option, suffix in (("-o", ".json"), ("--scores", ".json"), ("--picture", ".png")):
+        for file in values(option, args)[-1:]:
+            check_new_kind(option, Path(file), suffix)
     if trains:
         _check_run_folder(args, configs)
 

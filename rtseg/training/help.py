@@ -68,6 +68,10 @@ _FIT = (
 )  # fmt: skip
 _SCORE = (
     CONFIG, SCORED,
+    Setting("protocol", "such as ade20k, ms-flip, slide:1024x1024:768x768"),
+    Setting("boundary", "boundary IoU; 0.02 of the diagonal in its paper"),
+    Setting("scores", "or -o: .json file for all scores"),
+    Setting("picture", ".png file for the confusion matrix"),
     Setting("model.weights", "folder or Hugging Face id to score instead"),
     *DATA,
     Setting("data.eval_resize", "short and long side for ADE20K; or auto"),

@@ -4,7 +4,7 @@ B batch, K classes, H, W height and width.
 """
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
 from rtseg.data.dataset import Sample
+from rtseg.deploy.protocol import Protocol
 from rtseg.layers.conv import upsample_to
 from rtseg.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy
 from rtseg.models import create_model
@@ -21,12 +22,35 @@ from rtseg.models.backbone import choose_attention, choose_head
 from rtseg.models.model_card import ModelCard
 from rtseg.models.segmenter import Segmenter, describe
 from rtseg.options import check_reserved
+from rtseg.scores import ImageCounts, Scores
+from rtseg.scores.boundary import boundary_counts
+from rtseg.scores.scores import image_counts
 from rtseg.terminal import say
+from rtseg.training.datamodule import SegmentationData, named_files
 from rtseg.training.losses import LossConfig, TotalLoss
-from rtseg.training.losses.cross_entropy import pixel_loss
+from rtseg.training.losses.base import SMALLEST
+from rtseg.training.losses.cross_entropy import pixel_loss, pixel_sums
 from rtseg.training.network_module import NetworkModule
 from rtseg.training.optim import OptimConfig, create_optimizer
 from rtseg.training.pretrained import load_pretrained
+
+
+class Evaluated(NamedTuple):
+    """What an evaluation counted.
+
+    Attributes:
+        counts: (K, K), see `confusion_matrix`.
+        loss: mean of the images' losses.
+        not_finite: images whose logits were not finite.
+        of_images: (N, 1 + 3K): the number of each image, and its `image_counts`; none where they are not told apart.
+        boundaries: (3, K), see `boundary_counts`.
+    """
+
+    counts: Tensor
+    loss: Tensor
+    not_finite: int
+    of_images: Tensor
+    boundaries: Tensor
 
 
 class Evaluation(Metric):
@@ -48,21 +72,48 @@ class Evaluation(Metric):
         self.add_state("losses", torch.zeros(()), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros(()), dist_reduce_fx="sum")
         self.add_state("not_finite", torch.zeros(()), dist_reduce_fx="sum")
+        self.of_images: list[Tensor]
+        self.add_state("of_images", [], dist_reduce_fx="cat")
+        self.boundary_width: float | None = None  # of the boundary IoU, which takes long, where it is asked for
+        self.boundaries: Tensor
+        self.add_state("boundaries", torch.zeros(3, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, pred: Tensor, mask: Tensor, loss: Tensor, *, finite: bool) -> None:
+    def update(self, pred: Tensor, mask: Tensor, loss: Tensor, *, finite: bool, index: int | None = None) -> None:
         """Counts one image.
 
         Args:
             finite: its logits; class 0 is the largest of NaN, so that what is predicted from others is no score.
+            index: its number in the data set, where images are told apart.
         """
         # Not in place: Lightning evaluates in inference mode, whose tensors refuse that outside it.
-        self.counts = self.counts + confusion_matrix(pred, mask, self.num_classes, ignore_index=self.ignore_index)
+        counts = confusion_matrix(pred, mask, self.num_classes, ignore_index=self.ignore_index)
+        self.counts = self.counts + counts
+        if index is not None:
+            number = torch.full((1,), index, dtype=torch.int64, device=counts.device)
+            self.of_images.append(torch.cat([number, image_counts(counts).flatten()])[None])
+        if self.boundary_width is not None:
+            maps = pred.cpu().numpy(), mask.cpu().numpy()
+            width, ignore = self.boundary_width, self.ignore_index
+            edges = boundary_counts(*maps, self.num_classes, width=width, ignore_index=ignore)
+            self.boundaries = self.boundaries + torch.from_numpy(edges).to(counts.device)
         self.losses, self.images = self.losses + loss, self.images + 1
         self.not_finite = self.not_finite + (not finite)
 
-    def compute(self) -> tuple[Tensor, Tensor, int]:
-        """Counts, mean loss, and how many images had logits that are not finite."""
-        return self.counts, self.losses / self.images, int(self.not_finite)
+    def compute(self) -> Evaluated:
+        """What all processes counted."""
+        found = self.of_images
+        rows = found if isinstance(found, Tensor) else torch.cat(found) if found else self.counts.new_zeros(0, 1)
+        return Evaluated(
+            self.counts.cpu(), self.losses / self.images, int(self.not_finite), rows.cpu(), self.boundaries.cpu()
+        )
+
+
+class ScoredImage(NamedTuple):
+    """Class map (H, W), mean loss of its labelled pixels, and whether its logits were finite."""
+
+    pred: Tensor
+    loss: Tensor
+    finite: bool
 
 
 class SegmentationModule(NetworkModule[Segmenter]):
@@ -88,6 +139,10 @@ class SegmentationModule(NetworkModule[Segmenter]):
         seed: of drop path.
         nonfinite: a step whose loss or gradient is not finite ends the training ("stop"), or is left out and counted
             ("skip").
+
+    Attributes:
+        protocol: how images are shown where they are scored; whoever sets it gives the data its `resize`.
+        scores: of the last `validate` or `test`.
     """
 
     optim: OptimConfig
@@ -141,6 +196,8 @@ class SegmentationModule(NetworkModule[Segmenter]):
         self._forward_train = torch.compile(self.segmenter.forward_train) if compile else self.segmenter.forward_train
         self.total_loss = TotalLoss(segmenter.backbone.outputs, loss)
         self.evaluation = Evaluation(num_classes, self.segmenter.card.ignore_index)
+        self.protocol = Protocol()
+        self.scores: Scores | None = None
 
     @property
     def network(self) -> Segmenter:
@@ -178,26 +235,53 @@ class SegmentationModule(NetworkModule[Segmenter]):
         outputs = self._forward_train(self.prepare(batch.image))
         return self.total_loss.weighted(outputs, batch.mask.long(), ignore_index=self.segmenter.card.ignore_index)
 
-    def _evaluate(self, batch: Sample[Tensor]) -> Tensor:
+    def _evaluate(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
         """The class map of one image, which is counted."""
-        with self.full_precision():
-            logits = self.evaluated.logits(self.prepare(batch.image[None])).float()
-        finite = bool(logits.isfinite().all())
-        if not finite and not self.evaluation.not_finite:
-            say(f"The logits of image '{batch.name}' are not finite, the first of this validation.")
-        if self.card.upsampling == "twice":
-            logits = upsample_to(logits, (batch.image.shape[1], batch.image.shape[2]))
         mask = batch.mask.long()  # uint8 on its way to the device
+        score = self._score if self.protocol.is_whole else self._score_by_protocol
+        found = score(batch.image, mask)
+        if not found.finite and not self.evaluation.not_finite:
+            say(f"The logits of image '{batch.name}' are not finite, the first of this validation.")
+        scores_only = self.trainer.state.fn != "fit"
+        index = self.global_rank + self.trainer.world_size * batch_idx if scores_only else None  # as `ShardSampler`
+        self.evaluation.update(found.pred, mask, found.loss, finite=found.finite, index=index)
+        return found.pred
+
+    def _score(self, image: Tensor, mask: Tensor) -> ScoredImage:
+        with self.full_precision():
+            logits = self.evaluated.logits(self.prepare(image[None])).float()
+        finite = bool(logits.isfinite().all())
+        if self.card.upsampling == "twice":
+            logits = upsample_to(logits, (image.shape[1], image.shape[2]))
         if logits.shape[-2:] != mask.shape:
             logits = upsample_to(logits, (mask.shape[0], mask.shape[1]))
         loss = pixel_loss(logits, mask[None], LossConfig(), ignore_index=self.segmenter.card.ignore_index)
-        pred = logits[0].argmax(0)
-        self.evaluation.update(pred, mask, loss, finite=finite)
-        return pred
+        return ScoredImage(logits[0].argmax(0), loss, finite)
+
+    def _score_by_protocol(self, image: Tensor, mask: Tensor) -> ScoredImage:
+        """In memory that follows neither the scales nor the classes at full size."""
+        finite = True
+
+        def run(shown: Tensor) -> Tensor:
+            nonlocal finite
+            logits = self.evaluated.logits(self.prepare(shown)).float()
+            finite = finite and bool(logits.isfinite().all())
+            return logits
+
+        size = mask.shape[0], mask.shape[1]
+        parts, sums = [], []
+        with self.full_precision():
+            for rows, logits in self.protocol.rows(run, image[None].float(), size):
+                parts.append(logits[0].argmax(0))
+                sums.append(
+                    pixel_sums(logits, mask[None, rows], LossConfig(), ignore_index=self.segmenter.card.ignore_index)
+                )
+        total, count = (torch.stack(each).sum() for each in zip(*sums, strict=True))
+        return ScoredImage(torch.cat(parts), total / count.clamp(min=SMALLEST), finite)
 
     def _log_scores(self, stage: str) -> None:
-        counts, loss, not_finite = self.evaluation.compute()
-        counts = counts.cpu()  # scores are float64, which Apple's GPUs do not have
+        found = self.evaluation.compute()  # on the CPU: scores are float64, which Apple's GPUs do not have
+        counts, loss, not_finite = found[:3]
         self.evaluation.reset()
         self.check_scored(not_finite)
         names = self.segmenter.card.class_names or [str(k) for k in range(len(counts))]
@@ -210,15 +294,32 @@ class SegmentationModule(NetworkModule[Segmenter]):
         for name, value in scores.items():
             number = value.float().to(self.device) if not not_finite else torch.full((), torch.nan, device=self.device)
             self.log(name, number, prog_bar=name == f"{stage}/miou", sync_dist=True)
+        if self.trainer.state.fn != "fit":
+            self.scores = self._all_scores(stage, tuple(names), found)
+
+    def _all_scores(self, stage: str, names: tuple[str, ...], found: Evaluated) -> Scores:
+        """What a command that scores shows."""
+        rows = found.of_images[found.of_images[:, 0].argsort()]
+        data = getattr(self.trainer, "datamodule", None)
+        files = named_files(data.split(stage)) if isinstance(data, SegmentationData) else []
+        images = tuple(files[i] if i < len(files) else str(i) for i in rows[:, 0].tolist())
+        width = self.evaluation.boundary_width
+        return Scores(
+            names,
+            found.counts,
+            ImageCounts(images, rows[:, 1:].reshape(len(rows), 3, -1).numpy()),
+            found.boundaries.numpy() if width is not None else None,
+            width,
+        )
 
     def validation_step(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
-        return self._evaluate(batch)
+        return self._evaluate(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
         self._log_scores("val")
 
     def test_step(self, batch: Sample[Tensor], batch_idx: int) -> Tensor:
-        return self._evaluate(batch)
+        return self._evaluate(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
         self._log_scores("test")

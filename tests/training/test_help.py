@@ -12,7 +12,7 @@ import rtseg.tasks.stereo.help
 from rtseg.training.help import PAGES, Page
 from rtseg.training.typed import check_words
 
-NO_KEYS = ("config", "auto")  # which have no default to compare
+NO_KEYS = ("config", "auto", "protocol", "boundary", "scores", "picture")  # no default to compare, or no key of `fit`
 
 
 def defaults(main: Any, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
