@@ -7,6 +7,11 @@ import torch
 
 CPU = torch.device("cpu")
 GROUP = Path("/sys/fs/cgroup")  # of the container
+# In it, for cgroup v2 and v1: folder, limit, what is used, and what the kinds of memory.stat that are in it begin with.
+_VERSIONS = (
+    ("", "memory.max", "memory.current", ""),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+)
 
 
 def free_memory(device: torch.device = CPU) -> int | None:
@@ -21,13 +26,14 @@ def free_memory(device: torch.device = CPU) -> int | None:
     with suppress(OSError, KeyError, ValueError):
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         free.append(1024 * int(lines["MemAvailable"].split()[0]))
-    with suppress(OSError, KeyError, ValueError):  # no container, or one without a limit ("max")
-        free.append(_free_in_group(GROUP))
+    for folder, *names in _VERSIONS:
+        with suppress(OSError, KeyError, ValueError):  # no container, or one without a limit ("max")
+            free.append(_free_in_group(GROUP / folder, *names))
     return min(free, default=None)
 
 
-def _free_in_group(group: Path) -> int:
+def _free_in_group(group: Path, limit: str, used: str, begin: str) -> int:
     """What a container may still take. Its count has the files that it has read, which make room where it is needed."""
     kinds = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    files = int(kinds["active_file"]) + int(kinds["inactive_file"])
-    return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()) + files
+    files = int(kinds[f"{begin}active_file"]) + int(kinds[f"{begin}inactive_file"])
+    return int((group / limit).read_text()) - int((group / used).read_text()) + files

@@ -19,15 +19,14 @@ class MapsTooLargeError(UserError):
     """The maps of an attention do not fit into the memory that is free."""
 
 
-def check_maps_fit(attention: Attention, queries: Tensor, maps: int, dtype: torch.dtype) -> None:
+def check_maps_fit(attention: Attention, queries: Tensor, bytes_of_pair: int) -> None:
     """Before a forward pass that holds maps of positions by positions.
 
     Where a network is compiled, traced or recorded, nothing is checked: sizes may be open, and nothing is computed yet.
 
     Args:
         queries: (B, heads, channels, N); each map is (B, heads, N, N).
-        maps: how many the pass holds at once; a training makes one more, a gradient.
-        dtype: of the maps in memory.
+        bytes_of_pair: what the pass, in training with its backward pass, holds at once for two positions of a head.
 
     Raises:
         MapsTooLargeError: more than is free.
@@ -36,7 +35,7 @@ def check_maps_fit(attention: Attention, queries: Tensor, maps: int, dtype: torc
         return
     batch, heads, _, positions = queries.shape
     training = queries.requires_grad
-    needed = (maps + training) * batch * heads * positions**2 * dtype.itemsize if maps else 0
+    needed = bytes_of_pair * batch * heads * positions**2
     if needed < _SMALL or (queries.is_cuda and torch.cuda.is_current_stream_capturing()):
         return
     free = free_memory(queries.device)

@@ -24,7 +24,7 @@ class NonLocalAttention(ProjectedAttention):
     """Cost quadratic in the number of tokens. Options and parameters are those of `fa`, see `ProjectedAttention`."""
 
     def _attend(self, coefficients: Tensor, basis: Tensor, values: Tensor) -> Tensor:
-        check_maps_fit(self, coefficients, *self._maps(coefficients))
+        check_maps_fit(self, coefficients, self._bytes_of_pair(coefficients))
         if self.kind == "dot":
             # The transposed map, (B, h, keys, queries): the product then comes out channels first.
             weights = (basis.transpose(2, 3) @ coefficients).div_(self._divisor(coefficients))
@@ -33,18 +33,21 @@ class NonLocalAttention(ProjectedAttention):
         queries, keys, values = (t.transpose(2, 3).contiguous() for t in (coefficients, basis, values))
         return F.scaled_dot_product_attention(queries, keys, values, scale=1.0).transpose(2, 3)
 
-    def _maps(self, queries: Tensor) -> tuple[int, torch.dtype]:
-        """How many maps of positions by positions a head holds at once, and their type.
+    def _bytes_of_pair(self, queries: Tensor) -> int:
+        """Bytes that two positions of a head need at once. A training adds a map, the gradient of one.
 
-        kind=gauss: none in a fused kernel, else the scores and their softmax, in float32 at least. On a CPU the kernel
-        takes keys as wide as values alone; elsewhere PyTorch has more kernels, and an error of its own for want of
-        memory.
+        kind=gauss: none in a fused kernel, else the scores and their softmax, in float32 at least, and for a moment a
+        mask of bytes, which is gone when there is a gradient. On a CPU the kernel takes keys as wide as values alone;
+        elsewhere PyTorch has more kernels, and an error of its own for want of memory.
         """
         _, b, m, _, _ = self.widths
+        training = queries.requires_grad
         if self.kind == "dot":
-            return 1, queries.dtype
-        fused = b == m or queries.device.type != "cpu"
-        return 0 if fused else 2, torch.promote_types(queries.dtype, torch.float32)
+            return (1 + training) * queries.dtype.itemsize
+        if b == m or queries.device.type != "cpu":
+            return 0
+        own = torch.promote_types(queries.dtype, torch.float32).itemsize
+        return 3 * own if training else 2 * own + 1
 
     def _between_positions(self, tokens: int) -> tuple[int, int]:
         """The map counts once, as the paper has it, although the fused kernel of kind=gauss does not store it."""

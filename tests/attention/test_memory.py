@@ -1,6 +1,7 @@
 """Maps of positions by positions that do not fit are refused, with the place, before they are made."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from rtseg.attention.insertion import Inserted
 from rtseg.errors import UserError
 from rtseg.models import create_model
+from rtseg.speed.memory import measured_apart, peak_beyond
 from rtseg.tasks.instances.mask_rcnn import create_network
 from rtseg.tasks.stereo.psmnet import PSMNet
 
@@ -40,13 +42,14 @@ def test_the_place_the_need_and_the_repair_are_said(free: Callable[[int], None])
         r"heads\); 1\.0 GB are free\. Take fa, .* nl with kind=gauss and basis equal to values, .* smaller batches$",
     ):
         inserted("fa", DOT)(torch.zeros(2, 16, 64, 64))
-    with pytest.raises(UserError, match=r"need 1\.1 GB for its maps of 4,096 by 4,096 positions \(1 image, 8 heads\)"):
-        inserted("nl:basis=16:values=8:heads=8")(torch.zeros(1, 16, 64, 64))  # scores and their softmax
+    softmax = inserted("nl:basis=16:values=8:heads=8")  # scores, their softmax, and a mask of bytes
+    with pytest.raises(UserError, match=r"need 1\.2 GB for its maps of 4,096 by 4,096 positions \(1 image, 8 heads\)"):
+        softmax(torch.zeros(1, 16, 64, 64))
     with (
         torch.autocast("cpu", torch.bfloat16),  # in which PyTorch computes the softmax in float32
-        pytest.raises(UserError, match=r"need 1\.1 GB for its maps of 4,096 by 4,096 positions \(1 image, 8 heads\)"),
+        pytest.raises(UserError, match=r"need 1\.2 GB for its maps of 4,096 by 4,096 positions \(1 image, 8 heads\)"),
     ):
-        inserted("nl:basis=16:values=8:heads=8")(torch.zeros(1, 16, 64, 64))
+        softmax(torch.zeros(1, 16, 64, 64))
 
 
 def test_a_training_makes_a_gradient_as_well(free: Callable[[int], None]) -> None:
@@ -55,6 +58,34 @@ def test_a_training_makes_a_gradient_as_well(free: Callable[[int], None]) -> Non
         inserted(DOT)(torch.zeros(1, 16, 64, 64))
     with pytest.raises(UserError, match=r"would need 1\.1 GB in training for its maps .* \(2 images, 8 heads\)"):
         inserted(DOT).bfloat16()(torch.zeros(2, 16, 64, 64, dtype=torch.bfloat16))
+
+
+def passed(attention: str, training: bool, dtype: torch.dtype) -> None:
+    """Four heads and 3,072 positions: 151 MB for a map of float32."""
+    layer, x = inserted(attention).to(dtype), torch.randn(1, 16, 48, 64, dtype=dtype)
+    with torch.set_grad_enabled(training):
+        y = layer(x)
+    if training:
+        y.float().sum().backward()
+
+
+def peak(*case: Any) -> int:
+    torch.set_num_threads(1)
+    passed(*case)  # what the first call alone needs
+    return peak_beyond(lambda: passed(*case))
+
+
+@pytest.mark.slow
+def test_the_need_is_the_peak(free: Callable[[int], None]) -> None:
+    attentions = "nl:kind=dot:heads=4", "nl:basis=16:values=8:heads=4"
+    cases = list(product(attentions, (False, True), (torch.float32, torch.bfloat16)))
+    for case, measured in zip(cases, measured_apart(peak, cases), strict=True):
+        assert measured is not None, "no system but Linux tells it"
+        free(measured)
+        passed(*case)
+        free(int(0.85 * measured))
+        with pytest.raises(UserError, match="would need"):
+            passed(*case)
 
 
 @torch.no_grad()
