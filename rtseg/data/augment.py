@@ -33,11 +33,14 @@ class ScaledCrop(A.DualTransform):
 
     Args:
         crop: (height, width) of the result.
+        pad: grey level around the image, or one for each channel.
     """
 
-    def __init__(self, scales: Sequence[float], crop: tuple[int, int], p: float = 1.0) -> None:
+    def __init__(
+        self, scales: Sequence[float], crop: tuple[int, int], pad: float | Sequence[float] = PAD, p: float = 1.0
+    ) -> None:
         super().__init__(p=p)
-        self.scales, self.crop = tuple(scales), tuple(crop)
+        self.scales, self.crop, self.pad = tuple(scales), tuple(crop), np.array(pad, np.float32)
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         draw = self.py_random
@@ -49,14 +52,15 @@ class ScaledCrop(A.DualTransform):
         return {"size": size, "corner": corner}
 
     def apply(self, img: np.ndarray, **place: Any) -> np.ndarray:
-        return self._part(img, cv2.INTER_LINEAR, PAD, **place)
+        pad = self.pad.round() if img.dtype == np.uint8 else self.pad
+        return self._part(img, cv2.INTER_LINEAR, pad, **place)
 
     def apply_to_mask(self, mask: np.ndarray, **place: Any) -> np.ndarray:
         return self._part(mask, cv2.INTER_NEAREST, IGNORE, **place)
 
     def _part(
-        self, array: np.ndarray, interpolation: int, fill: int, *, size: tuple[int, int], corner: tuple[int, int],
-        **params: Any,
+        self, array: np.ndarray, interpolation: int, fill: int | np.ndarray, *, size: tuple[int, int],
+        corner: tuple[int, int], **params: Any,
     ) -> np.ndarray:  # fmt: skip
         height, width = (min(side, crop) for side, crop in zip(size, self.crop, strict=True))
         part = resized_part(array, size, corner, (height, width), interpolation)
@@ -149,6 +153,7 @@ class TrainAugment:
         scales: factors of the random scale, equally likely.
         flip: probability of the horizontal flip.
         distort: whether to change colours.
+        pad: grey level around small images, or one for each channel.
     """
 
     def __init__(
@@ -157,6 +162,7 @@ class TrainAugment:
         scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
         flip: float = 0.5,
         distort: bool = True,
+        pad: float | Sequence[float] = PAD,
     ) -> None:
         if len(crop_size) != 2 or min(crop_size) < 1:
             raise UserError(f"crop_size is (height, width), both at least 1, not {crop_size}; e.g. [360, 480]")
@@ -165,18 +171,19 @@ class TrainAugment:
         for scale in scales:
             check_between("scales", scale, 0, LARGEST_SCALE, "it multiplies the sides of every training image")
         check_between("flip", flip, 0, 1, "it is a probability")
-        steps: list[A.BasicTransform] = [ScaledCrop(scales, crop_size), A.HorizontalFlip(p=flip)]
+        steps: list[A.BasicTransform] = [ScaledCrop(scales, crop_size, pad), A.HorizontalFlip(p=flip)]
         self._pipeline = A.Compose(steps + [Distort()] * distort)
 
     def __call__(self, sample: Sample[np.ndarray], seed: int) -> Sample[torch.Tensor]:
-        """Image HWC uint8 and mask HW uint8 of any size -> image 3HW uint8 and mask HW uint8 at the crop size.
+        """Image HWC and mask HW uint8 of any size -> image CHW of the same type and mask HW uint8 at the crop size.
 
         The draws depend on `seed` (>= 0) alone, so they are the same in every worker and after a resume.
         """
         # One stream for all transforms: Compose.set_random_seed would give each of them the same numbers, so that a
         # large scale always met the lower right corner and no flip.
         self._pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        out = self._pipeline(image=sample.image, mask=sample.mask)
+        image = sample.image[..., 0] if sample.image.shape[2] == 1 else sample.image  # as OpenCV resizes it
+        out = self._pipeline(image=image, mask=sample.mask)
         return _to_tensors(sample, out["image"], out["mask"])
 
 
@@ -192,7 +199,7 @@ class EvalTransform:
         self.resize = resize
 
     def __call__(self, sample: Sample[np.ndarray]) -> Sample[torch.Tensor]:
-        """Image HWC uint8, mask HW uint8 -> image 3HW uint8 at the evaluation size, mask HW uint8 at its own."""
+        """Image HWC, mask HW uint8 -> image CHW of the same type at the evaluation size, mask HW uint8 at its own."""
         return _to_tensors(sample, resize_for_evaluation(sample.image, self.resize), sample.mask)
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -201,7 +208,8 @@ class EvalTransform:
 
 
 def _to_tensors(sample: Sample[np.ndarray], image: np.ndarray, mask: np.ndarray) -> Sample[torch.Tensor]:
-    """Both stay uint8 on their way to the device, where the network's module converts them."""
+    """Both stay of their type on their way to the device, where the network's module converts them."""
+    image = image if image.ndim == 3 else image[..., None]
     pixels = np.empty((image.shape[2], *image.shape[:2]), image.dtype)
     cv2.split(image, list(pixels))  # a third of the time of NumPy's transposed copy
     return Sample(torch.from_numpy(pixels), torch.from_numpy(np.array(mask)), sample.name, sample.size)

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from rtseg.data.files import MAX_PIXELS, decoded, read_whole
-from rtseg.data.header import MOST_CHANNELS, NPY, is_tiff
+from rtseg.data.header import NPY, is_tiff
+from rtseg.data.image_space import check_channels
 from rtseg.data.tiff import TiffError, read_header, read_pixels
 from rtseg.errors import UserError
 
@@ -66,12 +67,6 @@ def read_channels(path: Path, channels: int, max_pixels: int = MAX_PIXELS,
     admit(pixels)
     stored = decoded(path, data[:4096], len(data), "image", lambda: _decode(data, path, channels))
     return _levels(stored, path)
-
-
-def check_channels(name: str, channels: int) -> None:
-    """Raises: UserError where no image has so many channels."""
-    if isinstance(channels, bool) or not isinstance(channels, int) or not 1 <= channels <= MOST_CHANNELS:
-        raise UserError(f"{name}={channels!r} is not a whole number from 1 to {MOST_CHANNELS}; RGB has 3")
 
 
 def _decode(data: bytes, path: Path, channels: int) -> np.ndarray:

@@ -15,7 +15,9 @@ import torch
 from torch.utils.data import Dataset
 
 from rtseg.checks import check_one_of
+from rtseg.data.channels import read_channels
 from rtseg.data.files import read_image, read_mask
+from rtseg.data.image_space import ImageSpace
 from rtseg.data.origin import read_origin
 from rtseg.errors import UserError
 from rtseg.registry import Registry
@@ -29,8 +31,9 @@ _UNKNOWN = 254  # what a label table holds for values that mean nothing; classes
 class Sample(NamedTuple, Generic[Array]):
     """One image and its labels.
 
-    Sample[np.ndarray] from a data set: image HWC uint8 RGB, mask HW uint8 (0..K-1, 255 = ignore). Sample[torch.Tensor]
-    from a transform: image 3HW uint8, mask HW uint8. `size` is the (height, width) of the image on disk.
+    Sample[np.ndarray] from a data set: image HWC uint8 RGB, or where the data set has `channels` uint8 or float32 grey
+    levels; mask HW uint8 (0..K-1, 255 = ignore). Sample[torch.Tensor] from a transform: image CHW of the same type,
+    mask HW uint8. `size` is the (height, width) of the image on disk.
     """
 
     image: Array
@@ -125,6 +128,9 @@ class SegmentationDataset(Dataset[Sample[np.ndarray]]):
         split: which part this is, e.g. "train".
         decode: how the label files are written.
 
+    Attributes:
+        channels: that images have, at full depth (`read_channels`); None: RGB of 8 bits. `create_dataset` sets it.
+
     Raises (from indexing):
         UserError: a file that cannot be read whole, a label value outside the classes, a mask of another size.
     """
@@ -134,6 +140,7 @@ class SegmentationDataset(Dataset[Sample[np.ndarray]]):
         self.labels = labels
         self.split = split
         self.decode = decode
+        self.channels: int | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -148,6 +155,10 @@ class SegmentationDataset(Dataset[Sample[np.ndarray]]):
         """Where the images come from, if a card beside them says so (`rtseg.data.origin`)."""
         return read_origin(Path(self.pairs[0][0])) if self.reads_files and self.pairs else None
 
+    def read(self, path: Path) -> np.ndarray:
+        """An image file, (H, W, C). Raises: UserError, see `read_image` and `read_channels`."""
+        return read_image(path) if self.channels is None else read_channels(path, self.channels)
+
     def mask(self, index: int) -> np.ndarray:
         """The classes of an image, (H, W) uint8, without reading the image where that can be done."""
         if not self.reads_files:
@@ -157,7 +168,7 @@ class SegmentationDataset(Dataset[Sample[np.ndarray]]):
 
     def __getitem__(self, index: int) -> Sample[np.ndarray]:
         image_path, mask_path = self.pairs[index]
-        image = read_image(image_path)
+        image = self.read(image_path)
         mask = self.decode(read_mask(mask_path), mask_path)
         if mask.shape != image.shape[:2]:
             swapped = mask.shape == image.shape[1::-1]
@@ -192,7 +203,8 @@ def check_split(name: str, split: str, splits: Sequence[str]) -> None:
     check_one_of(f"data set '{name}': split", split, splits)
 
 
-Builder = Callable[[Path, str], SegmentationDataset]
+Builder = Callable[..., SegmentationDataset]
+ImagesOf = Callable[[Path | None], ImageSpace]
 LabelsOf = Callable[[Path | None], LabelSpace]
 DecoderOf = Callable[[Path | None], MaskDecoder]
 
@@ -202,13 +214,18 @@ class _Entry:
     build: Builder
     labels: LabelsOf
     decoder: DecoderOf | None
+    images: ImagesOf | None
 
 
 _DATASETS: Registry[_Entry] = Registry("data set")
 
 
 def register_dataset(
-    name: str, labels: LabelSpace | LabelsOf, decoder: DecoderOf | None = None
+    name: str,
+    labels: LabelSpace | LabelsOf,
+    decoder: DecoderOf | None = None,
+    *,
+    images: ImagesOf | None = None,
 ) -> Callable[[Builder], Builder]:
     """Decorator: files a function (root, split) -> SegmentationDataset under `name`.
 
@@ -216,6 +233,8 @@ def register_dataset(
         labels: the classes, or a function root -> classes where they depend on the files.
         decoder: a function root -> how label files are written, for `rtseg score`, which has label files alone. None:
             the ids of the classes, and 255 where it is none of them for what is ignored.
+        images: a function root -> what images hold, where the files say it; the decorated function is then called with
+            (root, split, channels).
 
     Raises:
         UserError: `labels` are neither; or, from the decorator, the name is taken.
@@ -226,21 +245,27 @@ def register_dataset(
     register = _DATASETS.register(name)
 
     def decorate(build: Builder) -> Builder:
-        register(_Entry(build, (lambda root: labels) if isinstance(labels, LabelSpace) else labels, decoder))
+        register(_Entry(build, (lambda root: labels) if isinstance(labels, LabelSpace) else labels, decoder, images))
         return build
 
     return decorate
 
 
-def create_dataset(name: str, root: str | Path, split: str) -> SegmentationDataset:
+def create_dataset(name: str, root: str | Path, split: str, channels: int | None = None) -> SegmentationDataset:
     """The `split` of data set `name` under `root`.
+
+    Args:
+        channels: of its images, at full depth (`rtseg.data.channels`); None: what its files say, else RGB of 8 bits.
 
     Raises:
         UnknownNameError: no such data set.
         UserError: no such split, or files missing or laid out otherwise than docs/data.md says.
     """
-    dataset = _DATASETS.get(name).build(Path(root).expanduser(), split)
+    entry, root = _DATASETS.get(name), Path(root).expanduser()
+    channels = image_space(name, root, ImageSpace(channels)).channels
+    dataset = entry.build(root, split) if entry.images is None else entry.build(root, split, channels)
     check_dataset(name, dataset)
+    dataset.channels = channels
     return dataset
 
 
@@ -259,6 +284,17 @@ def check_dataset(name: str, dataset: SegmentationDataset) -> None:
 def list_datasets() -> list[str]:
     """All names that create_dataset takes, sorted."""
     return _DATASETS.names()
+
+
+def image_space(name: str, root: str | Path, given: ImageSpace = ImageSpace()) -> ImageSpace:  # noqa: B008  (frozen)
+    """What the images of data set `name` hold: what is given, and for the rest what its files say.
+
+    Raises:
+        UnknownNameError: no such data set.
+        UserError: the two contradict each other.
+    """
+    entry = _DATASETS.get(name)
+    return given if entry.images is None else given.over(entry.images(Path(root).expanduser()))
 
 
 def label_space(name: str, root: str | Path | None = None) -> LabelSpace:

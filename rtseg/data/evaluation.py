@@ -35,8 +35,9 @@ def evaluation_size(size: tuple[int, int], resize: tuple[int, int] | None) -> tu
 
 
 def resize_for_evaluation(image: np.ndarray, resize: tuple[int, int] | None) -> np.ndarray:
-    """(H, W, 3) uint8 -> the same at `evaluation_size`."""
+    """(H, W, C) -> the same at `evaluation_size`."""
     height, width = evaluation_size((image.shape[0], image.shape[1]), resize)
     if (height, width) == image.shape[:2]:
         return image
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return resized if resized.ndim == image.ndim else resized[..., None]  # OpenCV drops a single channel

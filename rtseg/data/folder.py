@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rtseg.data.channels import CHANNEL_SUFFIXES
 from rtseg.data.dataset import (
     IGNORE,
     MOST_CLASSES,
@@ -25,13 +26,14 @@ from rtseg.data.dataset import (
     register_dataset,
 )
 from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, pair_files, require_files
+from rtseg.data.image_space import ImageSpace
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 from rtseg.registry import suggest
 from rtseg.yaml_file import read_yaml
 
 _SPLITS = ("train", "val", "test")
-_KEYS = (*_SPLITS, "classes", "palette", "label_map", "ignore", "colors")
+_KEYS = (*_SPLITS, "classes", "palette", "label_map", "ignore", "colors", "channels", "mean", "std", "shown")
 _NAMED_COLORS = 5  # in a message
 _NO_VALIDATION = ", or train without validation: --trainer.limit_val_batches=0"
 _MOST_STARS = 8  # each more multiplies the ways in which a name may match
@@ -106,11 +108,21 @@ class _Spec:
     splits: dict[str, tuple[str, str]]
     labels: LabelSpace
     decode: MaskDecoder
+    images: ImageSpace
 
 
-@register_dataset("folder", lambda root: _read_spec(root).labels, lambda root: _read_spec(root).decode)
-def folder(root: Path, split: str) -> SegmentationDataset:
-    """The `split` (train, val, test) of a YAML; `root` is that file or the folder that holds dataset.yaml."""
+@register_dataset(
+    "folder",
+    lambda root: _read_spec(root).labels,
+    lambda root: _read_spec(root).decode,
+    images=lambda root: _read_spec(root).images,
+)
+def folder(root: Path, split: str, channels: int | None = None) -> SegmentationDataset:
+    """The `split` (train, val, test) of a YAML; `root` is that file or the folder that holds dataset.yaml.
+
+    Args:
+        channels: of the images; with a number, `.npy` files are images too.
+    """
     spec = _read_spec(root)
     check_split(f"folder ({spec.file})", split, _SPLITS)
     if split not in spec.splits:
@@ -118,7 +130,8 @@ def folder(root: Path, split: str) -> SegmentationDataset:
         raise UserError(f"{needs}{_NO_VALIDATION if split == 'val' else ''}")
     base = spec.file.parent
     image_pattern, mask_pattern = spec.splits[split]
-    images, masks = _match(base, image_pattern, IMAGE_SUFFIXES), _match(base, mask_pattern, MASK_SUFFIXES)
+    suffixes = IMAGE_SUFFIXES + CHANNEL_SUFFIXES * (channels is not None)
+    images, masks = _match(base, image_pattern, suffixes), _match(base, mask_pattern, MASK_SUFFIXES)
     require_files("folder", base, {image_pattern: list(images), mask_pattern: list(masks)})
     wanted = f"{base / mask_pattern}, where the stars stand for the same text as in {image_pattern}"
     pairs = pair_files(list(images), list(masks), wanted, images.__getitem__, masks.__getitem__)
@@ -182,7 +195,8 @@ def _parse(file: Path, content: Any) -> _Spec:
         decode, ids = _id_masks(content, names)
         colors = {}
     palette = _palette(content.get("palette"), names, colors)
-    return _Spec(file, splits, LabelSpace(tuple(names), palette, ids), decode)
+    images = ImageSpace(**{key: content.get(key) for key in ("channels", "mean", "std", "shown")})
+    return _Spec(file, splits, LabelSpace(tuple(names), palette, ids), decode, images)
 
 
 def _split(split: str, value: Any) -> tuple[str, str]:

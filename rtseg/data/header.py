@@ -61,7 +61,20 @@ def upright_size(path: Path) -> tuple[int, int] | None:
             width, height = file.size
             return (width, height) if file.getexif().get(_ORIENTATION) in _TURNED else (height, width)
     except Exception:  # as in `image_size`
+        return _other_upright_size(path)
+
+
+def _other_upright_size(path: Path) -> tuple[int, int] | None:
+    """The same of an array or of a TIFF of more channels than Pillow takes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+            data = head + file.read() if is_tiff(head) else head if head.startswith(NPY) else b""
+        turned = is_tiff(data) and tiff_tags(data).get(_ORIENTATION) in _TURNED
+        size = image_size(data) if data else None
+    except (OSError, struct.error):
         return None
+    return size if size is None or turned else size[::-1]
 
 
 def is_image(path: Path) -> bool:
@@ -140,7 +153,7 @@ def _webp(data: bytes) -> tuple[int, int] | None:
 
 
 def _npy(data: bytes) -> tuple[int, int] | None:
-    """Of an array (H, W), (H, W, C) or more."""
+    """The first two sides of an array are height and width."""
     found = _NPY_HEADER.search(data, 0, 4096)
     return (int(found[2]), int(found[1])) if found else None
 

@@ -17,7 +17,9 @@ _Look = tuple[Path, Callable[[Path], str | None]]  # a file, and what finds its 
 _THREADS = 16  # most wait for the disk
 
 
-def check_readable(pairs: Sequence[tuple[Path, Path]], seconds: float = 5.0) -> int:
+def check_readable(
+    pairs: Sequence[tuple[Path, Path]], seconds: float = 5.0, read: Callable[[Path], Any] = read_image
+) -> int:
     """Looks at the header and the end of each image and label file; a file that seems odd is read whole.
 
     Damage in the middle of a file is not seen.
@@ -25,6 +27,7 @@ def check_readable(pairs: Sequence[tuple[Path, Path]], seconds: float = 5.0) -> 
     Args:
         pairs: (image, label file).
         seconds: after so many it stops, for very large sets and slow disks.
+        read: how images are read; it raises UserError.
 
     Returns:
         How many pairs it has looked at.
@@ -32,7 +35,8 @@ def check_readable(pairs: Sequence[tuple[Path, Path]], seconds: float = 5.0) -> 
     Raises:
         UserError: some cannot be read; the message names the first of them and says how many there are.
     """
-    return _look([((image, _image_fault), (mask, _mask_fault)) for image, mask in pairs], seconds, "image and label")
+    image_fault = partial(_fault, read=read)
+    return _look([((image, image_fault), (mask, _mask_fault)) for image, mask in pairs], seconds, "image and label")
 
 
 def check_images_usable(images: Mapping[Path, tuple[int, int]], seconds: float = 5.0) -> int:

@@ -11,7 +11,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 
 from rtseg.configs import CONFIGS
-from rtseg.data.dataset import create_dataset, label_space
+from rtseg.data.dataset import create_dataset, image_space, label_space
+from rtseg.data.image_space import ImageSpace
 from rtseg.data.intact import check_readable
 from rtseg.data.survey import survey
 from rtseg.deploy.protocol import Protocol
@@ -46,6 +47,7 @@ class RTSegCLI(RunCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
         parser.add_lightning_class_args(FPSMonitor, "fps")
+        parser.link_arguments("data.in_channels", "model.in_channels", apply_on="instantiate")
         if sys.argv[1:] and sys.argv[1] in SCORING:
             add_scoring(parser)
 
@@ -87,7 +89,7 @@ class RTSegCLI(RunCLI):
             return False
         if config.trainer.limit_val_batches == 0:
             return True
-        return len(create_dataset(config.data.dataset, config.data.root, "val")) >= processes
+        return len(create_dataset(config.data.dataset, config.data.root, "val", config.data.channels)) >= processes
 
     def more_callbacks(self, config: Namespace) -> list[Callback]:
         return [PredictionPictures()]
@@ -116,7 +118,9 @@ def look_at_data(config: Namespace, command: str | None) -> None:
     Raises:
         UserError: the data cannot be used, or nothing can be learnt from them.
     """
-    name, root, loss = config.data.dataset, config.data.root, config.model.loss
+    data, loss = config.data, config.model.loss
+    name, root = data.dataset, data.root
+    image_space(name, root, ImageSpace(data.channels, data.mean, data.std, data.shown)).check_normalised()
     checkpoint = read_header(config.get("ckpt_path"))
     if checkpoint is not None:
         take_recorded(config, checkpoint)
@@ -128,7 +132,7 @@ def look_at_data(config: Namespace, command: str | None) -> None:
         _begin(config)
     elif follows_data(config):
         scored = {"validate": "val", "test": "test"}
-        choose(config, survey(create_dataset(name, root, scored.get(command or "", "train"))))
+        choose(config, survey(create_dataset(name, root, scored.get(command or "", "train"), data.channels)))
     config.model.batch_size = config.data.batch_size
 
 
@@ -138,14 +142,14 @@ def _begin(config: Namespace) -> None:
     if not speaks and not follows_data(config):
         return
     train, *validation = (
-        create_dataset(config.data.dataset, config.data.root, split)
+        create_dataset(config.data.dataset, config.data.root, split, config.data.channels)
         for split in ("train", "val")
         if split == "train" or config.trainer.limit_val_batches != 0
     )
     try:
         found = survey(train)
     except UserError:
-        check_readable(pairs_of([*validation, train]))  # it names damaged files of both
+        check_readable(pairs_of([*validation, train]), read=train.read)  # it names damaged files of both
         raise
     lines = describe(found, validation[0] if validation else None)
     if chosen := choose(config, found):

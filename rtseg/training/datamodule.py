@@ -9,8 +9,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from rtseg.checks import check_at_least, check_one_of
-from rtseg.data.augment import EvalTransform, TrainAugment
-from rtseg.data.dataset import LabelSpace, Sample, SegmentationDataset, create_dataset, label_space
+from rtseg.data.augment import PAD, EvalTransform, TrainAugment
+from rtseg.data.dataset import LabelSpace, Sample, SegmentationDataset, create_dataset, image_space, label_space
+from rtseg.data.image_space import ImageSpace
 from rtseg.data.intact import check_readable
 from rtseg.errors import UserError
 from rtseg.models.model_card import UPSAMPLINGS
@@ -47,8 +48,10 @@ class _EvalDataset(Dataset[Sample]):
 
 
 def _collate_train(samples: Sequence[Sample]) -> Sample:
-    """Samples of one size -> image (B, 3, H, W) uint8, mask (B, H, W) uint8, names and sizes as lists."""
+    """Samples of one size -> image (B, C, H, W), mask (B, H, W) uint8, names and sizes as lists."""
     images, masks, names, sizes = zip(*samples, strict=True)
+    if len({image.dtype for image in images}) > 1:  # files of 8 and of 16 bits
+        images = tuple(image.float() for image in images)
     # PyTorch's own collation stacks into shared memory where a loader process does it, which saves a copy.
     return Sample(default_collate(images), default_collate(masks), list(names), list(sizes))  # type: ignore[arg-type]
 
@@ -71,13 +74,17 @@ class SegmentationData(ResumableData):
         num_workers: loader processes of each device process.
         scales: factors of the random scale, equally likely; or "auto".
         flip: probability of the horizontal flip.
-        distort: whether to change colours.
+        distort: whether to change colours; null: where images are RGB of 8 bits, for which it is made.
         eval_resize: (short side, long side) that evaluation images are resized to before the network, ADE20K's rule;
             null feeds them as they are, "auto" resizes large ones. Scores are always counted at the original size.
         upsampling: how logits reach the original size where `eval_resize` changed it: "once", or "twice" as PaddleSeg
             scores its networks, by way of the size that the network saw.
         seed: of the order and of every random number.
         timeout: seconds that the training waits for a batch of the loader processes; 0: for ever.
+        channels: that the image files have, which are then read at full depth, `.npy` too; null: what the data set's
+            YAML says, else RGB of 8 bits.
+        mean, std: of each channel, in units of 1; null: those of the network, where there are three channels.
+        shown: the three channels that overlays show; null: the first three, or the first alone.
 
     Raises:
         UserError: a value that is out of range, or "auto".
@@ -92,27 +99,45 @@ class SegmentationData(ResumableData):
         num_workers: int = 2,
         scales: tuple[float, ...] | Literal["auto"] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
         flip: float = 0.5,
-        distort: bool = True,
+        distort: bool | None = None,
         eval_resize: tuple[int, int] | Literal["auto"] | None = None,
         upsampling: Literal["once", "twice"] = "once",
         seed: int = 0,
         timeout: float = 300,
+        channels: int | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        shown: tuple[int, int, int] | None = None,
     ) -> None:
         if batch_size == "auto" or crop_size == "auto" or scales == "auto" or eval_resize == "auto":
             raise UserError("`auto` is for the command line: `rtseg fit` puts a value in its place; give one yourself")
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, timeout=timeout)
         self.dataset, self.root, self.crop_size = dataset, Path(root), crop_size
-        self.scales, self.flip, self.distort, self.eval_resize = scales, flip, distort, eval_resize
+        self.images = image_space(dataset, self.root, ImageSpace(channels, mean, std, shown))
+        self.channels, self.mean, self.std, self.shown = channels, self.images.mean, self.images.std, self.images.shown
+        if distort and self.images.channels is not None:
+            raise UserError(
+                "data.distort changes colours, and is for RGB of 8 bits: leave it out where images have data.channels"
+            )
+        self.distort = self.images.channels is None if distort is None else distort
+        self.scales, self.flip, self.eval_resize = scales, flip, eval_resize
         check_one_of("data.upsampling", upsampling, UPSAMPLINGS)
         self.upsampling = upsampling
         self._splits: dict[str, SegmentationDataset] = {}
-        self.augment = TrainAugment(crop_size, scales=scales, flip=flip, distort=distort)
+        # Zero once normalised, where levels may have any range; 127 is the recipe's.
+        pad = [255 * value for value in self.mean] if self.images.channels is not None and self.mean else PAD
+        self.augment = TrainAugment(crop_size, scales=scales, flip=flip, distort=self.distort, pad=pad)
         self.eval_transform = EvalTransform(resize=eval_resize)
 
     @property
     def labels(self) -> LabelSpace:
         """Names, colours and ids of the classes."""
         return label_space(self.dataset, self.root)
+
+    @property
+    def in_channels(self) -> int | None:
+        """Channels of the images, at full depth; None: RGB of 8 bits."""
+        return self.images.channels
 
     @property
     def num_classes(self) -> int:
@@ -126,7 +151,7 @@ class SegmentationData(ResumableData):
     def split(self, name: str) -> SegmentationDataset:
         """The pairs of "train", "val" or "test", found once."""
         if name not in self._splits:
-            self._splits[name] = create_dataset(self.dataset, self.root, name)
+            self._splits[name] = create_dataset(self.dataset, self.root, name, self.channels)
         return self._splits[name]
 
     def setup(self, stage: str) -> None:
@@ -135,13 +160,16 @@ class SegmentationData(ResumableData):
         Raises:
             UserError: some cannot be read; or the batch is of one image.
         """
+        self.images.check_normalised()
         if stage == "fit":
             check_at_least("data.batch_size", self.batch_size, 2, "BatchNorm needs two values a channel")
         if stage != "fit" or self.trainer is None:
             return
+        if self.images.channels is not None and stage == "fit":
+            rank_zero_info("Colour distortion is off: it is for RGB of 8 bits.")
         names = ("val", "train") if self.trainer.limit_val_batches else ("train",)
         pairs = pairs_of(map(self.split, names))
-        if (looked := check_readable(pairs)) < len(pairs):
+        if (looked := check_readable(pairs, read=self.split("train").read)) < len(pairs):
             rank_zero_info(
                 f"Of {len(pairs)} pairs of image and label file, {looked} were looked at in the time for it."
             )
@@ -153,7 +181,8 @@ class SegmentationData(ResumableData):
 
     def scoring(self) -> dict[str, Any]:
         labels = self.labels
-        rule = {"eval_resize": self.eval_resize, "upsampling": self.upsampling}
+        rule: dict[str, Any] = {"eval_resize": self.eval_resize, "upsampling": self.upsampling}
+        rule |= {"channels": self.images.channels, "mean": self.mean, "std": self.std}
         return flat("data", {**rule, "classes": labels.names, "ids": labels.ids}, ())
 
     def create_train_loader(self) -> ResumableLoader:

@@ -16,6 +16,7 @@ from torchmetrics import Metric
 from rtseg.data.dataset import Sample
 from rtseg.deploy.protocol import Protocol
 from rtseg.layers.conv import upsample_to
+from rtseg.layers.normalize import Normalize
 from rtseg.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy
 from rtseg.models import create_model
 from rtseg.models.backbone import choose_attention, choose_head
@@ -122,7 +123,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
 
     Args:
         name: of the model, one of `rtseg list models`, or timm:NAME.
-        num_classes: the command line takes it from the data set.
+        num_classes, in_channels: the command line takes them from the data set; see `create_model`.
         attention: "low+high", see `rtseg.attention`; null: the model's own.
         head: one of `rtseg.list_heads()`; null: the model's own.
         insert: place -> attention that is inserted there, e.g. {"stage3": "fa:basis=64"}; see
@@ -167,12 +168,15 @@ class SegmentationModule(NetworkModule[Segmenter]):
         batch_size: int | None = None,
         seed: int = 0,
         nonfinite: str = "stop",
+        in_channels: int | None = None,
     ) -> None:
         loss = LossConfig(**loss) if isinstance(loss, dict) else loss  # from a checkpoint's hyper-parameters
         optim = OptimConfig(**optim) if isinstance(optim, dict) else optim
         attention, head, options = choose_attention(name, attention), choose_head(name, head), dict(options or {})
         check_reserved(options)
-        segmenter = create_model(name, num_classes, attention=attention, head=head, insert=insert, **options)
+        segmenter = create_model(
+            name, num_classes, attention=attention, head=head, insert=insert, in_channels=in_channels, **options
+        )
         if weights is not None:
             for line in load_pretrained(segmenter, weights):
                 rank_zero_info(line)
@@ -189,7 +193,7 @@ class SegmentationModule(NetworkModule[Segmenter]):
                 "insert": segmenter.card.to_dict()["insert"], "options": options,
                 "loss": asdict(loss), "optim": asdict(optim), "ema_decay": ema_decay,
                 "compile": compile, "channels_last": channels_last, "batch_size": batch_size, "seed": seed,
-                "nonfinite": nonfinite,
+                "nonfinite": nonfinite, "in_channels": in_channels,
             }
         )  # fmt: skip
         self.loss = loss
@@ -219,8 +223,11 @@ class SegmentationModule(NetworkModule[Segmenter]):
             }  # fmt: skip
             if stage == "fit":
                 facts["data_origin"] = data.origin
+            if data.mean is not None:
+                facts |= {"mean": data.mean, "std": data.std}
             for network in {self.segmenter, self.evaluated}:
-                describe(network, **facts)
+                describe(network, **facts, shown=data.shown)
+            self.normalize = Normalize(self.card.mean, self.card.std).to(self.device)
         if stage == "fit" and isinstance(self.loss.class_weights, (dict, str)):
             self.loss = self.loss.for_classes(self.card.class_names)
             self.hparams["loss"]["class_weights"] = self.loss.class_weights

@@ -56,7 +56,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
     # Arguments that a resumed training may change; those that make the network are compared as networks.
     free_settings: tuple[str, ...] = (
         "compile", "channels_last", "weights", "batch_size", "name", "num_classes", "attention", "head", "insert",
-        "options", "nonfinite",
+        "options", "nonfinite", "in_channels",
     )  # fmt: skip
     trainer_settings: tuple[str, ...] = TRAINER
     may_be_lengthened = True  # whether a training that has ended may be given more steps
@@ -180,7 +180,7 @@ class NetworkModule(L.LightningModule, Generic[Network]):
         return self._total_steps
 
     def prepare(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) grey levels -> normalised, in the network's memory format."""
+        """(B, C, H, W) grey levels -> normalised, in the network's memory format."""
         return self.normalize(image).contiguous(memory_format=self.memory_format)
 
     def _check_whole_steps(self) -> None:

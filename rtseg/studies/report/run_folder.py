@@ -208,7 +208,7 @@ def _read_data(config: dict[str, Any]) -> tuple[dict[str, float], str, str | Non
     if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("dataset", "root")):
         return {}, "config.yaml does not name a data set", None
     try:
-        dataset = create_dataset(data["dataset"], data["root"], "val")
+        dataset = create_dataset(data["dataset"], data["root"], "val", data.get("channels"))
         some = range(0, len(dataset), -(-len(dataset) // _MASKS))
         origin = dataset.origin
         counts = np.zeros(256, np.int64)

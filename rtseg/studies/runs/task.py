@@ -67,7 +67,7 @@ def _check_images(data: Mapping[str, Any]) -> None:
     from rtseg.data.dataset import create_dataset
 
     for split in ("train", "val"):
-        create_dataset(data["dataset"], data["root"], split)
+        create_dataset(data["dataset"], data["root"], split, data.get("channels"))
 
 
 def _create_segmenter(model: str, insert: Mapping[str, Any] | None, options: Mapping[str, Any]) -> "nn.Module":

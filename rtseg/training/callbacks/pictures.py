@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from rtseg.data.choice import choose_images
+from rtseg.data.image_space import shown_image
 from rtseg.models.segmenter import Segmenter
 from rtseg.output.examples import Example, grid, shrunk, write_examples
 from rtseg.training.callbacks.decoration import Decoration
@@ -51,7 +52,12 @@ class PredictionPictures(Decoration):
         if batch_idx in self._names:
             name = self._names[batch_idx] or batch.name
             truth, prediction = _numpy(batch.mask), _numpy(outputs)
-            self._examples.append(shrunk(Example(name, _numpy(batch.image.permute(1, 2, 0)), prediction, truth)))
+            image, card = batch.image.permute(1, 2, 0), cast(Segmenter, pl_module.segmenter).card
+            if card.channels is None:
+                pixels = _numpy(image)
+            else:
+                pixels = shown_image(image.cpu().numpy(), card.shown_channels, card.mean, card.std)
+            self._examples.append(shrunk(Example(name, pixels, prediction, truth)))
 
     def _choose(self, trainer: L.Trainer) -> dict[int, str]:
         """The batches to show, with the names of their files where these are known."""
