@@ -64,6 +64,11 @@ def loaded_plugins() -> tuple[str, ...]:
     return tuple(_loaded.values())
 
 
+def some_given() -> bool:
+    """Whether there are plug-ins, loaded or to be loaded: names that rtseg itself does not have may be theirs."""
+    return bool(_loaded or os.environ.get(ENVIRONMENT) or entry_points(group=GROUP))
+
+
 def load_installed() -> None:
     """Loads what the environment variable and the entry points name, once.
 

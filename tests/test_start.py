@@ -67,6 +67,8 @@ WRONG = {
     "rtseg instances compare --config psmnet_demo": "`rtseg stereo compare`",
     "rtseg compare --insert table9": "table9",
     "rtseg stereo compare --insert layer4": "layer4=fa",
+    "rtseg stereo compare --insert layer4=af:basis=8": "--insert 'layer4=af:basis=8': unknown attention 'af'. Did",
+    "rtseg compare --attention gfa+sla": "unknown attention 'sla'. Did you mean 'sa'?",
     "rtseg instances compare --insert layer3=fa --insert layer3=fa": "given twice",
     "rtseg stereo compare --config recipe.yaml --data lost --epochs 1": "lost",
     "rtseg fit --config lost.yaml": "lost.yaml",

@@ -15,7 +15,7 @@ from rtseg.errors import UserError
 from rtseg.output.folders import check_place
 from rtseg.paths import check_exists, check_file, check_network
 from rtseg.studies.runs.task import SEGMENTATION, Task
-from rtseg.studies.runs.typed import check_typed
+from rtseg.studies.runs.typed import check_attention, check_typed
 from rtseg.terminal import say
 
 app = typer.Typer()
@@ -165,6 +165,8 @@ def compare(
             "give one of them"
         )
     check_typed(insert or [], SEGMENTATION)
+    for text in attention or []:
+        check_attention(text, "--attention: ")
     limit = check_memory(memory)
     from rtseg.studies.runs.recipe import Recipe
 
