@@ -14,7 +14,7 @@ from rtseg.models.weights import check_part
 from rtseg.options import check_reserved
 from rtseg.output.table import Column, Table, show
 from rtseg.tasks.instances.datamodule import InstanceData
-from rtseg.tasks.instances.mask_rcnn import described_network
+from rtseg.tasks.instances.mask_rcnn import InstanceNetwork, MaskRCNNOptions, described_network
 from rtseg.tasks.instances.module import InstanceModule
 from rtseg.terminal import say
 from rtseg.training.checkpoint import check_same_model
@@ -37,8 +37,7 @@ class InstancesCLI(RunCLI):
     def prepare(self, config: Namespace, command: str | None) -> None:
         if command == "validate" and config.get("ckpt_path") is None and config.model.weights is None:
             raise UserError(f"{self.program} {command} needs trained weights: give --ckpt_path runs/.../best.ckpt")
-        if config.model.insert:  # what is wrong with it is said before the annotations are read
-            _described(config.model, num_classes=2)
+        built = _network(config.model, num_classes=2)  # what is wrong with it is said before the annotations are read
         data = _data(config)
         splits = ["val"] if command == "validate" or config.trainer.limit_val_batches != 0 else []
         lines = [data.describe(split) for split in ["train"] * (command == "fit") + splits]
@@ -49,18 +48,16 @@ class InstancesCLI(RunCLI):
             )
         if is_first_process():
             say("\n".join(lines))
-        if command == "fit" and config.model.weights is None and config.get("ckpt_path") is None:
-            options = config.model.options or {}
-            if options.get("norm", "frozen") == "frozen" and is_first_process():
-                say(
-                    "Caution: a frozen BatchNorm without weights learns badly: give --model.weights=imagenet or a "
-                    "file, or --model.options.norm=batch with --model.options.trainable=5."
-                )
+            if command == "fit":
+                fresh = config.model.weights is None and config.get("ckpt_path") is None
+                for line in cautions(built, fresh=fresh):
+                    say(f"Caution: {line}.")
 
     def check_model(self, asked: Namespace, checkpoint: dict[str, Any]) -> None:
         card = ModelCard.from_dict(checkpoint["model_card"])
         check_part(card, "--ckpt_path", ("detector",))
-        wanted = _described(asked, card.num_classes)
+        built = _network(asked, card.num_classes)
+        wanted = replace(card, model=built.name, options=built.options, insert=built.insert)
         theirs, ours = card.to_dict(), wanted.to_dict()
         keys = {"name": "model", "options": "options", "insert": "insert"}
         unlike = {flag: (theirs[key], ours[key]) for flag, key in keys.items() if theirs[key] != ours[key]}
@@ -74,15 +71,41 @@ class InstancesCLI(RunCLI):
         return len(_data(config).split("val").images) >= processes
 
 
-def _described(asked: Namespace, num_classes: int) -> ModelCard:
-    """The card of the network of `config.model`, its insertion without patterns.
+def cautions(built: InstanceNetwork, *, fresh: bool) -> list[str]:
+    """What a user of these options may not expect.
+
+    Args:
+        fresh: whether the training starts without weights.
+    """
+    found = []
+    options = MaskRCNNOptions(**built.options)
+    norms = [module for module in built.network.backbone.body.modules() if "BatchNorm" in type(module).__name__]
+    if not norms and "norm" in built.options:
+        found.append(f"{built.name} has no BatchNorm, so that model.options.norm={options.norm} changes nothing")
+    if fresh and norms and options.norm == "frozen":
+        found.append(
+            "a frozen BatchNorm without weights learns badly: give --model.weights=imagenet or a file, or "
+            "--model.options.norm=batch with --model.options.trainable=5"
+        )
+    elif fresh and options.trainable < 5:
+        found.append(
+            "without weights, the parts of the body that are not trained stay as they were drawn: give "
+            "--model.weights=imagenet or a file, or --model.options.trainable=5"
+        )
+    return found
+
+
+def _network(asked: Namespace, num_classes: int) -> InstanceNetwork:
+    """The network of `config.model`, without weights.
 
     Raises:
         UserError: no such network, option, place or attention.
     """
-    check_reserved(asked.options or {})
-    wanted = ModelCard(asked.name, NO_ATTENTION, num_classes, asked.options or {}, insert=as_insertion(asked.insert))
-    return replace(wanted, insert=described_network(wanted).insert)
+    options = asked.options or {}
+    check_reserved(options)
+    return described_network(
+        ModelCard(asked.name, NO_ATTENTION, num_classes, options, insert=as_insertion(asked.insert))
+    )
 
 
 def _data(config: Namespace) -> InstanceData:

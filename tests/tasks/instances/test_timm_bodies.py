@@ -13,7 +13,7 @@ from torch import Tensor
 from rtseg.attention.insertion import list_places
 from rtseg.cli import main
 from rtseg.errors import STOPPED, UserError
-from rtseg.tasks.instances.cli import InstancesCLI
+from rtseg.tasks.instances.cli import InstancesCLI, cautions
 from rtseg.tasks.instances.mask_rcnn import InstanceNetwork, create_network
 from rtseg.tasks.instances.weights import load_weights
 from tests.helpers.command import check_refused, exit_status
@@ -22,6 +22,7 @@ from tests.tasks.instances.test_mask_rcnn import SMALL, evaluated, load_state, l
 from tests.training.callbacks.test_stop import Signal
 
 NAME = "mask_rcnn_timm:test_resnet"
+CONVNEXT = "mask_rcnn_timm:test_convnext"  # without BatchNorm
 FA = "fa:basis=8:heads=1"
 
 
@@ -51,6 +52,25 @@ def test_with_attention_everywhere_it_equals_itself_at_its_start() -> None:
 @pytest.mark.parametrize("body", ["convnext_atto", "efficientnet_b0", "swin_tiny_patch4_window7_224", "test_byobnet"])
 def test_other_bodies_equal_themselves(body: str, norm: str) -> None:
     check_equal(f"mask_rcnn_timm:{body}", norm=norm, trainable=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "fresh", "said"),
+    [
+        (NAME, {}, True, ["a frozen BatchNorm without weights learns badly"]),
+        (NAME, {}, False, []),
+        (NAME, {"norm": "batch", "trainable": 5}, True, []),
+        (NAME, {"norm": "batch"}, True, ["without weights, the parts of the body that are not trained"]),
+        (CONVNEXT, {}, False, []),
+        (CONVNEXT, {"norm": "frozen"}, False, [f"{CONVNEXT} has no BatchNorm, so that model.options.norm=frozen"]),
+        (CONVNEXT, {"norm": "batch", "trainable": 5}, True, [f"{CONVNEXT} has no BatchNorm, so that"]),
+        (CONVNEXT, {}, True, ["without weights, the parts of the body that are not trained stay as they were drawn"]),
+    ],
+)
+def test_what_an_option_cannot_do_is_said(name: str, options: dict[str, Any], fresh: bool, said: list[str]) -> None:
+    with torch.device("meta"):
+        found = cautions(small(name=name, **options), fresh=fresh)
+    assert [line.startswith(begin) for line, begin in zip(found, said, strict=True)] == [True] * len(said)
 
 
 @pytest.mark.slow
