@@ -22,6 +22,7 @@ WRONG = {
     "rtseg predict net image.png -o new --polygons out.txt": "end in .json",
     "rtseg predict net image.png -o new --polygons image.png/out.json": "image.png",
     "rtseg predict net image.png -o new --overwrite --polygons folder.json": "this is a folder",
+    "rtseg predict net image.png -o new --labels voc": "coco, cvat, labelme",
     "rtseg predict net image.png -o image.png/new": "image.png/new",
     "rtseg convert-labels lost.json -o new": "lost.json",
     "rtseg convert-labels net -o full": "full",

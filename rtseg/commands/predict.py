@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from rtseg.checks import check_one_of
 from rtseg.command_line import Device, resumable
 from rtseg.deploy.folder.result_names import RECORD
 from rtseg.deploy.windows.tiling import tiling
@@ -29,6 +30,25 @@ Tile = Annotated[
 Overlap = Annotated[
     int | None, typer.Option(help="pixels that neighbouring windows share; default: an eighth of their shorter side")
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="auto: the fastest engine here that equals float32 PyTorch, measured once for 32 images or more; or "
+        "one of rtseg list backends, such as openvino:bf16",
+    ),
+]
+Polygons = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="write the outlines of all classes in all results, too: one .json of COCO"),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="coco|cvat|labelme",
+        help="write all results, too, as files that this label tool opens",
+    ),
+]
 
 
 @app.command()
@@ -42,14 +62,7 @@ def predict(
     sources: Annotated[list[str], typer.Argument(help="images, folders or globs")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for the results")],
     device: Device = None,
-    engine: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="auto: the fastest engine here that equals float32 PyTorch, measured once for 32 images or more; or "
-            "one of rtseg list backends, such as openvino:bf16",
-        ),
-    ] = "auto",
+    engine: Engine = "auto",
     explain: Annotated[bool, typer.Option("--explain", help="say which engine was taken, and why")] = False,
     alpha: Annotated[float, typer.Option(help="weight of the colours in the overlay, from 0 to 1")] = 0.5,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="write into a folder that is not empty")] = False,
@@ -68,13 +81,13 @@ def predict(
         bool,
         typer.Option("--margin", help="write NAME_margin.png, too: best minus second best logit, in thousandths"),
     ] = False,
-    polygons: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="write the outlines of all classes in all results, too: one .json of COCO"),
-    ] = None,
+    polygons: Polygons = None,
+    labels: Labels = None,
 ) -> None:
     """Segment images: class maps, colours, overlays and a legend."""
     tiling(tile, overlap)
+    if labels is not None:
+        check_one_of("--labels", labels, ("coco", "cvat", "labelme"))
     check_network(checkpoint)
     check_any_image(sources)
     check_results(output, overwrite or resume or (output.expanduser() / RECORD).is_file())  # then the network decides
@@ -99,17 +112,26 @@ def predict(
             checkpoint=checkpoint,
             counts=counts,
         )
-        if polygons is not None:
-            from rtseg.deploy.folder.coco import write_coco
-
-            number = write_coco(polygons.expanduser(), output.expanduser())
-            say(f"{polygons}: the outlines of all classes in {number} image{'s' * (number != 1)}, in COCO's format")
+        _write_labels(polygons, labels, output.expanduser(), sources)
     if explain:
         from rtseg.deploy.explain import show_choices
 
         show_choices(predictor.runner.choices())
     if failed:
         raise typer.Exit(1)
+
+
+def _write_labels(polygons: Path | None, labels: str | None, output: Path, sources: list[str]) -> None:
+    """Writes the results in a folder in the formats of label tools."""
+    if polygons is not None:
+        from rtseg.deploy.folder.coco import write_coco
+
+        number = write_coco(polygons.expanduser(), output)
+        say(f"{polygons}: the outlines of all classes in {number} image{'s' * (number != 1)}, in COCO's format")
+    if labels is not None:
+        from rtseg.deploy.folder.label_files import write_labels
+
+        say(write_labels(labels, output, sources))
 
 
 def _check_polygons(file: Path, replaces: bool) -> None:

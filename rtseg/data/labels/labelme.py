@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -124,7 +125,7 @@ def _image_file(file: Path, content: dict[str, Any], asked: Asked) -> Path | Byt
     folders = [file.parent] if asked.images is None else [asked.images, file.parent]
     for place in (*(folder / name for folder in folders for name in (said, said.name)),):
         if place.suffix and place.is_file():
-            return place
+            return Path(os.path.normpath(place))
     data = content.get("imageData")
     if not isinstance(data, str):
         return None

@@ -22,7 +22,7 @@ def is_here(path: Path) -> bool:
 
 
 def read(path: Path, asked: Asked) -> Source:
-    """Of several versions the newest. Raises: UserError where there is none, or its labels cannot be used."""
+    """The newest of several versions. Raises: UserError where there is none, or its labels cannot be used."""
     versions = _versions(path)
     if not versions:
         raise UserError(f"'{path}' has no config*.json with labels beside folders of them: give the unpacked folder")

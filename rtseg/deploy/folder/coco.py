@@ -1,4 +1,4 @@
-"""The class maps of a folder of results as one file in COCO's format: `rtseg predict --polygons FILE`.
+"""The class maps of a folder of results as one file in COCO's format: `rtseg predict --polygons FILE`, `--labels coco`.
 
 One annotation holds all pixels of a class in an image. It has polygons along the edges of its pixels; where the class
 has holes, which polygons of COCO cannot have, it has run lengths instead.
@@ -6,21 +6,16 @@ has holes, which polygons of COCO cannot have, it has run lengths instead.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from rtseg.data.coco_annotation import mask_annotation
-from rtseg.deploy.folder.result_names import RECORD, result_files
-from rtseg.deploy.folder.results import read_record
+from rtseg.deploy.folder.class_maps import ClassMaps
 from rtseg.deploy.prediction import count_classes
-from rtseg.errors import UserError
 from rtseg.output.folders import make_folder, written_whole
 from rtseg.version import VERSION
-
-_NO_CLASS = 65535  # one more than the number of the last class can be
 
 
 def write_coco(file: Path, folder: Path) -> int:
@@ -36,22 +31,17 @@ def write_coco(file: Path, folder: Path) -> int:
     Raises:
         UserError: there are no results; a class map cannot be read, or is not of these classes; the disk refuses.
     """
-    record = read_record(folder / RECORD)
-    if not record:
-        raise UserError(f"there are no results in '{folder}', so '{file}' is not written")
-    classes, lines = record[0]["classes"], record[1:]
+    results = ClassMaps(folder, str(file))
     images: list[dict[str, Any]] = []
     make_folder(file.parent)
     with written_whole(file) as aside, aside.open("w") as out:
         out.write(f'{{"info": {json.dumps({"description": f"rtseg {VERSION}", "version": "1.0"})},\n')
-        out.write(f'"categories": {json.dumps(categories([one["name"] for one in classes]))},\n"annotations": [')
+        out.write(f'"categories": {json.dumps(categories(results.names))},\n"annotations": [')
         number = 0
-        for line in lines:
-            class_map = _class_map(folder / result_files(line["name"])[0], [one["id"] for one in classes])
-            height, width = class_map.shape
-            name = str(PurePosixPath(line["name"]).parent / line["image"])
-            images.append({"id": len(images) + 1, "file_name": name, "height": height, "width": width})
-            for annotation in annotations(class_map):
+        for result in results:
+            height, width = result.classes.shape
+            images.append({"id": len(images) + 1, "file_name": str(result.image), "height": height, "width": width})
+            for annotation in annotations(result.classes):
                 number += 1
                 begin = ",\n" if number > 1 else "\n"
                 out.write(begin + json.dumps({"id": number, "image_id": len(images), **annotation}))
@@ -72,16 +62,3 @@ def annotations(class_map: np.ndarray) -> Iterator[Mapping[str, Any]]:
     """
     for k in np.flatnonzero(count_classes(class_map, int(class_map.max()) + 1)).tolist():
         yield {"category_id": k + 1, **mask_annotation(class_map == k), "iscrowd": 0}
-
-
-def _class_map(path: Path, ids: Sequence[int]) -> np.ndarray:
-    """(H, W) class numbers of a file whose pixels are ids."""
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
-    if pixels is None or pixels.ndim != 2:
-        raise UserError(f"'{path}' is not a class map of `rtseg predict`: predict the image again, with --overwrite")
-    numbers = np.full(65536, _NO_CLASS, np.uint16)
-    numbers[list(ids)] = np.arange(len(ids))
-    found = numbers[pixels]
-    if (found == _NO_CLASS).any():
-        raise UserError(f"'{path}' has ids of no class of this network: predict the image again, with --overwrite")
-    return found

@@ -1,0 +1,41 @@
+"""The results of `rtseg predict` as files for a label tool: `--labels`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rtseg.deploy.folder.coco import write_coco
+from rtseg.deploy.folder.cvat import write_cvat
+from rtseg.deploy.folder.labelme import write_labelme
+from rtseg.deploy.folder.result_names import result_names
+from rtseg.deploy.folder.sources import find_sources
+
+
+def write_labels(tool: str, folder: Path, sources: Sequence[str | Path]) -> str:
+    """Writes the files of a tool into the folder of results.
+
+    Args:
+        tool: coco, cvat or labelme.
+        folder: with the record of the results.
+        sources: what was predicted.
+
+    Returns:
+        What was written, a sentence for the user.
+
+    Raises:
+        UserError: see `write_coco`, `write_cvat` and `write_labelme`.
+    """
+    if tool == "coco":
+        file = folder / "coco.json"
+        return f"{file}: {_images(write_coco(file, folder))}, in COCO's format"
+    if tool == "cvat":
+        file = folder / "cvat.zip"
+        return f"{file}: {_images(write_cvat(file, folder))}; import it in CVAT as 'Segmentation mask 1.1'"
+    found, _ = find_sources(sources, folder)
+    names, _ = result_names(found, folder)
+    out = folder / "labelme"
+    number = write_labelme(out, folder, {name: image for image, name in names.items()})
+    return f"{out}: {_images(number)}; open it with `labelme FOLDER_OF_IMAGES --output {out}`"
+
+
+def _images(number: int) -> str:
+    return f"{number} image{'s' * (number != 1)}"
