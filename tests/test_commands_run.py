@@ -35,6 +35,7 @@ ELSEWHERE = {
 }
 # Pages with a test of their own that follows them to the letter.
 FOLLOWED = {
+    "docs/convert-labels.md",
     "docs/instances.md",
     "docs/plugins.md",
     "docs/attention.md",

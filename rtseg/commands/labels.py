@@ -20,7 +20,8 @@ def convert_labels(
     format: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="coco, yolo, labelme, cvat, voc, mapillary or roboflow; default: what it looks like"
+            metavar="NAME",
+            help="coco, yolo, labelme, cvat, voc, mapillary, roboflow or huggingface; default: what it looks like",
         ),
     ] = None,
     unlabelled: Annotated[

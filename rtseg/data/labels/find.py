@@ -47,6 +47,7 @@ FORMATS = {
         Format("mapillary", "config.json with {training,validation}/labels"),
         Format("yolo", "data.yaml with names and train"),
         Format("voc", "SegmentationClass"),
+        Format("huggingface", "parquet files, or what `datasets` saved"),
         Format("coco", "a .json with images, annotations and categories"),
         Format("labelme", "a .json with shapes for each image"),
     )
