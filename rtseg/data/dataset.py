@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from rtseg.checks import check_one_of
+from rtseg.data.cache import ImageCache
 from rtseg.data.channels import read_channels
 from rtseg.data.files import read_image, read_mask
 from rtseg.data.image_space import ImageSpace
@@ -130,6 +131,7 @@ class SegmentationDataset(Dataset[Sample[np.ndarray]]):
 
     Attributes:
         channels: that images have, at full depth (`read_channels`); None: RGB of 8 bits. `create_dataset` sets it.
+        cache: where decoded files are kept, and looked for first; arrays are then read-only.
 
     Raises (from indexing):
         UserError: a file that cannot be read whole, a label value outside the classes, a mask of another size.
@@ -141,6 +143,7 @@ class SegmentationDataset(Dataset[Sample[np.ndarray]]):
         self.split = split
         self.decode = decode
         self.channels: int | None = None
+        self.cache: ImageCache | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -166,10 +169,13 @@ class SegmentationDataset(Dataset[Sample[np.ndarray]]):
         path = self.pairs[index][1]
         return self.decode(read_mask(path), path)
 
+    def _load(self, path: Path, kind: str, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+        return read(path) if self.cache is None else self.cache.get(path, kind, read)
+
     def __getitem__(self, index: int) -> Sample[np.ndarray]:
         image_path, mask_path = self.pairs[index]
-        image = self.read(image_path)
-        mask = self.decode(read_mask(mask_path), mask_path)
+        image = self._load(image_path, f"image of {self.channels} channels", self.read)
+        mask = self.decode(self._load(mask_path, "labels", read_mask), mask_path)
         if mask.shape != image.shape[:2]:
             swapped = mask.shape == image.shape[1::-1]
             raise UserError(

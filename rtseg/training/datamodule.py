@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from rtseg.checks import check_at_least, check_one_of
 from rtseg.data.augment import PAD, EvalTransform, TrainAugment
+from rtseg.data.cache import ImageCache, cache_bytes, open_cache
 from rtseg.data.dataset import LabelSpace, Sample, SegmentationDataset, create_dataset, image_space, label_space
 from rtseg.data.image_space import ImageSpace
 from rtseg.data.intact import check_readable
@@ -85,10 +86,14 @@ class SegmentationData(ResumableData):
             YAML says, else RGB of 8 bits.
         mean, std: of each channel, in units of 1; null: those of the network, where there are three channels.
         shown: the three channels that overlays show; null: the first three, or the first alone.
+        cache: keep decoded images and labels on disk: so much, as 4GB, in rtseg's own cache; or a folder, which may
+            fill its disk up to 5 %. null decodes each time. It changes no pixel.
 
     Raises:
         UserError: a value that is out of range, or "auto".
     """
+
+    free_settings = (*ResumableData.free_settings, "cache")
 
     def __init__(
         self,
@@ -108,6 +113,7 @@ class SegmentationData(ResumableData):
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
         shown: tuple[int, int, int] | None = None,
+        cache: str | None = None,
     ) -> None:
         if batch_size == "auto" or crop_size == "auto" or scales == "auto" or eval_resize == "auto":
             raise UserError("`auto` is for the command line: `rtseg fit` puts a value in its place; give one yourself")
@@ -122,7 +128,10 @@ class SegmentationData(ResumableData):
         self.distort = self.images.channels is None if distort is None else distort
         self.scales, self.flip, self.eval_resize = scales, flip, eval_resize
         check_one_of("data.upsampling", upsampling, UPSAMPLINGS)
-        self.upsampling = upsampling
+        self.upsampling, self.cache = upsampling, cache
+        if cache is not None:
+            cache_bytes(cache)
+        self._cache: ImageCache | None = None
         self._splits: dict[str, SegmentationDataset] = {}
         # Zero once normalised, where levels may have any range; 127 is the recipe's.
         pad = [255 * value for value in self.mean] if self.images.channels is not None and self.mean else PAD
@@ -185,12 +194,25 @@ class SegmentationData(ResumableData):
         rule |= {"channels": self.images.channels, "mean": self.mean, "std": self.std}
         return flat("data", {**rule, "classes": labels.names, "ids": labels.ids}, ())
 
+    def _cached(self, name: str) -> SegmentationDataset:
+        """A split that reads by way of the cache, where there is one."""
+        dataset = self.split(name)
+        if self.cache is None:
+            return dataset
+        if not dataset.reads_files:
+            rank_zero_info(f"data.cache is of no use here: data set '{self.dataset}' reads in a way of its own.")
+            return dataset
+        if self._cache is None:
+            self._cache = open_cache(self.cache, self.dataset, self.root)
+        dataset.cache = self._cache
+        return dataset
+
     def create_train_loader(self) -> ResumableLoader:
-        data = AugmentedDataset(self.split("train"), self.augment, self.seed)
+        data = AugmentedDataset(self._cached("train"), self.augment, self.seed)
         return self.train_loader(data, _collate_train)
 
     def _eval_dataloader(self, split: str) -> DataLoader[Sample]:
-        data = _EvalDataset(self.split(split), self.eval_transform)
+        data = _EvalDataset(self._cached(split), self.eval_transform)
         return self.eval_loader(data, split, _only)
 
     def val_dataloader(self) -> DataLoader[Sample]:
