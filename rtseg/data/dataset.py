@@ -92,9 +92,13 @@ class IdDecoder:
 
     Args:
         classes: file value -> class 0..K-1, or 255 for ignore. Values up to 65535, so 16-bit files work too.
+
+    Attributes:
+        meanings: `classes`, as given.
     """
 
     def __init__(self, classes: Mapping[int, int]) -> None:
+        self.meanings = dict(classes)
         self.allowed = sorted(classes)
         self.table = np.full(65536, _UNKNOWN, np.uint8)
         self.table[self.allowed] = [classes[value] for value in self.allowed]
@@ -112,7 +116,7 @@ class IdDecoder:
         if (mask == _UNKNOWN).any():
             values, counts = np.unique(raw[mask == _UNKNOWN], return_counts=True)
             raise UnknownLabelError(
-                f"{path}: label {tally(values, counts)} outside the classes. Allowed: {_ranges(self.allowed)}. "
+                f"{path}: label {tally(values, counts)} outside the classes. Allowed: {ranges(self.allowed)}. "
                 "Repair the file, or map the value to a class or to ignore (data set 'folder': `label_map`, `ignore`)",
                 path,
                 int(values.max()),
@@ -193,7 +197,7 @@ def tally(values: Sequence[object] | np.ndarray, counts: np.ndarray, most: int =
     return ", ".join(parts) + (f" and {len(values) - most} more values" if len(values) > most else "")
 
 
-def _ranges(values: Sequence[int]) -> str:
+def ranges(values: Sequence[int]) -> str:
     """[0, 1, 2, 255] -> '0-2, 255'."""
     runs: list[list[int]] = []
     for value in sorted(values):

@@ -4,6 +4,7 @@ import contextlib
 import glob
 import os
 import stat
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rtseg.data.gathering import Unpaired, listener
 from rtseg.data.header import image_size, is_tiff, jpeg_ends, tiff_tags
 from rtseg.data.kinds import HEAD, RAW_SUFFIXES, refuse_other_kind
 from rtseg.data.mask_file import MaskError, stored_numbers
@@ -208,30 +210,48 @@ def pair_files(
 ) -> list[tuple[Path, Path]]:
     """Each image with the mask of the same key. Masks without image are left out: a subset of images is a good set.
 
+    Keys are compared in one form of Unicode: a name that macOS has written is that of Linux.
+
     Args:
         wanted: where masks were looked for, for the error message.
         key: what image and mask share; by default the file name without its ending.
         mask_key: the same of a mask, where it is found otherwise.
 
     Raises:
-        UserError: an image without mask, or two files with one key.
+        UserError: an image without mask, or two files with one key; not while somebody is `gathering`.
     """
-    by_key = _by_key(masks, mask_key or key)
-    without = [path for name, path in _by_key(images, key).items() if name not in by_key]
-    if without:
+    by_key, doubled = _by_key(masks, mask_key or key)
+    image_by_key, doubled_images = _by_key(images, key)
+    without = [path for name, path in image_by_key.items() if name not in by_key]
+    doubled = [*doubled, *doubled_images]
+    if (gathered := listener()) is not None:
+        gathered.unpaired.append(
+            Unpaired(without, [path for name, path in by_key.items() if name not in image_by_key], doubled)
+        )
+    elif doubled:
+        name, one, other = doubled[0]
+        raise UserError(f"{one} and {other} both stand for '{name}'; remove one")
+    elif without:
         raise UserError(
             f"{without[0]} has no mask ({len(without)} of {len(images)} images have none); looked for {wanted}. "
             "Add the masks or remove the images"
         )
-    return [(image, by_key[key(image)]) for image in images]
+    return [(image, by_key[name]) for name, image in image_by_key.items() if name in by_key]
 
 
-def _by_key(files: Sequence[Path], key: Callable[[Path], str]) -> dict[str, Path]:
+def _same_form(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _by_key(files: Sequence[Path], key: Callable[[Path], str]) -> tuple[dict[str, Path], list[tuple[str, Path, Path]]]:
+    """The first file of each key; then each further one, behind its key and the first."""
     found: dict[str, Path] = {}
+    doubled: list[tuple[str, Path, Path]] = []
     for path in files:
-        if found.setdefault(key(path), path) is not path:
-            raise UserError(f"{found[key(path)]} and {path} both stand for '{key(path)}'; remove one")
-    return found
+        name = _same_form(key(path))
+        if (first := found.setdefault(name, path)) is not path:
+            doubled.append((name, first, path))
+    return found, doubled
 
 
 def _listing(folder: Path, most: int = 8) -> str:

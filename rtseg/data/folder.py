@@ -46,10 +46,13 @@ class ColorDecoder:
     Args:
         classes: RGB colour -> class 0..K-1, or 255 for ignore.
         names: of the classes, for messages.
+
+    Attributes:
+        meanings: colour as 0xrrggbb -> class, or 255.
     """
 
     def __init__(self, classes: Mapping[Color, int], names: Sequence[str]) -> None:
-        codes = {_code(np.array(color)): label for color, label in classes.items()}
+        self.meanings = codes = {int(color_codes(np.array(color))): label for color, label in classes.items()}
         self.codes = np.array(sorted(codes))
         self.classes = np.array([codes[code] for code in self.codes], np.uint8)
         self.names = names
@@ -60,7 +63,7 @@ class ColorDecoder:
                 f"{path}: {raw.dtype} pixels of shape {raw.shape} where 8-bit RGB is expected. It holds class numbers: "
                 "remove `colors` from the YAML, and give a `label_map` where the numbers are not 0, 1, 2, ..."
             )
-        code = _code(raw)
+        code = color_codes(raw)
         at = np.searchsorted(self.codes, code).clip(max=len(self.codes) - 1)
         unknown = self.codes[at] != code
         if unknown.any():
@@ -97,7 +100,7 @@ def _levels(code: int) -> np.ndarray:
     return np.array([code >> 16 & 255, code >> 8 & 255, code & 255])
 
 
-def _code(rgb: np.ndarray) -> np.ndarray:
+def color_codes(rgb: np.ndarray) -> np.ndarray:
     """Colours along the last axis -> one integer each."""
     return rgb[..., 0].astype(np.int32) << 16 | rgb[..., 1].astype(np.int32) << 8 | rgb[..., 2]
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from rtseg.data.gathering import Search, listener
 from rtseg.errors import UserError
 
 _MOST_LEVELS = 100  # folders in folders
@@ -30,7 +31,10 @@ def find_files(folder: Path, suffixes: Iterable[str], pattern: str = "*") -> lis
     except OSError as error:  # a name that is too long, or no permission
         where = str(error.filename or folder)[:200]
         raise UserError(f"{where}: cannot be searched ({error.strerror}); give another folder") from None
-    return sorted(folder / name for name in names)
+    found = sorted(folder / name for name in names)
+    if (gathered := listener()) is not None:
+        gathered.searches.append(Search(folder, wanted, found))
+    return found
 
 
 def _below(folder: Path, prefix: str, above: tuple[tuple[int, int], ...], levels: int) -> Iterator[str]:

@@ -1,0 +1,36 @@
+"""All kinds of faults, in the order in which they are told."""
+
+from collections.abc import Callable, Iterator
+
+from rtseg.data.findings.blended import blended
+from rtseg.data.findings.finding import FAULT, Finding
+from rtseg.data.findings.forms import other_form, palettes
+from rtseg.data.findings.looks import Seen
+from rtseg.data.findings.names import case_collisions, unicode_forms, unpaired
+from rtseg.data.findings.numbers import unknown_values, white_is_a_class
+from rtseg.data.findings.occurrence import absent, unlabelled
+from rtseg.data.findings.odd import odd_pixels, odd_sizes, one_colour, transparent
+from rtseg.data.findings.sizes import other_size, turned
+from rtseg.data.findings.strays import strays
+from rtseg.data.findings.twins import near_twins, twins
+from rtseg.data.findings.unreadable import damaged, unreadable
+
+Kind = Callable[[Seen], Iterator[Finding]]
+FILES: tuple[Kind, ...] = (unreadable, damaged, unpaired, strays, unicode_forms, case_collisions)
+IMAGES: tuple[Kind, ...] = (twins, near_twins, odd_pixels, transparent, odd_sizes, one_colour)
+MASKS: tuple[Kind, ...] = (other_size, turned, other_form, palettes, unknown_values, blended)
+
+
+def find_all(seen: Seen) -> list[Finding]:
+    """The findings, the worst first."""
+    found = [finding for kind in (*FILES, *MASKS, *IMAGES) for finding in kind(seen)]
+    found += find_classes(seen)
+    return sorted(found, key=lambda finding: finding.severity)
+
+
+def find_classes(seen: Seen) -> list[Finding]:
+    """Where 255 is a class, that alone is told: that others are absent follows from it."""
+    white = list(white_is_a_class(seen))
+    if any(finding.severity == FAULT for finding in white):
+        return white
+    return [*white, *absent(seen), *unlabelled(seen)]

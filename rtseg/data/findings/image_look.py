@@ -1,0 +1,109 @@
+"""Looking at an image file: it is decoded whole, and what its faults are found by is kept."""
+
+import hashlib
+import re
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from rtseg.data.files import read_image
+from rtseg.data.findings.looks import ImageLook
+from rtseg.data.findings.pixel_format import pixel_format
+from rtseg.errors import UserError
+
+_ORIENTATION = 0x0112  # of EXIF
+_SIDE, _KEPT = 64, 16  # of the picture whose frequencies are taken, and of those that are kept
+_DAMAGE = re.compile(r"Corrupt JPEG data: .*|Premature end of JPEG.*")
+
+
+def look_at_image(path: Path, said: Callable[[], str] = lambda: "") -> ImageLook:
+    """Decodes an image.
+
+    Args:
+        said: what decoders have printed since it was asked last.
+    """
+    try:
+        said()
+        image = read_image(path)
+        damage = _DAMAGE.search(said())
+        data = path.read_bytes()
+    except UserError as error:
+        return ImageLook(fault=str(error))
+    except OSError as error:
+        return ImageLook(fault=f"{path}: cannot be read ({error.strerror})")
+    if fault := broken_chunk(data):
+        return ImageLook(fault=f"{path}: {fault}; copy or download it again")
+    form = pixel_format(data)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    mean, deviation = (part.ravel() / 255 for part in cv2.meanStdDev(image))
+    small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    return ImageLook(
+        damage=damage[0] if damage else "",
+        size=image.shape[:2],
+        turned=_orientation(data),
+        form=form,
+        transparent=_transparent(data) if "alpha" in form else 0.0,
+        digest=digest(image),
+        pattern=_pattern(small),
+        mirrored=_pattern(small[:, ::-1]),
+        contrast=float(cv2.meanStdDev(grey)[1][0, 0]),
+        mean=tuple(map(float, mean)),
+        square=tuple(map(float, mean**2 + deviation**2)),
+    )
+
+
+def digest(pixels: np.ndarray) -> str:
+    """Of the size and the pixels."""
+    head = f"{pixels.shape}{pixels.dtype}".encode()
+    return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16, key=head[:64]).hexdigest()
+
+
+def _pattern(small: np.ndarray) -> str:
+    """Signs of the 16 x 16 lowest frequencies of the picture, but for its mean: 255 bits and a zero.
+
+    A perceptual hash: an image that is saved again, resized, made lighter or darker keeps nearly all bits; the next
+    frame of a film does not.
+    """
+    frequencies = cv2.dct(small.astype(np.float32))[:_KEPT, :_KEPT].ravel()
+    frequencies[0] = 0
+    return np.packbits(frequencies > np.median(frequencies[1:])).tobytes().hex()
+
+
+def _orientation(data: bytes) -> int:
+    if b"Exif" not in data[: 2**17] and b"eXIf" not in data:
+        return 1
+    try:
+        with Image.open(BytesIO(data)) as file:
+            return int(file.getexif().get(_ORIENTATION, 1))
+    except Exception:  # as in `pixel_format`
+        return 1
+
+
+def _transparent(data: bytes) -> float:
+    """Share of the pixels that are not opaque."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim < 3 or pixels.shape[2] != 4:
+        return 0.0
+    opaque = 65535 if pixels.dtype == np.uint16 else 255
+    return float(np.mean(pixels[..., 3] < opaque))
+
+
+def broken_chunk(data: bytes) -> str | None:
+    """What is wrong with the checksums of a PNG: some decoders do not look at them, or go on."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return None
+    at = 8
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        kind = data[at + 4 : at + 8]
+        if zlib.crc32(memoryview(data)[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return f"damaged in the middle (a PNG whose checksum of {kind.decode(errors='replace')} is wrong)"
+        if kind == b"IEND":
+            return None
+        at = end + 4
+    return "truncated file"

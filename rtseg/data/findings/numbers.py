@@ -1,0 +1,134 @@
+"""Values in masks that mean nothing, or mean something else than their author thought."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rtseg.data.dataset import IGNORE, ranges
+from rtseg.data.findings.blended import is_blended
+from rtseg.data.findings.finding import CAUTION, FAULT, Finding, counted, named, percent, verb
+from rtseg.data.findings.looks import MaskLook, Seen
+
+_WHITE = 255
+_NAMED = 5  # values in a sentence
+_MUCH = 0.01  # of the pixels
+
+
+def unknown_values(seen: Seen) -> Iterator[Finding]:
+    """Faults: values outside the classes, with the mapping that was probably meant. Blended masks are left out."""
+    masks = {path: look for path, look in seen.usable.items() if seen.colours or not is_blended(seen, look)}
+    bad = {path: look for path, look in masks.items() if seen.classes(look)[-1]}
+    if not bad:
+        return
+    pixels: Counter[int] = Counter()
+    for look in bad.values():
+        pixels.update({seen.value(look, level): number for level, number in look.values.items()})
+    unknown = Counter({value: number for value, number in pixels.items() if value not in seen.meanings})
+    found = [f"{seen.written(value)} ({counted(number, 'pixel')})" for value, number in unknown.most_common(_NAMED)]
+    more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+    start = (
+        f"{counted(len(bad), 'mask', len(seen.usable))} {verb(len(bad), 'holds', 'hold')} "
+        f"{'colours' if seen.colours else 'numbers'} outside the classes: {', '.join(found)}{more} in "
+        f"{named(list(bad))}"
+    )
+    if seen.colours:
+        repair = "; correct `colors`, or add them there (under `ignore` where they are no class)"
+        if len(unknown) > len(seen.labels.names) + _NAMED:
+            repair = "; so many come from JPEG or smooth resizing: make the masks anew as PNG"
+        yield Finding(FAULT, "outside", f"{start}{repair}", list(bad))
+        return
+    levels = sorted({level for look in masks.values() for level in look.values})
+    meant = _meant(seen, levels, sorted(unknown))
+    why, yaml = meant or (
+        f"allowed are {ranges(sorted(seen.meanings))}; repair the files, or say with `label_map` what the others mean",
+        {},
+    )
+    kind = "off-by-one" if "count from 1" in why or "one number more" in why else "outside"
+    yield Finding(FAULT, kind, f"{start}; {why}", list(bad), yaml)
+
+
+def _meant(seen: Seen, levels: Sequence[int], unknown: Sequence[int]) -> tuple[str, Mapping[str, object]] | None:
+    """What the numbers of masks that should hold 0..K-1 probably mean: a reason, and the YAML that says so."""
+    names = list(seen.labels.names)
+    number = len(names)
+    if seen.labels.ids != tuple(range(number)) or seen.meanings.get(0) != 0:
+        return None
+    own = [level for level in levels if level != _WHITE]
+    if unknown == [number] and 0 not in levels:
+        return _map("the masks count from 1, the classes from 0", dict(zip(range(1, number + 1), names, strict=True)))
+    if unknown == [number]:
+        given = {0: "ignore", **dict(zip(range(1, number + 1), names, strict=True))}
+        return _map(
+            "there is one number more than classes: add the name that is missing, or where 0 is no class", given
+        )
+    for several in (own, levels):
+        if len(several) == number:
+            return _map("the numbers are spread", dict(zip(several, names, strict=True)))
+    return None
+
+
+def _map(why: str, label_map: Mapping[int, str]) -> tuple[str, Mapping[str, object]]:
+    return f"{why}: write `label_map: {written_map(label_map)}` into the YAML", {"label_map": dict(label_map)}
+
+
+def written_map(label_map: Mapping[int, str], most: int = 8) -> str:
+    """'{1: road, 2: car}'; of a long one the beginning."""
+    parts = [f"{value}: {name}" for value, name in label_map.items()]
+    return "{" + ", ".join(parts[:most]) + ", ..." * (len(parts) > most) + "}"
+
+
+def white_is_a_class(seen: Seen) -> Iterator[Finding]:
+    """Masks of 0 and 255, in which 255 would vanish as 'ignore'."""
+    names, number = seen.labels.names, len(seen.labels.names)
+    if seen.colours or seen.meanings.get(_WHITE) != IGNORE or number < 2:
+        return
+    white = {path: look for path, look in seen.usable.items() if look.values.get(_WHITE)}
+    if not white:
+        return
+    total = sum(
+        (seen.classes(look) for look in seen.usable.values()), start=0 * seen.classes(next(iter(white.values())))
+    )
+    absent = [k for k in range(number) if not total[k]]
+    share = sum(look.values[_WHITE] for look in white.values()) / max(1, sum(total))
+    if number == 2:
+        yield from _of_two(seen, white, absent, share)
+    elif absent == [number - 1] and share >= _MUCH:
+        label_map = {**dict(zip(seen.labels.ids[:-1], names[:-1], strict=True)), _WHITE: names[-1]}
+        yield Finding(
+            CAUTION,
+            "white",
+            f"'{names[-1]}' never occurs, while {percent(share)} of all pixels are 255, which is ignored, in "
+            f"{counted(len(white), 'mask', len(seen.usable))} ({named(list(white))}); if 255 is '{names[-1]}', write "
+            f"`label_map: {written_map(label_map)}` into the YAML",
+            list(white),
+            {"label_map": label_map},
+        )
+
+
+def _of_two(seen: Seen, white: Mapping[Path, MaskLook], absent: Sequence[int], share: float) -> Iterator[Finding]:
+    """Two classes: 255 is the second, in all masks or in some."""
+    first, second = seen.labels.names
+    both = {path for path in seen.usable if seen.classes(seen.usable[path])[1]}
+    if 0 not in absent and absent:
+        label_map = {seen.labels.ids[0]: first, _WHITE: second}
+        yield Finding(
+            FAULT,
+            "white",
+            f"{counted(len(white), 'mask', len(seen.usable))} {verb(len(white), 'holds', 'hold')} 255 "
+            f"({named(list(white))}, {percent(share)} of all pixels), which means ignore, and none holds "
+            f"{seen.labels.ids[1]}, so '{second}' would vanish; write "
+            f"`label_map: {written_map(label_map)}` into the YAML",
+            list(white),
+            {"label_map": label_map},
+        )
+    elif both and not both & white.keys():
+        label_map = {seen.labels.ids[0]: first, seen.labels.ids[1]: second, _WHITE: second}
+        yield Finding(
+            FAULT,
+            "white",
+            f"{counted(len(white), 'mask', len(seen.usable))} {verb(len(white), 'holds', 'hold')} {seen.labels.ids[0]} "
+            f"and 255 ({named(list(white))}), the others {seen.labels.ids[0]} and {seen.labels.ids[1]}: '{second}' is "
+            f"written in two ways, and 255 is ignored; write `label_map: {written_map(label_map)}` into the YAML",
+            list(white),
+            {"label_map": label_map},
+        )

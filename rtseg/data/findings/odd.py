@@ -1,0 +1,111 @@
+"""Images that stick out: another kind of pixels, another size, transparent, or of one colour."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rtseg.data.findings.finding import CAUTION, NOTE, Finding, counted, named, percent, shown, verb
+from rtseg.data.findings.looks import ImageLook, Seen
+from rtseg.data.findings.pixel_format import PLAIN
+
+_FEW = 0.1  # of the images: so many or fewer stick out
+_FAR = 16  # times more or fewer pixels than the median image
+_HARMLESS = (PLAIN, "palette, 8 bits", "grey, 8 bits", "unknown")
+
+
+def _images(seen: Seen) -> list[tuple[Path, ImageLook]]:
+    return [
+        (file, image)
+        for split in seen.splits
+        for file, image in zip(split.image_files, split.images, strict=True)
+        if image.fault is None
+    ]
+
+
+def odd_pixels(seen: Seen) -> Iterator[Finding]:
+    """Images of several kinds of pixels: a caution where some of them lose something when they become 8-bit RGB."""
+    images = _images(seen)
+    by_form: dict[str, list[Path]] = defaultdict(list)
+    for file, image in images:
+        by_form[image.form].append(file)
+    if len(by_form) < 2:
+        return
+    usual = max(by_form, key=lambda form: len(by_form[form]))
+    for form, files in by_form.items():
+        if form != usual:
+            lossy = form not in _HARMLESS
+            yield Finding(
+                CAUTION if lossy else NOTE,
+                "pixels",
+                f"{counted(len(files), 'image', len(images))} {verb(len(files), 'is', 'are')} {form} ({named(files)}), "
+                f"while {len(by_form[usual]):,} are {usual}; {_becomes(form)}",
+                files,
+            )
+
+
+def _becomes(form: str) -> str:
+    if "alpha" in form:
+        return "the alpha channel is dropped: look whether what it hid is an image, and save RGB"
+    if "CMYK" in form:
+        return "its colours change when it becomes RGB: convert it with its colour profile"
+    if "grey" in form and "8" not in form:
+        return "it is reduced to 8 bits: convert all images in one way"
+    if "16" in form:
+        return "it is reduced to 8 bits: save all images with one depth"
+    return "it is read as RGB: look whether it belongs here"
+
+
+def transparent(seen: Seen) -> Iterator[Finding]:
+    """Cautions: images of which a part is transparent, whose colours there are anybody's guess."""
+    bad = [(file, image.transparent) for file, image in _images(seen) if image.transparent]
+    if bad:
+        file, share = max(bad, key=lambda entry: entry[1])
+        yield Finding(
+            CAUTION,
+            "transparent",
+            f"{counted(len(bad), 'image')} {verb(len(bad), 'is', 'are')} transparent in places, {shown(file)} in "
+            f"{percent(share)} of its pixels; alpha is not looked at: save {verb(len(bad), 'it', 'them')} over a "
+            "background",
+            [file for file, _ in bad],
+        )
+
+
+def odd_sizes(seen: Seen) -> Iterator[Finding]:
+    """Images far larger or smaller than the others, or a few of another size where nearly all have one."""
+    images = _images(seen)
+    if len(images) < 3:
+        return
+    areas = np.array([image.size[0] * image.size[1] for _, image in images])
+    middle = float(np.median(areas))
+    far = [k for k, area in enumerate(areas) if not middle / _FAR <= area <= middle * _FAR]
+    sizes: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for k, (_, image) in enumerate(images):
+        sizes[image.size].append(k)
+    usual = max(sizes, key=lambda size: len(sizes[size]))
+    others = [k for size, members in sizes.items() if size != usual for k in members if k not in far]
+    for severity, bad in ((CAUTION, far), (NOTE, others if len(others) <= _FEW * len(images) else [])):
+        if bad:
+            files, size = [images[k][0] for k in bad], images[bad[0]][1].size
+            yield Finding(
+                severity,
+                "odd size",
+                f"{counted(len(bad), 'image', len(images))} {verb(len(bad), 'has', 'have')} another size, such as "
+                f"{shown(files[0])} with {size[0]}x{size[1]} where most have {usual[0]}x{usual[1]} (height x width); "
+                "look whether it belongs here",
+                files,
+            )
+
+
+def one_colour(seen: Seen) -> Iterator[Finding]:
+    """Cautions: images in which all pixels are equal."""
+    bad: Sequence[Path] = [file for file, image in _images(seen) if image.contrast == 0]
+    if bad:
+        yield Finding(
+            CAUTION,
+            "one colour",
+            f"{counted(len(bad), 'image')} {verb(len(bad), 'is', 'are')} of one colour ({named(bad)}); copy or draw "
+            f"{verb(len(bad), 'it', 'them')} again, or remove {verb(len(bad), 'it', 'them')}",
+            bad,
+        )
