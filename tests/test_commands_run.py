@@ -52,7 +52,7 @@ for word in "$@"; do [ "$word" = --help ] && exec "${{program[@]}}" "$@"; done
 case "$1" in
     fit) exec "${{program[@]}}" "$@" {fit} ;;
     compare|transfer-check) exec "${{program[@]}}" "$@" {study} ;;
-    check-data) exec "${{program[@]}}" "$@" --num-classes 10 ;;
+    check-data) exec "${{program[@]}}" "$@" {check} ;;
     benchmark|table2) exec "${{program[@]}}" "$@" --seconds 0.02 ;;
     *) exec "${{program[@]}}" "$@" ;;
 esac
@@ -66,6 +66,8 @@ FIT = {
     "pretrain": STEPS + "--data.batch_size=4 --data.device_batch_size=4 --data.augment.image_size=32 "
     "--data.expected_classes=null --model.optim.warmup_epochs=0",
 }
+
+CHECK = {"rtseg": "", "pretrain": "--num-classes 10"}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)
     for module in ("rtseg", "pretrain"):
-        short = SHORT.format(python=sys.executable, module=module, fit=FIT[module], study="--seconds 0.02")
+        short = SHORT.format(
+            python=sys.executable, module=module, fit=FIT[module], study="--seconds 0.02", check=CHECK[module]
+        )
         (programs / module).write_text(short)
         (programs / module).chmod(0o755)
     pretrain = f'[ "$1 $2" = "-m pretrain" ] && exec "{programs}/pretrain" "${{@:3}}"'

@@ -126,7 +126,26 @@ def folder(root: Path, split: str, channels: int | None = None) -> SegmentationD
     Args:
         channels: of the images; with a number, `.npy` files are images too.
     """
-    spec = _read_spec(root)
+    return _open(_read_spec(root), split, channels)
+
+
+def described_folder(file: Path, content: Any, split: str, channels: int | None = None) -> SegmentationDataset:
+    """The `split` of a YAML that need not be written yet.
+
+    Args:
+        file: paths are relative to its folder.
+        content: what the YAML would say.
+        channels: as `folder` takes it.
+    """
+    return _open(_parse(file, content), split, channels)
+
+
+def described_splits(root: Path) -> list[str]:
+    """The splits that a YAML names. Raises: UserError, see `folder`."""
+    return list(_read_spec(root).splits)
+
+
+def _open(spec: _Spec, split: str, channels: int | None) -> SegmentationDataset:
     check_split(f"folder ({spec.file})", split, _SPLITS)
     if split not in spec.splits:
         needs = f"{spec.file} has no `{split}` images: add `{split}: {{images: <folder>, masks: <folder>}}`"

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from rtseg.command_line import Device
+from rtseg.command_line import Device, resumable
 from rtseg.configs import find_config
 from rtseg.errors import UserError
-from rtseg.output.folders import check_place
+from rtseg.output.folders import check_new_file, check_place
 from rtseg.paths import check_exists, check_file, check_network
 from rtseg.studies.runs.task import SEGMENTATION, Task
 from rtseg.studies.runs.typed import check_attention, check_typed
@@ -117,6 +117,43 @@ def complexity(
     # A map of many tokens takes a second, so rounds are few.
     conditions = Conditions(seconds=seconds, rounds=5, warmup_seconds=min(seconds, 0.5), device=device)
     complexity_report(output, channels=channels, heads=heads, size=size, measure=conditions if measure else None)
+
+
+@app.command("check-data")
+def check_data(
+    root: Annotated[
+        Path,
+        typer.Argument(help="folder of a data set, a YAML of images and masks, or a folder of both without a YAML"),
+    ],
+    dataset: Annotated[str, typer.Option(help="name of the data set (rtseg list datasets)")] = "folder",
+    channels: Annotated[
+        int | None, typer.Option(help="channels of the images, as data.channels; default: RGB of 8 bits")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write all that was found")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="write one page, with images under their masks")
+    ] = None,
+    yaml: Annotated[
+        Path | None, typer.Option("--yaml", metavar="FILE", help="write the YAML to use, of your own images")
+    ] = None,
+    details: Annotated[bool, typer.Option("--details", help="show all notes")] = False,
+) -> None:
+    """Find what is wrong with images and masks before a training starts.
+
+    All files are read. Each finding names files, values and the repair. The exit status is 1 where there is a fault.
+    """
+    root = root.expanduser()
+    check_exists(root, "Give the folder of a data set, or its YAML (docs/data.md).")
+    for file in filter(None, (json, html, yaml)):
+        check_new_file(file.expanduser())
+    from rtseg.studies.check_data import Counts, Outputs
+    from rtseg.studies.check_data import check_data as check
+
+    counts, outputs = Counts(), Outputs(json, html, yaml)
+    with resumable(lambda: f"{counts.done:,} of {counts.total:,} files were looked at. The same command goes on."):
+        good = check(dataset, root, outputs, channels=channels, details=details, counts=counts)
+    if not good:
+        raise typer.Exit(1)
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

@@ -18,19 +18,23 @@ from rtseg.data.findings.unreadable import damaged, unreadable
 Kind = Callable[[Seen], Iterator[Finding]]
 FILES: tuple[Kind, ...] = (unreadable, damaged, unpaired, strays, unicode_forms, case_collisions)
 IMAGES: tuple[Kind, ...] = (twins, near_twins, odd_pixels, transparent, odd_sizes, one_colour)
-MASKS: tuple[Kind, ...] = (other_size, turned, other_form, palettes, unknown_values, blended)
+MASKS: tuple[Kind, ...] = (
+    other_size, turned, other_form, palettes, unknown_values, blended, white_is_a_class,
+)  # fmt: skip
+MISREAD = ("white", "outside", "off-by-one", "colours", "numbers", "channels", "blended")
 
 
 def find_all(seen: Seen) -> list[Finding]:
     """The findings, the worst first."""
-    found = [finding for kind in (*FILES, *MASKS, *IMAGES) for finding in kind(seen)]
-    found += find_classes(seen)
-    return sorted(found, key=lambda finding: finding.severity)
+    found = [finding for kind in (*FILES, *IMAGES) for finding in kind(seen)]
+    return sorted([*found, *find_in_masks(seen)], key=lambda finding: finding.severity)
 
 
-def find_classes(seen: Seen) -> list[Finding]:
-    """Where 255 is a class, that alone is told: that others are absent follows from it."""
-    white = list(white_is_a_class(seen))
-    if any(finding.severity == FAULT for finding in white):
-        return white
-    return [*white, *absent(seen), *unlabelled(seen)]
+def find_in_masks(seen: Seen) -> list[Finding]:
+    """What is wrong with the masks. Where their numbers mean something else, it is not told which classes are absent:
+    that follows from it.
+    """
+    found = [finding for kind in MASKS for finding in kind(seen)]
+    if any(finding.severity == FAULT and finding.kind in MISREAD for finding in found):
+        return found
+    return [*found, *absent(seen), *unlabelled(seen)]

@@ -3,7 +3,8 @@
 import hashlib
 import re
 import zlib
-from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -11,26 +12,27 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from rtseg.data.channels import read_channels
 from rtseg.data.files import read_image
+from rtseg.data.findings.decoder_words import DecoderWords
 from rtseg.data.findings.looks import ImageLook
 from rtseg.data.findings.pixel_format import pixel_format
 from rtseg.errors import UserError
 
+_GREY = cv2.COLOR_RGB2GRAY
 _ORIENTATION = 0x0112  # of EXIF
 _SIDE, _KEPT = 64, 16  # of the picture whose frequencies are taken, and of those that are kept
 _DAMAGE = re.compile(r"Corrupt JPEG data: .*|Premature end of JPEG.*")
 
 
-def look_at_image(path: Path, said: Callable[[], str] = lambda: "") -> ImageLook:
+def look_at_image(path: Path, channels: int | None = None) -> ImageLook:
     """Decodes an image.
 
     Args:
-        said: what decoders have printed since it was asked last.
+        channels: as `data.channels` has it; None for RGB.
     """
     try:
-        said()
-        image = read_image(path)
-        damage = _DAMAGE.search(said())
+        image = read_image(path) if channels is None else read_channels(path, channels)
         data = path.read_bytes()
     except UserError as error:
         return ImageLook(fault=str(error))
@@ -39,26 +41,61 @@ def look_at_image(path: Path, said: Callable[[], str] = lambda: "") -> ImageLook
     if fault := broken_chunk(data):
         return ImageLook(fault=f"{path}: {fault}; copy or download it again")
     form = pixel_format(data)
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    mean, deviation = (part.ravel() / 255 for part in cv2.meanStdDev(image))
-    small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    return ImageLook(
-        damage=damage[0] if damage else "",
-        size=image.shape[:2],
+    look = look_at_pixels(image)
+    return replace(
+        look,
         turned=_orientation(data),
         form=form,
-        transparent=_transparent(data) if "alpha" in form else 0.0,
+        transparent=_transparent(data) if "alpha" in form and channels is None else 0.0,
+    )
+
+
+def damage_of(path: Path, words: DecoderWords) -> str:
+    """What the decoder says of a JPEG that it mends; empty for others. Nothing else may decode meanwhile."""
+    before = words.length
+    with suppress(UserError):
+        read_image(path)
+    found = _DAMAGE.search(words.since(before))
+    return found[0] if found else ""
+
+
+def look_at_pixels(image: np.ndarray) -> ImageLook:
+    """What is seen of an image alone.
+
+    Args:
+        image: (H, W, C) levels 0..255, uint8 or float32.
+    """
+    levels = image.reshape(-1, image.shape[2])
+    mean, square = (
+        _moments(image)
+        if image.dtype == np.uint8 and image.shape[2] in (1, 3, 4)
+        else (
+            levels.mean(0, dtype=np.float64) / 255,
+            np.square(levels, dtype=np.float64).mean(0) / 255**2,
+        )
+    )
+    grey = image[..., :3].mean(2) if image.shape[2] != 3 or image.dtype != np.uint8 else cv2.cvtColor(image, _GREY)
+    grey = np.clip(grey, 0, 255).astype(np.uint8)
+    small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    return ImageLook(
+        size=image.shape[:2],
         digest=digest(image),
         pattern=_pattern(small),
         mirrored=_pattern(small[:, ::-1]),
         contrast=float(cv2.meanStdDev(grey)[1][0, 0]),
         mean=tuple(map(float, mean)),
-        square=tuple(map(float, mean**2 + deviation**2)),
+        square=tuple(map(float, square)),
     )
 
 
+def _moments(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each channel and of its square, of levels / 255."""
+    mean, deviation = (part.ravel() / 255 for part in cv2.meanStdDev(image))
+    return mean, mean**2 + deviation**2
+
+
 def digest(pixels: np.ndarray) -> str:
-    """Of the size and the pixels."""
+    """A digest of the size and the pixels."""
     head = f"{pixels.shape}{pixels.dtype}".encode()
     return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16, key=head[:64]).hexdigest()
 

@@ -57,7 +57,8 @@ class MaskLook:
         values: number, or colour as 0xrrggbb -> its pixels; of more than 1,024 the commonest.
         distinct: how many values there are.
         border: how many neighbours, to the right and below, differ.
-        between: how many pixels of each value lie strictly between those of the neighbours on both sides.
+        between: how many pixels of each value lie between smaller and larger ones, one or two pixels wide.
+        thin: the values that nowhere fill 3 x 3 pixels.
         palette: colour of each number that occurs, as #rrggbb.
         digest: of the pixels.
     """
@@ -69,6 +70,7 @@ class MaskLook:
     distinct: int = 0
     border: int = 0
     between: Mapping[int, int] = field(default_factory=dict)
+    thin: Sequence[int] = ()
     palette: Mapping[int, str] = field(default_factory=dict)
     digest: str = ""
 

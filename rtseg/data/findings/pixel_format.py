@@ -1,11 +1,14 @@
 """How an image file stores its pixels: what is lost or added when it becomes RGB of 8 bits."""
 
+import struct
 import warnings
+from contextlib import suppress
 from io import BytesIO
 
 from PIL import Image
 
-from rtseg.data.header import is_tiff, tiff_tags
+from rtseg.data.header import is_tiff
+from rtseg.data.tiff import TiffError, read_header
 
 PLAIN = "RGB, 8 bits"
 _PNG_COLORS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
@@ -21,8 +24,8 @@ _MODES = {
     "I": "grey, 32 bits",
     "F": "grey, floats",
 }
-_BITS, _PHOTOMETRIC, _SAMPLES = 258, 262, 277
-_TIFF_COLORS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK"}
+_BITS, _PHOTOMETRIC = 258, 262
+_TIFF_COLORS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette"}
 
 
 def pixel_format(data: bytes) -> str:
@@ -33,12 +36,13 @@ def pixel_format(data: bytes) -> str:
     """
     if data.startswith(b"\x89PNG") and len(data) > 25:
         return _named(_PNG_COLORS.get(data[25], "unknown"), data[24])  # Pillow hides the depth of 16-bit RGB
+    if is_tiff(data):
+        with suppress(TiffError, struct.error, KeyError, IndexError):  # colours that Pillow knows, or damage
+            header = read_header(data)
+            colors = _TIFF_COLORS[header.tags.get(_PHOTOMETRIC, (1,))[0]]
+            alpha = " with alpha" * (header.channels == {"grey": 2, "RGB": 4}.get(colors))
+            return _named(colors + alpha, header.tags.get(_BITS, (1,))[0])
     try:
-        if is_tiff(data):
-            tags = tiff_tags(data)
-            colors = _TIFF_COLORS.get(tags.get(_PHOTOMETRIC, 1), "unknown")
-            alpha = " with alpha" * (tags.get(_SAMPLES, 1) == {"grey": 2, "RGB": 4}.get(colors))
-            return _named(colors + alpha, tags.get(_BITS, 1))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(BytesIO(data)) as file:

@@ -22,22 +22,29 @@ _TEXTS = (".txt", ".json", ".xml", ".csv", ".yaml", ".yml", ".md", ".html")
 class _Kind(NamedTuple):
     severity: Severity
     kind: str
-    what: str  # behind "3 files "
+    noun: str
+    what: tuple[str, str]  # behind one, and behind several
     repair: str
 
 
-_JUNK = _Kind(NOTE, "junk", "of the system are left out", "remove them")
-_HIDDEN = _Kind(NOTE, "hidden", "or folders that are hidden are left out", "rename them if they belong to the data set")
-_DANGLING = _Kind(CAUTION, "link", "are links that lead nowhere", "repair or remove them")
-_LOOP = _Kind(NOTE, "link", "are links to a folder above, which are not followed", "remove them")
-_EMPTY = _Kind(CAUTION, "empty", "are empty", "copy or download them again, or remove them")
-_JPEG = _Kind(
-    FAULT, "lossy", "in the folder of the masks are saved in a lossy format, which changes class numbers, and are left "
-    "out", "make them anew from the labels, as PNG",
-)  # fmt: skip
-_OTHER = _Kind(CAUTION, "other format", "have a format that is left out", "save them as PNG or JPEG")
-_TEXT = _Kind(NOTE, "text", "are texts, and are left out", "no repair is needed")
-_UNKNOWN = _Kind(NOTE, "stray", "are no images, and are left out", "remove them")
+_OUT = ("is left out", "are left out")
+_JUNK = _Kind(NOTE, "junk", "system file", _OUT, "remove junk")
+_HIDDEN = _Kind(NOTE, "hidden", "hidden file", _OUT, "rename what belongs to the data set")
+_DANGLING = _Kind(CAUTION, "link", "link", ("leads nowhere", "lead nowhere"), "repair or remove it")
+_LOOP = _Kind(
+    NOTE, "link", "link to a folder above", ("is not followed", "are not followed"), "remove it, or link what is meant"
+)
+_EMPTY = _Kind(CAUTION, "empty", "file", ("is empty", "are empty"), "copy or download it again, or remove it")
+_LOSSY = _Kind(
+    FAULT,
+    "lossy",
+    "file in the folder of the masks",
+    ("has a lossy format and is left out", "have a lossy format and are left out"),
+    "JPEG changes class numbers: make the masks anew from the labels, as PNG",
+)
+_OTHER = _Kind(CAUTION, "other format", "image of another format", _OUT, "save it as PNG or JPEG")
+_TEXT = _Kind(NOTE, "text", "text", _OUT, "nothing is to be done unless it was to be an image")
+_UNKNOWN = _Kind(NOTE, "stray", "file that is no image", _OUT, "nothing is to be done unless it was to be one")
 
 
 def strays(seen: Seen) -> Iterator[Finding]:
@@ -56,14 +63,9 @@ def strays(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             kind.severity,
             kind.kind,
-            f"{counted(len(files), 'file')} {_agreeing(kind.what, len(files))} ({named(files)}); {kind.repair}",
+            f"{counted(len(files), kind.noun)} {verb(len(files), *kind.what)} ({named(files)}); {kind.repair}",
             files,
         )
-
-
-def _agreeing(what: str, number: int) -> str:
-    words = what.split(" ")
-    return what if number != 1 else " ".join(verb(1, {"are": "is", "have": "has"}.get(w, w), w) for w in words)
 
 
 def _topmost(folders: set[Path]) -> list[Path]:
@@ -109,7 +111,7 @@ def _kind(path: Path, only_masks: bool) -> _Kind | None:
     if os.path.isfile(path) and not os.path.getsize(path):
         return _EMPTY
     if suffix in IMAGE_SUFFIXES:
-        return _JPEG if only_masks and suffix not in MASK_SUFFIXES else None
+        return _LOSSY if only_masks and suffix not in MASK_SUFFIXES else None
     if suffix in _NOT_READ:
         return _OTHER
     return _TEXT if suffix in _TEXTS else _UNKNOWN

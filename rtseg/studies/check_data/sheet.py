@@ -1,0 +1,86 @@
+"""Images under their masks, small enough to travel inside a page."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from rtseg.data.choice import cover
+from rtseg.data.findings.finding import Severity, shown
+from rtseg.data.findings.looks import Seen
+from rtseg.deploy.drawing.overlay import overlay
+from rtseg.deploy.drawing.overlay_colors import distinct_colors
+from rtseg.errors import UserError
+from rtseg.output.examples import palette_image
+from rtseg.studies.check_data.source import Source
+
+SAMPLES, MOST = 12, 24  # images; more only where they show another class
+_SUSPECTS = 6  # of the findings
+_WIDTH = 480
+_QUALITY = 82
+
+
+class Sample(NamedTuple):
+    """An image under its mask: name, data URI, (width, height), and what a finding says of it."""
+
+    name: str
+    source: str
+    size: tuple[int, int]
+    says: str = ""
+
+
+def samples(source: Source, seen: Seen) -> list[Sample]:
+    """Images that together show every class, first those of a split, then those of the next."""
+    usable = [
+        (split.name, k)
+        for split in seen.splits
+        for k, (image, mask) in enumerate(zip(split.images, split.masks, strict=True))
+        if image.fault is None and split.mask_files[k] in seen.usable and image.size == mask.size
+    ]
+    if not usable:
+        return []
+    number = len(seen.labels.names)
+    counts = [seen.classes(seen.usable[_pair(seen, *where)[1]]) for where in usable]
+    shares = np.stack([found[:number] / max(1, found.sum()) for found in counts])
+    chosen = sorted(cover(shares, SAMPLES, MOST))
+    return [drawn for row in chosen if (drawn := _drawn(source, *usable[row])) is not None]
+
+
+def suspects(source: Source, seen: Seen, findings: Sequence) -> list[Sample]:
+    """The first image of each finding that can be drawn: a look often tells more than a number."""
+    where = {path: (split.name, k) for split in seen.splits for k, pair in enumerate(split.pairs) for path in pair}
+    found: list[Sample] = []
+    for finding in findings:
+        if finding.severity != Severity.NOTE and len(found) < _SUSPECTS:
+            places = dict.fromkeys(where[file] for file in finding.files[:2] if file in where)
+            drawn = [one for place in places if (one := _drawn(source, *place)) is not None]
+            found += [one._replace(says=f"{finding.severity.word}: {finding.kind}") for one in drawn]
+    return found[:_SUSPECTS]
+
+
+def _pair(seen: Seen, name: str, k: int) -> tuple:
+    split = next(split for split in seen.splits if split.name == name)
+    return split.pairs[k]
+
+
+def _drawn(source: Source, split: str, k: int) -> Sample | None:
+    """None where the pair cannot be read, or means nothing."""
+    dataset = source.datasets[split]
+    try:
+        sample = dataset[k]
+    except UserError:
+        return None
+    height, width = sample.mask.shape
+    across = min(width, _WIDTH)
+    size = across, max(1, round(height * across / width))
+    picture = Image.fromarray(np.ascontiguousarray(sample.image[..., :3])).resize(size, Image.Resampling.BILINEAR)
+    colors = distinct_colors(source.labels.palette)
+    drawn = palette_image(sample.mask, colors).resize(size, Image.Resampling.NEAREST)
+    tinted = overlay(np.asarray(picture), np.asarray(drawn), colors, outlines=True)
+    buffer = io.BytesIO()
+    Image.fromarray(tinted).save(buffer, "JPEG", quality=_QUALITY)
+    uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return Sample(f"{split}: {shown(dataset.pairs[k][0])}", uri, size)

@@ -1,0 +1,154 @@
+"""What a data set is like, from what was seen: numbers, sizes, classes, mean and deviation, and the YAML to use."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import yaml
+
+from rtseg.data.findings.finding import FAULT, Finding
+from rtseg.data.findings.looks import Seen, Split
+from rtseg.data.findings.occurrence import pixels
+from rtseg.studies.check_data.source import Source
+from rtseg.training.from_data import choose_class_weights
+
+_DIGITS = 4  # of mean and deviation
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """A split in numbers: pairs, the sizes of its images by how many have them, kinds of pixels, the ignored share."""
+
+    pairs: int
+    median: tuple[int, int] | None
+    sizes: dict[str, int]
+    forms: dict[str, int]
+    ignored: float
+
+
+@dataclass(frozen=True)
+class ClassFacts:
+    """A class: its share of the labelled pixels and the masks that show it, by split; and its weight in `auto`."""
+
+    name: str
+    id: int
+    shares: dict[str, float]
+    masks: dict[str, int]
+    weight: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All that is told of a data set.
+
+    Attributes:
+        mean, std: of each channel over the training images, levels / 255.
+        yaml: the YAML to use, with what the findings change in it; empty for data sets without one.
+    """
+
+    dataset: str
+    root: str
+    splits: dict[str, SplitFacts]
+    classes: list[ClassFacts]
+    mean: list[float]
+    std: list[float]
+    yaml: str
+    proposed: list[str]
+    findings: list[Finding]
+
+    @property
+    def faults(self) -> int:
+        return sum(finding.severity == FAULT for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, as JSON takes them."""
+        findings = [
+            {
+                "severity": one.severity.word,
+                "kind": one.kind,
+                "text": one.text,
+                "files": list(map(str, one.files)),
+                "yaml": dict(one.yaml),
+            }
+            for one in self.findings
+        ]
+        return {**asdict(self), "findings": findings}
+
+
+def summarise(source: Source, seen: Seen, findings: Sequence[Finding]) -> Summary:
+    """The summary of what was seen."""
+    counts = {split.name: pixels(seen, split) for split in seen.splits}
+    number = len(seen.labels.names)
+    shares = {name: found[:number] / max(1, found[:number].sum()) for name, found in counts.items()}
+    shown = {split.name: _masks_with(seen, split) for split in seen.splits}
+    first = next(iter(shares))
+    weights = choose_class_weights([float(share) for share in shares[first]])
+    mean, std = _moments(seen.splits[0])
+    return Summary(
+        source.name,
+        str(source.root),
+        {split.name: _facts(split, counts[split.name]) for split in seen.splits},
+        [
+            ClassFacts(
+                name,
+                int(seen.labels.ids[k]),
+                {split: float(found[k]) for split, found in shares.items()},
+                {split: int(found[k]) for split, found in shown.items()},
+                weights[k],
+            )
+            for k, name in enumerate(seen.labels.names)
+        ],
+        mean,
+        std,
+        _yaml(source.yaml, findings),
+        source.proposed,
+        list(findings),
+    )
+
+
+def _facts(split: Split, counts: np.ndarray) -> SplitFacts:
+    found = [image for image in split.images if image.fault is None]
+    sizes = Counter(f"{image.size[0]}x{image.size[1]}" for image in found)
+    middle = np.median([image.size for image in found], axis=0) if found else None
+    return SplitFacts(
+        len(split.pairs),
+        None if middle is None else (int(middle[0]), int(middle[1])),
+        dict(sizes.most_common()),
+        dict(Counter(image.form for image in found if image.form).most_common()),
+        float(counts[-2] / max(1, counts.sum())),
+    )
+
+
+def _masks_with(seen: Seen, split: Split) -> np.ndarray:
+    """How many masks show each class."""
+    number = len(seen.labels.names)
+    looks = [look for mask in split.mask_files if (look := seen.usable.get(mask))]
+    return sum((seen.classes(look)[:number] > 0 for look in looks), start=np.zeros(number, int))
+
+
+def _moments(split: Split) -> tuple[list[float], list[float]]:
+    """Over all pixels of the images, each image by its number of pixels."""
+    found = [image for image in split.images if image.fault is None and image.mean]
+    if not found or len({len(image.mean) for image in found}) > 1:
+        return [], []
+    weights = np.array([math.prod(image.size) for image in found], float)
+    mean = np.average([image.mean for image in found], axis=0, weights=weights)
+    square = np.average([image.square for image in found], axis=0, weights=weights)
+    std = np.sqrt(np.maximum(square - mean**2, 0))
+    return [round(float(m), _DIGITS) for m in mean], [round(float(s), _DIGITS) for s in std]
+
+
+def _yaml(content: Mapping[str, Any], findings: Sequence[Finding]) -> str:
+    """The YAML with what the findings change; empty where there is none."""
+    if not content:
+        return ""
+    changed = dict(content)
+    for finding in findings:
+        for key, value in finding.yaml.items():
+            changed[key] = value
+            for other in {"colors": ("label_map", "ignore"), "label_map": ("colors",)}.get(key, ()):
+                changed.pop(other, None)
+    return yaml.safe_dump(changed, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)
