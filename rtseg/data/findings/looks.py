@@ -135,6 +135,7 @@ class Seen:
         meanings: number or colour in a mask -> class 0..K-1, or 255 for ignore.
         colours: whether masks are to hold colours.
         searches, unpaired: what the data set told while it looked for files.
+        channels: of the images, at full depth; None for RGB of 8 bits.
     """
 
     root: Path
@@ -144,6 +145,7 @@ class Seen:
     colours: bool = False
     searches: Sequence[Search] = ()
     unpaired: Sequence[Unpaired] = ()
+    channels: int | None = None
 
     def split(self, name: str) -> Split | None:
         """None where it is not there."""

@@ -12,6 +12,7 @@ from rtseg.data.findings.pixel_format import PLAIN
 
 _FEW = 0.1  # of the images: so many or fewer stick out
 _FAR = 16  # times more or fewer pixels than the median image
+_LOOK = "look whether it belongs here"
 _HARMLESS = (PLAIN, "palette, 8 bits", "grey, 8 bits", "unknown")
 
 
@@ -35,12 +36,12 @@ def odd_pixels(seen: Seen) -> Iterator[Finding]:
     usual = max(by_form, key=lambda form: len(by_form[form]))
     for form, files in by_form.items():
         if form != usual:
-            lossy = form not in _HARMLESS
+            lossy = form not in _HARMLESS and seen.channels is None
             yield Finding(
                 CAUTION if lossy else NOTE,
                 "pixels",
                 f"{counted(len(files), 'image', len(images))} {verb(len(files), 'is', 'are')} {form} ({named(files)}), "
-                f"while {len(by_form[usual]):,} are {usual}; {_becomes(form)}",
+                f"while {len(by_form[usual]):,} are {usual}; {_becomes(form) if seen.channels is None else _LOOK}",
                 files,
             )
 
@@ -54,7 +55,7 @@ def _becomes(form: str) -> str:
         return "it is reduced to 8 bits: convert all images in one way"
     if "16" in form:
         return "it is reduced to 8 bits: save all images with one depth"
-    return "it is read as RGB: look whether it belongs here"
+    return f"it is read as RGB: {_LOOK}"
 
 
 def transparent(seen: Seen) -> Iterator[Finding]:
@@ -93,7 +94,7 @@ def odd_sizes(seen: Seen) -> Iterator[Finding]:
                 "odd size",
                 f"{counted(len(bad), 'image', len(images))} {verb(len(bad), 'has', 'have')} another size, such as "
                 f"{shown(files[0])} with {size[0]}x{size[1]} where most have {usual[0]}x{usual[1]} (height x width); "
-                "look whether it belongs here",
+                f"{_LOOK}",
                 files,
             )
 

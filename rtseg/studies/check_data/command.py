@@ -44,8 +44,8 @@ def check_data(name: str, root: Path, outputs: Outputs, *, channels: int | None,
     Raises:
         UserError: the data set cannot be opened, or a file cannot be written.
     """
-    source = open_source(name, root)
-    seen = look(source, channels, counts.set)
+    source = open_source(name, root, channels)
+    seen = look(source, counts.set)
     findings = sorted([*source.findings, *find_all(seen)], key=lambda finding: finding.severity)
     summary = summarise(source, seen, findings)
     if outputs.json:

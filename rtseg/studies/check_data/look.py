@@ -19,7 +19,7 @@ from rtseg.studies.check_data.source import Source
 from rtseg.terminal import Console
 
 
-def look(source: Source, channels: int | None, count: Callable[[int, int], None]) -> Seen:
+def look(source: Source, count: Callable[[int, int], None]) -> Seen:
     """Looks at every image and mask once.
 
     Args:
@@ -31,7 +31,7 @@ def look(source: Source, channels: int | None, count: Callable[[int, int], None]
         looks = _own_looks(splits, count)
         meanings, colours = source.own_meanings, False
     else:
-        looks, meanings, colours = _file_looks(source, channels, count), source.meanings, source.colours
+        looks, meanings, colours = _file_looks(source, count), source.meanings, source.colours
     return Seen(
         source.root,
         [
@@ -49,19 +49,18 @@ def look(source: Source, channels: int | None, count: Callable[[int, int], None]
         colours,
         source.gathered.searches,
         source.gathered.unpaired,
+        source.channels,
     )
 
 
-def _file_looks(
-    source: Source, channels: int | None, count: Callable[[int, int], None]
-) -> dict[Job, ImageLook | MaskLook]:
+def _file_looks(source: Source, count: Callable[[int, int], None]) -> dict[Job, ImageLook | MaskLook]:
     jobs = dict.fromkeys(
         Job(what, path)
         for dataset in source.datasets.values()
         for pair in dataset.pairs
         for what, path in zip(("image", "mask"), pair, strict=True)
     )
-    with Record(source.root, source.name, channels) as record:
+    with Record(source.root, source.name, source.channels) as record:
         looks = {job: known for job in jobs if (known := record.look(job))}
         todo = [job for job in jobs if job not in looks]
         count(len(looks), len(jobs))
@@ -69,7 +68,7 @@ def _file_looks(
             return looks
         with listening() as (words, terminal), _bar(terminal) as bar:
             task = bar.add_task("look", total=len(jobs), completed=len(looks))
-            for job, found in look_at_files(todo, available_cores(), words, channels):
+            for job, found in look_at_files(todo, available_cores(), words, source.channels):
                 looks[job] = found
                 record.keep(job, found)
                 count(len(looks), len(jobs))

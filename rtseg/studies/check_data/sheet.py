@@ -11,6 +11,7 @@ from PIL import Image
 from rtseg.data.choice import cover
 from rtseg.data.findings.finding import Severity, shown
 from rtseg.data.findings.looks import Seen
+from rtseg.data.image_space import shown_image
 from rtseg.deploy.drawing.overlay import overlay
 from rtseg.deploy.drawing.overlay_colors import distinct_colors
 from rtseg.errors import UserError
@@ -66,6 +67,15 @@ def _pair(seen: Seen, name: str, k: int) -> tuple:
     return split.pairs[k]
 
 
+def _shown(levels: np.ndarray) -> np.ndarray:
+    """(H, W, C) grey levels -> (H, W, 3) uint8: the first three channels or the first, by their own mean and spread."""
+    if levels.dtype == np.uint8 and levels.shape[2] == 3:
+        return np.ascontiguousarray(levels)
+    shown = (0, 1, 2) if levels.shape[2] >= 3 else (0, 0, 0)
+    mean, std = levels.mean((0, 1)) / 255, levels.std((0, 1)) / 255
+    return shown_image(levels, shown, mean, np.maximum(std, 1e-6))
+
+
 def _drawn(source: Source, split: str, k: int) -> Sample | None:
     """None where the pair cannot be read, or means nothing."""
     dataset = source.datasets[split]
@@ -76,7 +86,7 @@ def _drawn(source: Source, split: str, k: int) -> Sample | None:
     height, width = sample.mask.shape
     across = min(width, _WIDTH)
     size = across, max(1, round(height * across / width))
-    picture = Image.fromarray(np.ascontiguousarray(sample.image[..., :3])).resize(size, Image.Resampling.BILINEAR)
+    picture = Image.fromarray(_shown(sample.image)).resize(size, Image.Resampling.BILINEAR)
     colors = distinct_colors(source.labels.palette)
     drawn = palette_image(sample.mask, colors).resize(size, Image.Resampling.NEAREST)
     tinted = overlay(np.asarray(picture), np.asarray(drawn), colors, outlines=True)

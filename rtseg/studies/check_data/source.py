@@ -55,18 +55,26 @@ class Source:
         return {**{k: k for k in range(len(self.labels.names))}, IGNORE: IGNORE}
 
     @property
+    def channels(self) -> int | None:
+        """Of the images, at full depth; None for RGB of 8 bits."""
+        return next(iter(self.datasets.values())).channels
+
+    @property
     def colours(self) -> bool:
         return isinstance(next(iter(self.datasets.values())).decode, ColorDecoder)
 
 
-def open_source(name: str, root: Path) -> Source:
+def open_source(name: str, root: Path, channels: int | None = None) -> Source:
     """Finds the images and masks of every split.
+
+    Args:
+        channels: as `data.channels` has it.
 
     Raises:
         UserError: there is no such data set, its YAML is wrong, or nothing of it is there.
     """
     if name == FOLDER and root.is_dir() and not (root / YAML).is_file():
-        return _proposed(root)
+        return _proposed(root, channels)
     labels = label_space(name, root)
     content = read_yaml(root if root.is_file() else root / YAML) if name == FOLDER else {}
     wanted = described_splits(root) if name == FOLDER else ["train", "val"]
@@ -74,7 +82,7 @@ def open_source(name: str, root: Path) -> Source:
     with gathering() as gathered:
         for split in SPLITS:
             try:
-                datasets[split] = create_dataset(name, root, split)
+                datasets[split] = create_dataset(name, root, split, channels)
             except UserError as error:
                 if split in wanted:
                     errors.append(error)
@@ -105,13 +113,14 @@ def _without_what_is_told(findings: list[Finding], gathered: Gathered) -> list[F
     return [one for one in findings if not (unpaired and "found no" in one.text)]
 
 
-def _proposed(root: Path) -> Source:
+def _proposed(root: Path, channels: int | None) -> Source:
     proposal = propose(root)
     file, datasets = root / YAML, {}
     with gathering() as gathered:
         for split in SPLITS:
             if split in proposal.content:
-                datasets[split] = described_folder(file, proposal.content, split)
+                datasets[split] = described_folder(file, proposal.content, split, channels)
+                datasets[split].channels = channels
     labels = next(iter(datasets.values())).labels
     note = Finding(
         NOTE, "proposal", f"{file} is not there; the YAML below was found from what lies in the folder: read it, "

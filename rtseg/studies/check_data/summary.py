@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -103,7 +103,7 @@ def summarise(source: Source, seen: Seen, findings: Sequence[Finding]) -> Summar
         ],
         mean,
         std,
-        _yaml(source.yaml, findings),
+        _yaml(source, mean, std, findings),
         source.proposed,
         list(findings),
     )
@@ -141,11 +141,13 @@ def _moments(split: Split) -> tuple[list[float], list[float]]:
     return [round(float(m), _DIGITS) for m in mean], [round(float(s), _DIGITS) for s in std]
 
 
-def _yaml(content: Mapping[str, Any], findings: Sequence[Finding]) -> str:
-    """The YAML with what the findings change; empty where there is none."""
-    if not content:
+def _yaml(source: Source, mean: Sequence[float], std: Sequence[float], findings: Sequence[Finding]) -> str:
+    """The YAML with what the findings change; empty where there is none. Channels get their mean and deviation."""
+    if not source.yaml:
         return ""
-    changed = dict(content)
+    changed = dict(source.yaml)
+    if source.channels is not None and mean:
+        changed |= {"channels": source.channels, "mean": list(mean), "std": list(std)}
     for finding in findings:
         for key, value in finding.yaml.items():
             changed[key] = value

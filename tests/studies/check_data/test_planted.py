@@ -23,7 +23,7 @@ Plant = Callable[[Planted], object]
 
 def findings(root: Path) -> list[Finding]:
     source = open_source("folder", root)
-    return [*source.findings, *find_all(look(source, None, lambda done, total: None))]
+    return [*source.findings, *find_all(look(source, lambda done, total: None))]
 
 
 @pytest.fixture
