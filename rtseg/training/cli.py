@@ -29,7 +29,7 @@ from rtseg.terminal import say
 from rtseg.training.callbacks.fps_monitor import FPSMonitor
 from rtseg.training.callbacks.pictures import PredictionPictures
 from rtseg.training.checkpoint import check_model, read_header
-from rtseg.training.data_report import describe
+from rtseg.training.data_report import describe, describe_findings, repair
 from rtseg.training.datamodule import SegmentationData, pairs_of
 from rtseg.training.from_data import AUTO, choose, follows_data, take_recorded
 from rtseg.training.losses import LossConfig
@@ -148,10 +148,12 @@ def _begin(config: Namespace) -> None:
     )
     try:
         found = survey(train)
-    except UserError:
+    except UserError as error:
         check_readable(pairs_of([*validation, train]), read=train.read)  # it names damaged files of both
-        raise
+        raise UserError(f"{error}{repair(train)}") from None
     lines = describe(found, validation[0] if validation else None)
+    if speaks:
+        lines += describe_findings([train, *validation])
     if chosen := choose(config, found):
         lines += ["Chosen from the data; any of it may be given as a flag:", *map(str, chosen)]
     if speaks:

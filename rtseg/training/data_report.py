@@ -1,6 +1,10 @@
 """What a user should know of the data before hours are spent on them."""
 
+from collections.abc import Sequence
+
 from rtseg.data.dataset import IGNORE, IdDecoder, SegmentationDataset
+from rtseg.data.findings.brief import find_briefly, look_briefly
+from rtseg.data.findings.finding import FAULT, NOTE
 from rtseg.data.survey import Survey, shared_images
 from rtseg.errors import UserError
 
@@ -38,6 +42,31 @@ def describe(survey: Survey, validation: SegmentationDataset | None) -> list[str
             "nothing about new images. Keep them apart."
         )
     return lines
+
+
+def describe_findings(splits: Sequence[SegmentationDataset]) -> list[str]:
+    """What `rtseg check-data` would say of some of the masks, a line each.
+
+    Args:
+        splits: the training images, and those for validation if there are any.
+
+    Raises:
+        UserError: masks are not of the size of their images.
+    """
+    seen = look_briefly(splits)
+    found = find_briefly(seen) if seen else []
+    for finding in found:
+        if finding.kind == "sizes":
+            raise UserError(f"{finding.text}. `rtseg check-data` looks at all files")
+    lines = [f"Caution: {finding.text}." for finding in found if finding.severity != NOTE]
+    return lines + ["`rtseg check-data` looks at all files."] * bool(lines)
+
+
+def repair(dataset: SegmentationDataset) -> str:
+    """What is probably meant by masks whose numbers or colours cannot be used, a line; empty where nothing tells."""
+    seen = look_briefly([dataset])
+    found = [finding for finding in find_briefly(seen) if finding.severity == FAULT] if seen else []
+    return f"\n  `rtseg check-data` says: {found[0].text}" if found else ""
 
 
 def check_labels(survey: Survey) -> None:

@@ -1,13 +1,17 @@
 """What is said of the data at the start of a training, and when nothing can be learnt from them."""
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from rtseg.data import create_dataset
 from rtseg.data.dataset import IdDecoder, LabelSpace, SegmentationDataset, default_palette
-from rtseg.data.survey import Survey
+from rtseg.data.survey import Survey, shared_images
 from rtseg.errors import UserError
-from rtseg.training.data_report import describe
+from rtseg.training.data_report import describe, describe_findings, repair
+from tests.helpers.planted import Planted
 
 
 def dataset(names: list[str], split: str = "train", pairs: int = 2, image: str = "") -> SegmentationDataset:
@@ -76,3 +80,33 @@ def test_a_class_that_may_be_in_the_other_masks_is_no_caution() -> None:
     said = told(["a", "b", "c"], [5, 5, 0], read=1)
     assert said.endswith("'c' does not occur in 1 of 2 masks; the others were not read.")
     assert "Caution" not in said
+
+
+def test_what_check_data_would_say_is_said_before_the_training(tmp_path: Path) -> None:
+    data = Planted(tmp_path)
+
+    def said() -> str:
+        return "\n".join(describe_findings([create_dataset("folder", tmp_path, split) for split in ("train", "val")]))
+
+    assert said() == ""
+    data.masks(lambda drawn: np.full_like(drawn, 255), range(3, 4))
+    data.masks(lambda drawn: np.where(drawn == 1, 0, drawn), range(6, 10))
+    assert "Caution: 1 of 6 train masks has no labelled pixel" in said()
+    assert "Caution: 'car' never occurs in 4 val masks" in said()
+    assert said().endswith("`rtseg check-data` looks at all files.")
+    data.masks(lambda drawn: drawn[:40], range(8, 9))
+    with pytest.raises(UserError, match=r"^1 of 4 val masks and their images differ in size, such as .*8\.png"):
+        said()
+
+
+def test_what_masks_probably_mean_is_said_where_they_cannot_be_used(tmp_path: Path) -> None:
+    data = Planted(tmp_path)
+    data.masks(lambda drawn: np.where(drawn == 255, 255, drawn + 1).astype(np.uint8))
+    assert "write `label_map: {1: road, 2: car, 3: tree}`" in repair(create_dataset("folder", tmp_path, "train"))
+
+
+def test_copies_among_the_validation_images_are_found_by_their_content(tmp_path: Path) -> None:
+    data = Planted(tmp_path)
+    shutil.copy(data.image(0), data.image(7))
+    train, val = (create_dataset("folder", tmp_path, split) for split in ("train", "val"))
+    assert shared_images(train, val) == 1

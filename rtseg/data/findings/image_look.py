@@ -112,11 +112,14 @@ def _pattern(small: np.ndarray) -> str:
 
 
 def _orientation(data: bytes) -> int:
-    if b"Exif" not in data[: 2**17] and b"eXIf" not in data:
-        return 1
+    return orientation(BytesIO(data)) if b"Exif" in data[: 2**17] or b"eXIf" in data else 1
+
+
+def orientation(file: Path | BytesIO) -> int:
+    """The EXIF orientation of an image, 1 to 8; 1 where nothing is said."""
     try:
-        with Image.open(BytesIO(data)) as file:
-            return int(file.getexif().get(_ORIENTATION, 1))
+        with Image.open(file) as image:
+            return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # as in `pixel_format`
         return 1
 
