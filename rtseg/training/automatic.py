@@ -14,6 +14,7 @@ import torch
 from jsonargparse import Namespace
 
 from rtseg.deploy.device import available_cores, instruction_sets
+from rtseg.terminal import counted
 
 # PyTorch emulates bfloat16 where the processor has neither, and is then far slower than with float32.
 _BFLOAT16 = ("amx_bf16", "avx512_bf16")
@@ -83,12 +84,11 @@ class Machine:
         if self.system != "linux":
             return 1, "on a CPU, several processes are tested on Linux only"
         if self.cores in (1, 3):  # two processes of one core would leave the third idle
-            return 1, f"{self.cores} core{'s' * (self.cores > 1)} for two processes would be no faster"
+            return 1, f"{counted(self.cores, 'core')} for two processes would be no faster"
         if not fits(2):
             return 1, "the batch or the validation images do not divide among two processes"
-        half = self.cores // 2
-        cores = f"{half} core{'s' * (half > 1)}"
-        return 2, f"without a GPU, two processes of {cores} each train faster than one of {self.cores}"
+        half = counted(self.cores // 2, "core")
+        return 2, f"without a GPU, two processes of {half} each train faster than one of {self.cores}"
 
 
 def choose(

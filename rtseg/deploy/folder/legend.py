@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from rtseg.deploy.drawing.overlay import Palette
-from rtseg.terminal import visible
+from rtseg.terminal import counted, visible
 
 _ROWS = 30  # in a column
 _LINE, _GAP, _FONT, _SWATCH = 26, 14, 16, 34  # pixels
@@ -62,7 +62,7 @@ def shares_sentence(names: Sequence[str], pixels: Sequence[int]) -> str:
     parts = [f"{visible(names[k])} {_percent(pixels, k)}" for k in there[:_LISTED]]
     if others := there[_LISTED:]:
         share = 100 * sum(pixels[k] for k in others) / sum(pixels)
-        parts.append(f"{len(others)} other{'s' * (len(others) > 1)} {share:.1f} %")
+        parts.append(f"{counted(len(others), 'other')} {share:.1f} %")
     more = f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
     return ", ".join(parts) + (f"; not found: {', '.join(absent[:_LISTED])}{more}" if absent else "")
 

@@ -29,7 +29,7 @@ from rtseg.deploy.predictor import Predictor
 from rtseg.disk import refused
 from rtseg.errors import UserError
 from rtseg.output.lock import locked_folder
-from rtseg.terminal import Console, say
+from rtseg.terminal import Console, counted, say
 
 _MOST_WHOLE = 2**26  # pixels of an image that the network sees as a whole
 _MANY = 32  # images, for which it pays to measure the engines
@@ -214,7 +214,7 @@ def _summarise(results: Results, run: _Run) -> None:
         return
     class_maps, colours, overlays = result_files("NAME")
     there = f", {run.kept} {'was' if run.kept == 1 else 'were'} there already" if run.kept else ""
-    say(f"{_images(run.speed.written)}{there}. In '{results.folder}':")
+    say(f"{counted(run.speed.written, 'image')}{there}. In '{results.folder}':")
     if results.outputs.overlays:
         say(f"  {overlays}: the image with its classes; {colours}: the colours alone; legend.png: what they mean")
     say(f"  {class_maps}: the class map for programs, grey, each pixel the id of its class")
@@ -222,11 +222,7 @@ def _summarise(results: Results, run: _Run) -> None:
         say(f"  {margin_file('NAME')}: each pixel's best minus second best logit, in thousandths, up to 65535")
     say(f"Classes: {shares_sentence(results.predictor.class_names, results.counts())}")
     if run.speed.written:
-        say(f"{_images(run.speed.written)} in {run.speed.sentence()}")
-
-
-def _images(number: int) -> str:
-    return f"{number} image{'s' * (number != 1)}"
+        say(f"{counted(run.speed.written, 'image')} in {run.speed.sentence()}")
 
 
 def _reason(error: Exception, checkpoint: str) -> str:

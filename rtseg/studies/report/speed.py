@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from rtseg.speed.report import NetworkReport, Report
 from rtseg.studies.report.figures import Figure
 from rtseg.studies.report.run_folder import Run
+from rtseg.terminal import counted
 
 _COLUMNS = ("FPS", "median ms", "5–95 % ms", "99 % ms", "network only ms", "equal")
 
@@ -116,7 +117,7 @@ def _where(row: NetworkReport, conditions: dict[str, Any], *, in_training: bool)
 
 def _threads(row: NetworkReport, device: dict[str, Any]) -> str:
     threads = row.engine.get("threads")
-    return "" if threads is None else f", {threads} thread{'s' * (threads != 1)} on {device['cores']} cores"
+    return "" if threads is None else f", {counted(threads, 'thread')} on {device['cores']} cores"
 
 
 def _size(row: NetworkReport) -> str:

@@ -21,7 +21,7 @@ from rtseg.paths import check_alike
 from rtseg.tasks.stereo.disparity_files import LARGEST, write_disparity_png
 from rtseg.tasks.stereo.psmnet import PSMNet
 from rtseg.tasks.stereo.weights import load_network
-from rtseg.terminal import Console
+from rtseg.terminal import Console, counted
 
 
 class StereoPredictor:
@@ -126,5 +126,5 @@ def predict_files(
             _, colours = cv2.imencode(".png", coloured(disparity, float(disparity.max())))
             write_whole(colour, colours.tobytes())
     number = len(pairs)
-    done = f"{output}: disparities of {number} pair{'s' * (number != 1)} (NAME.png, 1/256 pixel), and in colour"
+    done = f"{output}: disparities of {counted(number, 'pair')} (NAME.png, 1/256 pixel), and in colour"
     return done + f". {cut:,} pixels are larger than the {LARGEST:.1f} that a PNG can hold, and have that" * bool(cut)

@@ -13,7 +13,7 @@ from rtseg.checks import check_above
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import Candidate, Conditions, benchmark, cases
-from rtseg.terminal import say
+from rtseg.terminal import counted, say
 from rtseg.training.callbacks.decoration import Decoration
 from rtseg.training.callbacks.stop import is_stopping
 
@@ -109,7 +109,7 @@ class FPSMonitor(Decoration):
                 trainer.global_step,
             )
         doubts, batch = len(report.doubts()), f", batch {row.batch_size}" if row.batch_size > 1 else ""
-        caution = f" ({doubts} doubt{'s' * (doubts > 1)}: see speed.json)" if doubts else ""
+        caution = f" ({counted(doubts, 'doubt')}: see speed.json)" if doubts else ""
         say(
             f"Speed: {headline.fps:.1f} FPS ({headline.median_ms:.1f} ms) from image to class map, "
             f"{height}x{width}{batch}, {_where(report.conditions['device'], device)}{caution}"

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from rich.progress import BarColumn, TaskID, TextColumn
 
 from rtseg.attention.insertion import described
-from rtseg.terminal import Console, say
+from rtseg.terminal import Console, counted, say
 from rtseg.training.callbacks.decoration import Decoration
 from rtseg.training.callbacks.time_left import TimeLeft, in_words
 
@@ -115,7 +115,7 @@ class Progress(Decoration, ProgressBar):
             if best and not path and not self._validated:
                 last = _shortest(str(Path(str(best.dirpath), "last.ckpt")))
                 found = f" Never validated: {_why_not(trainer)}, so there is no score and no best.ckpt, only {last}"
-            say(f"Trained {steps} step{'s' * (steps != 1)} in {in_words(seconds)}.{found}")
+            say(f"Trained {counted(steps, 'step')} in {in_words(seconds)}.{found}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._enabled and self._began is None:
