@@ -90,7 +90,7 @@ def test_processes_of_torchrun_that_would_train_alone_are_refused(
 
 def test_what_divides(tiny_camvid: Path) -> None:
     def divides(batch: int, processes: int, validated: float = 1.0) -> bool:
-        data = Namespace(dataset="camvid", root=str(tiny_camvid), batch_size=batch)
+        data = Namespace(dataset="camvid", root=str(tiny_camvid), batch_size=batch, channels=None)
         trainer = Namespace(limit_val_batches=validated)
         return RTSegCLI.fits(None, Namespace(data=data, trainer=trainer), processes)  # type: ignore[arg-type]
 
