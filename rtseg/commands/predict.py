@@ -81,6 +81,12 @@ def predict(
         bool,
         typer.Option("--margin", help="write NAME_margin.png, too: best minus second best logit, in thousandths"),
     ] = False,
+    submission: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="class maps alone, as the test server of a benchmark takes them: cityscapes or ade20k"
+        ),
+    ] = None,
     polygons: Polygons = None,
     labels: Labels = None,
 ) -> None:
@@ -97,7 +103,8 @@ def predict(
     from rtseg.deploy.folder.predict_files import Counts, predict_files
     from rtseg.deploy.predictor import load
 
-    outputs, counts = Outputs(overlays=not no_overlay, alpha=alpha, margin=margin), Counts()
+    overlays = not no_overlay and submission is None
+    outputs, counts = Outputs(overlays=overlays, alpha=alpha, margin=margin, submission=submission), Counts()
     with resumable(lambda: f"{counts.sentence()} To resume: {_to_resume()}"):
         predictor = load(checkpoint, device=device, engine=engine, tile=tile, overlap=overlap)
         predictor.runner.may_measure = explain
@@ -113,6 +120,8 @@ def predict(
             counts=counts,
         )
         _write_labels(polygons, labels, output.expanduser(), sources)
+    if submission is not None:
+        say(f"For the test server of {submission}: put the .png files of '{output}' into a zip file")
     if explain:
         from rtseg.deploy.explain import show_choices
 

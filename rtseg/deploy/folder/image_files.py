@@ -1,6 +1,7 @@
 """An image and its class map -> the bytes of the files that `rtseg predict` writes."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +15,7 @@ from rtseg.deploy.drawing.overlay_colors import distinct_colors
 from rtseg.deploy.drawing.overlay_legend import OverlayLegend
 from rtseg.deploy.drawing.png import compress_rows, grey_png, palette_png
 from rtseg.deploy.drawing.row_bands import bands
+from rtseg.deploy.folder.submission import find_submission
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import UserError
 
@@ -26,20 +28,31 @@ class Outputs:
         overlays: what is for the eye, too; else the class maps alone.
         alpha: share of the colour in an overlay, 0..1.
         margin: the margin of each pixel, too.
+        submission: name of a benchmark whose test server gets the class maps; then nothing else may be written.
 
     Raises:
-        UserError: `alpha` is out of range.
+        UserError: `alpha` is out of range, no such benchmark is known, or more is to be written for it.
     """
 
     overlays: bool = True
     alpha: float = 0.5
     margin: bool = False
+    submission: str | None = None
 
     def __post_init__(self) -> None:
+        if self.submission is not None:
+            find_submission(self.submission)
+            if self.margin or self.overlays:
+                raise UserError("--submission writes class maps alone: a server would take margins for them; leave "
+                                "--margin out")  # fmt: skip
         check_between("--alpha", self.alpha, 0, 1, "0 is the image alone, 1 the colours alone")
 
     def check(self, predictor: Predictor) -> None:
-        """Raises: UserError where margins are asked for and the logits of the whole image are not known."""
+        """Raises: UserError where margins are asked for and the logits of the whole image are not known; or where a
+        server takes other classes.
+        """
+        if self.submission is not None:
+            find_submission(self.submission).check(predictor.card)
         if self.margin and predictor.tiles:
             raise UserError(
                 "--margin needs the logits of the whole image, which --tile does not keep; leave out one of the two"
@@ -49,6 +62,11 @@ class Outputs:
                 "--margin needs logits or margins, and this exported file or engine puts out class maps alone: give "
                 "the checkpoint or a file exported without --result class_map, or leave --margin out"
             )
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raises: UserError where a server would not know an image by its name."""
+        if self.submission is not None:
+            find_submission(self.submission).check_names(names)
 
 
 class ImageFiles:

@@ -108,6 +108,7 @@ def predict_files(
         found, failed = find_sources(sources, out_dir)
         names, shortened = result_names(found, out_dir)
         check_sources(names, out_dir)
+        outputs.check_names(names.values())
         console = Console(stderr=True)
         if len(names) >= _MANY:
             predictor.runner.may_measure = True
