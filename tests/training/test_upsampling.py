@@ -22,11 +22,13 @@ from rtseg.training.module import SegmentationModule
 Resize = tuple[int, int] | None
 
 
-def scored(root: Path, tiny_model: dict[str, Any], resize: Resize, upsampling: Any) -> tuple[Any, SegmentationModule]:
+def scored(
+    root: Path, tiny_model: dict[str, Any], resize: Resize, upsampling: Any, dataset: str = "camvid"
+) -> tuple[Any, SegmentationModule]:
     """The scores of a validation, and the module, whose card then has the rule."""
     torch.manual_seed(3)
-    module = SegmentationModule(num_classes=11, **tiny_model)
-    data = SegmentationData("camvid", str(root), num_workers=0, eval_resize=resize, upsampling=upsampling)
+    data = SegmentationData(dataset, str(root), num_workers=0, eval_resize=resize, upsampling=upsampling)
+    module = SegmentationModule(num_classes=data.num_classes, **tiny_model)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
     (scores,) = L.Trainer(**quiet).validate(module, data, verbose=False)  # type: ignore[arg-type]
     return scores, module
