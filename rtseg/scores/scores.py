@@ -164,6 +164,7 @@ class Scores:
         }
         if self.boundary is not None:
             found |= {"boundary_miou": _number(self.boundary_miou), "boundary_width": self.boundary_width}
+            found["boundary_counts"] = self.boundary.tolist()
         found["classes"] = [
             {"name": name, "pixels": truth[k], **{key: _number(values[k]) for key, values in self.classes.items()}}
             for k, name in enumerate(self.names)

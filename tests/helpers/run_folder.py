@@ -14,6 +14,7 @@ from PIL import Image
 
 from rtseg.models.model_card import ModelCard
 from rtseg.output.examples import Example, write_examples
+from rtseg.scores import ImageCounts, Scores
 
 NAMES = (
     "sky",
@@ -137,3 +138,13 @@ def write_picture(path: Path, size: tuple[int, int], color: tuple[int, int, int]
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(noise if color is None else np.full_like(noise, color)).save(path)
+
+
+def drawn_scores(names: tuple[str, ...] = NAMES) -> Scores:
+    """Of three images, one of whose names wants to be HTML."""
+    rng = np.random.default_rng(0)
+    counts = rng.integers(1, 50, (3, len(names), len(names)))
+    images = np.stack([np.stack([one.diagonal(), one.sum(1), one.sum(0)]) for one in counts])
+    how = {"checkpoint": "best.ckpt", "split": "val", "protocol": "ms-flip"}
+    edges = images.sum(0)
+    return Scores(names, torch.from_numpy(counts.sum(0)), ImageCounts(("a<b>", "b", "c"), images), edges, 0.02, how)

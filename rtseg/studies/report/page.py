@@ -18,6 +18,7 @@ from rtseg.output.chart import STYLE
 from rtseg.output.page import drawing, render
 from rtseg.studies.report import accuracy, pictures
 from rtseg.studies.report.figures import percent
+from rtseg.studies.report.full_scores import full_scores
 from rtseg.studies.report.run_folder import Run
 from rtseg.studies.report.speed import Speed, speed
 
@@ -49,6 +50,7 @@ def page(run: Run) -> str:
         throughput=accuracy.throughput(run),
         class_rows=accuracy.class_rows(run),
         class_notes=accuracy.class_notes(run),
+        full_scores=full_scores(run),
         mean=100 * best["val/miou"] if best else 0,
         left_out=_left_out(run, commands),
         commands="\n".join(commands.values()),
@@ -116,7 +118,8 @@ def _commands(run: Run) -> dict[str, str]:
         checkpoint = shlex.quote(str(run.checkpoint))
         height, width = run.input_size or (512, 512)
         if run.config:
-            commands["score"] = f"rtseg validate --config {config} --ckpt_path {checkpoint}"
+            scores = shlex.quote(str(run.folder / "scores.json"))
+            commands["score"] = f"rtseg validate --config {config} --ckpt_path {checkpoint} -o {scores}"
         commands["time"] = f"rtseg benchmark {checkpoint} --input-size {height} {width} -o {benchmark}"
         commands["predict"] = f"rtseg predict {checkpoint} IMAGES -o {predictions}"
     return commands | {"report": f"rtseg report {shlex.quote(str(run.folder))}"}
@@ -140,6 +143,7 @@ def _left_out(run: Run, commands: Mapping[str, str]) -> list[tuple[str, str]]:
     if run.classes and not any(entry.share for entry in run.classes):
         missing.append((f"No share of the pixels for each class: {run.shares_note}.", ""))
     for what, present, name in (
+        ("scores.json: the worst images and the confusion matrix", run.scores is not None, "score"),
         ("benchmark.json", run.benchmark is not None, "time"),
         ("overlays in predictions/", bool(run.overlays), "predict"),
     ):

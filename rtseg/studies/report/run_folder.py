@@ -1,5 +1,6 @@
 """What a training left in its folder, read without Lightning: log, config, model card, benchmark, images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rtseg.models.backbone import NO_ATTENTION
 from rtseg.models.model_card import ModelCard
 from rtseg.models.weights import read_weights
 from rtseg.output.examples import NAMES
+from rtseg.scores.saved import SavedScores, read_scores
 from rtseg.speed.benchmark import Report
 from rtseg.speed.tables import notes
 from rtseg.studies.runs.metrics_log import MetricsLog, read_log
@@ -56,6 +58,7 @@ class Run:
             `rtseg.output.examples`, or the grid (.jpg) of a run that has none.
         origin: where the training images come from, as the checkpoint or the data say; None where neither does.
         overlays: the predictions over images that `rtseg predict` wrote.
+        scores: scores.json of `rtseg validate -o`, None where there is none.
         shares_note: where the classes' shares of the pixels were counted, or why they were not.
     """
 
@@ -71,6 +74,7 @@ class Run:
     picture: Path | None
     overlays: tuple[Path, ...]
     origin: str | None
+    scores: SavedScores | None = None
 
     @property
     def model(self) -> str:
@@ -155,6 +159,7 @@ def read_run(folder: Path) -> Run:
         picture=_nearest_picture(folder / "pictures", log),
         overlays=tuple(sorted((folder / "predictions").rglob("*_overlay.jpg"))),
         origin=(card and card.data_origin) or origin,
+        scores=_read_scores(folder / "scores.json", classes),
     )
 
 
@@ -194,6 +199,19 @@ def _read_benchmark(file: Path, own: tuple[Any, Any, int | None]) -> Report | No
             f"{'' if num_classes is None else f', {num_classes} classes'}; remove it and measure this run's checkpoint"
         )
     return Report(report.conditions, tuple(mine))
+
+
+def _read_scores(file: Path, classes: Sequence[ClassScore]) -> SavedScores | None:
+    """The scores of this run. Raises: UserError where they are of other classes."""
+    if not file.is_file():
+        return None
+    found = read_scores(file)
+    if classes and sorted(found.scores.names) != sorted(entry.name for entry in classes):
+        raise UserError(
+            f"'{file}' is of other classes ({', '.join(found.scores.names[:5])}, …) than this run; remove it and score "
+            "this run's checkpoint"
+        )
+    return found
 
 
 def _read_data(config: dict[str, Any]) -> tuple[dict[str, float], str, str | None]:

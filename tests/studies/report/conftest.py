@@ -7,7 +7,14 @@ import yaml
 
 from rtseg.models import create_model
 from rtseg.speed.benchmark import Candidate, Case, Conditions, benchmark
-from tests.helpers.run_folder import OPTIONS, log_rows, write_checkpoint, write_data, write_log, write_picture
+from tests.helpers.run_folder import (
+    OPTIONS,
+    log_rows,
+    write_checkpoint,
+    write_data,
+    write_log,
+    write_picture,
+)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from rtseg.studies.runs.metrics_log import read_log
 from tests.helpers.run_folder import (
     NAMES,
     Page,
+    drawn_scores,
     log_rows,
     validation,
     write_checkpoint,
@@ -32,14 +33,15 @@ from tests.helpers.run_folder import (
 
 
 def test_page_is_complete_in_itself(run: Path, tmp_path: Path) -> None:
+    (run / "scores.json").write_text(drawn_scores().json())
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     page = Page(write_report(run, tmp_path / "pages" / "report.html"))
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
     loaded = [
         value for _, name, value in page.attributes if name in ("src", "href", "srcset", "data", "action", "poster")
     ]
-    assert len(loaded) == 7
-    assert all(value.startswith("data:image/jpeg;base64,") for value in loaded)
+    assert len(loaded) == 8
+    assert all(value.startswith(("data:image/jpeg;base64,", "data:image/png;base64,")) for value in loaded)
     assert not {"link", "iframe", "object"} & page.tags()
     assert "url(" not in page.html
     assert "@import" not in page.html
@@ -221,7 +223,7 @@ def test_before_the_first_validation(run: Path) -> None:
     assert "<h2>IoU of each class" not in page.html
     assert page.html.count("<polyline") == 4
     assert not page.pictures()
-    assert page.text.count("this needs a checkpoint") == 2
+    assert page.text.count("this needs a checkpoint") == 3
 
 
 def test_without_checkpoint_or_data(run: Path, tmp_path: Path) -> None:
