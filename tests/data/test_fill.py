@@ -18,18 +18,31 @@ COORDINATE = st.one_of(
 SMALL = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
 
 
-@settings(max_examples=150, deadline=None)
+def check_polygon(ring: list[float], size: tuple[int, int]) -> None:
+    expected = coco.decode(coco.merge(coco.frPyObjects([ring], *size))).astype(bool)
+    assert np.array_equal(fill(ring, size), expected)
+
+
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=8),
     st.tuples(st.integers(1, 20), st.integers(1, 20)),
 )
 def test_a_polygon_covers_what_cocos_code_says(points: list[tuple[float, float]], size: tuple[int, int]) -> None:
-    ring = [float(number) for point in points for number in point]
-    expected = coco.decode(coco.merge(coco.frPyObjects([ring], *size))).astype(bool)
-    assert np.array_equal(fill(ring, size), expected)
+    check_polygon([float(number) for point in points for number in point], size)
 
 
-@settings(max_examples=60, deadline=None)
+def test_polygons_at_random() -> None:
+    """Whole numbers, tenths, halves and any; corners that repeat; far outside."""
+    rng = np.random.default_rng(0)
+    for k in range(240):
+        points = rng.uniform(-10, 50, (rng.integers(3, 9), 2))
+        points = np.round(points * (1, 10, 2, 1e6)[k % 4]) / (1, 10, 2, 1e6)[k % 4]
+        points[-1] = points[0] if k % 3 else points[-1]
+        check_polygon(points.ravel().tolist(), (int(rng.integers(1, 40)), int(rng.integers(1, 40))))
+
+
+@settings(max_examples=15, deadline=None)
 @given(SMALL)
 def test_masks_become_annotations_and_masks_again(mask: np.ndarray) -> None:
     runs = encode(mask)

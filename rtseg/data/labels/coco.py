@@ -12,7 +12,7 @@ from pathlib import Path
 from rtseg.data import rle
 from rtseg.data.coco_file import Annotation, CocoFile, read_coco
 from rtseg.data.labels.shapes import Shape, mask_shape, paint, polygon_shape
-from rtseg.data.labels.source import SKIP, Asked, Drawn, Labelled, Size, Source, listed, split_of
+from rtseg.data.labels.source import SKIP, Asked, Drawn, Labelled, Size, Source, listed, split_of, split_within
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 from rtseg.output.json_file import parse_json
@@ -33,7 +33,7 @@ def read(path: Path, asked: Asked) -> Source:
         UserError: two files are of one split; one is panoptic, or see `read_coco`.
     """
     files = _files(path) or [path]
-    splits = {file: split_of(file.stem, file.parent.name) for file in files}
+    splits = {file: split_within(file.stem) or split_of(file.parent.name) for file in files}
     if len(set(splits.values())) < len(files):
         called = listed([file.name for file in files])
         raise UserError(f"'{path}' has {len(files)} COCO files, two of them of one split: {called}; give one of them")
@@ -90,12 +90,15 @@ def _content(file: Path) -> list[str]:
 
 
 def _image_folder(file: Path, names: Sequence[str]) -> Path:
-    """The folder near an annotation file that holds most of its images."""
+    """The folder near an annotation file that holds most of its images. Raises: UserError where none has any."""
     base = re.sub("^instances_", "", file.stem)
     near = (file.parent, file.parent.parent)
     inner = ("", "images", base, f"images/{base}", "data", "train", "val", "test", "JPEGImages")
     folders = [folder / name for folder in near for name in inner]
-    return max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))
+    best = max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))
+    if names and not any((best / name).is_file() for name in names):
+        raise UserError(f"'{file}': its images, such as '{names[0]}', are not near it: give their folder with --images")
+    return best
 
 
 def _images(coco: CocoFile, folder: Path, split: str | None, classes: Sequence[int]) -> list[Labelled]:

@@ -29,6 +29,7 @@ from rtseg.data.labels.source import (
     Size,
     Source,
     split_of,
+    split_within,
 )
 from rtseg.data.mask_file import stored_numbers
 from rtseg.data.walk import find_files
@@ -121,7 +122,7 @@ def read(path: Path, asked: Asked) -> Source:
     notes.insert(0, f"Images are in column '{image}', masks in '{mask}'.")
     images: list[Labelled] = []
     for file, rows in files:
-        split = split_of(file.stem, file.parent.name if file.parent != root else "")
+        split = split_within(file.stem) or split_of(file.parent.name)
         begin = sum(one.split == split for one in images)
         for row, said in enumerate(rows.paths(image)):
             place = _Place(rows, row)

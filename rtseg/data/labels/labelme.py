@@ -3,7 +3,7 @@
 import base64
 import binascii
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from io import BytesIO
@@ -15,13 +15,14 @@ from PIL import Image
 
 from rtseg.data.coco_masks import fault, is_number
 from rtseg.data.faults import Faults
-from rtseg.data.files import IMAGE_SUFFIXES, MAX_PIXELS
+from rtseg.data.files import MAX_PIXELS
 from rtseg.data.header import image_size, upright_size
 from rtseg.data.labels.shapes import Shape, mask_shape, paint, polygon_shape
-from rtseg.data.labels.source import CLIPPED, Asked, Bytes, Drawn, Labelled, Size, Source, listed, split_of
+from rtseg.data.labels.source import ANY_IMAGE, CLIPPED, Asked, Bytes, Drawn, Labelled, Size, Source, listed, split_of
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 from rtseg.output.json_file import parse_json
+from rtseg.terminal import counted
 
 _VERSIONS = ("3", "4", "5", "6", "7")  # the first part of those whose files are read as they are meant
 _TWO_POINTS = ("rectangle", "circle", "mask")
@@ -42,7 +43,7 @@ def read(path: Path, asked: Asked) -> Source:
         UserError: none of them is of LabelMe.
     """
     root = path if path.is_dir() else path.parent
-    faults, versions, others = Faults(), Counter[str](), list[str]()
+    faults, versions, others = Faults(), defaultdict[str, list[str]](list), list[str]()
     found: list[tuple[Path, dict[str, Any]]] = []
     for file in _files(path):
         content = _shapes_of(file, faults)
@@ -50,22 +51,23 @@ def read(path: Path, asked: Asked) -> Source:
             others.append(file.name)
         else:
             found.append((file, content))
-            versions[str(content.get("version"))] += 1
+            versions[str(content.get("version"))].append(file.name)
     if not found:
         raise UserError(f"'{path}' has no .json of LabelMe, which has shapes and imagePath: give the folder with them")
     names = sorted({str(one["label"]) for _, content in found for one in content["shapes"] if _label(one)})
     numbers = {name: k for k, name in enumerate(names)}
     images = [image for file, content in found if (image := _image(file, root, content, numbers, asked, faults))]
     notes = [
-        f"{number} files are of version {version} of LabelMe, which was not tested here: look at the masks."
-        for version, number in versions.items()
+        f"{counted(len(some), 'file')} of LabelMe's version {version}, not tested here, such as '{some[0]}': "
+        "look at the masks."
+        for version, some in versions.items()
         if version.split(".")[0] not in _VERSIONS
     ]
     if others:
-        notes.append(f"{len(others)} .json files of another kind were left out: {listed(others)}.")
+        notes.append(f".json files of another kind were left out: {listed(others)}.")
     used = {image.image for image in images}
-    if without := [file for file in find_files(root, IMAGE_SUFFIXES, "**/*") if file not in used and path.is_dir()]:
-        notes.append(f"{len(without)} images without a .json were left out, such as '{without[0].name}'.")
+    if without := [file for file in find_files(root, ANY_IMAGE, "**/*") if file not in used and path.is_dir()]:
+        notes.append(f"{counted(len(without), 'image')} without a .json left out, such as '{without[0].name}'.")
     return Source("LabelMe", tuple(names), images, faults=faults, notes=notes, above="later one in the file")
 
 
@@ -104,7 +106,7 @@ def _image(
     shapes = list(_checked(content["shapes"], file.name, size, numbers, faults))
     named = image if isinstance(image, Path) and image.is_relative_to(root) else file
     name = named.relative_to(root).with_suffix("").as_posix()
-    split = split_of(*file.relative_to(root).parts[:-1])
+    split = next(filter(None, map(split_of, file.relative_to(root).parts[:-1])), None)
     return Labelled(name, image, partial(_draw, shapes), split, size)
 
 

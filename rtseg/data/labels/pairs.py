@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, read_mask
-from rtseg.data.labels.source import BrokenLabelsError, Color, Drawn, Labelled, Size
+from rtseg.data.files import MASK_SUFFIXES, read_mask
+from rtseg.data.labels.source import ANY_IMAGE, BrokenLabelsError, Color, Drawn, Labelled, Size
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 
@@ -29,7 +29,7 @@ class ImageFinder:
         self._by_name: dict[str, Path] = {}
         self._by_last: dict[str, list[Path]] = {}
         for folder in folders:
-            for path in find_files(folder, IMAGE_SUFFIXES, "**/*"):
+            for path in find_files(folder, ANY_IMAGE, "**/*"):
                 name = _normal(path.relative_to(folder).with_suffix("").as_posix())
                 self._by_name.setdefault(name, path)
                 self._by_last.setdefault(name.rpartition("/")[2], []).append(path)

@@ -8,9 +8,8 @@ import numpy as np
 
 from rtseg.data.dataset import IGNORE
 from rtseg.data.faults import Faults
-from rtseg.data.files import IMAGE_SUFFIXES
 from rtseg.data.labels.pairs import labelled_by_mask, read_numbers, relabelled
-from rtseg.data.labels.source import UNLABELLED, Asked, Labelled, Source, split_of
+from rtseg.data.labels.source import ANY_IMAGE, UNLABELLED, Asked, Labelled, Source, split_of
 from rtseg.data.labels.voc import NOBODY
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
@@ -35,8 +34,8 @@ def read(path: Path, asked: Asked) -> Source:
     table = dict.fromkeys(numbers, UNLABELLED) | {255: IGNORE} | {number: k for k, number in enumerate(kept)}
     faults, images = Faults(), list[Labelled]()
     for folder in [file.parent for file in lists]:
-        split = split_of(folder.relative_to(path).as_posix())
-        for image in find_files(folder, IMAGE_SUFFIXES):
+        split = split_of(folder.name)
+        for image in find_files(folder, ANY_IMAGE):
             if image.name.endswith(_MASK):
                 continue
             mask = folder / f"{image.stem}{_MASK}"

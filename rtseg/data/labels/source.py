@@ -8,13 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rtseg.data.channels import CHANNEL_SUFFIXES
 from rtseg.data.dataset import MOST_CLASSES
 from rtseg.data.faults import Broken, Faults
+from rtseg.data.files import IMAGE_SUFFIXES
 from rtseg.errors import UserError
 
 UNLABELLED = 254  # in a drawn mask: nobody has said what the pixel is. IGNORE: somebody said that it does not count
 Color = tuple[int, int, int]
 Size = tuple[int, int]
+ANY_IMAGE = (*IMAGE_SUFFIXES, *CHANNEL_SUFFIXES)
 _LOST = 8  # files named in an error
 
 # What is counted while masks are drawn: the key, and what is said of it.
@@ -131,14 +134,21 @@ class Asked(NamedTuple):
 SKIP = "--broken skip"
 
 
-def split_of(*texts: str) -> str | None:
-    """The split that the name of a file or folder speaks of."""
-    for text in texts:
-        words = "".join(letter if letter.isalpha() else " " for letter in text.lower()).split()
-        for split, known in {"train": "train training", "val": "val valid validation", "test": "test testing"}.items():
-            if set(known.split()) & set(words):
-                return split
-    return None
+_SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
+
+
+def split_of(folder: str) -> str | None:
+    """The split that a folder or a list is named after; None: it is named after something else."""
+    return _SPLITS.get(folder.lower())
+
+
+def split_within(stem: str) -> str | None:
+    """The split that one of the words in a file's name is: val of instances_val2017."""
+    words = "".join(letter if letter.isalpha() else " " for letter in stem).split()
+    return next(filter(None, map(split_of, words)), None)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -9,15 +9,17 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from rtseg.data.files import IMAGE_SUFFIXES, read_image
+from rtseg.data.channels import CHANNEL_SUFFIXES
+from rtseg.data.files import read_image
 from rtseg.data.header import upright_size
 from rtseg.data.intact import seems_whole
 from rtseg.data.labels.classes import Classes, question
-from rtseg.data.labels.source import TURNED, UNLABELLED, BrokenLabelsError, Bytes, Color, Drawn, Labelled
+from rtseg.data.labels.source import ANY_IMAGE, TURNED, UNLABELLED, BrokenLabelsError, Bytes, Color, Drawn, Labelled
 from rtseg.errors import UserError
 
 _IGNORED = (224, 224, 192)  # the colour of ignored pixels, as VOC has it
 _ORIENTATION = 0x0112
+_OF_CHANNELS = (".tif", ".tiff", *CHANNEL_SUFFIXES)
 # EXIF's numbers that swap the sides -> how the file's pixels are turned to be upright.
 _TURNS = {
     5: Image.Transpose.TRANSPOSE,
@@ -43,8 +45,8 @@ class Writer(NamedTuple):
             UserError: pixels are unlabelled, and nobody said what they are.
         """
         suffix = image.image.suffix.lower()
-        if suffix not in IMAGE_SUFFIXES:
-            raise BrokenLabelsError(f"images of another kind than {', '.join(IMAGE_SUFFIXES)}", f"{image.name}{suffix}")
+        if suffix not in ANY_IMAGE:
+            raise BrokenLabelsError(f"images of another kind than {', '.join(ANY_IMAGE)}", f"{image.name}{suffix}")
         target = self.folder / "images" / str(image.split) / f"{image.name}{suffix}"
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -77,6 +79,8 @@ class Writer(NamedTuple):
             try:
                 read_image(target)
             except UserError as error:
+                if target.suffix.lower() in _OF_CHANNELS and upright_size(target) is not None:
+                    return  # RGB alone is read so
                 reason = str(error).replace(str(target), "").strip(": ")
                 raise BrokenLabelsError("images that cannot be read", f"{target.name}: {reason}") from None
 
@@ -97,14 +101,21 @@ def _drawn(image: Labelled, file: Path) -> tuple[Drawn, bool]:
     found = drawn.labels.shape
     if found == size:
         return drawn, False
-    with Image.open(file) as opened:
-        turn = _TURNS.get(opened.getexif().get(_ORIENTATION, 1))
-    if turn is not None and found == size[::-1]:
+    if found == size[::-1] and (turn := _turn(file)) is not None:
         return drawn._replace(labels=np.array(Image.fromarray(drawn.labels).transpose(turn))), True
     raise BrokenLabelsError(
         "images of another size than their labels",
         f"{image.name}: {size[0]}x{size[1]}, labels {found[0]}x{found[1]} (height x width)",
     )
+
+
+def _turn(file: Path) -> Image.Transpose | None:
+    """How EXIF turns an image where that swaps its sides."""
+    try:
+        with Image.open(file) as opened:
+            return _TURNS.get(opened.getexif().get(_ORIENTATION, 1))
+    except OSError:  # a file that Pillow does not read has no EXIF that anybody obeys
+        return None
 
 
 def _palette_bytes(palette: Sequence[Color]) -> bytes:

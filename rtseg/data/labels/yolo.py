@@ -11,9 +11,8 @@ from typing import Any
 
 from rtseg.data.coco_masks import fault
 from rtseg.data.faults import Faults
-from rtseg.data.files import IMAGE_SUFFIXES
 from rtseg.data.labels.shapes import paint, polygon_shape
-from rtseg.data.labels.source import Asked, Drawn, Labelled, Size, Source
+from rtseg.data.labels.source import ANY_IMAGE, Asked, Drawn, Labelled, Size, Source
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 from rtseg.yaml_file import read_yaml
@@ -53,7 +52,7 @@ def read(path: Path, asked: Asked) -> Source:
         )
     notes = []
     if counts["without"]:
-        notes.append(f"{counts['without']} of {len(images)} images have no object.")
+        notes.append(f"Images without an object: {counts['without']} of {len(images)}.")
     return Source("YOLO", names, images, faults=faults, notes=notes)
 
 
@@ -98,7 +97,7 @@ def _images(content: dict[str, Any], key: str, file: Path, asked: Asked) -> list
             paths = [folder.parent / line for line in lines]
             found += [(folder.parent if path.is_relative_to(folder.parent) else path.parent, path) for path in paths]
         else:
-            found += [(folder, path) for path in find_files(folder, IMAGE_SUFFIXES, "**/*")]
+            found += [(folder, path) for path in find_files(folder, ANY_IMAGE, "**/*")]
     return found
 
 

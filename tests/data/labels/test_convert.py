@@ -4,6 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -86,6 +87,21 @@ def test_images_that_exif_turns(tmp_path: Path, picture: Picture, converted: Con
 def test_labels_of_another_size_are_refused(tmp_path: Path, picture: Picture, converted: Convert) -> None:
     with pytest.raises(UserError, match=r"1 image of another size than their labels .*: 6x8, labels 12x16"):
         converted(label(picture(tmp_path / "in" / "a.jpg", (6, 8)), 12, 16), unlabelled="ignore")
+
+
+def test_images_of_more_channels(tmp_path: Path, converted: Convert) -> None:
+    (tmp_path / "in").mkdir()
+    for name, channels in (("a.npy", 5), ("b.tif", 4)):
+        pixels = np.zeros((6, 8, channels), np.uint16)
+        if name == "a.npy":
+            np.save(tmp_path / "in" / name, pixels)
+        else:
+            cv2.imwrite(str(tmp_path / "in" / name), pixels)
+        label(tmp_path / "in" / name, 6, 8)
+    assert converted(tmp_path / "in", unlabelled="ignore", val=0).images.total() == 2
+    written = tmp_path / "out" / "images" / "train"
+    assert (written / "a.npy").read_bytes() == (tmp_path / "in" / "a.npy").read_bytes()
+    assert (written / "b.tif").is_file()
 
 
 def test_images_are_copied_or_linked(tmp_path: Path, picture: Picture, converted: Convert) -> None:

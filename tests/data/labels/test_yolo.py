@@ -42,7 +42,7 @@ def test_masks_come_back_within_a_pixel(tmp_path: Path, source: Callable[..., Pa
         source(" ".join(["1", *(f"{number:.6f}" for number in numbers.ravel())])), unlabelled="background"
     )
     assert summary.images == {"train": 2, "val": 1}
-    assert "1 of 3 images have no object." in summary.source.notes
+    assert "Images without an object: 1 of 3." in summary.source.notes
     found = masks(tmp_path / "out")["a"] == 2
     edge = cv2.morphologyEx(blob, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     assert not (found != blob.astype(bool))[~edge].any()

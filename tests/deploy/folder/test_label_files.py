@@ -24,6 +24,7 @@ from tests.helpers.command import exit_status
 
 NAMES = ("road", "car", "background")
 CLASS_MAPS = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 2))
+SLOW = pytest.mark.slow
 TOOLS = {"coco": "coco.json", "cvat": "cvat.zip", "labelme": "labelme"}
 
 
@@ -64,7 +65,7 @@ def check_round_trip(tool: str, folder: Path, class_maps: dict[str, np.ndarray])
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(class_map=CLASS_MAPS)
 def test_class_maps_come_back_to_the_pixel(tmp_path: Path, tool: str, class_map: np.ndarray) -> None:
     palette = ((0, 0, 0), (9, 9, 9), (9, 9, 9))  # which CVAT could not tell apart
@@ -72,7 +73,7 @@ def test_class_maps_come_back_to_the_pixel(tmp_path: Path, tool: str, class_map:
     check_round_trip(tool, results(tmp_path / "house", maps, palette), maps)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(arrays(bool, st.tuples(st.integers(3, 12), st.integers(3, 12))))
 def test_a_ring_with_cuts_covers_the_part(mask: np.ndarray) -> None:
     found = np.zeros(mask.shape, bool)
@@ -82,6 +83,16 @@ def test_a_ring_with_cuts_covers_the_part(mask: np.ndarray) -> None:
         assert not (found[region] & (turns & 1).astype(bool)).any()
         found[region] |= (turns & 1).astype(bool)
     assert np.array_equal(found, mask)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", TOOLS)
+def test_many_class_maps_come_back(tmp_path: Path, tool: str) -> None:
+    rng = np.random.default_rng(0)
+    for k in range(60):
+        shape = (int(rng.integers(1, 40)), int(rng.integers(1, 40)))
+        maps = {f"m{number}": rng.choice(3, shape, p=[0.6, 0.3, 0.1]).astype(np.uint8) for number in range(3)}
+        check_round_trip(tool, results(tmp_path / str(k), maps, ((9, 9, 9), (4, 5, 6), (0, 0, 0))), maps)
 
 
 def test_cvat_cannot_tell_two_apart(tmp_path: Path) -> None:
@@ -94,7 +105,9 @@ def test_cvat_cannot_tell_two_apart(tmp_path: Path) -> None:
     assert not (folder / "out" / "cvat.zip").exists()
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize(
+    "tool", ["labelme", *(pytest.param(tool, marks=pytest.mark.slow) for tool in ("coco", "cvat"))]
+)
 def test_the_command(tmp_path: Path, segmenter: Segmenter, tool: str, capsys: pytest.CaptureFixture[str]) -> None:
     segmenter.save_pretrained(tmp_path / "net")
     (tmp_path / "in").mkdir()
