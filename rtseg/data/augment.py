@@ -45,7 +45,7 @@ class ScaledCrop(A.DualTransform):
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         draw = self.py_random
         scale = draw.choice(self.scales)
-        size = tuple(max(1, round(scale * side)) for side in params["shape"][:2])
+        size = tuple(max(1, round(scale * side)) for side in data["mask"].shape)  # the image may be decoded smaller
         corner = tuple(
             int((max(side, crop) - crop + 1) * draw.random()) for side, crop in zip(size, self.crop, strict=True)
         )
@@ -172,10 +172,20 @@ class TrainAugment:
             check_between("scales", scale, 0, LARGEST_SCALE, "it multiplies the sides of every training image")
         check_between("flip", flip, 0, 1, "it is a probability")
         steps: list[A.BasicTransform] = [ScaledCrop(scales, crop_size, pad), A.HorizontalFlip(p=flip)]
-        self._pipeline = A.Compose(steps + [Distort()] * distort)
+        self._pipeline = A.Compose(steps + [Distort()] * distort, is_check_shapes=False)
+        self._scales = tuple(scales)
+
+    def shrink(self, seed: int) -> int:
+        """2, 4 or 8 where the scale that `seed` draws is no larger than a half, quarter or eighth; else 1."""
+        draw = random.Random(seed)
+        draw.random()  # Compose's, whether to run at all
+        scale = draw.choice(self._scales)
+        return next((shrink for shrink in (8, 4, 2) if scale * shrink <= 1), 1)
 
     def __call__(self, sample: Sample[np.ndarray], seed: int) -> Sample[torch.Tensor]:
         """Image HWC and mask HW uint8 of any size -> image CHW of the same type and mask HW uint8 at the crop size.
+
+        The image may be smaller than its mask (`SegmentationDataset.shrunk`): the scale is of the mask's sides.
 
         The draws depend on `seed` (>= 0) alone, so they are the same in every worker and after a resume.
         """

@@ -180,14 +180,31 @@ class SegmentationDataset(Dataset[Sample[np.ndarray]]):
         image_path, mask_path = self.pairs[index]
         image = self._load(image_path, f"image of {self.channels} channels", self.read)
         mask = self.decode(self._load(mask_path, "labels", read_mask), mask_path)
-        if mask.shape != image.shape[:2]:
-            swapped = mask.shape == image.shape[1::-1]
+        return self._sample(index, image, mask, image.shape[:2])
+
+    def shrunk(self, index: int, shrink: int) -> Sample[np.ndarray]:
+        """A sample whose image has 1 / `shrink` of its sides (1, 2, 4 or 8) where `read_image` can do so, its mask all.
+
+        Raises:
+            UserError: as from indexing.
+        """
+        image_path, mask_path = self.pairs[index]
+        image = read_image(image_path, shrink=shrink)
+        mask = self.decode(read_mask(mask_path), mask_path)
+        sizes = [(factor * image.shape[0], factor * image.shape[1]) for factor in (1, 2, 4, 8) if factor <= shrink]
+        return self._sample(index, image, mask, mask.shape if mask.shape in sizes else image.shape[:2])
+
+    def _sample(self, index: int, image: np.ndarray, mask: np.ndarray, size: tuple[int, ...]) -> Sample[np.ndarray]:
+        """Args: size: (height, width) of the image in its file."""
+        image_path, mask_path = self.pairs[index]
+        if mask.shape != size:
+            swapped = mask.shape == size[::-1]
             raise UserError(
-                f"{mask_path} has (height, width) {mask.shape}, but its image {image_path} has {image.shape[:2]}. "
+                f"{mask_path} has (height, width) {mask.shape}, but its image {image_path} has {size}. "
                 + "The sides are swapped: the image may be rotated by its EXIF tag. " * swapped
                 + "Label the image at its own size, or resize the mask (nearest neighbour)"
             )
-        return Sample(image, mask, image_path.stem, image.shape[:2])
+        return Sample(image, mask, image_path.stem, (size[0], size[1]))
 
 
 def tally(values: Sequence[object] | np.ndarray, counts: np.ndarray, most: int = 5) -> str:

@@ -27,19 +27,22 @@ MAX_PIXELS = 178_956_970  # Pillow's limit: 0.5 GiB as RGB. Telephones' 108 mega
 _MAX_SIDE = 2**20  # OpenCV's
 _LARGE = 2**25  # pixels, of which no second copy is made
 _RGB = cv2.IMREAD_COLOR_RGB
+_SHRUNK = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 LAB_REPAIR = "readers differ in how they turn these into RGB; convert it to RGB (in Python with PIL.ImageCms)"
 _PHOTOMETRIC, _LAB = 262, (8, 9, 10)  # a TIFF's tag of what its colours are; CIELab, ICCLab, ITULab
 _IMAGE, _MASK = "image", "label image"
 
 
 def read_image(
-    path: Path, max_pixels: int = MAX_PIXELS, admit: Callable[[int], object] = lambda pixels: None
+    path: Path, max_pixels: int = MAX_PIXELS, admit: Callable[[int], object] = lambda pixels: None, *, shrink: int = 1
 ) -> np.ndarray:
     """An image file -> HWC uint8 RGB, turned upright by its EXIF tag.
 
     Args:
         max_pixels: more are refused before anything is decoded.
         admit: is given the number of pixels before they are decoded, and may wait until there is room for them.
+        shrink: 1, 2, 4 or 8: a JPEG is decoded at this fraction of its sides, in less time; at a larger one where they
+            are no multiples of it, since its pixels would lie a little elsewhere.
 
     Raises:
         UserError: the file cannot be read whole, is no image, or is too large.
@@ -49,10 +52,19 @@ def read_image(
     if is_tiff(data) and tiff_tags(data).get(_PHOTOMETRIC) in _LAB:
         raise UserError(f"{path}: a TIFF of CIELab colours: {LAB_REPAIR}")
     head, length = data[:HEAD], len(data)
+    while any(side % shrink for side in image_size(data) or ()):
+        shrink //= 2
+    if shrink > 1 and data.startswith(b"\xff\xd8"):
+        return decoded(path, head, length, _IMAGE, partial(_decode_shrunk, np.frombuffer(data, np.uint8), shrink))
     if pixels < _LARGE:
         return decoded(path, head, length, _IMAGE, partial(cv2.imdecode, np.frombuffer(data, np.uint8), _RGB))
     del data
     return decoded(path, head, length, _IMAGE, lambda: _decode_large(path))
+
+
+def _decode_shrunk(data: np.ndarray, shrink: int) -> np.ndarray | None:
+    pixels = cv2.imdecode(data, _SHRUNK[shrink])
+    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def _decode_large(path: Path) -> np.ndarray | None:

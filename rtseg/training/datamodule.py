@@ -88,6 +88,8 @@ class SegmentationData(ResumableData):
         shown: the three channels that overlays show; null: the first three, or the first alone.
         cache: keep decoded images and labels on disk: so much, as 4GB, in rtseg's own cache; or a folder, which may
             fill its disk up to 5 %. null decodes each time. It changes no pixel.
+        reduced: decode training JPEGs at a half, quarter or eighth of their sides where the random scale is no larger.
+            That is faster, and smoother than the bilinear scale of the recipe.
 
     Raises:
         UserError: a value that is out of range, or "auto".
@@ -114,6 +116,7 @@ class SegmentationData(ResumableData):
         std: tuple[float, ...] | None = None,
         shown: tuple[int, int, int] | None = None,
         cache: str | None = None,
+        reduced: bool = False,
     ) -> None:
         if batch_size == "auto" or crop_size == "auto" or scales == "auto" or eval_resize == "auto":
             raise UserError("`auto` is for the command line: `rtseg fit` puts a value in its place; give one yourself")
@@ -131,6 +134,11 @@ class SegmentationData(ResumableData):
         self.upsampling, self.cache = upsampling, cache
         if cache is not None:
             cache_bytes(cache)
+        if reduced and (cache is not None or self.images.channels is not None):
+            raise UserError(
+                "data.reduced decodes JPEGs of RGB anew each time: leave it out beside data.cache and data.channels"
+            )
+        self.reduced = reduced
         self._cache: ImageCache | None = None
         self._splits: dict[str, SegmentationDataset] = {}
         # Zero once normalised, where levels may have any range; 127 is the recipe's.
@@ -208,8 +216,10 @@ class SegmentationData(ResumableData):
         return dataset
 
     def create_train_loader(self) -> ResumableLoader:
-        data = AugmentedDataset(self._cached("train"), self.augment, self.seed)
-        return self.train_loader(data, _collate_train)
+        data = self._cached("train")
+        reduced = self.reduced and data.reads_files
+        augmented = AugmentedDataset(data, self.augment, self.seed, reduced=reduced)
+        return self.train_loader(augmented, _collate_train)
 
     def _eval_dataloader(self, split: str) -> DataLoader[Sample]:
         data = _EvalDataset(self._cached(split), self.eval_transform)

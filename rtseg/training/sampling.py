@@ -30,18 +30,26 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
 
 
 class AugmentedDataset(Dataset[Sample]):
-    """A data set and the training augmentation, indexed by `SampleKey`."""
+    """A data set and the training augmentation, indexed by `SampleKey`.
 
-    def __init__(self, dataset: SegmentationDataset, augment: TrainAugment, seed: int) -> None:
-        self.dataset, self.augment, self.seed = dataset, augment, seed
+    Args:
+        reduced: decode JPEGs at a reduced size where the scale allows it.
+    """
+
+    def __init__(
+        self, dataset: SegmentationDataset, augment: TrainAugment, seed: int, *, reduced: bool = False
+    ) -> None:
+        self.dataset, self.augment, self.seed, self.reduced = dataset, augment, seed, reduced
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, key: SampleKey) -> Sample:
+        seed = sample_seed(self.seed, key.epoch, key.sample)
+        shrink = self.augment.shrink(seed) if self.reduced else 1
         with reading(*self.dataset.pairs[key.sample]):
-            sample = self.dataset[key.sample]
-        return self.augment(sample, sample_seed(self.seed, key.epoch, key.sample))
+            sample = self.dataset[key.sample] if shrink == 1 else self.dataset.shrunk(key.sample, shrink)
+        return self.augment(sample, seed)
 
 
 class EpochStart:
