@@ -1,5 +1,6 @@
 """The classes of a converted set, and what becomes of pixels that nobody labelled."""
 
+import os
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -91,7 +92,7 @@ def _size_for_labels(image: Labelled) -> Size:
         return image.size
     if isinstance(image.image, Bytes):
         return 0, 0  # it comes with a mask, which has a size of its own
-    size = upright_size(image.image) if image.image.is_file() else None
+    size = upright_size(image.image) if os.path.isfile(image.image) else None
     if size is None:
         raise BrokenLabelsError("images that are missing or cannot be read", str(image.image))
     return size

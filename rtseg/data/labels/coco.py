@@ -3,6 +3,7 @@
 Many tools export it: CVAT, Roboflow, Label Studio, Supervisely.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,9 @@ def read(path: Path, asked: Asked) -> Source:
     Raises:
         UserError: two files are of one split; one is panoptic, or see `read_coco`.
     """
-    files = _files(path) or [path]
+    files = _files(path) or [path] * path.is_file()
+    if not files:
+        raise UserError(f"'{path}' has no .json with images, annotations and categories: give COCO's file")
     splits = {file: split_within(file.stem) or split_of(file.parent.name) for file in files}
     if len(set(splits.values())) < len(files):
         called = listed([file.name for file in files])
@@ -95,8 +98,8 @@ def _image_folder(file: Path, names: Sequence[str]) -> Path:
     near = (file.parent, file.parent.parent)
     inner = ("", "images", base, f"images/{base}", "data", "train", "val", "test", "JPEGImages")
     folders = [folder / name for folder in near for name in inner]
-    best = max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))
-    if names and not any((best / name).is_file() for name in names):
+    best = max(folders, key=lambda folder: sum(os.path.isfile(folder / name) for name in names))
+    if names and not any(os.path.isfile(best / name) for name in names):
         raise UserError(f"'{file}': its images, such as '{names[0]}', are not near it: give their folder with --images")
     return best
 

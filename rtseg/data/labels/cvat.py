@@ -1,18 +1,20 @@
 """CVAT's "Segmentation mask 1.1": as Pascal VOC, with labelmap.txt that gives each label its colour."""
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from rtseg.data.labels.pairs import read_colors, recolored, relabelled
+from rtseg.data.labels.pairs import read_colors, read_lines, recolored, relabelled
 from rtseg.data.labels.source import UNLABELLED, Asked, Color, Source
 from rtseg.data.labels.voc import NOBODY, mask_folder, pairs_of
 from rtseg.errors import UserError
 
 _MAP = "labelmap.txt"
 BACKGROUND = "background"
+_LEVEL = re.compile("1?[0-9]{1,2}|2[0-4][0-9]|25[0-5]")
 HEAD = "# label:color_rgb:parts:actions"
 
 
@@ -48,16 +50,18 @@ def _labels(file: Path) -> dict[str, Color]:
     labels: dict[str, Color] = {}
     if not file.is_file():
         raise UserError(f"there is no '{file}', which gives the labels their colours: export again, or --format voc")
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
+    for line in read_lines(file):
+        if line.startswith("#"):
             continue
-        name, *rest = line.strip().rsplit(":", 3)
+        name, *rest = line.rsplit(":", 3)
         levels = rest[0].split(",") if len(rest) == 3 else []
-        if len(levels) != 3 or not all(level.strip().isdigit() and int(level) < 256 for level in levels):
-            raise UserError(f"'{file}', line {number}: {line!r} is not label:red,green,blue::; export it again")
+        if len(levels) != 3 or not all(
+            re.fullmatch(r"\s*[0-9]{1,3}\s*", level) and int(level) < 256 for level in levels
+        ):
+            raise UserError(f"'{file}': {line!r} is not label:red,green,blue::; export it again")
         red, green, blue = map(int, levels)
         if name in labels or (red, green, blue) in labels.values():
-            raise UserError(f"'{file}', line {number}: the name or the colour of {line!r} is that of another label too")
+            raise UserError(f"'{file}': the name or the colour of {line!r} is that of another label too")
         labels[name] = (red, green, blue)
     return labels
 

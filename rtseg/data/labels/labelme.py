@@ -126,7 +126,7 @@ def _image_file(file: Path, content: dict[str, Any], asked: Asked) -> Path | Byt
     said = PurePosixPath(str(content["imagePath"]).replace("\\", "/"))
     folders = [file.parent] if asked.images is None else [asked.images, file.parent]
     for place in (*(folder / name for folder in folders for name in (said, said.name)),):
-        if place.suffix and place.is_file():
+        if place.suffix and os.path.isfile(place):
             return Path(os.path.normpath(place))
     data = content.get("imageData")
     if not isinstance(data, str):

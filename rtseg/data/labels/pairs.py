@@ -56,18 +56,24 @@ def masks_below(folder: Path) -> dict[str, Path]:
     }
 
 
-def read_names(file: Path) -> list[str]:
-    """The names in a list of images, one a line, without quotes.
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file that are not empty.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read as text.
     """
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"'{file}' cannot be read as text: {error}") from None
-    names = (line.strip() for line in lines)
-    return [name.split('"')[1] if name.startswith('"') else name for name in names if name]
+    except OSError as error:
+        raise UserError(f"'{file}' cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"'{file}' is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def read_names(file: Path) -> list[str]:
+    """The names in a list of images, one a line, without quotes. Raises: UserError, see `read_lines`."""
+    return [name for line in read_lines(file) if (name := line.strip('"').strip())]
 
 
 def labelled_by_mask(name: str, image: Path, mask: Path, decode: Decode, split: str | None) -> Labelled:

@@ -1,6 +1,7 @@
 """Roboflow's "semantic segmentation masks": _classes.csv, and NAME_mask.png beside each NAME.jpg."""
 
 import csv
+import re
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from rtseg.data.dataset import IGNORE
 from rtseg.data.faults import Faults
-from rtseg.data.labels.pairs import labelled_by_mask, read_numbers, relabelled
+from rtseg.data.labels.pairs import labelled_by_mask, read_lines, read_numbers, relabelled
 from rtseg.data.labels.source import ANY_IMAGE, UNLABELLED, Asked, Labelled, Source, split_of
 from rtseg.data.labels.voc import NOBODY
 from rtseg.data.walk import find_files
@@ -52,10 +53,10 @@ def _lists(path: Path) -> list[Path]:
 
 def _numbers(file: Path) -> dict[int, str]:
     """Number -> name. Raises: UserError where a line has something else."""
-    rows = list(csv.reader(file.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
+    rows = list(csv.reader(read_lines(file), skipinitialspace=True))
     numbers: dict[int, str] = {}
     for row in rows[1:]:  # the first line has the headings
-        if len(row) != 2 or not row[0].strip().isdigit() or not 0 <= int(row[0]) < 256:
+        if len(row) != 2 or not re.fullmatch(r"\s*[0-9]{1,3}\s*", row[0]) or int(row[0]) > 255:
             raise UserError(f"'{file}': {','.join(row)!r} is not a pixel value and a class; export it again")
         numbers[int(row[0])] = row[1].strip()
     return numbers

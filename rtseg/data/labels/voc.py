@@ -17,6 +17,7 @@ from rtseg.data.labels.pairs import (
     labelled_by_mask,
     masks_below,
     read_colors,
+    read_lines,
     read_names,
     read_numbers,
     recolored,
@@ -73,8 +74,7 @@ def _class_names(path: Path) -> tuple[list[str], str]:
     file = path / _NAMES
     if not file.is_file():
         return ["background", *VOC], f"There is no {_NAMES}: the classes are the 20 of Pascal VOC."
-    names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    return [name for name in names if name != "__ignore__"], f"The classes are those of {_NAMES}."
+    return [name for name in read_lines(file) if name != "__ignore__"], f"The classes are those of {_NAMES}."
 
 
 def voc_colors(number: int) -> list[Color]:

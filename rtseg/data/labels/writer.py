@@ -1,5 +1,6 @@
 """One image and its mask, written as data set `folder` reads them."""
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ class Writer(NamedTuple):
     def _write_image(self, image: Path | Bytes, target: Path) -> None:
         if isinstance(image, Bytes):
             target.write_bytes(image.read())
-        elif not image.is_file():
+        elif not os.path.isfile(image):
             raise BrokenLabelsError("images that are missing", str(image))
         elif self.link:
             target.symlink_to(image.absolute())

@@ -3,6 +3,7 @@
 Smaller objects lie above larger ones. An image without a .txt, or with an empty one, has no object.
 """
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 
 from rtseg.data.coco_masks import fault
 from rtseg.data.faults import Faults
+from rtseg.data.labels.pairs import read_lines
 from rtseg.data.labels.shapes import paint, polygon_shape
 from rtseg.data.labels.source import ANY_IMAGE, Asked, Drawn, Labelled, Size, Source
 from rtseg.data.walk import find_files
@@ -93,8 +95,7 @@ def _images(content: dict[str, Any], key: str, file: Path, asked: Asked) -> list
                 f"'{file}': there is no '{place}', which `{key}` names: correct it, or give the folder with --images"
             )
         if folder.is_file():
-            lines = [line.strip() for line in folder.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-            paths = [folder.parent / line for line in lines]
+            paths = [folder.parent / line for line in read_lines(folder)]
             found += [(folder.parent if path.is_relative_to(folder.parent) else path.parent, path) for path in paths]
         else:
             found += [(folder, path) for path in find_files(folder, ANY_IMAGE, "**/*")]
@@ -110,7 +111,7 @@ def _folder(place: str, content: dict[str, Any], file: Path, asked: Asked) -> Pa
     candidates = [root / name for root in roots for name in (place, inner)]
     if asked.images is not None:
         candidates = [asked.images / place, asked.images / Path(place).name, asked.images, *candidates]
-    return next((candidate for candidate in candidates if candidate.exists()), None)
+    return next((candidate for candidate in candidates if os.path.exists(candidate)), None)
 
 
 def _label_file(image: Path) -> Path:

@@ -59,9 +59,9 @@ def test_colours_that_the_map_lacks(tmp_path: Path, picture: Picture, converted:
     folder = cvat(tmp_path / "in", picture, mask)
     with pytest.raises(UserError, match=r"1 mask with colours of no class .*a.png: #010203 in 6 pixels"):
         converted(folder, images=tmp_path / "images", unlabelled="ignore")
-    for line in ("road:128,64::", "road:1,1,1::\nroad:2,2,2::", "a:1,1,1::\nb:1,1,1::"):
+    for line in ("road:128,64::", "road:1,2,256::", "road:1,1,1::\nroad:2,2,2::", "a:1,1,1::\nb:1,1,1::"):
         (folder / "labelmap.txt").write_text(line)
-        with pytest.raises(UserError, match=r"labelmap.txt', line"):
+        with pytest.raises(UserError, match=r"labelmap.txt': "):
             converted(folder, images=tmp_path / "images", unlabelled="ignore")
 
 
@@ -127,3 +127,19 @@ def test_roboflow(tmp_path: Path, picture: Picture, converted: Convert) -> None:
     (tmp_path / "in" / "train" / "_classes.csv").write_text("Pixel Value, Class\nzero, background\n")
     with pytest.raises(UserError, match="is not a pixel value and a class"):
         converted(tmp_path / "in" / "train")
+
+
+def test_text_that_is_none(tmp_path: Path, picture: Picture, converted: Convert) -> None:
+    """Damaged lists end in a sentence with their names."""
+    folder = cvat(tmp_path / "in", picture, LABELS)
+    damaged = [folder / "labelmap.txt", folder / "ImageSets" / "Segmentation" / "default.txt"]
+    for file in damaged:
+        before = file.read_bytes()
+        file.write_bytes(b"\xff\xfe")
+        with pytest.raises(UserError, match=rf"{file.name}' is not UTF-8 text \(byte 0\)"):
+            converted(folder, images=tmp_path / "images", unlabelled="ignore")
+        file.write_bytes(before)
+    damaged[1].write_text(' \n"\n"day 1/a"\n')
+    assert converted(folder, images=tmp_path / "images", unlabelled="ignore").images.total() == 1
+    with pytest.raises(UserError, match=r"has no \.json with images"):
+        converted(folder, format="coco")
