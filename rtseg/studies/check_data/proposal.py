@@ -5,6 +5,7 @@ equal their right neighbour, and few values occur. Then each folder of masks get
 shares most names.
 """
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -70,12 +71,15 @@ def propose(root: Path) -> Proposal:
             f"'{root}' holds {len(files):,} images, and no masks that share their names ({found}): write "
             f"{root / 'dataset.yaml'} (docs/data.md), or give --dataset with the name of a data set"
         )
-    splits: dict[str, dict[str, str]] = {}
+    by_split: dict[str, list[tuple[_Group, _Group]]] = defaultdict(list)
     for image, mask in pairs:
-        splits.setdefault(_split(image.folder.relative_to(root)), _patterns(root, image, mask))
+        by_split[_split(image.folder.relative_to(root))].append((image, mask))
+    splits = {name: _patterns(root, some) for name, some in by_split.items()}
     if "train" not in splits:
         splits = {"train": splits.pop(next(iter(splits))), **splits}
-    reasons = [f"{len(image.files):,} images in {image.folder} have masks in {mask.folder}" for image, mask in pairs]
+    reasons = [
+        f"images for {name} are {splits[name]['images']}, their masks {splits[name]['masks']}" for name in splits
+    ]
     classes, more = _classes(root, [path for _, mask in pairs for path in mask.files.values()])
     return Proposal({**classes, **{name: splits[name] for name in ("train", "val", "test") if name in splits}},
                     [*reasons, *more])  # fmt: skip
@@ -132,15 +136,15 @@ def _pairs(images: Sequence[_Group], masks: Sequence[_Group]) -> list[tuple[_Gro
     found = []
     for image in images:
         shared = {k: len(image.files.keys() & mask.files.keys()) for k, mask in enumerate(masks)}
-        best = max(shared, key=lambda k: (shared[k], _nearness(image.folder, masks[k].folder)), default=None)
+        best = max(shared, key=lambda k: (shared[k], *_rank(image.folder, masks[k].folder)), default=None)
         if best is not None and 2 * shared[best] >= len(image.files):
             found.append((image, masks[best]))
     return found
 
 
-def _nearness(one: Path, other: Path) -> int:
-    """Parts of the paths that are equal, wherever they stand: train/images is near train/masks."""
-    return len(set(one.parts) & set(other.parts))
+def _rank(images: Path, masks: Path) -> tuple[bool, int]:
+    """Numbers of instances are no classes; then parts of the paths that are equal: train/images is near train/masks."""
+    return "inst" not in masks.name.lower(), len(set(images.parts) & set(masks.parts))
 
 
 def _split(folder: Path) -> str:
@@ -149,13 +153,25 @@ def _split(folder: Path) -> str:
     return next((_SPLITS[word] for word in reversed(words) if word in _SPLITS), "train")
 
 
-def _patterns(root: Path, image: _Group, mask: _Group) -> dict[str, str]:
-    """What a split of the YAML says: folders where names are equal, else patterns."""
-    folders = [group.folder.relative_to(root).as_posix() for group in (image, mask)]
-    endings = [group.ending for group in (image, mask)]
-    if folders[0] != folders[1] and all(ending.startswith(".") for ending in endings):
-        return dict(zip(("images", "masks"), folders, strict=True))
-    texts = [f"{folder}/*{ending}".removeprefix("./") for folder, ending in zip(folders, endings, strict=True)]
+def _patterns(root: Path, pairs: Sequence[tuple[_Group, _Group]]) -> dict[str, str]:
+    """What a split of the YAML says: folders where names are equal, else patterns.
+
+    Of several folders those below the common ones, where image and mask lie in sub-folders of equal names; else the
+    largest.
+    """
+    folders = [Path(os.path.commonpath([pair[k].folder for pair in pairs])) for k in (0, 1)]
+    largest = max(pairs, key=lambda pair: len(pair[0].files))
+    below = [[pair[k].folder.relative_to(folders[k]) for pair in pairs] for k in (0, 1)]
+    alike = {tuple(group.ending for group in pair) for pair in pairs} == {tuple(group.ending for group in largest)}
+    several = len(pairs) > 1 and below[0] == below[1] and alike
+    if not several:
+        folders = [group.folder for group in largest]
+    names = [folder.relative_to(root).as_posix() for folder in folders]
+    endings = [group.ending for group in largest]
+    if names[0] != names[1] and all(ending.startswith(".") for ending in endings):
+        return dict(zip(("images", "masks"), names, strict=True))
+    stars = "**/*" if several else "*"
+    texts = [f"{name}/{stars}{ending}".removeprefix("./") for name, ending in zip(names, endings, strict=True)]
     return dict(zip(("images", "masks"), texts, strict=True))
 
 
