@@ -19,8 +19,8 @@ def test_equals_paddleseg(shared: Path) -> None:
     assert metrics.pixel_accuracy(counts).item() == pytest.approx(float(golden["acc"]), abs=1e-9)
     assert metrics.kappa(counts).item() == pytest.approx(float(golden["kappa"]), abs=1e-9)
     for ours, key in ((metrics.precision, "precision"), (metrics.recall, "recall"), (metrics.dice, "dice")):
-        np.testing.assert_allclose(ours(counts).nan_to_num(0), golden[f"class_{key}"], atol=1e-8)
-    np.testing.assert_allclose(metrics.iou(counts).nan_to_num(1), golden["class_iou"], atol=1e-8)
+        np.testing.assert_allclose(ours(counts).nan_to_num(0), golden[f"class_{key}"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(metrics.iou(counts).nan_to_num(1), golden["class_iou"], rtol=0, atol=1e-9)
 
 
 def test_absent_class_does_not_count() -> None:

@@ -97,7 +97,7 @@ def of_files(predictor: Predictor, layout: Layout, out: Path) -> Scores:
     return score_files(find_pairs(out, layout.masks), Classes.of_data(layout.data))
 
 
-@pytest.mark.parametrize("ignores_255", [True, False])
+@pytest.mark.parametrize("ignores_255", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_files_have_the_score_of_validate(tmp_path: Path, tiny_model: dict[str, Any], ignores_255: bool) -> None:
     layout = folder_of_ids(tmp_path / "data", ignores_255=ignores_255)
     found, module = scored(layout.root, tiny_model, (100, 300), "once", "folder")

@@ -33,12 +33,10 @@ def predict(*words: str | Path) -> int:
     return int(str(end.value.code or 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "image"),
-    [
-        ("cityscapes", "berlin/berlin_000000_000019_leftImg8bit"),
-        pytest.param("ade20k", "ADE_test_00000001", marks=pytest.mark.slow),
-    ],
+    [("cityscapes", "berlin/berlin_000000_000019_leftImg8bit"), ("ade20k", "ADE_test_00000001")],
 )
 def test_files_are_those_of_the_server(name: str, image: str, tmp_path: Path) -> None:
     file = tmp_path / "images" / f"{image}.png"

@@ -39,10 +39,15 @@ def test_without_it_the_command_is_named(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
-    [("{", "is not JSON"), ("{}", "was not written by this version"), ("[]", "was not written"), ("", "of other")],
+    ("content", "says"), [("{", "is not JSON"), ("{}", "was not written by this version"), ("[]", "was not written")]
 )
-def test_other_files_are_refused(content: str, says: str, run: Path) -> None:
-    (run / "scores.json").write_text(content or drawn_scores(("x", "y")).json())
+def test_other_files_are_refused(content: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text(content)
     with pytest.raises(UserError, match=says):
+        read_scores(tmp_path / "scores.json")
+
+
+def test_scores_of_other_classes_are_refused(run: Path) -> None:
+    (run / "scores.json").write_text(drawn_scores(("x", "y")).json())
+    with pytest.raises(UserError, match="is of other classes"):
         write_report(run)
