@@ -18,7 +18,6 @@ from rtseg.data.image_space import check_channels
 from rtseg.data.tiff import TiffError, read_header, read_pixels
 from rtseg.errors import UserError
 
-CHANNEL_SUFFIXES = (".npy",)  # beside those of images
 MAX_VALUES = 3 * MAX_PIXELS  # as many as the largest RGB image has
 _SAVE = "save it as PNG, TIFF or .npy of 8 or 16 bit without sign, or of 32 bit floats"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6  # of a PNG
@@ -66,7 +65,7 @@ def read_channels(path: Path, channels: int, max_pixels: int = MAX_PIXELS,
         )
     admit(pixels)
     stored = decoded(path, data[:4096], len(data), "image", lambda: _decode(data, path, channels))
-    return _levels(stored, path)
+    return grey_levels(stored, str(path))
 
 
 def _decode(data: bytes, path: Path, channels: int) -> np.ndarray:
@@ -171,7 +170,15 @@ def _npy(data: bytes, path: Path, channels: int) -> np.ndarray:
     return values.reshape((*shape, 1)[:3], order="F" if fortran else "C")
 
 
-def _levels(stored: np.ndarray, path: Path) -> np.ndarray:
+def grey_levels(stored: np.ndarray, name: str) -> np.ndarray:
+    """Values of uint8, uint16 or floats as grey levels, see `read_channels`.
+
+    Args:
+        name: what they are, for the error.
+
+    Raises:
+        UserError: some are not finite.
+    """
     if stored.dtype == np.uint8:
         return np.ascontiguousarray(stored)
     if stored.dtype.kind == "u":
@@ -180,7 +187,7 @@ def _levels(stored: np.ndarray, path: Path) -> np.ndarray:
         levels = np.ascontiguousarray(stored, np.float32) * np.float32(255)
     if bad := int(levels.size - np.isfinite(levels).sum()):
         raise UserError(
-            f"{path}: {bad:,} of {levels.size:,} values are not finite or too large for 32 bits; replace them by "
+            f"{name}: {bad:,} of {levels.size:,} values are not finite or too large for 32 bits; replace them by "
             "numbers, and label these pixels as ignore"
         )
     return levels

@@ -13,14 +13,13 @@ import cv2
 import numpy as np
 
 from rtseg.data.gathering import Unpaired, listener
-from rtseg.data.header import image_size, is_tiff, jpeg_ends, tiff_tags
+from rtseg.data.header import IMAGE_SUFFIXES, image_size, is_tiff, jpeg_ends, tiff_tags
 from rtseg.data.kinds import HEAD, RAW_SUFFIXES, refuse_other_kind
 from rtseg.data.mask_file import MaskError, stored_numbers
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError, first_line
 from rtseg.paths import no_images
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 MAX_PIXELS = 178_956_970  # Pillow's limit: 0.5 GiB as RGB. Telephones' 108 megapixels pass
@@ -171,7 +170,7 @@ def _check_at_most(path: Path, what: str, value: int, most: int) -> None:
         )
 
 
-def find_images(source: str) -> tuple[Path, list[Path]]:
+def find_images(source: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> tuple[Path, list[Path]]:
     """The images that a file, a folder (searched to the bottom) or a glob stands for, and the folder they are in.
 
     Raises:
@@ -181,16 +180,16 @@ def find_images(source: str) -> tuple[Path, list[Path]]:
     if os.path.isfile(path):  # which, unlike Path's, takes a name of any length
         return path.parent, [path]
     if os.path.isdir(path):
-        root, found = path, find_files(path, IMAGE_SUFFIXES, "**/*")
+        root, found = path, find_files(path, suffixes, "**/*")
     elif glob.has_magic(source):
         root = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
-        found = find_files(root, IMAGE_SUFFIXES, path.relative_to(root).as_posix())
+        found = find_files(root, suffixes, path.relative_to(root).as_posix())
     elif os.path.exists(path):
         raise UserError(f"'{source}' is a pipe or a device, not an image, folder or glob")
     else:
         raise UserError(no_images(source))
     if not found:
-        raise UserError(f"no images in '{source}': looked for {', '.join(IMAGE_SUFFIXES)}")
+        raise UserError(f"no images in '{source}': looked for {', '.join(suffixes)}")
     return root, found
 
 

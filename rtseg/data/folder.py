@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from rtseg.data.channels import CHANNEL_SUFFIXES
 from rtseg.data.dataset import (
     IGNORE,
     MOST_CLASSES,
@@ -25,8 +24,8 @@ from rtseg.data.dataset import (
     default_palette,
     register_dataset,
 )
-from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, pair_files, require_files
-from rtseg.data.image_space import ImageSpace
+from rtseg.data.files import MASK_SUFFIXES, pair_files, require_files
+from rtseg.data.image_space import ImageSpace, image_suffixes
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 from rtseg.registry import suggest
@@ -152,7 +151,7 @@ def _open(spec: _Spec, split: str, channels: int | None) -> SegmentationDataset:
         raise UserError(f"{needs}{_NO_VALIDATION if split == 'val' else ''}")
     base = spec.file.parent
     image_pattern, mask_pattern = spec.splits[split]
-    suffixes = IMAGE_SUFFIXES + CHANNEL_SUFFIXES * (channels is not None)
+    suffixes = image_suffixes(channels)
     images, masks = _match(base, image_pattern, suffixes), _match(base, mask_pattern, MASK_SUFFIXES)
     require_files("folder", base, {image_pattern: list(images), mask_pattern: list(masks)})
     wanted = f"{base / mask_pattern}, where the stars stand for the same text as in {image_pattern}"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MOST_CHANNELS = 128  # of an image: as many as OpenCV resizes
 _MOST_SEGMENTS = 100_000  # of a JPEG before its size; real ones have dozens
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # others are pixels, their restarts, and padding

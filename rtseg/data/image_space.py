@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from rtseg.data.header import MOST_CHANNELS
+from rtseg.data.header import IMAGE_SUFFIXES, MOST_CHANNELS
 from rtseg.errors import UserError
 
 _REPAIR = "`rtseg check-data` prints them (docs/channels.md)"
+CHANNEL_SUFFIXES = (".npy",)  # beside those of images
 _SPREAD = 2  # standard deviations around the mean that go from black to white
 
 
@@ -92,6 +93,11 @@ def shown_image(
     low, span = (np.array([values[k] for k in shown], np.float32) for values in (mean, std))
     low, span = 255 * (low - _SPREAD * span), 255 * 2 * _SPREAD * span
     return ((levels[..., list(shown)] - low) * (255 / span) + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def image_suffixes(channels: int | None) -> tuple[str, ...]:
+    """How names of image files end: with a number of channels also those of arrays."""
+    return (*IMAGE_SUFFIXES, *CHANNEL_SUFFIXES) if channels is not None else IMAGE_SUFFIXES
 
 
 def check_channels(name: str, channels: Any) -> None:

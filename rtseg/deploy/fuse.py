@@ -35,7 +35,7 @@ class DeployedSegmenter(nn.Module):
     """What `deploy` returns.
 
     Attributes:
-        normalize: (B, 3, H, W) uint8 -> normalised float.
+        normalize: (B, C, H, W) grey levels -> normalised float.
         segmenter: the network; `segmenter.logits` takes what `prepare` returns.
     """
 
@@ -46,7 +46,7 @@ class DeployedSegmenter(nn.Module):
         self.memory_format = memory_format
 
     def prepare(self, image: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 -> (B, 3, H, W) normalised, in the network's precision and memory format."""
+        """(B, H, W, C) grey levels -> (B, C, H, W) normalised, in the network's precision and memory format."""
         # The permuted image has the strides of channels_last already.
         x = self.normalize(image.permute(0, 3, 1, 2)).contiguous(memory_format=self.memory_format)
         return x.to(next(self.segmenter.parameters()).dtype)
@@ -59,7 +59,7 @@ class DeployedSegmenter(nn.Module):
         """Class map of one image or of several of one size.
 
         Args:
-            image: (h, w, 3) or (B, h, w, 3) uint8 RGB, on the module's device.
+            image: (h, w, 3) or (B, h, w, 3) uint8 RGB, on the module's device; see `check_images`.
             size: (H, W) of the class map; the image's where it is not given.
             check: that the logits are finite, which takes another synchronisation with the device.
 
@@ -69,7 +69,7 @@ class DeployedSegmenter(nn.Module):
         Raises:
             UserError: another type or shape; with `check`, logits that are not finite.
         """
-        check_images(image)
+        check_images(image, self.segmenter.card.channels)
         batch = image if image.ndim == 4 else image[None]
         logits = self.logits(self.prepare(batch))
         if check:
@@ -78,13 +78,20 @@ class DeployedSegmenter(nn.Module):
         return classes if image.ndim == 4 else classes[0]
 
 
-def check_images(image: Tensor) -> None:
-    """Raises:
-    UserError: no (H, W, 3) or (B, H, W, 3) uint8 RGB.
+def check_images(image: Tensor, channels: int | None = None) -> None:
+    """Checks one image or several of one size.
+
+    Args:
+        channels: of the network's card; None: RGB.
+
+    Raises:
+        UserError: no (H, W, 3) or (B, H, W, 3) uint8 RGB; with channels no float32 grey levels (..., C).
     """
-    if image.dtype != torch.uint8 or image.ndim not in (3, 4) or image.shape[-1] != 3 or 0 in image.shape:
+    last, dtype = (3, torch.uint8) if channels is None else (channels, torch.float32)
+    if image.dtype != dtype or image.ndim not in (3, 4) or image.shape[-1] != last or 0 in image.shape:
+        kind = "uint8 RGB images" if channels is None else "images of float32 grey levels"
         raise UserError(
-            f"a deployed network takes uint8 RGB images of shape (H, W, 3) or (B, H, W, 3), not {image.dtype} of "
+            f"a deployed network takes {kind} of shape (H, W, {last}) or (B, H, W, {last}), not {image.dtype} of "
             f"shape {tuple(image.shape)}. Put channels last; leave grey levels at 0..255: normalisation is inside"
         )
 

@@ -17,8 +17,9 @@ from rtseg.deploy.engines import size_of
 from rtseg.deploy.explain import Choice
 from rtseg.deploy.exports.read import FORMATS, read_graph
 from rtseg.deploy.graph import Graph
+from rtseg.deploy.pixels import as_input, resized, to_pixels
 from rtseg.deploy.prediction import Prediction
-from rtseg.deploy.rgb import listed, to_rgb
+from rtseg.deploy.rgb import listed
 from rtseg.deploy.runner import AUTO, Runner
 from rtseg.deploy.windows.tiles import tiled_class_map
 from rtseg.deploy.windows.tiling import Tiling, check_tiles, tiling
@@ -103,7 +104,8 @@ class Predictor:
         Args:
             image: a file, a PIL image, or (H, W, 3) uint8 RGB. Any size. Files and PIL images are converted as in
                 training: grey becomes RGB, transparency is dropped, 16 bit becomes 8, and the image is turned upright
-                by its EXIF orientation. The class map belongs to the upright image.
+                by its EXIF orientation. The class map belongs to the upright image. A network of other channels takes
+                their files, and arrays as `.npy` files would hold them, see `rtseg.data.channels.read_channels`.
 
         Returns:
             (H, W) class numbers 0..K-1, uint8 (int16 above 256 classes).
@@ -111,10 +113,12 @@ class Predictor:
         Raises:
             UserError: the image cannot be read, or the network's logits are not finite.
         """
-        whole = to_rgb(image)
+        whole = to_pixels(image, self.card)
         if self.tiles and not self.tiles.covers(whole.shape):
             self._check_side(whole.shape)
-            return tiled_class_map(lambda window: self.runner.logits(_copied(window)[None]), whole, self.tiles)
+            return tiled_class_map(
+                lambda window: self.runner.logits(as_input(window, self.card)[None]), whole, self.tiles
+            )
         return self.runner.class_map(self.network_input(whole)[None], (whole.shape[0], whole.shape[1]))[0].numpy()
 
     def batch(self, images: Sequence[str | Path | Image.Image | np.ndarray]) -> list[np.ndarray]:
@@ -124,7 +128,7 @@ class Predictor:
         """
         if self.tiles:
             return [self(image) for image in listed(images)]
-        whole = [to_rgb(image) for image in listed(images)]
+        whole = [to_pixels(image, self.card) for image in listed(images)]
         found: list[np.ndarray] = [np.empty(0)] * len(whole)
         inputs = [self.network_input(one) for one in whole]
         for key in dict.fromkeys((one.shape, given.shape) for one, given in zip(whole, inputs, strict=True)):
@@ -143,7 +147,7 @@ class Predictor:
         Raises:
             UserError: see `__call__`.
         """
-        whole = to_rgb(image)
+        whole = to_pixels(image, self.card)
         if self.tiles and not self.tiles.covers(whole.shape):
             return Prediction(self(whole), self.class_names, self.palette)
         size, given = (whole.shape[0], whole.shape[1]), self.network_input(whole)[None]
@@ -172,24 +176,24 @@ class Predictor:
         Raises:
             UserError: see `__call__`; or the network is a file that puts out class maps alone.
         """
-        return self.runner.logits(self.network_input(to_rgb(image))[None])
+        return self.runner.logits(self.network_input(to_pixels(image, self.card))[None])
 
     def explain(self, image: str | Path | Image.Image | np.ndarray) -> Choice:
         """The engine for images of this size, what was measured, and when; it is measured now if need be."""
-        whole = to_rgb(image)
+        whole = to_pixels(image, self.card)
         first = whole[: self.tiles.size[0], : self.tiles.size[1]] if self.tiles else whole
         return self.runner.choice(self.network_input(first)[None])
 
     def network_input(self, image: np.ndarray) -> Tensor:
-        """(H, W, 3) uint8 RGB -> the same at the size that the network sees."""
+        """What `to_pixels` gives -> the same at the size that the network sees, as engines take it."""
         if self.tiles:
             self._check_side(image.shape)
-            return _copied(image)
+            return as_input(image, self.card)
         if self.fixed_size is None:
-            return _copied(resize_for_evaluation(image, self.card.eval_resize))
+            return as_input(resize_for_evaluation(image, self.card.eval_resize), self.card)
         if self.fixed_size == image.shape[:2]:
-            return _copied(image)
-        return _copied(cv2.resize(image, self.fixed_size[::-1], interpolation=cv2.INTER_LINEAR))
+            return as_input(image, self.card)
+        return as_input(resized(image, self.fixed_size, cv2.INTER_LINEAR), self.card)
 
     def _check_side(self, shape: Sequence[int]) -> None:
         """Raises: UserError where a side of an image is shorter than the windows that an exported file takes."""
@@ -204,10 +208,6 @@ class Predictor:
         """Class numbers 0..K-1 -> the ids in the data set's label files, uint8; uint16 where an id exceeds 255."""
         ids = self.card.ids or range(self.card.num_classes)
         return np.array(ids, np.uint8 if max(ids) < 256 else np.uint16)[class_map]
-
-
-def _copied(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(image, order="C"))
 
 
 def load(

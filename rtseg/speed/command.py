@@ -12,10 +12,13 @@ import torch
 
 from rtseg.checks import check_one_of
 from rtseg.data.dataset import SegmentationDataset, create_dataset
-from rtseg.data.files import find_images, read_image
+from rtseg.data.files import find_images
+from rtseg.data.image_space import image_suffixes
 from rtseg.deploy.device import describe_device
 from rtseg.deploy.engines import parse_backend
+from rtseg.deploy.pixels import read_pixels
 from rtseg.errors import UserError
+from rtseg.models.model_card import ModelCard
 from rtseg.output.folders import write_whole
 from rtseg.output.lock import locked_target
 from rtseg.speed.asked import Asked
@@ -61,16 +64,20 @@ def run_benchmark(
     """
     console, device = Console(stderr=True), conditions.where
     check_one_of("protocol", protocol, ("rtseg", "ddrnet"))
-    scored = None if data is None else create_dataset(dataset, data, "val")
-    paths = [image for source in images for image in find_images(source)[1]]
-    given = _read_images(paths or [image for image, _ in scored.pairs] if scored else paths)
     candidates = asked.candidates(conditions)
+    cards = {candidate.network.card.channels: candidate.network.card for candidate in candidates}
+    if len(cards) > 1 and (images or data):
+        raise UserError("the networks take images of unlike channels, which no image has: leave --image and --data out")
+    card = next(iter(cards.values()))
+    scored = None if data is None else create_dataset(dataset, data, "val", card.channels)
+    paths = [image for source in images for image in find_images(source, image_suffixes(card.channels))[1]]
+    given = _read_images(paths or [image for image, _ in scored.pairs] if scored else paths, card)
     backends = asked.engines(candidates, device, console)
     calibration: Sequence[np.ndarray] = ()
     if scored and data:
         _check_fit(candidates, scored, conditions.sizes)
         if any(kind.precisions[precision].calibrated for kind, precision in map(parse_backend, backends)):
-            calibration = _read_images([image for image, _ in create_dataset(dataset, data, "train").pairs])
+            calibration = _read_images([image for image, _ in create_dataset(dataset, data, "train").pairs], card)
     rows = cases(candidates, backends, conditions)
     with _locked_file(output, device) as file:
         try:
@@ -153,8 +160,8 @@ def _check_fit(
             )
 
 
-def _read_images(found: Sequence[Path]) -> list[np.ndarray]:
-    return [read_image(image) for image in found[:: max(1, -(-len(found) // _MOST_IMAGES))]]
+def _read_images(found: Sequence[Path], card: ModelCard) -> list[np.ndarray]:
+    return [read_pixels(image, card) for image in found[:: max(1, -(-len(found) // _MOST_IMAGES))]]
 
 
 @contextmanager

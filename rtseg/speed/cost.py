@@ -47,7 +47,9 @@ def _count(
     """
     for device in ("meta", "cpu"):
         network = deploy(segmenter, fold=fold).segmenter.to(device)
-        image = torch.zeros(1, 3, *input_size, device=device, dtype=next(network.parameters()).dtype)
+        image = torch.zeros(
+            1, segmenter.card.in_channels, *input_size, device=device, dtype=next(network.parameters()).dtype
+        )
         try:
             return count(network, image)
         except Exception:  # PyTorch has several kinds for a value that is not there

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from rtseg.deploy.engines import Shape
+from rtseg.deploy.pixels import as_input, drawn_levels, resized
+from rtseg.models.model_card import ModelCard
 
 
 class Images:
     """Images that are resized to whatever shape is asked for.
 
     Args:
-        given: (H, W, 3) uint8 RGB of any size, taken in turn; none takes a drawn texture.
+        given: (H, W, C) of any size, taken in turn; none takes a drawn texture.
         calibration: for the ranges of int8; `given` where there are none.
     """
 
@@ -25,21 +27,25 @@ class Images:
         self.given = given
         self._calibration = calibration
         self._device = device
-        self._batches: dict[Shape, list[Tensor]] = {}
+        self._batches: dict[tuple[Shape, str], list[Tensor]] = {}
 
-    def batches(self, shape: Shape) -> list[Tensor]:
-        """(B, H, W, 3) uint8 on the device; each begins with another image."""
-        if shape not in self._batches:
-            images = [_resize(image, shape) for image in self.given] or [texture(shape[1:])]
+    def batches(self, shape: Shape, card: ModelCard) -> list[Tensor]:
+        """(B, H, W, C) on the device, as engines of a card's network take them; each begins with another image."""
+        key = shape, "" if card.channels is None else f"{card.channels} {card.mean} {card.std}"
+        if key not in self._batches:
+            drawn = texture(shape[1:])
+            images = [as_input(_resize(image, shape), card).numpy() for image in self.given] or [
+                drawn if card.channels is None else drawn_levels(drawn, card)
+            ]
             # Where images are fewer than the batch, they come again, shifted.
             many = [
                 np.roll(images[i % len(images)], 7 * (i // len(images)), axis=1)
                 for i in range(shape[0] + len(images) - 1)
             ]
-            self._batches[shape] = [
+            self._batches[key] = [
                 torch.from_numpy(np.stack(many[i : i + shape[0]])).to(self._device) for i in range(len(images))
             ]
-        return self._batches[shape]
+        return self._batches[key]
 
     def calibration(self, shape: Shape) -> tuple[Tensor, str]:
         """(N, H, W, 3) uint8 images for int8, and which they are."""
@@ -53,7 +59,7 @@ def _resize(image: np.ndarray, shape: Shape) -> np.ndarray:
     if image.shape[:2] == shape[1:]:
         return image
     # Where an image shrinks the other filters would alias it into a texture.
-    return cv2.resize(image, (shape[2], shape[1]), interpolation=cv2.INTER_AREA)
+    return resized(image, (shape[1], shape[2]), cv2.INTER_AREA)
 
 
 def texture(size: tuple[int, int]) -> np.ndarray:

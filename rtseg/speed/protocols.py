@@ -31,7 +31,7 @@ def ddrnet_protocol(
     _remove_batchnorm(network)
     network.to(device)
     random = torch.Generator(device).manual_seed(0)  # its own, so that the caller's stays as it is
-    image = torch.randn(1, 3, *input_size, device=device, generator=random)
+    image = torch.randn(1, segmenter.card.in_channels, *input_size, device=device, generator=random)
 
     def run() -> Tensor:
         return F.interpolate(network.logits(image), size=input_size, mode="bilinear", align_corners=False)

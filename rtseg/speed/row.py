@@ -11,6 +11,7 @@ from rtseg.data.dataset import default_palette
 from rtseg.deploy.drawing.overlay import overlay
 from rtseg.deploy.engines import Engine, create_engine, parse_backend
 from rtseg.deploy.graph import Graph
+from rtseg.deploy.pixels import for_people
 from rtseg.errors import UserError, first_line
 from rtseg.speed.bench import Bench
 from rtseg.speed.candidate import Case
@@ -36,7 +37,7 @@ class Row:
         bench.building(f"{case.candidate.name}, {case.backend}, {'x'.join(map(str, case.shape))}")
         self.kind, self.precision = parse_backend(case.backend)
         self.engine = bench.reference(case)
-        self.batches = bench.images.batches(case.shape)
+        self.batches = bench.images.batches(case.shape, case.candidate.network.card)
         if self.engine.has_logits and not _finite(self.engine, self.batches[0]):
             self.refused = "the network's logits are not finite"
         elif self.kind is not type(self.engine):
@@ -103,11 +104,12 @@ class Row:
         if device.type != "cpu":
             classes = self.engine.run(self.batches[0]).clone()
             steps |= {"copy to device": lambda: host[0].to(device), "copy to host": lambda: classes.cpu()}
-        palette = default_palette(self.case.candidate.network.card.num_classes)
+        card = self.case.candidate.network.card
+        palette = default_palette(card.num_classes)
 
         def to_overlay(images: Tensor) -> None:
             for image, classes in zip(images, self.engine.run(images.to(device)).cpu(), strict=True):
-                overlay(image.numpy(), classes.numpy(), palette)
+                overlay(for_people(image.numpy(), card), classes.numpy(), palette)
 
         return {**steps, "overlay": _in_turn(to_overlay, host)}
 

@@ -1,5 +1,6 @@
 """How accurate an engine is: the mIoU of what is timed."""
 
+import numpy as np
 import torch
 
 from rtseg.data.dataset import SegmentationDataset
@@ -24,6 +25,10 @@ def score(engine: Engine, dataset: SegmentationDataset) -> float:
                 f"'{sample.name}' is {sample.size[0]}x{sample.size[1]}, and {written(engine.shape[1:])} is measured: "
                 f"images are scored at their own size, so give --input-size {sample.size[0]} {sample.size[1]}"
             )
-        image = torch.from_numpy(sample.image)[None].to(engine.device)
+        image = _input(sample.image, engine)[None].to(engine.device)
         confusion += confusion_matrix(engine.run(image)[0].cpu(), torch.from_numpy(sample.mask), classes)
     return mean_iou(confusion).item()
+
+
+def _input(image: np.ndarray, engine: Engine) -> torch.Tensor:
+    return torch.from_numpy(image if engine.channels is None else image.astype(np.float32))

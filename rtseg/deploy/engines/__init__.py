@@ -136,4 +136,5 @@ def create_engine(
     engine = kind.create(source, precision, shape, device, calibration)
     if not isinstance(engine, Engine):
         raise UserError(f"engine '{kind.backend}': `create` returned a {type(engine).__name__}, not an engine")
+    engine.channels = network.card.channels
     return engine

@@ -48,6 +48,7 @@ class Engine(ABC):
         name: "backend:precision".
         shape: (B, H, W) of the images that it was built for; None where it takes any number.
         device: where images and class maps lie.
+        channels: of the images, which are then float32 grey levels; None: uint8 RGB. `create_engine` sets it.
         description: the engine, its versions, precision, threads and instruction sets, for a report. Plain JSON.
     """
 
@@ -69,6 +70,7 @@ class Engine(ABC):
         self.precision = precision
         self.shape = shape
         self.device = device
+        self.channels: int | None = None
         self.description: dict[str, Any] = {"backend": self.backend, "precision": precision}
         if device.type == "cpu":
             self.description |= {"threads": torch.get_num_threads(), "instruction_sets": instruction_sets()}
@@ -205,7 +207,7 @@ class Engine(ABC):
         Raises:
             UserError: no images, or of another shape than the engine was built for.
         """
-        check_images(images)
+        check_images(images, self.channels)
         if not fits(self.shape, images.shape[:3]):
             raise UserError(
                 f"'{self.name}' was built for {written(self.shape)} images (batch x height x width), not "

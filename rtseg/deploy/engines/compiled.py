@@ -14,6 +14,7 @@ from torch import Tensor
 from rtseg.deploy.engines.registry import register_engine
 from rtseg.deploy.engines.torch_engine import TorchEngine
 from rtseg.deploy.graph import Shape
+from rtseg.deploy.pixels import example_input
 from rtseg.errors import UserError
 from rtseg.models.network import Network
 
@@ -48,7 +49,7 @@ class Compiled(TorchEngine):
         self._compiled = torch.compile(_alone(self.network.logits), dynamic=False, options=options)
         # As an option freezing would come too late: that weights are constants is decided before options are read.
         with torch.inference_mode(), torch._inductor.config.patch(freezing=True):
-            self._compiled(self.prepare(torch.zeros(*shape, 3, dtype=torch.uint8, device=device)))
+            self._compiled(self.prepare(example_input(network.card, shape, device)))
 
     def logits(self, prepared: Tensor) -> Tensor:
         return self._compiled(prepared)

@@ -9,6 +9,7 @@ from rtseg.deploy.engines.base import size_of
 from rtseg.deploy.engines.registry import register_engine
 from rtseg.deploy.engines.torch_engine import TorchEngine
 from rtseg.deploy.graph import Shape
+from rtseg.deploy.pixels import example_input
 from rtseg.models.network import Network
 
 
@@ -28,7 +29,7 @@ class CudaGraph(TorchEngine):
 
     def __init__(self, precision: str, shape: Shape, device: torch.device, network: Network) -> None:
         super().__init__(precision, shape, device, network)
-        self._images = torch.zeros(*shape, 3, dtype=torch.uint8, device=device)
+        self._images = example_input(network.card, shape, device)
         self._prepared = self.prepare(self._images)
         self._logits = _record(self.network.logits, self._prepared)
         size = size_of(self._images)

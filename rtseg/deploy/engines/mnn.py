@@ -88,7 +88,8 @@ class MNN(GraphEngine):
             except Exception as error:
                 raise UserError(f"MNN cannot run {graph.name}: {first_line(error)}") from None
         # The first size decides how each convolution is computed, so that it must not be that of the first image.
-        self._resize((*(side or first for side, first in zip(shape, _FIRST, strict=True)), 3))
+        first_size = (side or first for side, first in zip(shape, _FIRST, strict=True))
+        self._resize((*first_size, graph.card.in_channels))
         self._logits = np.empty(0, np.float32)
         super().__init__(precision, shape, device, threads=threads)
 

@@ -76,7 +76,9 @@ class OnnxRuntime(GraphEngine):
         binding = self._session.io_binding()
         images = images.contiguous()
         where = ("cuda", self.device.index or 0)
-        binding.bind_input(self._input, *where, "uint8", tuple(images.shape), images.data_ptr())
+        binding.bind_input(
+            self._input, *where, str(images.dtype).removeprefix("torch."), tuple(images.shape), images.data_ptr()
+        )
         binding.bind_output(self._output, *where)
         torch.cuda.current_stream(self.device).synchronize()  # the engine works on a stream of its own
         self._session.run_with_iobinding(binding)

@@ -73,7 +73,7 @@ class OpenVINO(GraphEngine):
         except Exception as error:  # RuntimeError, or one of the engine's own
             raise UserError(f"OpenVINO cannot read {graph.name}: {first_line(error)}") from None
         if shape != graph.shape:
-            model.reshape([*(-1 if side is None else side for side in shape), 3])
+            model.reshape([*(-1 if side is None else side for side in shape), graph.card.in_channels])
         quantized = any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
         if quantized and None in shape:  # it may end the process on processors with AMX (OpenVINO 2026)
             raise UserError(f"OpenVINO's 8 bits take one size, and {graph.name} takes any: choose onnxruntime")

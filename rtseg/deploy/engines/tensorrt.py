@@ -118,7 +118,8 @@ def build_plan(trt: Any, model: bytes, shape: OpenShape, name: str) -> bytes | m
     if not parser.parse(model):
         reasons = [parser.get_error(i).desc() for i in range(parser.num_errors)]
         raise UserError(f"TensorRT {trt.__version__} cannot read {name}: {first_line(Exception('; '.join(reasons)))}")
-    network.get_input(0).shape = (*shape, 3)
+    images = network.get_input(0)
+    images.shape = (*shape, images.shape[3])
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # float32 is float32
     plan = builder.build_serialized_network(network, config)

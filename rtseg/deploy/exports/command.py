@@ -78,7 +78,9 @@ def export_file(
     names = ("any batch", "any height", "any width")
     size = ", ".join(name if side is None else str(side) for name, side in zip(names, shape, strict=True))
     gives = _GIVES[output].format(CLASS_TYPES[kind])
-    say(f"In: uint8 ({size}, 3), RGB, 0 to 255. Out: {gives}. Programs: docs/run-it-elsewhere.md")
+    card = segmenter.card
+    taken = f"uint8 ({size}, 3), RGB" if card.channels is None else f"float32 ({size}, {card.channels}), grey levels"
+    say(f"In: {taken}, 0 to 255. Out: {gives}. Programs: docs/run-it-elsewhere.md")
     mistakes = f"; it does not show: {', '.join(proof.unseen)}" if proof.unseen else ""
     say(f"Proof: {proof.source}, {right}{mistakes}. Check it anywhere: rtseg verify {file}")
     say(f"Try: rtseg benchmark {file}")

@@ -62,7 +62,7 @@ class Description:
             "output": self.output,
             "shape": self.shape,
             "input": {
-                "name": INPUT, "layout": "NHWC", "colours": "RGB", "dtype": "uint8", "range": [0, 255],
+                "name": INPUT, "layout": "NHWC", **_values(self.card),
                 "orientation": "upright: apply the EXIF orientation first",
                 "size": "any" if None in self.shape[1:] else "fixed",
                 "resize": self.card.eval_resize,
@@ -112,6 +112,14 @@ class Description:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise UserError(f"{name}: its description of the network is damaged ({error!r}): export it again") from None
+
+
+def _values(card: ModelCard) -> dict[str, Any]:
+    """What one number of the input is."""
+    if card.channels is None:
+        return {"colours": "RGB", "dtype": "uint8", "range": [0, 255]}
+    levels = "8 bits as they are, 16 bits / 257, floats x 255"
+    return {"channels": card.channels, "dtype": "float32", "range": [0, 255], "levels": levels}
 
 
 class NewerError(UserError):

@@ -82,6 +82,8 @@ def export_int8(
         NotWorthError: nothing in 8 bits that holds is faster.
         UserError: another shape; the data set is not the network's; a library is missing.
     """
+    if network.card.channels is not None:
+        raise UserError("--int8 is for networks of RGB images so far: leave it out for this one of other channels")
     batch, height, width = shape
     size = None if height is None or width is None else (height, width)
     if shape != OPEN and (batch != 1 or size is None):

@@ -122,7 +122,7 @@ def check_onnx(proto: Any, graph: Graph) -> None:
         fits = [len(out) for out in put_out] == [4] and put_out[0][::3] == [batch, graph.card.num_classes]
     else:
         fits = put_out == [[batch, height, width]] * len(OUTPUTS[graph.output])
-    if put_in != [[batch, height, width, 3]] or not fits:
+    if put_in != [[batch, height, width, graph.card.in_channels]] or not fits:
         raise UserError(
             f"{graph.name} takes {put_in} and puts out {put_out}, but says that it takes {graph.shape} images and puts "
             f"out {graph.output} of {graph.card.num_classes} classes: export it again"

@@ -1,6 +1,7 @@
 """A network as PyTorch's exported program: uint8 images in, logits or class maps out, sizes fixed or open.
 
-B batch, H, W image size, h, w the size of the logits, K classes.
+B batch, H, W image size, h, w the size of the logits, K classes. With `card.channels` images are
+float32 grey levels of so many channels.
 """
 
 import logging
@@ -17,6 +18,7 @@ from torch.export import ExportedProgram
 
 from rtseg.deploy.fuse import DeployedSegmenter, deploy
 from rtseg.deploy.graph import OpenShape, Output
+from rtseg.deploy.pixels import example_input
 from rtseg.errors import UserError
 from rtseg.models.network import Network
 
@@ -103,7 +105,7 @@ def trace(network: Network, shape: OpenShape, output: Output) -> Traced:
     deployed = deploy(network, memory_format=torch.contiguous_format).float().cpu()
     module = _MODULES[output](deployed).eval()
     example = tuple(side or usual for side, usual in zip(shape, _EXAMPLE, strict=True))
-    images = torch.zeros(*example, 3, dtype=torch.uint8)
+    images = example_input(network.card, example)
     with torch.inference_mode():
         # A size that the network does not take is refused here, in its own words.
         logits = deployed.logits(deployed.prepare(images))

@@ -6,6 +6,7 @@ H, W size of the image.
 
 import base64
 import io
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -22,6 +23,7 @@ LEAST_EQUAL_PERCENT: dict[Format, float] = {"onnx": 99.99, "xml": 99.99, "mnn": 
 _MNN_LOGITS_ERROR = 1e-2
 _MOST_PIXELS = 2**26
 _LARGEST = 4 * 2**20  # bytes of a PNG
+_ZLIB, _MOST_BYTES = "eN", 2**30  # how a compressed array begins, in base64; bytes of it
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Proof:
     """An image and what must come out.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB; of a network of other channels (H, W, C) float32 grey levels.
         class_map: (H, W) uint8, or uint16 above 256 classes: of plain float32 PyTorch.
         least_equal_percent: of the pixels, how many must have this class.
         source: which image it is, in words.
@@ -53,9 +55,9 @@ class Proof:
         return replace(self, least_equal_percent=percent, samples=samples)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON; the arrays are PNG files in base64."""
+        """Plain JSON; the arrays are PNG files in base64, float32 grey levels a compressed `.npy`."""
         return {
-            "image": _png(self.image),
+            "image": self._stored_image(),
             "class_map": _png(self.class_map),
             "least_equal_percent": self.least_equal_percent,
             "source": self.source,
@@ -70,17 +72,20 @@ class Proof:
         Raises:
             ValueError, KeyError, TypeError, OSError: something is missing or damaged.
         """
-        image, classes = _array(entries["image"], "RGB"), _array(entries["class_map"], "L", "I;16")
+        image, classes = _image(entries["image"]), _array(entries["class_map"], "L", "I;16")
         percent = float(entries["least_equal_percent"])
         if image.shape[:2] != classes.shape or not 0 < percent <= 100:
             raise ValueError("the proof's image and class map do not belong together")
         samples = Samples.from_dict(entries["samples"]) if entries.get("samples") else None
         return cls(image, classes, percent, str(entries["source"]), tuple(map(str, entries["unseen"])), samples)
 
+    def _stored_image(self) -> str:
+        return _png(self.image) if self.image.dtype == np.uint8 else _compressed(self.image)
+
     @property
     def is_small(self) -> bool:
         """Whether it can be stored."""
-        return max(len(_png(self.image)), len(_png(self.class_map))) <= _LARGEST
+        return max(len(self._stored_image()), len(_png(self.class_map))) <= _LARGEST
 
     def equal_percent(self, class_map: np.ndarray) -> float:
         """Share of the pixels that have the expected class."""
@@ -93,6 +98,24 @@ def _png(values: np.ndarray) -> str:
     file = io.BytesIO()
     Image.fromarray(values).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
+
+
+def _compressed(levels: np.ndarray) -> str:
+    file = io.BytesIO()
+    np.save(file, levels)
+    return base64.b64encode(zlib.compress(file.getvalue(), 9)).decode()
+
+
+def _image(text: Any) -> np.ndarray:
+    if not isinstance(text, str) or not text.startswith(_ZLIB):
+        return _array(text, "RGB")
+    if len(text) > 2 * _LARGEST:
+        raise ValueError("the proof's image is too long")
+    content = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), _MOST_BYTES)
+    levels = np.load(io.BytesIO(content), allow_pickle=False)
+    if levels.dtype != np.float32 or levels.ndim != 3 or not np.isfinite(levels).all():
+        raise ValueError(f"the proof has an image of {levels.dtype} and the shape {levels.shape}")
+    return levels
 
 
 def _array(text: Any, *modes: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 H, W size of the image, K classes, h, w size of the logits.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +20,10 @@ from rtseg.deploy.exports.proof import LEAST_EQUAL_PERCENT, Proof
 from rtseg.deploy.exports.samples import Samples
 from rtseg.deploy.fuse import deploy
 from rtseg.deploy.graph import OpenShape, Output
-from rtseg.deploy.rgb import to_rgb
+from rtseg.deploy.pixels import as_input, drawn_levels, resized, to_pixels
 from rtseg.errors import UserError
 from rtseg.layers.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from rtseg.models.model_card import ModelCard
 from rtseg.models.network import Network
 from rtseg.scenes import draw_scene
 
@@ -62,7 +63,7 @@ def prove(
     reference = create_engine("reference", network, (1, *size))
     mistakes = _Mistakes(network)
     best: Proof | None = None
-    for source, pixels in _candidates(size, image):
+    for source, pixels in _candidates(size, image, network.card):
         images = torch.from_numpy(pixels)[None]
         with torch.inference_mode():
             logits = reference.logits(reference.prepare(images))
@@ -92,12 +93,14 @@ def _samples(logits: Tensor, size: tuple[int, int], output: Output, most_error: 
     return Samples.of("margin", class_map_and_margin(logits, size)[1][0].numpy(), most_error)
 
 
-def _candidates(size: tuple[int, int], image: Path | None) -> Iterator[tuple[str, np.ndarray]]:
+def _candidates(size: tuple[int, int], image: Path | None, card: ModelCard) -> Iterator[tuple[str, np.ndarray]]:
     """Images of one size, each with what it is."""
     if image is not None:
-        yield "an image of yours", cv2.resize(to_rgb(image), size[::-1], interpolation=cv2.INTER_AREA)
+        given = resized(to_pixels(image, card), size, cv2.INTER_AREA)
+        yield "an image of yours", as_input(given, card).numpy()
     for seed in range(_TRIALS):
-        yield f"drawn street {seed}", _draw(seed, size)
+        drawn = _draw(seed, size)
+        yield f"drawn street {seed}", drawn if card.channels is None else drawn_levels(drawn, card)
 
 
 def _draw(seed: int, size: tuple[int, int]) -> np.ndarray:
@@ -114,16 +117,23 @@ class _Mistakes:
 
     def __init__(self, network: Network) -> None:
         self._network = deploy(network, memory_format=torch.contiguous_format, fold=False)
-        wrong = (IMAGENET_MEAN, IMAGENET_STD) if network.card.mean == _HALF else (_HALF, _HALF)
-        self._wrong_mean = Normalize(*wrong)
+        card = network.card
+        wrong: tuple[Sequence[float], Sequence[float]] = (_HALF, _HALF)
+        if card.mean == _HALF:
+            wrong = IMAGENET_MEAN, IMAGENET_STD
+        if card.channels is not None:
+            wrong = tuple(mean + std for mean, std in zip(card.mean, card.std, strict=True)), card.std
+        self._wrong_mean, self._card = Normalize(*wrong), card
 
     def class_maps(self, images: Tensor) -> dict[str, Tensor]:
-        """(1, H, W, 3) uint8 -> the class map (1, H, W) that each gives, by its name."""
+        """(1, H, W, C) -> the class map (1, H, W) that each gives, by its name."""
         size = images.shape[1:3]
         logits = self._logits(images)
         other_mean = self._network.logits(self._wrong_mean(images.permute(0, 3, 1, 2)).contiguous())
+        order = "BGR instead of RGB" if self._card.channels is None else "channels in another order"
+        turned = {order: _classes(self._logits(images.flip(-1)), size)} if self._card.in_channels > 1 else {}
         return {
-            "BGR instead of RGB": _classes(self._logits(images.flip(-1)), size),
+            **turned,
             "another mean": _classes(other_mean, size),
             "logits upsampled by nearest neighbour": F.interpolate(logits, size=size, mode="nearest").argmax(1),
             "logits upsampled with aligned corners": _classes(logits, size, align_corners=True),
@@ -141,5 +151,4 @@ def _classes(logits: Tensor, size: torch.Size, *, align_corners: bool = False) -
 def _smaller(images: Tensor) -> Tensor:
     """Resized by an eighth, which is less than people resize by."""
     height, width = (max(1, side * 7 // 8) for side in images.shape[1:3])
-    resized = cv2.resize(images[0].numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
-    return torch.from_numpy(resized)[None]
+    return torch.from_numpy(resized(images[0].numpy(), (height, width), cv2.INTER_LINEAR))[None]

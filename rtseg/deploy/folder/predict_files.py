@@ -13,7 +13,8 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtseg.checks import check_between
-from rtseg.data.files import MAX_PIXELS, read_image
+from rtseg.data.files import MAX_PIXELS
+from rtseg.data.image_space import image_suffixes
 from rtseg.data.kinds import FilmError
 from rtseg.deploy.device import available_cores, torch_threads
 from rtseg.deploy.folder.image_files import Outputs
@@ -24,6 +25,7 @@ from rtseg.deploy.folder.result_names import margin_file, result_files, result_n
 from rtseg.deploy.folder.results import Results
 from rtseg.deploy.folder.sources import check_sources, find_sources
 from rtseg.deploy.folder.stages import Speed, StageTimes
+from rtseg.deploy.pixels import read_pixels
 from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.predictor import Predictor
 from rtseg.disk import refused
@@ -105,7 +107,7 @@ def predict_files(
     outputs.check(predictor)
     with locked_folder(out_dir):
         results = Results(out_dir, predictor, outputs, resume=resume, overwrite=overwrite)
-        found, failed = find_sources(sources, out_dir)
+        found, failed = find_sources(sources, out_dir, image_suffixes(predictor.card.channels))
         names, shortened = result_names(found, out_dir)
         check_sources(names, out_dir)
         outputs.check_names(names.values())
@@ -152,7 +154,7 @@ class _Run:
         self.kept = len(names) - len(todo)
         self._counts.done, self._counts.total = self.kept, len(names)
         self._pipeline = pipeline = Pipeline[tuple[Path, str]](
-            read=lambda item, admit: read_image(item[0], max_pixels, admit),
+            read=lambda item, admit: read_pixels(item[0], self._results.predictor.card, max_pixels, admit),
             predict=[partial(self._predict, lane) for lane in lanes(self._results.predictor, len(todo))],
             write=self._write,
             finish=self._finish,

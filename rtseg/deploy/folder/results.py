@@ -21,6 +21,7 @@ from rtseg.deploy.drawing.margin_png import margin_png
 from rtseg.deploy.folder.image_files import ImageFiles, Outputs
 from rtseg.deploy.folder.legend import draw_legend
 from rtseg.deploy.folder.result_names import LEGEND, RECORD, margin_file, result_files
+from rtseg.deploy.pixels import for_people
 from rtseg.deploy.prediction import Prediction, count_classes
 from rtseg.deploy.predictor import Predictor
 from rtseg.disk import refusals_told
@@ -142,7 +143,7 @@ class Results:
 
         Args:
             image: the file that it came from.
-            pixels: (H, W, 3) uint8 RGB.
+            pixels: what the predictor was given, (H, W, C).
             found: what `predict` returned.
 
         Returns:
@@ -154,7 +155,7 @@ class Results:
         classes = found.class_map if isinstance(found, Prediction) else found
         counts = count_classes(classes, self.predictor.card.num_classes)
         paths = [self.folder / file for file in result_files(name)]
-        contents = self._files.encode(pixels, classes, counts)
+        contents = self._files.encode(for_people(pixels, self.predictor.card), classes, counts)
         margin = margin_png(found.margin) if isinstance(found, Prediction) else None
         make_folder(paths[0].parent)
         self._begin()

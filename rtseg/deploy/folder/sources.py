@@ -4,12 +4,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rtseg.data.files import find_images
+from rtseg.data.files import IMAGE_SUFFIXES, find_images
 from rtseg.deploy.folder.result_names import LEGEND, margin_file, result_files
 from rtseg.errors import UserError
 
 
-def find_sources(sources: Sequence[str | Path], out_dir: Path) -> tuple[list[tuple[Path, Path]], dict[Path, str]]:
+def find_sources(
+    sources: Sequence[str | Path], out_dir: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES
+) -> tuple[list[tuple[Path, Path]], dict[Path, str]]:
     """(root, image) of every image, and the sources that have none, with the reason.
 
     Raises:
@@ -21,7 +23,7 @@ def find_sources(sources: Sequence[str | Path], out_dir: Path) -> tuple[list[tup
     failed: dict[Path, str] = {}
     for source in map(str, sources):
         try:
-            found += _expand(source, out_dir)
+            found += _expand(source, out_dir, suffixes)
         except UserError as error:
             failed[Path(source)] = str(error)
     if not found:
@@ -29,9 +31,9 @@ def find_sources(sources: Sequence[str | Path], out_dir: Path) -> tuple[list[tup
     return found, failed
 
 
-def _expand(source: str, out_dir: Path) -> list[tuple[Path, Path]]:
+def _expand(source: str, out_dir: Path, suffixes: tuple[str, ...]) -> list[tuple[Path, Path]]:
     """(root, image) of one source; the names of results are relative to the root."""
-    root, found = find_images(source)
+    root, found = find_images(source, suffixes)
     # Results of an earlier run in a folder inside the source are not predicted.
     if Path(source).is_file() or not out_dir.absolute().is_relative_to(root.absolute()):
         return [(root, image) for image in found]
