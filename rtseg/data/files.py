@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 
 from rtseg.data.gathering import Unpaired, listener
-from rtseg.data.header import IMAGE_SUFFIXES, image_size, is_tiff, jpeg_ends, tiff_tags
+from rtseg.data.header import IMAGE_SUFFIXES, image_size, is_tiff, jpeg_ends
 from rtseg.data.kinds import HEAD, RAW_SUFFIXES, refuse_other_kind
 from rtseg.data.mask_file import MaskError, stored_numbers
+from rtseg.data.tiff import count_pages, first_page
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError, first_line
 from rtseg.paths import no_images
@@ -29,6 +30,8 @@ _RGB = cv2.IMREAD_COLOR_RGB
 _SHRUNK = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 LAB_REPAIR = "readers differ in how they turn these into RGB; convert it to RGB (in Python with PIL.ImageCms)"
 _PHOTOMETRIC, _LAB = 262, (8, 9, 10)  # a TIFF's tag of what its colours are; CIELab, ICCLab, ITULab
+_SAMPLES, _SAMPLE_FORMAT = 277, 339
+_JPEG_2000, _YCC = b"\0\0\0\x0cjP  ", b"colr\1\0\0\0\0\0\x12"
 _IMAGE, _MASK = "image", "label image"
 
 
@@ -48,8 +51,7 @@ def read_image(
     """
     data, pixels = read_whole(path, max_pixels, _IMAGE)
     admit(pixels)
-    if is_tiff(data) and tiff_tags(data).get(_PHOTOMETRIC) in _LAB:
-        raise UserError(f"{path}: a TIFF of CIELab colours: {LAB_REPAIR}")
+    _check_plain(path, data)
     head, length = data[:HEAD], len(data)
     while any(side % shrink for side in image_size(data) or ()):
         shrink //= 2
@@ -64,6 +66,30 @@ def read_image(
 def _decode_shrunk(data: np.ndarray, shrink: int) -> np.ndarray | None:
     pixels = cv2.imdecode(data, _SHRUNK[shrink])
     return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _check_plain(path: Path, data: bytes) -> None:
+    """Refuses what readers turn into RGB each in its own way, or leave out a part of.
+
+    Raises:
+        UserError: another space of colours, signed values or floats, too many channels, or several pages.
+    """
+    if data.startswith(_JPEG_2000) and _YCC in data[:HEAD]:
+        raise UserError(f"{path}: a JPEG 2000 image of YCbCr: readers differ in its colours; save it as PNG")
+    if not is_tiff(data):
+        return
+    tags = first_page(data)
+    if tags.get(_PHOTOMETRIC, (2,))[0] in _LAB:
+        raise UserError(f"{path}: a TIFF of CIELab colours: {LAB_REPAIR}")
+    kind, number = (tags.get(tag, (1,))[0] for tag in (_SAMPLE_FORMAT, _SAMPLES))
+    if kind in (2, 3) or number > 4:
+        what = "floats" if kind == 3 else f"{number} channels" if number > 4 else "values with a sign"
+        raise UserError(
+            f"{path}: a TIFF of {what} is no RGB image: set data.channels, which reads floats and any number of "
+            "channels (docs/channels.md), or save it as RGB of 8 bits"
+        )
+    if (pages := count_pages(data)) > 1:
+        raise UserError(f"{path}: a TIFF of {pages} pages; save each page as a file of its own")
 
 
 def _decode_large(path: Path) -> np.ndarray | None:

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rtseg.data.header import is_tiff, tiff_tags
+from rtseg.data.header import is_tiff
+from rtseg.data.tiff import TiffError, first_page, read_header, read_pixels
 
 _COMPRESSION, _PHOTOMETRIC, _BITS = 259, 262, 258
 _WHITE_IS_ZERO, _PALETTE = 0, 3
@@ -41,7 +42,9 @@ def stored_numbers(data: bytes) -> np.ndarray:
         return _tiff(data)
     if data.startswith(b"GIF8"):
         return _pillow(data)
-    if data.startswith(b"RIFF") and b"VP8 " not in _webp_chunks(data):
+    if data.startswith(b"RIFF") and b"ANMF" in (chunks := _webp_chunks(data)):
+        raise MaskError("a WebP of several frames")
+    if data.startswith(b"RIFF") and b"VP8 " not in chunks:
         return _opencv(data)
     kind = "JPEG" if data.startswith(b"\xff\xd8") else "lossy WebP" if data.startswith(b"RIFF") else None
     raise MaskError(f"{kind}, which changes class numbers" if kind else "no PNG, BMP, TIFF, GIF or lossless WebP")
@@ -61,6 +64,8 @@ def _opencv(data: bytes) -> np.ndarray:
 def _pillow(data: bytes) -> np.ndarray:
     """A palette's indices, and 1 bit as 0 and 1."""
     with Image.open(BytesIO(data)) as file:
+        if (frames := getattr(file, "n_frames", 1)) > 1:
+            raise MaskError(f"{frames} frames or pages")
         if file.mode not in ("1", "L", "P"):
             raise MaskError(f"pixels of mode {file.mode}")
         return np.asarray(file).astype(np.uint8)
@@ -98,8 +103,8 @@ def _bmp(data: bytes) -> np.ndarray:
 
 
 def _tiff(data: bytes) -> np.ndarray:
-    tags = tiff_tags(data)
-    compression, colors, bits = tags.get(_COMPRESSION, 1), tags.get(_PHOTOMETRIC), tags.get(_BITS, 1)
+    tags = first_page(data)
+    compression, colors, bits = (max(tags.get(tag, (1,))) for tag in (_COMPRESSION, _PHOTOMETRIC, _BITS))
     if compression not in _LOSSLESS_TIFF:
         raise MaskError(f"a TIFF with compression {compression}, which may change class numbers")
     if colors == _WHITE_IS_ZERO and bits != 1:
@@ -108,7 +113,19 @@ def _tiff(data: bytes) -> np.ndarray:
         return _pillow(data)
     if bits < 8:
         return _pillow(data) // (255 // (2**bits - 1))  # Pillow spreads 2 and 4 bits over 0..255
-    return _opencv(data)
+    try:
+        # OpenCV would multiply colours by their alpha.
+        header = read_header(data)
+        if header.pages > 1 or header.channels > 4 or header.dtype.kind != "u":
+            found = f"{header.pages} pages of {header.channels} channels of {header.dtype.name}"
+            raise MaskError(f"a TIFF of {found}")
+        pixels = read_pixels(data, header)
+    except TiffError as error:
+        raise MaskError(str(error).partition(";")[0]) from None
+    numbers = pixels.astype(pixels.dtype.newbyteorder("="))
+    if header.channels <= 2:  # the second is alpha
+        return np.ascontiguousarray(numbers[..., 0])
+    return numbers
 
 
 def _webp_chunks(data: bytes) -> list[bytes]:

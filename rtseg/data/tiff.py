@@ -58,6 +58,23 @@ class TiffHeader:
         return self.tags.get(_ORIENTATION, (1,))[0]
 
 
+def first_page(data: bytes) -> dict[int, tuple[int, ...]]:
+    """All whole numbers of the first page, by tag; empty where the file ends inside its header."""
+    try:
+        return dict(next(_pages(data), {}))
+    except struct.error:
+        return {}
+
+
+def count_pages(data: bytes) -> int:
+    """Pages of full size; 1 where the file is damaged, which is for a decoder to say."""
+    try:
+        pages = list(_pages(data))
+    except (struct.error, ValueError):
+        return 1
+    return 1 + sum(not page.get(_SUBFILE, (0,))[0] for page in pages[1:])
+
+
 def read_header(data: bytes) -> TiffHeader:
     """The header of a TIFF.
 
@@ -65,8 +82,7 @@ def read_header(data: bytes) -> TiffHeader:
         TiffError: its pixels are not plain channels of 8 or 16 bit or floats.
         struct.error, KeyError: it ends inside its header, or lacks what every TIFF has.
     """
-    pages = list(_pages(data))
-    tags = pages[0]
+    tags = next(_pages(data))
     colors = tags.get(_PHOTOMETRIC, (1,))[0]
     if colors not in (0, 1, 2):
         raise TiffError(f"a TIFF of {_COLORS.get(colors, f'photometric {colors}')}; save its channels as they are")
@@ -77,7 +93,7 @@ def read_header(data: bytes) -> TiffHeader:
         channels=tags.get(_SAMPLES, (1,))[0],
         dtype=_dtype(tags, order),
         tags=tags,
-        pages=1 + sum(not page.get(_SUBFILE, (0,))[0] for page in pages[1:]),
+        pages=count_pages(data),
     )
 
 
