@@ -111,8 +111,11 @@ def _image(text: Any) -> np.ndarray:
         return _array(text, "RGB")
     if len(text) > 2 * _LARGEST:
         raise ValueError("the proof's image is too long")
-    content = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), _MOST_BYTES)
-    levels = np.load(io.BytesIO(content), allow_pickle=False)
+    try:
+        content = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), _MOST_BYTES)
+        levels = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except (zlib.error, EOFError, MemoryError) as error:
+        raise ValueError(f"the proof's image is damaged ({error})") from None
     if levels.dtype != np.float32 or levels.ndim != 3 or not np.isfinite(levels).all():
         raise ValueError(f"the proof has an image of {levels.dtype} and the shape {levels.shape}")
     return levels
