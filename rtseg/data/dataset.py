@@ -189,7 +189,7 @@ class SegmentationDataset(Dataset[Sample[np.ndarray]]):
             UserError: as from indexing.
         """
         image_path, mask_path = self.pairs[index]
-        image = read_image(image_path, shrink=shrink)
+        image = read_image(image_path, shrink=shrink) if self.channels is None else self.read(image_path)
         mask = self.decode(read_mask(mask_path), mask_path)
         sizes = [(factor * image.shape[0], factor * image.shape[1]) for factor in (1, 2, 4, 8) if factor <= shrink]
         return self._sample(index, image, mask, mask.shape if mask.shape in sizes else image.shape[:2])

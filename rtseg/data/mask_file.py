@@ -116,9 +116,10 @@ def _tiff(data: bytes) -> np.ndarray:
     try:
         # OpenCV would multiply colours by their alpha.
         header = read_header(data)
-        if header.pages > 1 or header.channels > 4 or header.dtype.kind != "u":
-            found = f"{header.pages} pages of {header.channels} channels of {header.dtype.name}"
-            raise MaskError(f"a TIFF of {found}")
+        if header.dtype.kind != "u":
+            raise MaskError(f"{header.dtype.name} pixels")
+        if header.pages > 1 or header.channels > 4:
+            raise MaskError(f"a TIFF of {header.pages} pages and {header.channels} channels")
         pixels = read_pixels(data, header)
     except TiffError as error:
         raise MaskError(str(error).partition(";")[0]) from None

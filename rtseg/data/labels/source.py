@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtseg.data.channels import CHANNEL_SUFFIXES
 from rtseg.data.dataset import MOST_CLASSES
 from rtseg.data.faults import Broken, Faults
 from rtseg.data.files import IMAGE_SUFFIXES
+from rtseg.data.image_space import CHANNEL_SUFFIXES
 from rtseg.errors import UserError
 
 UNLABELLED = 254  # in a drawn mask: nobody has said what the pixel is. IGNORE: somebody said that it does not count

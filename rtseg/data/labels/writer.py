@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from rtseg.data.channels import CHANNEL_SUFFIXES
 from rtseg.data.files import read_image
 from rtseg.data.header import upright_size
+from rtseg.data.image_space import CHANNEL_SUFFIXES
 from rtseg.data.intact import seems_whole
 from rtseg.data.labels.classes import Classes, question
 from rtseg.data.labels.source import ANY_IMAGE, TURNED, UNLABELLED, BrokenLabelsError, Bytes, Color, Drawn, Labelled
