@@ -99,10 +99,9 @@ def _own_looks(
 
 @contextmanager
 def _bar(terminal: int) -> Iterator[Progress]:
-    """A bar on the descriptor `terminal`."""
+    """A bar on the descriptor `terminal`, where that is one."""
     columns = (TextColumn("look at files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        open(terminal, "w", encoding="utf-8", closefd=False) as stream,
-        Progress(*columns, console=Console(file=stream)) as bar,
-    ):
-        yield bar
+    with open(terminal, "w", encoding="utf-8", closefd=False) as stream:
+        console = Console(file=stream)
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            yield bar
