@@ -1,8 +1,10 @@
-"""A part of a resized image, out of that part of the image that it needs: the same bits as resizing all of it.
+"""A part of a resized image, out of that part of the image that it needs: as resizing all of it, 8 bits to the bit.
 
 OpenCV computes each row and column of a resized image from two source lines and their weights. A window of the image
 is resized in its place where these are the same numbers. They need not be: positions are rounded to float32, further
 right to fewer digits. Then that axis is resized whole.
+
+Floats may differ in their last digit: how OpenCV rounds them depends on how wide an array is.
 """
 
 from fractions import Fraction

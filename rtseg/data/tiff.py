@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import product
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,10 @@ _MOST_ENTRIES, _MOST_PAGES = 4096, 100_000
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL = 254, 256, 257, 258, 259, 262, 266
 _OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _LENGTHS, _PLANAR = 273, 274, 277, 278, 279, 284
 _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_LENGTHS, _FORMAT = 317, 322, 323, 324, 325, 339
+_READ = frozenset({
+    _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL, _OFFSETS, _ORIENTATION, _SAMPLES, _ROWS,
+    _LENGTHS, _PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_LENGTHS, _FORMAT,
+})  # fmt: skip
 _PLAIN, _DEFLATE = 1, (8, 32946)
 _CODECS = {5: "LZW", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}  # and those above
 _REDUCED = 1  # of the kind of a page: a smaller copy of another one
@@ -37,7 +42,7 @@ class TiffHeader:
     Attributes:
         height, width, channels: of its pixels as stored.
         dtype: of a value, in the byte order of the file.
-        tags: all numbers of the page, by tag.
+        tags: the numbers of the page that are read here, by tag.
         pages: pages of full size.
     """
 
@@ -114,10 +119,10 @@ def read_pixels(data: bytes, header: TiffHeader) -> np.ndarray:
     else:
         rows, columns = min(tags.get(_ROWS, (header.height,))[0], header.height), header.width
         offsets, lengths = tags[_OFFSETS], tags[_LENGTHS]
-    places = [(p, y, x) for p in range(planes) for y in range(0, header.height, rows)
-              for x in range(0, header.width, columns)]  # fmt: skip
-    if not len(places) <= min(len(offsets), len(lengths)):
-        raise ValueError(f"{len(offsets)} strips or tiles of {len(places)}")
+    tops, lefts = range(0, header.height, rows), range(0, header.width, columns)
+    if (number := planes * len(tops) * len(lefts)) > min(len(offsets), len(lengths)):
+        raise ValueError(f"{len(offsets)} strips or tiles of {number}")
+    places = product(range(planes), tops, lefts)
     pixels = np.empty((header.height, header.width, header.channels), header.dtype)
     for (plane, y, x), offset, length in zip(places, offsets, lengths, strict=False):
         height = rows if tiled else min(rows, header.height - y)
@@ -142,11 +147,11 @@ def _pages(data: bytes) -> Iterator[Tags]:
 
 
 def _entries(data: bytes, order: str, big: bool, places: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The numbers of each entry of a page that holds whole numbers."""
+    """The numbers of each entry of a page that is read here; others may be as long as the file."""
     for at in places:
         tag, kind = struct.unpack_from(order + "HH", data, at)
         (count,) = struct.unpack_from(order + ("Q" if big else "I"), data, at + 4)
-        if not (letter := _KINDS.get(kind)) or not count:
+        if tag not in _READ or not (letter := _KINDS.get(kind)) or not count:
             continue
         where = at + (12 if big else 8)
         if count * struct.calcsize("=" + letter) > (8 if big else 4):
@@ -165,10 +170,10 @@ def _dtype(tags: Tags, order: str) -> np.dtype:
         if kind == _FLOAT and size in (16, 32, 64):
             return np.dtype(f"{order}f{size // 8}")
     found = {_UNSIGNED: "unsigned", 2: "signed", _FLOAT: "floating", _UNDEFINED: "unsigned"}
-    what = " and ".join(sorted(found.get(kind, "complex") for kind in kinds))
+    what = " and ".join(sorted({found.get(kind, "complex") for kind in kinds}))
+    sizes = " and ".join(map(str, sorted(bits))) if len(bits) <= 4 else f"{len(bits)} numbers of"
     raise TiffError(
-        f"a TIFF of {what} values of {' and '.join(map(str, sorted(bits)))} bits; save its channels as 8 or 16 bit "
-        "without sign, or as 32 bit floats"
+        f"a TIFF of {what} values of {sizes} bits; save its channels as 8 or 16 bit without sign, or as 32 bit floats"
     )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,22 @@ def test_a_tiff_of_something_else_is_one_sentence(tmp_path: Path, numbers: dict[
         read_channels(path, 1)
     assert str(path) in str(caught.value)
     assert "save" in str(caught.value)
+
+
+def test_what_a_small_file_claims_costs_nothing(tmp_path: Path) -> None:
+    """A hundred million tiles of one pixel; an entry of another program as long as the file; a thousand bit depths."""
+    write_tiff(tmp_path / "a.tif", b"\0" * 9, 10_000, 10_000, _322=1, _323=1, _324=(300,) * 9, _325=(1,) * 9)
+    write_tiff(tmp_path / "b.tif", b"\0" * 9, 3, 3, _700=tuple(range(100_000)))
+    write_tiff(tmp_path / "c.tif", b"\0" * 9, 3, 3, _258=tuple(range(1000)))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="9 strips or tiles of 100000000"):
+        read_channels(tmp_path / "a.tif", 1)
+    assert read_channels(tmp_path / "b.tif", 1).shape == (3, 3, 1)
+    with pytest.raises(UserError, match="values of 1000 numbers of bits"):
+        read_channels(tmp_path / "c.tif", 1)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2**21
 
 
 def test_white_is_zero_is_turned_round(tmp_path: Path) -> None:
