@@ -7,7 +7,6 @@ image gives what the RGB network made of it in three equal channels. Several cha
 
 from collections.abc import Mapping
 
-from timm.models import adapt_input_conv
 from torch import Tensor
 
 from rtseg.models.backbone import Backbone
@@ -33,6 +32,8 @@ def adapt_weights(
             continue
         rest = own.shape[:1] + own.shape[2:]
         if (own.shape[1], theirs.shape[1]) == (channels, 3) and theirs.shape[:1] + theirs.shape[2:] == rest:
+            from timm.models import adapt_input_conv  # timm takes as long to import as torch
+
             found[key] = adapt_input_conv(channels, theirs)
             adapted.append(key)
     rule = "the sum of the colours" if channels == 1 else f"the colours in turn, times 3/{channels}"

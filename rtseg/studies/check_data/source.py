@@ -56,7 +56,7 @@ class Source:
 
     @property
     def channels(self) -> int | None:
-        """Of the images, at full depth; None for RGB of 8 bits."""
+        """How many the images have, at full depth; None for RGB of 8 bits."""
         return next(iter(self.datasets.values())).channels
 
     @property
