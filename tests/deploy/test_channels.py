@@ -136,4 +136,4 @@ def test_a_folder_is_trained_resumed_exported_verified_and_predicted(tmp_path: P
         written = np.asarray(Image.open(tmp_path / "out" / f"{image.stem}.png"))
         assert (written == classes).mean() > 0.999
         assert Image.open(tmp_path / "out" / f"{image.stem}_overlay.jpg").mode == "RGB"
-    run("benchmark", str(tmp_path / "net.onnx"), "--input-size", "64x80", "--seconds", "0.1")
+    run("benchmark", str(tmp_path / "net.onnx"), "--input-size", "64", "80", "--seconds", "0.1")
