@@ -177,8 +177,8 @@ class ImageCache:
                     whole = True
                 finally:
                     self._settle(aside, self.folder / (name + _ENTRY), size, whole=whole)
-        except (OSError, ValueError):  # a full disk, a folder that was removed
-            self._say_full()
+        except (OSError, ValueError):
+            self._say_full() if self.folder.is_dir() else self._say_gone()
 
     def _settle(self, aside: Path, entry: Path, size: int, *, whole: bool) -> None:
         """Renames a whole file, removes another, and corrects the count."""
@@ -196,17 +196,20 @@ class ImageCache:
         return (self.limit is None or used + size <= self.limit) and disk.free - size > _SPARE * disk.total
 
     def _say_full(self) -> None:
+        held, repair = "less than 5 % of its disk are free", "Make room there"
+        if self.limit is not None:
+            held, repair = f"{self.limit / 1e9:.3g} GB", "Give a larger --data.cache"
+        self._stop(f"is full ({held}): what it does not hold is decoded each time. {repair}, or go on without.")
+
+    def _say_gone(self) -> None:
+        self._stop("was removed: from now on each image is decoded each time.")
+
+    def _stop(self, why: str) -> None:
+        """Keeps nothing more, which one of the loader processes says."""
         self.full = True
         worker = get_worker_info()
         if worker is None or worker.id == 0:
-            held, repair = "less than 5 % of its disk are free", "Make room there"
-            if self.limit is not None:
-                held, repair = f"{self.limit / 1e9:.3g} GB", "Give a larger --data.cache"
-            say(
-                f"The cache of decoded images '{self.folder}' is full ({held}): what it does not hold is decoded each "
-                f"time. {repair}, or go on without.",
-                stderr=True,
-            )
+            say(f"The cache of decoded images '{self.folder}' {why}", stderr=True)
 
     def _count(self, used: Path) -> int:
         try:

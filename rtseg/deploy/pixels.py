@@ -59,7 +59,7 @@ def to_pixels(image: Picture, card: ModelCard) -> np.ndarray:
             f"this network takes images (height, width, {card.channels}), not {stored.shape}: put channels last, and "
             "give those that it was trained on"
         )
-    if stored.dtype not in (np.uint8, np.uint16) and stored.dtype.kind != "f":
+    if stored.dtype.kind != "f" and (stored.dtype.kind != "u" or stored.dtype.itemsize > 2):
         raise UserError(
             "this network takes images of uint8, uint16 or floats in the units of its training files, not "
             f"{stored.dtype}"

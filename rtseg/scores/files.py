@@ -37,6 +37,7 @@ _NO_CLASS = 254  # what the table of predictions holds for other values; classes
 # Cityscapes calls an image, its label file and its other files by one name with different ends.
 _CITYSCAPES = re.compile(r"_leftImg8bit$|_gtFine_label(Train)?Ids$")
 _NO_LABELS = re.compile(r"_gtFine_(color|instanceIds|instanceTrainIds)$")
+_TRAIN_IDS, _IDS = "_gtFine_labelTrainIds", "_gtFine_labelIds"
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,15 @@ def find_pairs(predictions: Path, masks: Path) -> Pairs:
     Cityscapes' names.
 
     Raises:
-        UserError: a folder holds nothing of its kind; two files have one name; or nothing belongs together.
+        UserError: both are one folder; a folder holds nothing of its kind; two files have one name; or nothing belongs
+            together.
     """
-    found, labels = _files(predictions), [path for path in _files(masks) if not _NO_LABELS.search(path.stem)]
-    found = _without_pictures(predictions, found)
+    if predictions.samefile(masks):
+        raise UserError(
+            f"'{predictions}' and '{masks}' are one folder, whose files equal themselves: give the folder of class "
+            "maps, then the folder of masks"
+        )
+    found, labels = _without_pictures(predictions, _files(predictions)), _labels(masks)
     for key in (lambda path, root: path.relative_to(root).with_suffix("").as_posix(), lambda path, root: path.stem):
         by_name, by_mask = (
             _by_name([(_CITYSCAPES.sub("", key(path, root)), path) for path in files])
@@ -195,9 +201,11 @@ def _read(
         what, counts = np.unique(np.asarray(values), return_counts=True)
         good = list(ids)
         shown = ", ".join(map(str, good[:12])) + ", …" * (len(good) > 12)
+        numbers = list(range(len(good)))
+        hint = f"; for class numbers 0 to {numbers[-1]} give --class-numbers" if good != numbers else ""
         raise UserError(
             f"{path}: {tally(what, counts)} where the mask has a class. Class maps hold the ids of the classes "
-            f"({shown}); for class numbers 0 to {len(good) - 1} give --class-numbers"
+            f"({shown}){hint}"
         )
     return pred, mask
 
@@ -212,6 +220,16 @@ def _files(folder: Path) -> list[Path]:
             "folder of class maps, then the folder of masks"
         )
     return found
+
+
+def _labels(folder: Path) -> list[Path]:
+    """Masks; of Cityscapes' files of one image the label ids, beside which its tools write those of the training."""
+    found = [path for path in _files(folder) if not _NO_LABELS.search(path.stem)]
+    there = set(found)
+    return [
+        path for path in found
+        if _TRAIN_IDS not in path.name or path.with_name(path.name.replace(_TRAIN_IDS, _IDS)) not in there
+    ]  # fmt: skip
 
 
 def _without_pictures(folder: Path, files: list[Path]) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -114,6 +115,18 @@ def test_a_full_disk_is_no_error(cache: ImageCache, images: list[Path], monkeypa
     assert cache.full
     assert not entries(cache)
     check_count(cache)
+
+
+def test_a_folder_that_is_removed_is_no_error(
+    cache: ImageCache, images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = cache.get(images[0], "image", read_image)
+    kept = cache.get(images[0], "image", never)
+    shutil.rmtree(cache.folder)
+    for path in images:
+        np.testing.assert_array_equal(cache.get(path, "image", read_image), read_image(path))
+    np.testing.assert_array_equal(kept, read_image(images[0]))  # still mapped
+    assert capsys.readouterr().err.count("was removed: from now on") == 1
 
 
 def in_child(work: Callable[[], None]) -> int | None:

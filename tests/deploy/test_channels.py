@@ -87,7 +87,7 @@ def test_another_image_is_one_sentence(image: Any, words: str) -> None:
 
 def test_an_array_is_taken_as_its_file_is(tmp_path: Path) -> None:
     card = network(4).card
-    for dtype in ("uint8", "uint16", "float32", "float64"):
+    for dtype in ("uint8", "uint16", ">u2", "float32", "float64"):
         array = (np.random.default_rng(0).random((5, 6, 4)) * (1 if "f" in dtype else 250)).astype(dtype)
         np.save(tmp_path / "a.npy", array)
         np.testing.assert_array_equal(to_pixels(array, card), read_channels(tmp_path / "a.npy", 4))

@@ -112,6 +112,13 @@ def test_cityscapes_names_and_ids(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "mIoU 1.0000" in score(capsys, numbers, flat, "--data", "cityscapes", "--class-numbers")
 
 
+def test_cityscapes_folders_may_hold_train_ids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    masks = write(tmp_path / "masks", maps(2, (7, 8, 11)), "flat_{}_gtFine_labelIds.png")
+    write(masks, maps(2), "flat_{}_gtFine_labelTrainIds.png")
+    flat = write(tmp_path / "flat", maps(2, (7, 8, 11)), "flat_{}_leftImg8bit.png")
+    assert "mIoU 1.0000" in score(capsys, flat, masks, "--data", "cityscapes")
+
+
 def test_bad_files(tmp_path: Path, pred: Path, masks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = write(tmp_path / "other", [one[:-1] for one in maps()])
     assert "other/0.png is 19x30, its mask" in refused(capsys, other, masks, "--classes", 3)
@@ -130,6 +137,7 @@ def test_bad_files(tmp_path: Path, pred: Path, masks: Path, capsys: pytest.Captu
     assert "JPEG, which changes class numbers" in refused(capsys, jpeg, masks, "--classes", 3)
     (tmp_path / "empty").mkdir()
     assert "no class maps in" in refused(capsys, tmp_path / "empty", masks, "--classes", 3)
+    assert "are one folder, whose files equal themselves" in refused(capsys, masks, tmp_path / "masks/", "--classes", 3)
     strange = write(tmp_path / "strange", maps(), "x{}.png")
     assert "no class map has the name of a mask" in refused(capsys, strange, masks, "--classes", 3)
 

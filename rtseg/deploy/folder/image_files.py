@@ -1,8 +1,9 @@
 """An image and its class map -> the bytes of the files that `rtseg predict` writes."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from rtseg.deploy.drawing.overlay_colors import distinct_colors
 from rtseg.deploy.drawing.overlay_legend import OverlayLegend
 from rtseg.deploy.drawing.png import compress_rows, grey_png, palette_png
 from rtseg.deploy.drawing.row_bands import bands
-from rtseg.deploy.folder.submission import find_submission
+from rtseg.deploy.folder.submission import check_folder, find_submission
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import UserError
 
@@ -63,10 +64,11 @@ class Outputs:
                 "the checkpoint or a file exported without --result class_map, or leave --margin out"
             )
 
-    def check_names(self, names: Iterable[str]) -> None:
-        """Raises: UserError where a server would not know an image by its name."""
+    def check_names(self, names: Collection[str], folder: Path) -> None:
+        """Raises: UserError where a server would not know an image by its name, or would find other files."""
         if self.submission is not None:
             find_submission(self.submission).check_names(names)
+            check_folder(folder, names)
 
 
 class ImageFiles:

@@ -110,7 +110,7 @@ def predict_files(
         found, failed = find_sources(sources, out_dir, image_suffixes(predictor.card.channels))
         names, shortened = result_names(found, out_dir)
         check_sources(names, out_dir)
-        outputs.check_names(names.values())
+        outputs.check_names(names.values(), out_dir)
         console = Console(stderr=True)
         if len(names) >= _MANY:
             predictor.runner.may_measure = True

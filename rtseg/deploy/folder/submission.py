@@ -9,6 +9,7 @@ with their own names, so what is left is to see that nothing else is written and
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rtseg.checks import check_one_of
 from rtseg.data import ade20k, cityscapes
@@ -60,6 +61,16 @@ class Submission:
                     f"images '{first}' and '{name}' both stand for '{match[0]}' on the test server of {self.title}; "
                     "leave one out"
                 )
+
+
+def check_folder(folder: Path, names: Iterable[str]) -> None:
+    """Raises: UserError where a folder holds other .png files than the class maps of these names."""
+    wanted = {folder / f"{name}.png" for name in names}
+    if others := sorted(path for path in folder.rglob("*.png") if path not in wanted):
+        raise UserError(
+            f"'{folder}' holds other .png files ('{others[0].relative_to(folder)}'), which a test server would take "
+            "for class maps: give an empty folder, or remove them"
+        )
 
 
 _KNOWN = {

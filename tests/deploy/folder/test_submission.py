@@ -10,6 +10,7 @@ import pytest
 from rtseg.cli import main
 from rtseg.data import ade20k, cityscapes
 from rtseg.data.dataset import LabelSpace
+from rtseg.deploy.folder.image_files import Outputs
 from rtseg.deploy.folder.submission import find_submission
 from rtseg.errors import UserError
 from rtseg.models import create_model
@@ -75,3 +76,13 @@ def test_an_image_that_is_there_twice() -> None:
     server.check_names(["ulm_000000_000019_leftImg8bit", "ulm_000000_000020_leftImg8bit"])
     with pytest.raises(UserError, match="without names"):
         server.check(ModelCard("m", "none", 19))
+
+
+def test_nothing_else_lies_in_the_folder(tmp_path: Path) -> None:
+    """Pictures of an earlier run would match the server's pattern of names."""
+    outputs, name = Outputs(overlays=False, submission="cityscapes"), "ulm_000000_000019_leftImg8bit"
+    (tmp_path / f"{name}.png").touch()
+    outputs.check_names([name], tmp_path)
+    (tmp_path / f"{name}_colour.png").touch()
+    with pytest.raises(UserError, match=f"holds other .png files .'{name}_colour.png'."):
+        outputs.check_names([name], tmp_path)
