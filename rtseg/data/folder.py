@@ -152,7 +152,9 @@ def _open(spec: _Spec, split: str, channels: int | None) -> SegmentationDataset:
     base = spec.file.parent
     image_pattern, mask_pattern = spec.splits[split]
     suffixes = image_suffixes(channels)
-    images, masks = _match(base, image_pattern, suffixes), _match(base, mask_pattern, MASK_SUFFIXES)
+    masks = _match(base, mask_pattern, MASK_SUFFIXES)
+    # A file of both patterns is a mask: `*.png` also stands for `1_mask.png`.
+    images = {path: text for path, text in _match(base, image_pattern, suffixes).items() if path not in masks}
     require_files("folder", base, {image_pattern: list(images), mask_pattern: list(masks)})
     wanted = f"{base / mask_pattern}, where the stars stand for the same text as in {image_pattern}"
     pairs = pair_files(list(images), list(masks), wanted, images.__getitem__, masks.__getitem__)

@@ -16,7 +16,7 @@ from rtseg.data.findings.image_look import orientation
 from rtseg.data.findings.looks import ImageLook, MaskLook, Seen, Split
 from rtseg.data.findings.mask_look import look_at_mask
 from rtseg.data.findings.numbers import unknown_values, white_is_a_class
-from rtseg.data.findings.occurrence import absent, unlabelled
+from rtseg.data.findings.occurrence import absent, alone, unlabelled
 from rtseg.data.findings.sizes import other_size, turned
 from rtseg.data.folder import ColorDecoder
 from rtseg.data.header import upright_size
@@ -46,7 +46,7 @@ def look_briefly(splits: Sequence[SegmentationDataset], seconds: float = 3.0) ->
 
 def find_briefly(seen: Seen) -> list[Finding]:
     """The findings that masks and headers allow; which classes `train` lacks is told by `rtseg.data.survey`."""
-    kinds = (other_size, turned, other_form, palettes, unknown_values, blended, white_is_a_class, unlabelled)
+    kinds = (other_size, turned, other_form, palettes, unknown_values, blended, white_is_a_class, alone, unlabelled)
     found = [finding for kind in kinds for finding in kind(seen)]
     later = replace(seen, splits=seen.splits[1:])
     found += [finding for finding in absent(later) if finding.severity != NOTE]

@@ -8,8 +8,8 @@ from rtseg.data.findings.forms import other_form, palettes
 from rtseg.data.findings.looks import Seen
 from rtseg.data.findings.names import case_collisions, unicode_forms, unpaired
 from rtseg.data.findings.numbers import unknown_values, white_is_a_class
-from rtseg.data.findings.occurrence import absent, unlabelled
-from rtseg.data.findings.odd import odd_pixels, odd_sizes, one_colour, transparent
+from rtseg.data.findings.occurrence import absent, alone, unlabelled
+from rtseg.data.findings.odd import depth, odd_pixels, odd_sizes, one_colour, transparent
 from rtseg.data.findings.sizes import other_size, turned
 from rtseg.data.findings.strays import strays
 from rtseg.data.findings.twins import near_twins, twins
@@ -17,7 +17,7 @@ from rtseg.data.findings.unreadable import damaged, unreadable
 
 Kind = Callable[[Seen], Iterator[Finding]]
 FILES: tuple[Kind, ...] = (unreadable, damaged, unpaired, strays, unicode_forms, case_collisions)
-IMAGES: tuple[Kind, ...] = (twins, near_twins, odd_pixels, transparent, odd_sizes, one_colour)
+IMAGES: tuple[Kind, ...] = (twins, near_twins, odd_pixels, depth, transparent, odd_sizes, one_colour)
 MASKS: tuple[Kind, ...] = (
     other_size, turned, other_form, palettes, unknown_values, blended, white_is_a_class,
 )  # fmt: skip
@@ -37,4 +37,4 @@ def find_in_masks(seen: Seen) -> list[Finding]:
     found = [finding for kind in MASKS for finding in kind(seen)]
     if any(finding.severity == FAULT and finding.kind in MISREAD for finding in found):
         return found
-    return [*found, *absent(seen), *unlabelled(seen)]
+    return [*found, *alone(seen), *absent(seen), *unlabelled(seen)]

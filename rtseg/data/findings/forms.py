@@ -52,18 +52,20 @@ def _colours(seen: Seen, bad: Mapping[Path, MaskLook], total: int) -> Finding:
     }
     known = {own[f"#{code:06x}"]: f"#{code:06x}" for code in pixels if f"#{code:06x}" in own}
     blended = len(pixels) > _MOST_COLOURS
-    repair = (
-        "so many come from JPEG or smooth resizing: make the masks anew as PNG"
-        if blended
-        else "say in the YAML which colour is which class, as in `colors: {road: '#402020', ignore: '#000000'}`"
-    )
+    if blended:
+        repair = "so many come from JPEG or smooth resizing: make the masks anew as PNG"
+    elif 2 * len(bad) < total:
+        repair = "the others hold numbers: save these too as grey PNGs of class numbers"
+    else:
+        repair = "say in the YAML which colour is which class, as in `colors: {road: '#402020', ignore: '#000000'}`"
+    described = len(known) == len(seen.labels.names) and not blended and len(bad) == total
     return Finding(
         FAULT,
         "colours",
         f"{counted(len(bad), 'mask', total)} {verb(len(bad), 'holds', 'hold')} colours ({named(list(bad))}: "
         f"{', '.join(commonest)}{more}) where one number a pixel is expected; {repair}",
         list(bad),
-        yaml={"colors": known} if len(known) == len(seen.labels.names) and not blended else {},
+        yaml={"colors": known} if described else {},
     )
 
 

@@ -56,6 +56,11 @@ def _meant(seen: Seen, levels: Sequence[int], unknown: Sequence[int]) -> tuple[s
     own = [level for level in levels if level != _WHITE]
     if unknown == [number] and 0 not in levels:
         return _map("the masks count from 1, the classes from 0", dict(zip(range(1, number + 1), names, strict=True)))
+    if unknown == [1]:  # of one class
+        both = ["background", *names]
+        return f"there is one number more than classes: write `classes: [{', '.join(both)}]` into the YAML", {
+            "classes": both
+        }
     if unknown == [number]:
         given = {0: "ignore", **dict(zip(range(1, number + 1), names, strict=True))}
         return _map(

@@ -6,6 +6,7 @@ import numpy as np
 
 from rtseg.data.findings.finding import CAUTION, FAULT, NOTE, Finding, counted, named, verb
 from rtseg.data.findings.looks import Seen, Split
+from rtseg.data.findings.numbers import written_map
 
 _NAMED = 5  # classes in a sentence
 
@@ -17,6 +18,26 @@ def pixels(seen: Seen, split: Split) -> np.ndarray:
         if look := seen.usable.get(mask):
             counts += seen.classes(look)
     return counts
+
+
+def alone(seen: Seen) -> Iterator[Finding]:
+    """A fault where there is one class alone: what is beside it was not named, or is ignored."""
+    names = seen.labels.names
+    if len(names) > 1 or not seen.usable:
+        return
+    values = sorted({seen.value(look, value) for look in seen.usable.values() for value in look.values})
+    both = {"classes": ["background", *names]}
+    written = f"`classes: [background, {names[0]}]`"
+    if not seen.colours and 1 < len(values) <= _NAMED:
+        both |= {"label_map": {value: both["classes"][value > values[0]] for value in values}}
+        written += f" and `label_map: {written_map(both['label_map'])}`"
+    yield Finding(
+        FAULT,
+        "one class",
+        f"'{names[0]}' is the only class, so every answer is right and there is nothing to learn; name what else "
+        f"{counted(len(seen.usable), 'mask')} {verb(len(seen.usable), 'shows', 'show')}, as in {written}",
+        yaml=both,
+    )
 
 
 def absent(seen: Seen) -> Iterator[Finding]:

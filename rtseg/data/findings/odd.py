@@ -13,6 +13,7 @@ from rtseg.data.findings.pixel_format import PLAIN
 _FEW = 0.1  # of the images: so many or fewer stick out
 _FAR = 16  # times more or fewer pixels than the median image
 _LOOK = "look whether it belongs here"
+_DEEP = ("16 bits", "32 bits", "floats")
 _HARMLESS = (PLAIN, "palette, 8 bits", "grey, 8 bits", "unknown")
 
 
@@ -46,6 +47,22 @@ def odd_pixels(seen: Seen) -> Iterator[Finding]:
             )
 
 
+def depth(seen: Seen) -> Iterator[Finding]:
+    """A caution where most images have more than 8 bits, and are not read at full depth."""
+    images = _images(seen)
+    deep = [file for file, image in images if image.form.endswith(_DEEP)]
+    if seen.channels is None and 2 * len(deep) > len(images):
+        form = next(image.form for file, image in images if file == deep[0])
+        yield Finding(
+            CAUTION,
+            "depth",
+            f"{counted(len(deep), 'image', len(images))} {verb(len(deep), 'is', 'are')} {form} ({named(deep)}), and "
+            f"only the upper 8 bits are read; `rtseg check-data --channels {1 if 'grey' in form else 3}` reads all, "
+            "and prints the YAML with which trainings do",
+            deep,
+        )
+
+
 def _becomes(form: str) -> str:
     if "alpha" in form:
         return "the alpha channel is dropped: look whether what it hid is an image, and save RGB"
@@ -68,7 +85,7 @@ def transparent(seen: Seen) -> Iterator[Finding]:
             "transparent",
             f"{counted(len(bad), 'image')} {verb(len(bad), 'is', 'are')} transparent in places, {shown(file)} in "
             f"{percent(share)} of its pixels; alpha is not looked at: save {verb(len(bad), 'it', 'them')} over a "
-            "background",
+            "background, or if it is a fourth channel, read it with `--channels 4`",
             [file for file, _ in bad],
         )
 

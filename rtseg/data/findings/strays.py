@@ -44,7 +44,7 @@ _LOSSY = _Kind(
 )
 _OTHER = _Kind(CAUTION, "other format", "image of another format", _OUT, "save it as PNG or JPEG")
 _TEXT = _Kind(NOTE, "text", "text", _OUT, "nothing is to be done unless it was to be an image")
-_UNKNOWN = _Kind(NOTE, "stray", "file that is no image", _OUT, "nothing is to be done unless it was to be one")
+_UNKNOWN = _Kind(NOTE, "stray", "other file", _OUT, "nothing is to be done unless it was to be an image")
 
 
 def strays(seen: Seen) -> Iterator[Finding]:

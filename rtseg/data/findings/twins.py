@@ -86,11 +86,15 @@ def _across(seen: Seen, groups: Sequence[Sequence[_Image]]) -> Iterator[Finding]
                 FAULT if share >= _SPOILT else CAUTION,
                 "leak",
                 f"{counted(len(both), f'{split.name} image', len(split.pairs))} {verb(len(both), 'is', 'are')} in "
-                f"{first.split} too, pixel for pixel, such as {shown(image.file)} and {shown(first.file)}; take them "
-                f"out "
-                "of one split, or the score says nothing about new images",
+                f"{first.split} too, pixel for pixel, such as {_both(image, first)}; take them out of one split, or "
+                "the score says nothing about new images",
                 [one.file for pair in both for one in pair],
             )
+
+
+def _both(one: _Image, other: _Image) -> str:
+    """The names of two images, or of the one file that they are."""
+    return shown(one.file) if one.file == other.file else f"{shown(one.file)} and {shown(other.file)}"
 
 
 def near_twins(seen: Seen) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, read_mask
 from rtseg.data.findings.mask_look import look_at_numbers
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
+from rtseg.terminal import counted
 
 _LOOKED_AT = 3  # files of a folder, to tell images from masks
 _VALUES_FROM = 100  # masks, to find the classes
@@ -66,9 +67,10 @@ def propose(root: Path) -> Proposal:
     masks, images = _parted(files)
     pairs = _pairs(images, masks)
     if not pairs:
-        found = f"{len(images)} groups of images and {len(masks)} of masks by their content"
+        found = f"{counted(len(images), 'group')} of images and {len(masks)} of masks by their content"
         raise UserError(
-            f"'{root}' holds {len(files):,} images, and no masks that share their names ({found}): write "
+            f"'{root}' holds {len(files):,} images, and no masks that share their names ({found}; masks of JPEG, or "
+            "resized smoothly, look like images: make them anew as PNG). Or write "
             f"{root / 'dataset.yaml'} (docs/data.md), or give --dataset with the name of a data set"
         )
     by_split: dict[str, list[tuple[_Group, _Group]]] = defaultdict(list)
@@ -210,9 +212,11 @@ def _numbers(root: Path, values: Sequence[int], looked: int) -> tuple[dict[str, 
     names = _names(root, max(own) + 1)
     if names is not None:
         return {"classes": names[0]}, [*why, f"the names are those of {names[1]}"]
-    if max(own) < MOST_CLASSES and (len(own) > 0.5 * (max(own) + 1) or max(own) < 32):
-        return {"classes": [f"class_{k}" for k in range(max(own) + 1)]}, why
     kept = own[:MOST_CLASSES]
+    if max(own) < MOST_CLASSES and (len(own) > 0.5 * (max(own) + 1) or max(own) < 32):
+        kept = list(range(min(own), max(own) + 1))
+    if kept[0] == 0 and kept[-1] == len(kept) - 1:
+        return {"classes": [f"class_{k}" for k in kept]}, why
     label_map = {value: f"class_{value}" for value in kept}
     return {"classes": list(label_map.values()), "label_map": label_map}, why
 

@@ -97,6 +97,12 @@ def with_endings(data: Planted) -> dict[str, str]:
     return {"images": "images/train/*_image.png", "masks": "masks/train/*_mask.png"}
 
 
+def with_masks_beside_images(data: Planted) -> dict[str, str]:
+    for k in range(10):
+        data.mask(k).rename(data.image(k).with_stem(f"{k}_mask"))
+    return {"images": "images/train/*.png", "masks": "images/train/*_mask.png"}
+
+
 def in_sub_folders(data: Planted) -> dict[str, str]:
     for k in range(10):
         for file, ending in ((data.image(k), "image"), (data.mask(k), "mask")):
@@ -106,7 +112,14 @@ def in_sub_folders(data: Planted) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "change", [beside_each_other, with_endings, pytest.param(of_other_names, marks=pytest.mark.slow), in_sub_folders]
+    "change",
+    [
+        beside_each_other,
+        with_endings,
+        pytest.param(of_other_names, marks=pytest.mark.slow),
+        in_sub_folders,
+        with_masks_beside_images,
+    ],
 )
 def test_a_yaml_is_proposed(planted: Planted, change, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     train = change(planted)
@@ -119,13 +132,15 @@ def test_a_yaml_is_proposed(planted: Planted, change, capsys: pytest.CaptureFixt
     assert "masks hold the numbers 0, 1, 2, 255" in capsys.readouterr().out
 
 
-def test_a_yaml_is_proposed_for_0_and_255_and_for_colours(planted: Planted) -> None:
+def test_a_yaml_is_proposed_for_what_masks_hold(planted: Planted) -> None:
     (planted.root / "dataset.yaml").unlink()
     planted.masks(lambda drawn: np.where(drawn == 1, 255, 0).astype(np.uint8))
     proposed = open_source("folder", planted.root).yaml
     assert proposed["label_map"] == {0: "background", 255: "object"}
     planted.masks(lambda drawn: np.where(drawn[..., None], [0, 0, 255], [255, 0, 0]).astype(np.uint8))
     assert open_source("folder", planted.root).yaml["colors"] == {"class_0": "#0000ff", "class_1": "#ff0000"}
+    planted.masks(lambda drawn: np.where(drawn[..., 2], 2, 1).astype(np.uint8))
+    assert open_source("folder", planted.root).yaml["label_map"] == {1: "class_1", 2: "class_2"}
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,23 @@ def as_jpeg(data: Planted) -> None:
     data.masks(lambda drawn: np.asarray(cv2.imdecode(cv2.imencode(".jpg", drawn)[1], 0)), range(3))
 
 
+def one_class(data: Planted, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    data.yaml["classes"] = ["object"]
+    data.write()
+    data.masks(change)
+
+
+def deep(data: Planted) -> None:
+    """12 bits in 16, as cameras have it."""
+    for k in range(10):
+        save(data.image(k), image(k)[..., 0].astype(np.uint16) * 16)
+
+
+def one_in_colours(data: Planted) -> None:
+    drawn = mask(2)
+    save(data.mask(2), np.dstack([drawn, drawn * 2, drawn // 2]))
+
+
 def colours(data: Planted) -> None:
     table = np.zeros((256, 3), np.uint8)
     table[1], table[2] = (255, 0, 0), (0, 255, 0)
@@ -203,6 +220,14 @@ PLANTED: dict[str, tuple[Plant, Severity, str, str]] = {
     "one more number": (
         lambda d: d.masks(values(_1=2, _2=3, _255=1)), FAULT, "off-by-one", "{0: ignore, 1: road, 2: car, 3: tree}",
     ),
+    "0 and 255 of one class": (
+        lambda d: one_class(d, values(_1=255, _2=255)), FAULT, "one class",
+        "as in `classes: [background, object]` and `label_map: {0: background, 255: object}`",
+    ),
+    "0 and 1 of one class": (
+        lambda d: one_class(d, values(_2=1)), FAULT, "off-by-one", "write `classes: [background, object]` into",
+    ),
+    "colours in one": (one_in_colours, FAULT, "colours", "the others hold numbers: save these too as grey PNGs"),
     "colours": (colours, FAULT, "colours", "10 of 10 masks hold colours ("),
     "equal channels": (
         lambda d: d.masks(lambda m: np.dstack([m] * 3), range(1)), FAULT, "channels", "1 of 10 masks has three equal",
@@ -278,6 +303,13 @@ PLANTED: dict[str, tuple[Plant, Severity, str, str]] = {
         lambda d: (d.root / "images/train/x.heic").write_bytes(b"x"), CAUTION, "other format",
         "1 image of another format is left out",
     ),
+    "16 bits everywhere": (
+        deep, CAUTION, "depth", "10 of 10 images are grey, 16 bits (",
+    ),
+    "validation by the training images": (
+        lambda d: (d.yaml.update(val=d.yaml["train"]), d.write()), FAULT, "leak",
+        "such as " + os.path.join("{root}", "images", "train", "0.png") + "; take",
+    ),
     "16 bits": (
         lambda d: save(d.image(2), image(2).astype(np.uint16) * 257), CAUTION, "pixels", "is RGB, 16 bits (",
     ),
@@ -298,6 +330,7 @@ def test_planted(planted: Planted, name: str) -> None:
     plant(planted)
     found = findings(planted.root)
     told = "\n".join(f"{one.severity.word} {one.kind}: {one.text}" for one in found)
+    says = says.replace("{root}", str(planted.root))
     assert any(one.severity == severity and one.kind == kind and says in one.text for one in found), told
     assert severity == FAULT or not any(one.severity == FAULT for one in found), told
     assert all(os.path.lexists(file) for one in found for file in one.files)
