@@ -1,7 +1,6 @@
 """COCO's annotation files: read, checked, and kept so that loader processes share them."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,7 +10,9 @@ import numpy as np
 
 from rtseg.data.coco_masks import Segmentation, draw, fault, is_number
 from rtseg.data.faults import Broken, Faults
+from rtseg.data.header import upright_size
 from rtseg.data.intact import unusable_images
+from rtseg.data.named_file import named_file
 from rtseg.errors import UserError
 from rtseg.output.json_file import parse_json
 
@@ -152,18 +153,22 @@ def _images(listed: list[Any], folder: Path, faults: Faults) -> tuple[dict[int, 
         if type(number) is not int or not isinstance(name, str):
             faults.add("images without a number or file name", one)
             continue
+        path = PurePosixPath(name.replace("\\", "/"))
+        leads_out = path.is_absolute() or ".." in path.parts
+        file = None if leads_out else named_file(folder, name)
         size = one.get("height"), one.get("width")
-        path = PurePosixPath(name)
+        if size == (None, None) and file is not None:  # some tools leave them out
+            size = upright_size(file) or size
         if number in numbers:
             faults.add("images with the number of another", name)
         elif not all(type(side) is int and 0 < side <= _LONGEST_SIDE for side in size):
             faults.add("images without height and width", name)
-        elif path.is_absolute() or ".." in path.parts:
+        elif leads_out:
             faults.add("images with a name that leads out of the folder", name)
-        elif not os.path.isfile(folder / name):  # which takes a name of any length
+        elif file is None:
             faults.add(f"images without a file in '{folder}'", name)
         else:
-            images[number] = Image(number, folder / name, size)
+            images[number] = Image(number, file, size)
         numbers.add(number)
     return images, numbers
 

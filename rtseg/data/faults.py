@@ -1,5 +1,6 @@
 """What is wrong with many things, counted by kind and named: one message for a whole data set."""
 
+import re
 from collections import defaultdict
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ class Faults:
         lines = []
         for kind, names in self.found.items():
             noun, _, rest = kind.partition(" ")
-            noun = noun if len(names) > 1 else noun.removesuffix("s")
+            if len(names) == 1:
+                noun, rest = noun.removesuffix("s"), re.sub("^that are ", "that is ", rest)
             lines.append(f"\n  {len(names)} {noun} {rest} ({', '.join(names[:_NAMED])}{', …' * (len(names) > _NAMED)})")
         return "".join(lines)

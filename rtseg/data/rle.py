@@ -36,7 +36,7 @@ def decode(rle: Mapping[str, Any]) -> np.ndarray:
     Raises:
         UserError: the text is cut off, has other characters, or its runs do not fill the size.
     """
-    counts, (height, width) = run_lengths(rle), rle["size"]
+    counts, (height, width) = run_lengths(rle), map(int, rle["size"])  # some programs write 64.0
     pixels = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return pixels.reshape(width, height).T
 

@@ -47,7 +47,10 @@ def result_classes(source: Source, unlabelled: Unlabelled | None) -> Classes:
     if added:
         names, colors = [_BACKGROUND, *names], [(0, 0, 0), *colors]
     if not 1 <= len(names) <= MOST_CLASSES:
-        raise UserError(f"there are {len(names)} classes with `background`; a data set has 1 to {MOST_CLASSES}")
+        raise UserError(
+            f"there are {len(names)} classes with `background`; a data set has 1 to {MOST_CLASSES}: merge some in the "
+            "label tool, or give --unlabelled ignore"
+        )
     table[UNLABELLED] = {None: UNLABELLED, "ignore": IGNORE, _BACKGROUND: ground or 0}[unlabelled]
     return Classes(tuple(names), tuple(colors), table)
 

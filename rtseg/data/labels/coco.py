@@ -3,7 +3,6 @@
 Many tools export it: CVAT, Roboflow, Label Studio, Supervisely.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from rtseg.data import rle
 from rtseg.data.coco_file import Annotation, CocoFile, read_coco
 from rtseg.data.labels.shapes import Shape, mask_shape, paint, polygon_shape
 from rtseg.data.labels.source import SKIP, Asked, Drawn, Labelled, Size, Source, listed, split_of, split_within
+from rtseg.data.named_file import named_file
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 from rtseg.output.json_file import parse_json
@@ -98,8 +98,8 @@ def _image_folder(file: Path, names: Sequence[str]) -> Path:
     near = (file.parent, file.parent.parent)
     inner = ("", "images", base, f"images/{base}", "data", "train", "val", "test", "JPEGImages")
     folders = [folder / name for folder in near for name in inner]
-    best = max(folders, key=lambda folder: sum(os.path.isfile(folder / name) for name in names))
-    if names and not any(os.path.isfile(best / name) for name in names):
+    best = max(folders, key=lambda folder: sum(named_file(folder, name) is not None for name in names))
+    if names and not any(named_file(best, name) for name in names):
         raise UserError(f"'{file}': its images, such as '{names[0]}', are not near it: give their folder with --images")
     return best
 

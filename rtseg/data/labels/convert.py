@@ -106,7 +106,7 @@ def convert(path: Path, output: Path, choices: Choices, progress: Progress = lam
             root = unpack(path, aside / "source")
         elif path.is_dir():
             root = inner_folder(path)
-        source = find_format(root, choices.format).read(root, Asked(choices.images, choices.broken))
+        source = _read(path, root, aside / "source", choices)
         named = _unique(source)
         if source.faults.found and choices.broken == "refuse":
             raise _refusal(path, source.faults)
@@ -122,6 +122,14 @@ def convert(path: Path, output: Path, choices: Choices, progress: Progress = lam
         _write_yaml(result / "dataset.yaml", path, source, classes, summary)
         result.replace(os.path.realpath(output))
     return summary
+
+
+def _read(path: Path, root: Path, unpacked: Path, choices: Choices) -> Source:
+    """Reads what lies in `root`. Raises: UserError, which calls an archive that was `unpacked` by its own `path`."""
+    try:
+        return find_format(root, choices.format).read(root, Asked(choices.images, choices.broken))
+    except UserError as error:
+        raise UserError(str(error).replace(str(unpacked), str(path))) from None
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from rtseg.data.files import MAX_PIXELS
 from rtseg.data.header import image_size, upright_size
 from rtseg.data.labels.shapes import Shape, mask_shape, paint, polygon_shape
 from rtseg.data.labels.source import ANY_IMAGE, CLIPPED, Asked, Bytes, Drawn, Labelled, Size, Source, listed, split_of
+from rtseg.data.named_file import named_file
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 from rtseg.output.json_file import parse_json
@@ -51,7 +52,7 @@ def read(path: Path, asked: Asked) -> Source:
             others.append(file.name)
         else:
             found.append((file, content))
-            versions[str(content.get("version"))].append(file.name)
+            versions[str(content.get("version") or "not given")].append(file.name)
     if not found:
         raise UserError(f"'{path}' has no .json of LabelMe, which has shapes and imagePath: give the folder with them")
     names = sorted({str(one["label"]) for _, content in found for one in content["shapes"] if _label(one)})
@@ -125,9 +126,10 @@ def _image_file(file: Path, content: dict[str, Any], asked: Asked) -> Path | Byt
     """The image that a file is of: where it says, beside it, in the folder asked for, or in the file itself."""
     said = PurePosixPath(str(content["imagePath"]).replace("\\", "/"))
     folders = [file.parent] if asked.images is None else [asked.images, file.parent]
-    for place in (*(folder / name for folder in folders for name in (said, said.name)),):
-        if place.suffix and os.path.isfile(place):
-            return Path(os.path.normpath(place))
+    for folder in folders:
+        for name in (str(said), said.name):
+            if said.suffix and (found := named_file(folder, name)):
+                return Path(os.path.normpath(found))
     data = content.get("imageData")
     if not isinstance(data, str):
         return None

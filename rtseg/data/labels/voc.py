@@ -88,7 +88,7 @@ def voc_colors(number: int) -> list[Color]:
 
 
 def _decode(numbers: Mapping[int, int], colors: Mapping[Color, int], path: Path) -> np.ndarray:
-    repair = f"name all classes in {_NAMES}, one a line, beginning with the one of number 0"
+    repair = f"name all classes in {_NAMES}, one a line, beginning with the one of number 0; CVAT's are in labelmap.txt"
     raw = read_numbers(path)
     return (
         relabelled(raw, numbers, path, repair) if raw.ndim == 2 else recolored(read_colors(path), colors, path, repair)

@@ -17,6 +17,7 @@ from rtseg.data.labels.shapes import paint, polygon_shape
 from rtseg.data.labels.source import ANY_IMAGE, Asked, Drawn, Labelled, Size, Source
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
+from rtseg.terminal import counted
 from rtseg.yaml_file import read_yaml
 
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
@@ -49,8 +50,8 @@ def read(path: Path, asked: Asked) -> Source:
             images.append(Labelled(name, image, partial(_draw, shapes), split))
     if counts["boxes"] and not counts["polygons"]:
         raise UserError(
-            f"'{path}' has {counts['boxes']} boxes and no outline: `class x y width height` does not say which pixels "
-            "an object has; export polygons (YOLO segmentation) or masks"
+            f"'{path}' has {counted(counts['boxes'], 'box', 'es')} and no outline: `class x y width height` does "
+            "not say which pixels an object has; export polygons (YOLO segmentation) or masks"
         )
     notes = []
     if counts["without"]:
@@ -142,7 +143,7 @@ def _read_label(file: Path, classes: int, faults: Faults, counts: Counter[str]) 
             continue
         if len(ring) == _BOX:
             counts["boxes"] += 1
-            faults.add("boxes without an outline", where)
+            faults.add("lines with a box and no outline", where)
         elif not label.is_integer() or not 0 <= label < classes:
             faults.add(f"objects of no class (there are 0 to {classes - 1})", f"{label:g}, {where}")
         elif wrong := fault([ring], (1, 1)):

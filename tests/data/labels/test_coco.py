@@ -1,5 +1,6 @@
 """COCO's JSON becomes masks: the union of polygons, holes, run lengths, overlaps, and what is refused."""
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,21 @@ def test_what_cannot_be_used_is_named(
     summary = converted(source(shape, [SQUARE]), unlabelled="ignore", broken="skip", val=0)
     assert says in "".join(summary.source.notes)
     assert (masks(tmp_path / "out")["a"] == 0).sum() == 48
+
+
+def test_names_of_other_systems_and_images_without_a_size(
+    tmp_path: Path, picture: Picture, source: Callable[..., Path], converted: Convert
+) -> None:
+    """Back-slashes of Windows, names that macOS wrote, sizes that are left out or written as 12.0."""
+    names = ["sub\\b.png", unicodedata.normalize("NFC", "é.png")]
+    whole = {"size": [12.0, 16.0], "counts": encode(np.ones((12, 16), bool))["counts"]}
+    images = [{"id": 7 + k, "file_name": name} for k, name in enumerate(names)]
+    annotations = [{"id": k, "image_id": 7 + k, "category_id": 3, "segmentation": whole} for k in range(2)]
+    file = source(images=images, annotations=annotations)
+    picture(file.parent / "sub" / "b.png", (12, 16))
+    picture(file.parent / unicodedata.normalize("NFD", "é.png"), (12, 16))
+    assert converted(file, val=0).pixels == {0: 2 * 12 * 16}
+    assert set(masks(tmp_path / "out")) == {"b", unicodedata.normalize("NFD", "é")}
 
 
 def test_images_that_are_missing_or_cut(tmp_path: Path, converted: Convert, source: Callable[..., Path]) -> None:

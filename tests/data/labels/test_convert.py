@@ -129,7 +129,10 @@ def test_a_zip_and_what_is_refused_of_one(tmp_path: Path, picture: Picture, conv
         archive.writestr("../../evil.json", "{}")
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.json", bytes(2**25 + 1))
-    for file, says in ((slip, "leads out of it"), (bomb, "nothing was unpacked")):
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    named = rf"^'{tmp_path}/empty\.zip' is of no label tool"
+    for file, says in ((slip, "leads out of it"), (bomb, "nothing was unpacked"), (tmp_path / "empty.zip", named)):
         with pytest.raises(UserError, match=says):
             converted(file, unlabelled="ignore")
     (tmp_path / "cut.zip").write_bytes(good.read_bytes()[:200])

@@ -1,6 +1,7 @@
 """LabelMe's files become masks: every kind of shape, in the file's order, and what is refused."""
 
 import base64
+import unicodedata
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -67,6 +68,9 @@ def test_the_image_may_lie_beside_the_file(source: Callable[..., Path], converte
     whole = shape("a", [[0, 0], [16, 12]], "rectangle")
     folder = source(whole, imagePath="..\\lost\\a.jpg")
     assert converted(folder).images.total() == 1, "it lies beside the file, whatever the path says"
+    folder = source(whole, imagePath=unicodedata.normalize("NFC", "é.jpg"))
+    (folder / "a.jpg").rename(folder / unicodedata.normalize("NFD", "é.jpg"))
+    assert converted(folder).images.total() == 1, "a name that macOS wrote"
 
 
 def test_the_image_may_be_in_the_file(source: Callable[..., Path], converted: Convert) -> None:

@@ -61,7 +61,7 @@ def test_smaller_above_larger_and_cut_off(tmp_path: Path, source: Callable[..., 
     ("text", "says"),
     [
         ("0 0.5 0.5 0.1 0.1\n", "boxes and no outline"),
-        (SQUARE + "0 0.5 0.5 0.1 0.1\n", "2 boxes without an outline"),
+        (SQUARE + "0 0.5 0.5 0.1 0.1\n", "2 lines with a box and no outline"),
         (SQUARE + "7 0.1 0.1 0.2 0.1 0.2 0.2\n", r"2 objects of no class \(there are 0 to 1\) \(7, line 2 of a.txt"),
         (SQUARE + "0 0.1 0.1 nan 0.1 0.2 0.2\n", "finite numbers"),
         (SQUARE + "0 0.1 0.1 0.2 0.1 0.2\n", "odd number of coordinates"),
