@@ -73,9 +73,11 @@ class ColorDecoder:
         """What is said of colours that stand for no class: the commonest, and which class each is nearest to."""
         values, counts = np.unique(codes, return_counts=True)
         order = np.argsort(-counts, kind="stable")[:_NAMED_COLORS]
-        parts = [f"#{values[i]:06x} ({_share(counts[i], pixels)}, nearest: {self._nearest(values[i])})" for i in order]
+        parts = [
+            f"#{values[i]:06x} ({pixel_share(counts[i], pixels)}, nearest: {self._nearest(values[i])})" for i in order
+        ]
         more = f" and {len(values) - len(order)} more colours" if len(values) > len(order) else ""
-        share = _share(len(codes), pixels)
+        share = pixel_share(len(codes), pixels)
         return (
             f"{share} of the pixels have a colour that stands for no class: {', '.join(parts)}{more}. "
             "Correct the colour in `colors`, add it (under `ignore` where it is no class), or repair the mask; many "
@@ -89,9 +91,10 @@ class ColorDecoder:
         return f"{'ignore' if label == IGNORE else self.names[label]} #{self.codes[best]:06x}"
 
 
-def _share(part: int, whole: int) -> str:
+def pixel_share(part: int, whole: int) -> str:
+    """'12.3 %'; of a small share how many pixels it is."""
     percent = 100 * part / whole
-    return f"{percent:.1f} %" if percent >= 0.1 else f"{part} pixel{'s' * (part != 1)}"
+    return f"{percent:.1f} %" if percent >= 0.1 else f"{part:,} pixel{'s' * (part != 1)}"
 
 
 def _levels(code: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rtseg.data.dataset import IGNORE, IdDecoder, SegmentationDataset
 from rtseg.data.findings.brief import find_briefly, look_briefly
-from rtseg.data.findings.finding import FAULT, NOTE
+from rtseg.data.findings.finding import FAULT, NOTE, percent
 from rtseg.data.survey import Survey, shared_images
 from rtseg.errors import UserError
 
@@ -24,7 +24,7 @@ def describe(survey: Survey, validation: SegmentationDataset | None) -> list[str
     size = f"median image {survey.size[0]}x{survey.size[1]} (height x width)"
     validated = "" if validation is None else f", {len(validation):,} validation pairs"
     lines = [f"{len(survey.dataset):,} training pairs{validated}; {size}."]
-    ignored = f"; ignored: {_percent(survey.ignored_share)} of all pixels" if survey.ignored else ""
+    ignored = f"; ignored: {percent(survey.ignored_share)} of all pixels" if survey.ignored else ""
     lines.append(f"Classes in {survey.masks}: {_classes(survey)}{ignored}.")
     if fault := _one_class(survey):
         lines.append(f"Caution: {fault}.")
@@ -90,7 +90,7 @@ def _one_class(survey: Survey) -> str | None:
     if survey.ignored and isinstance(decode, IdDecoder) and decode.table[255] == IGNORE:
         other = survey.absent[0] if len(names) == 2 else "<class>"
         return (
-            f"{fault}. {_percent(survey.ignored_share)} of the pixels are ignored, and the number 255 means ignore. "
+            f"{fault}. {percent(survey.ignored_share)} of the pixels are ignored, and the number 255 means ignore. "
             "If 255 is a class of yours, write into the YAML: "
             f"label_map: {{{survey.dataset.labels.ids[names.index(present)]}: {present}, 255: {other}}}"
         )
@@ -111,11 +111,7 @@ def _absent(survey: Survey) -> str:
 def _classes(survey: Survey) -> str:
     """'sky 17.2 %, tree 3.0 %'; of many classes the commonest and the rarest."""
     found = sorted(zip(survey.shares, survey.dataset.labels.names, strict=True), reverse=True)
-    parts = [f"{name} {_percent(share)}" for share, name in found if share]
+    parts = [f"{name} {percent(share)}" for share, name in found if share]
     if len(parts) > _SHOWN:
         parts = [*parts[: _SHOWN // 2], f"... {len(parts) - _SHOWN} more ...", *parts[-_SHOWN // 2 :]]
     return ", ".join(parts)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share >= 0.001 else "under 0.1 %"

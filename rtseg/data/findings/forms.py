@@ -53,7 +53,10 @@ def _colours(seen: Seen, bad: Mapping[Path, MaskLook], total: int) -> Finding:
     known = {own[f"#{code:06x}"]: f"#{code:06x}" for code in pixels if f"#{code:06x}" in own}
     blended = len(pixels) > _MOST_COLOURS
     if blended:
-        repair = "so many come from JPEG or smooth resizing: make the masks anew as PNG"
+        repair = (
+            "so many come from JPEG or smooth resizing, or from images: make the masks anew as PNG, or exchange "
+            "`images` and `masks` in the YAML"
+        )
     elif 2 * len(bad) < total:
         repair = "the others hold numbers: save these too as grey PNGs of class numbers"
     else:

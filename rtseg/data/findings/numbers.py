@@ -97,13 +97,14 @@ def white_is_a_class(seen: Seen) -> Iterator[Finding]:
     share = sum(look.values[_WHITE] for look in white.values()) / max(1, sum(total))
     if number == 2:
         yield from _of_two(seen, white, absent, share)
-    elif absent == [number - 1] and share >= _MUCH:
-        label_map = {**dict(zip(seen.labels.ids[:-1], names[:-1], strict=True)), _WHITE: names[-1]}
+    elif absent in ([0], [number - 1]) and share >= _MUCH and not total[-1]:
+        name = names[absent[0]]
+        label_map = {id: one for id, one in zip(seen.labels.ids, names, strict=True) if one != name} | {_WHITE: name}
         yield Finding(
             CAUTION,
             "white",
-            f"'{names[-1]}' never occurs, while {percent(share)} of all pixels are 255, which is ignored, in "
-            f"{counted(len(white), 'mask', len(seen.usable))} ({named(list(white))}); if 255 is '{names[-1]}', write "
+            f"'{name}' never occurs, while {percent(share)} of all pixels are 255, which is ignored, in "
+            f"{counted(len(white), 'mask', len(seen.usable))} ({named(list(white))}); if 255 is '{name}', write "
             f"`label_map: {written_map(label_map)}` into the YAML",
             list(white),
             {"label_map": label_map},

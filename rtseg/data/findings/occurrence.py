@@ -1,6 +1,7 @@
 """Which classes occur: those that never do, and images on which nothing is labelled."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -26,17 +27,18 @@ def alone(seen: Seen) -> Iterator[Finding]:
     if len(names) > 1 or not seen.usable:
         return
     values = sorted({seen.value(look, value) for look in seen.usable.values() for value in look.values})
-    both = {"classes": ["background", *names]}
+    yaml: dict[str, Any] = {"classes": ["background", *names]}
     written = f"`classes: [background, {names[0]}]`"
     if not seen.colours and 1 < len(values) <= _NAMED:
-        both |= {"label_map": {value: both["classes"][value > values[0]] for value in values}}
-        written += f" and `label_map: {written_map(both['label_map'])}`"
+        label_map = {value: yaml["classes"][value > values[0]] for value in values}
+        yaml["label_map"] = label_map
+        written += f" and `label_map: {written_map(label_map)}`"
     yield Finding(
         FAULT,
         "one class",
         f"'{names[0]}' is the only class, so every answer is right and there is nothing to learn; name what else "
         f"{counted(len(seen.usable), 'mask')} {verb(len(seen.usable), 'shows', 'show')}, as in {written}",
-        yaml=both,
+        yaml=yaml,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtseg.data.dataset import IGNORE
+from rtseg.data.folder import pixel_share
 from rtseg.data.labels.convert import SPLITS, Choices, Summary, convert
 from rtseg.data.labels.source import CLIPPED, CROSSED, EMPTY, OVERLAPPED, TURNED
 from rtseg.output.table import Column, Table, show
@@ -43,7 +44,7 @@ def _say(summary: Summary, output: Path, choices: Choices) -> None:
             say(f"{number:,} {noun}{'s' * (number != 1)} {one if number == 1 else many} {said}")
     if summary.unlabelled:
         became = "the class `background`" if choices.unlabelled == "background" else "255, ignored"
-        say(f"Unlabelled: {_share(summary.unlabelled, total)} of the pixels became {became}")
+        say(f"Unlabelled: {pixel_share(summary.unlabelled, total)} of the pixels became {became}")
     if summary.faults.found:
         say(f"Left out:{summary.faults}")
     say(f"Look at it, and train: rtseg fit --auto --config rtformer_slim_folder --data.root {shlex.quote(str(output))}")
@@ -52,15 +53,10 @@ def _say(summary: Summary, output: Path, choices: Choices) -> None:
 def _classes(summary: Summary, total: int) -> Table:
     """Each class with its share of the pixels, and what is ignored."""
     rows: list[tuple[int, str, str]] = [
-        (k, name, _share(summary.pixels[k], total) if summary.pixels[k] else "in no image")
+        (k, name, pixel_share(summary.pixels[k], total) if summary.pixels[k] else "in no image")
         for k, name in enumerate(summary.names)
     ]
     if summary.pixels[IGNORE]:
-        rows.append((IGNORE, "(ignored)", _share(summary.pixels[IGNORE], total)))
+        rows.append((IGNORE, "(ignored)", pixel_share(summary.pixels[IGNORE], total)))
     columns = (Column("number"), Column("class", left=True), Column("share of the pixels"))
     return Table("Classes", columns, rows)
-
-
-def _share(part: int, whole: int) -> str:
-    percent = 100 * part / whole
-    return f"{percent:.1f} %" if percent >= 0.1 else f"{part:,} pixel{'s' * (part != 1)}"

@@ -18,6 +18,7 @@ import numpy as np
 from rtseg.data.dataset import IGNORE, MOST_CLASSES
 from rtseg.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, read_mask
 from rtseg.data.findings.mask_look import look_at_numbers
+from rtseg.data.labels.source import split_of
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 from rtseg.terminal import counted
@@ -26,8 +27,6 @@ _LOOKED_AT = 3  # files of a folder, to tell images from masks
 _VALUES_FROM = 100  # masks, to find the classes
 _DRAWN = 0.8  # share of pixels that equal their right neighbour
 _FEW_VALUES = 255
-_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-           "testing": "test"}  # fmt: skip
 _NAME_FILES = ("classes.txt", "class_names.txt", "labels.txt", "classnames.txt", "names.txt")
 
 
@@ -152,7 +151,7 @@ def _rank(images: Path, masks: Path) -> tuple[bool, int]:
 def _split(folder: Path) -> str:
     """The split that a folder's names say."""
     words = [word for part in folder.parts for word in re.split(r"[^a-z]+", part.lower())]
-    return next((_SPLITS[word] for word in reversed(words) if word in _SPLITS), "train")
+    return next(filter(None, map(split_of, reversed(words))), "train")
 
 
 def _patterns(root: Path, pairs: Sequence[tuple[_Group, _Group]]) -> dict[str, str]:

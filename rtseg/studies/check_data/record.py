@@ -1,5 +1,4 @@
-"""What was seen in each file, kept between commands: a check that was stopped goes on, one that is repeated is "
-"quick."""
+"""What was seen in each file, kept between commands: a check that was stopped goes on, a second one is quick."""
 
 import hashlib
 import json

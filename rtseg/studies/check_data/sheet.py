@@ -3,13 +3,14 @@
 import base64
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from rtseg.data.choice import cover
-from rtseg.data.findings.finding import Severity, shown
+from rtseg.data.findings.finding import Finding, Severity, shown
 from rtseg.data.findings.looks import Seen
 from rtseg.data.image_space import shown_image
 from rtseg.deploy.drawing.overlay import overlay
@@ -50,7 +51,7 @@ def samples(source: Source, seen: Seen) -> list[Sample]:
     return [drawn for row in chosen if (drawn := _drawn(source, *usable[row])) is not None]
 
 
-def suspects(source: Source, seen: Seen, findings: Sequence) -> list[Sample]:
+def suspects(source: Source, seen: Seen, findings: Sequence[Finding]) -> list[Sample]:
     """The first image of each finding that can be drawn: a look often tells more than a number."""
     where = {path: (split.name, k) for split in seen.splits for k, pair in enumerate(split.pairs) for path in pair}
     found: list[Sample] = []
@@ -62,7 +63,7 @@ def suspects(source: Source, seen: Seen, findings: Sequence) -> list[Sample]:
     return found[:_SUSPECTS]
 
 
-def _pair(seen: Seen, name: str, k: int) -> tuple:
+def _pair(seen: Seen, name: str, k: int) -> tuple[Path, Path]:
     split = next(split for split in seen.splits if split.name == name)
     return split.pairs[k]
 

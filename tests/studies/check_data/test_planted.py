@@ -77,6 +77,11 @@ def one_class(data: Planted, change: Callable[[np.ndarray], np.ndarray]) -> None
     data.masks(change)
 
 
+def same_images(data: Planted) -> None:
+    data.yaml["val"] = data.yaml["train"]
+    data.write()
+
+
 def deep(data: Planted) -> None:
     """12 bits in 16, as cameras have it."""
     for k in range(10):
@@ -210,6 +215,10 @@ PLANTED: dict[str, tuple[Plant, Severity, str, str]] = {
         lambda d: d.masks(values(_255=0, _2=255)), CAUTION, "white",
         "if 255 is 'tree', write `label_map: {0: road, 1: car, 255: tree}`",
     ),
+    "255 for the first of three": (
+        lambda d: d.masks(values(_0=255)), CAUTION, "white",
+        "if 255 is 'road', write `label_map: {1: car, 2: tree, 255: road}`",
+    ),
     "spread numbers": (
         lambda d: d.masks(values(_1=127, _2=255, _255=0)), FAULT, "outside",
         "the numbers are spread: write `label_map: {0: road, 127: car, 255: tree}`",
@@ -307,7 +316,7 @@ PLANTED: dict[str, tuple[Plant, Severity, str, str]] = {
         deep, CAUTION, "depth", "10 of 10 images are grey, 16 bits (",
     ),
     "validation by the training images": (
-        lambda d: (d.yaml.update(val=d.yaml["train"]), d.write()), FAULT, "leak",
+        same_images, FAULT, "leak",
         "such as " + os.path.join("{root}", "images", "train", "0.png") + "; take",
     ),
     "16 bits": (
