@@ -77,11 +77,12 @@ def look_at_pixels(image: np.ndarray) -> ImageLook:
     grey = image[..., :3].mean(2) if image.shape[2] != 3 or image.dtype != np.uint8 else cv2.cvtColor(image, _GREY)
     grey = np.clip(grey, 0, 255).astype(np.uint8)
     small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    frequencies = cv2.dct(small.astype(np.float32))[:_KEPT, :_KEPT]
     return ImageLook(
         size=image.shape[:2],
         digest=digest(image),
-        pattern=_pattern(small),
-        mirrored=_pattern(small[:, ::-1]),
+        pattern=_pattern(frequencies),
+        canonical=_pattern(_canonical(frequencies)),
         contrast=float(cv2.meanStdDev(grey)[1][0, 0]),
         mean=tuple(map(float, mean)),
         square=tuple(map(float, square)),
@@ -100,15 +101,25 @@ def digest(pixels: np.ndarray) -> str:
     return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16, key=head[:64]).hexdigest()
 
 
-def _pattern(small: np.ndarray) -> str:
-    """Signs of the 16 x 16 lowest frequencies of the picture, but for its mean: 255 bits and a zero.
+def _pattern(frequencies: np.ndarray) -> str:
+    """Signs of the 16 x 16 lowest frequencies of a picture, but for its mean: 255 bits and a zero.
 
     A perceptual hash: an image that is saved again, resized, made lighter or darker keeps nearly all bits; the next
     frame of a film does not.
     """
-    frequencies = cv2.dct(small.astype(np.float32))[:_KEPT, :_KEPT].ravel()
-    frequencies[0] = 0
-    return np.packbits(frequencies > np.median(frequencies[1:])).tobytes().hex()
+    flat = frequencies.flatten()
+    flat[0] = 0
+    return np.packbits(flat > np.median(flat[1:])).tobytes().hex()
+
+
+def _canonical(frequencies: np.ndarray) -> np.ndarray:
+    """Those of the picture in that of its eight positions, turned by quarters and mirrored, which has the stronger of
+    its two lowest frequencies across, and both above zero: equal for all positions.
+    """
+    found = frequencies.T.copy() if abs(frequencies[1, 0]) > abs(frequencies[0, 1]) else frequencies.copy()
+    found[:, 1::2] *= np.sign(found[0, 1]) or 1
+    found[1::2] *= np.sign(found[1, 0]) or 1
+    return found
 
 
 def _orientation(data: bytes) -> int:

@@ -27,7 +27,8 @@ class ImageLook:
         form: "RGB, 8 bits" and the like.
         transparent: share of the pixels that are not opaque.
         digest: of the pixels.
-        pattern: 256 bits that are alike for images that look alike, and of the mirrored image; as hexadecimal digits.
+        pattern: 256 bits that are alike for images that look alike, as hexadecimal digits.
+        canonical: the same of the image turned and mirrored into one of its eight positions.
         contrast: standard deviation of the grey levels.
         mean, square: mean of each channel and of its square, levels / 255.
     """
@@ -40,7 +41,7 @@ class ImageLook:
     transparent: float = 0.0
     digest: str = ""
     pattern: str = ""
-    mirrored: str = ""
+    canonical: str = ""
     contrast: float = 0.0
     mean: tuple[float, ...] = ()
     square: tuple[float, ...] = ()

@@ -103,10 +103,10 @@ def near_twins(seen: Seen) -> Iterator[Finding]:
     if len(images) < 2:
         return
     patterns = _signs([image.look.pattern for image in images])
-    mirrored = _signs([image.look.mirrored for image in images])
+    canonical = _signs([image.look.canonical for image in images])
     across: dict[str, list[tuple[_Image, _Image, str]]] = defaultdict(list)
     inside: dict[str, list[tuple[_Image, _Image, str]]] = defaultdict(list)
-    for i, j, how in _close(patterns, mirrored):
+    for i, j, how in _close(patterns, canonical):
         one, other = images[i], images[j]
         if one.look.digest != other.look.digest:
             (inside if one.split == other.split else across)[other.split].append((one, other, how))
@@ -140,12 +140,14 @@ def _signs(patterns: Sequence[str]) -> np.ndarray:
     return bits.astype(np.float32) * 2 - 1
 
 
-def _close(patterns: np.ndarray, mirrored: np.ndarray) -> Iterator[tuple[int, int, str]]:
+def _close(patterns: np.ndarray, canonical: np.ndarray) -> Iterator[tuple[int, int, str]]:
     """Pairs i < j whose patterns differ in at most `NEAR` bits, and how the second was changed."""
     least = patterns.shape[1] - 2 * NEAR
     for start in range(0, len(patterns), _BLOCK):
         block = slice(start, start + _BLOCK)
-        for other, how in ((patterns, ""), (mirrored, ", mirrored")):
-            for i, j in np.argwhere(other[block] @ patterns.T >= least):
+        alike = patterns[block] @ patterns.T >= least
+        turned = (canonical[block] @ canonical.T >= least) & ~alike
+        for found, how in ((alike, ""), (turned, ", turned or mirrored")):
+            for i, j in np.argwhere(found):
                 if start + i < j:
                     yield int(start + i), int(j), how

@@ -271,7 +271,11 @@ PLANTED: dict[str, tuple[Plant, Severity, str, str]] = {
     "nearly train in val": (nearly_alike, CAUTION, "near leak", "1 val image looks like images of another split"),
     "mirrored train in val": (
         lambda d: (save(d.image(7), image(1)[:, ::-1]), save(d.mask(7), mask(1)[:, ::-1])), CAUTION, "near leak",
-        "mirrored",
+        "turned or mirrored",
+    ),
+    "a quarter turn of train in val": (
+        lambda d: (save(d.image(7), np.rot90(image(1))), save(d.mask(7), np.rot90(mask(1)))), CAUTION, "near leak",
+        "turned or mirrored",
     ),
     "twice in train": (lambda d: of_split(d, 4, 1), CAUTION, "twins", "has the pixels of"),
     "twice, with another mask": (
