@@ -113,7 +113,10 @@ class Predictor:
         Raises:
             UserError: the image cannot be read, or the network's logits are not finite.
         """
-        whole = to_pixels(image, self.card)
+        return self.classes_of(to_pixels(image, self.card))
+
+    def classes_of(self, whole: np.ndarray) -> np.ndarray:
+        """The class map of what `to_pixels` gives: `__call__` would take grey levels for the numbers of a file."""
         if self.tiles and not self.tiles.covers(whole.shape):
             self._check_side(whole.shape)
             return tiled_class_map(
@@ -147,9 +150,12 @@ class Predictor:
         Raises:
             UserError: see `__call__`.
         """
-        whole = to_pixels(image, self.card)
+        return self.prediction_of(to_pixels(image, self.card))
+
+    def prediction_of(self, whole: np.ndarray) -> Prediction:
+        """The same of what `to_pixels` gives."""
         if self.tiles and not self.tiles.covers(whole.shape):
-            return Prediction(self(whole), self.class_names, self.palette)
+            return Prediction(self.classes_of(whole), self.class_names, self.palette)
         size, given = (whole.shape[0], whole.shape[1]), self.network_input(whole)[None]
         if self.runner.puts_out_margins:
             return self._of_margins(given, size)

@@ -13,9 +13,13 @@ from PIL import Image
 from rtseg.cli import main
 from rtseg.data.channels import read_channels
 from rtseg.deploy.exports.proof import Proof
+from rtseg.deploy.folder.image_files import Outputs
+from rtseg.deploy.folder.results import Results
 from rtseg.deploy.fuse import check_images, deploy
 from rtseg.deploy.pixels import drawn_levels, for_people, to_pixels
+from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.predictor import Predictor
+from rtseg.deploy.windows.tiling import tiling
 from rtseg.errors import UserError
 from rtseg.models import create_model
 from rtseg.models.segmenter import Segmenter, describe
@@ -111,6 +115,23 @@ def test_drawings_are_of_the_range_that_the_card_says() -> None:
     assert for_people(levels, card).std() > 40
     (batch,) = Images([], [], torch.device("cpu")).batches((2, 9, 9), card)
     assert (batch.shape, batch.dtype) == ((2, 9, 9, 1), torch.float32)
+
+
+@pytest.mark.parametrize(("dtype", "tile"), [("uint8", None), ("uint16", None), ("float32", (32, 32))])
+def test_files_of_any_depth_are_predicted_as_they_are_loaded(
+    tmp_path: Path, dtype: str, tile: tuple[int, int] | None
+) -> None:
+    """Levels of a file are not taken for its numbers a second time: in folders, in windows, with margins."""
+    predictor = Predictor(network(4), engine="eager", tiles=tiling(tile))
+    largest = 1 if dtype == "float32" else np.iinfo(dtype).max
+    array = (largest * np.random.default_rng(0).random((32, 40, 4))).astype(dtype)
+    np.save(tmp_path / "a.npy", array)
+    expected, levels = predictor(array), read_channels(tmp_path / "a.npy", 4)
+    assert np.array_equal(predictor.predict(array).class_map, expected)
+    for margin in (False, True):
+        results = Results(tmp_path, predictor, Outputs(overlays=False, margin=margin), resume=False, overwrite=True)
+        found = results.predict(predictor, levels)
+        assert np.array_equal(found.class_map if isinstance(found, Prediction) else found, expected)
 
 
 @pytest.mark.slow

@@ -135,8 +135,8 @@ class Results:
         return (*files, margin_file(name)) if self.outputs.margin else files
 
     def predict(self, predictor: Predictor, image: np.ndarray) -> Prediction | np.ndarray:
-        """The class map of an image, or where margins are written the prediction."""
-        return predictor.predict(image) if self.outputs.margin else predictor(image)
+        """The class map of what `read_pixels` gives, or where margins are written the prediction."""
+        return predictor.prediction_of(image) if self.outputs.margin else predictor.classes_of(image)
 
     def write(self, image: Path, name: str, pixels: np.ndarray, found: Prediction | np.ndarray) -> dict[str, Any]:
         """Writes the files of an image. Those of an earlier run that are not written now are removed.
