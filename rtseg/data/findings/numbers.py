@@ -12,6 +12,7 @@ from rtseg.data.findings.looks import MaskLook, Seen
 _WHITE = 255
 _NAMED = 5  # values in a sentence
 _MUCH = 0.01  # of the pixels
+_FEW = 0.1  # of the masks
 
 
 def unknown_values(seen: Seen) -> Iterator[Finding]:
@@ -38,7 +39,7 @@ def unknown_values(seen: Seen) -> Iterator[Finding]:
         yield Finding(FAULT, "outside", f"{start}{repair}", list(bad))
         return
     levels = sorted({level for look in masks.values() for level in look.values})
-    meant = _meant(seen, levels, sorted(unknown))
+    meant = _meant(seen, levels, sorted(unknown), few=len(bad) <= _FEW * len(masks))
     why, yaml = meant or (
         f"allowed are {ranges(sorted(seen.meanings))}; repair the files, or say with `label_map` what the others mean",
         {},
@@ -47,8 +48,14 @@ def unknown_values(seen: Seen) -> Iterator[Finding]:
     yield Finding(FAULT, kind, f"{start}; {why}", list(bad), yaml)
 
 
-def _meant(seen: Seen, levels: Sequence[int], unknown: Sequence[int]) -> tuple[str, Mapping[str, object]] | None:
-    """What the numbers of masks that should hold 0..K-1 probably mean: a reason, and the YAML that says so."""
+def _meant(
+    seen: Seen, levels: Sequence[int], unknown: Sequence[int], *, few: bool
+) -> tuple[str, Mapping[str, object]] | None:
+    """What the numbers of masks that should hold 0..K-1 probably mean: a reason, and the YAML that says so.
+
+    Args:
+        few: whether so few masks hold the unknown numbers that these are slips, not classes.
+    """
     names = list(seen.labels.names)
     number = len(names)
     if seen.labels.ids != tuple(range(number)) or seen.meanings.get(0) != 0:
@@ -66,7 +73,7 @@ def _meant(seen: Seen, levels: Sequence[int], unknown: Sequence[int]) -> tuple[s
         return _map(
             "there is one number more than classes: add the name that is missing, or where 0 is no class", given
         )
-    for several in (own, levels):
+    for several in () if few else (own, levels):
         if len(several) == number:
             return _map("the numbers are spread", dict(zip(several, names, strict=True)))
     return None

@@ -77,6 +77,13 @@ def one_class(data: Planted, change: Callable[[np.ndarray], np.ndarray]) -> None
     data.masks(change)
 
 
+def slip(data: Planted) -> None:
+    two_classes(data, values(_1=255))
+    drawn = np.asarray(cv2.imread(str(data.mask(0)), 0))
+    drawn[0, 0] = 7
+    save(data.mask(0), drawn)
+
+
 def same_images(data: Planted) -> None:
     data.yaml["val"] = data.yaml["train"]
     data.write()
@@ -214,6 +221,10 @@ PLANTED: dict[str, tuple[Plant, Severity, str, str]] = {
     "255 for the last of three": (
         lambda d: d.masks(values(_255=0, _2=255)), CAUTION, "white",
         "if 255 is 'tree', write `label_map: {0: road, 1: car, 255: tree}`",
+    ),
+    "a slip beside 0 and 255": (
+        slip, FAULT, "outside",
+        "7 (1 pixel) in {root}/masks/train/0.png; allowed are 0-1, 255; repair the files",
     ),
     "255 for the first of three": (
         lambda d: d.masks(values(_0=255)), CAUTION, "white",
