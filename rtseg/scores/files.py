@@ -31,7 +31,7 @@ from rtseg.deploy.folder.result_names import LEGEND, RECORD, margin_file, result
 from rtseg.errors import UserError
 from rtseg.scores.boundary import boundary_counts
 from rtseg.scores.scores import ImageCounts, Scores
-from rtseg.terminal import Console
+from rtseg.terminal import Console, counted
 
 _NO_CLASS = 254  # what the table of predictions holds for other values; classes end before it
 # Cityscapes calls an image, its label file and its other files by one name with different ends.
@@ -97,11 +97,9 @@ class Pairs(NamedTuple):
     def notes(self) -> list[str]:
         """What was left out, for people."""
         found = []
-        for files, what in ((self.no_prediction, "mask has no class map"), (self.no_mask, "class map has no mask")):
+        for files, what, lack in ((self.no_prediction, "mask", "class map"), (self.no_mask, "class map", "mask")):
             if files:
-                number = len(files)
-                many = what if number == 1 else what.replace("mask has", "masks have").replace("map has", "maps have")
-                found.append(f"{number} {many} and {'is' if number == 1 else 'are'} not scored, such as {files[0]}")
+                found.append(f"not scored: {counted(len(files), what)} without a {lack}, such as {files[0]}")
         return found
 
 

@@ -80,7 +80,7 @@ def test_counts_and_writes(tmp_path: Path, pred: Path, capsys: pytest.CaptureFix
     )
     said = score(capsys, *words)
     assert f"mIoU {mean_iou(counts):.4f}" in said
-    assert "1 class map has no mask and is not scored" in said
+    assert "not scored: 1 class map without a mask, such as" in said
     assert "lonely.png" in said
     found = json.loads((tmp_path / "s.json").read_text())
     assert found["confusion"] == counts.tolist()
