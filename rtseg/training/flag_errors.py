@@ -73,7 +73,11 @@ def _unknown_key(key: str, known: Mapping[str, Action]) -> str:
     if key in RESUME:
         return f"unknown key '{key}'; to resume a training: --ckpt_path RUN/last.ckpt"
     namesakes = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
-    near = get_close_matches(key, namesakes or known, n=1, cutoff=0 if namesakes else 0.5)
+    longer = sorted((k for k in known if k.startswith(key)), key=len)
+    if namesakes:
+        near = get_close_matches(key, namesakes, n=1, cutoff=0)
+    else:
+        near = longer or get_close_matches(key, known, n=1, cutoff=0.5)
     siblings = sorted(k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0])
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"unknown key '{key}'.{hint} Beside it stand: {', '.join(siblings) or 'no keys'}."

@@ -24,7 +24,7 @@ CASES = {
     "--model.loss.weights=0.4": "must be names with a number each or null, as --model.loss.weights='{\"name\":0.5}'",
     "--model.optim.lr=1e-3x": "model.optim.lr=1e-3x must be a number, as --model.optim.lr=0.0004",
     "--data.batch_size=1.5": "data.batch_size=1.5 must be a whole number or auto, as --data.batch_size=12",
-    "--data.distort=maybe": "must be true or false, as --data.distort=true",
+    "--data.distort=maybe": "must be true or false or null, as --data.distort=true",
     "--trainer.precision=fp8": "bf16-mixed, 32-true",
     "--model.optim=fast": "its keys are given one by one, as --model.optim.lr=0.0004",
     "--model.insert=fa:basis=64": "model.insert=fa:basis=64 must be an attention for each place (`rtseg list places` "

@@ -64,16 +64,18 @@ def absent(seen: Seen) -> Iterator[Finding]:
         listed = ", ".join(f"'{names[k]}'" for k in missing[:_NAMED])
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         few = not split.all_seen or (2 * len(missing) > len(names) and len(split.masks) < 2 * len(names))
-        follows = "what no training mask shows is not learnt" if split.name == "train" else "it gets no score there"
+        one = len(missing) == 1
+        unscored = f"{'it gets' if one else 'they get'} no score there"
+        follows = "what no training mask shows is not learnt" if split.name == "train" else unscored
         repair = "look at the class list and the numbers in the masks"
         if split.name != "train":
-            repair = f"put images that show {'it' if len(missing) == 1 else 'them'} into {split.name}"
+            repair = f"put images that show {'it' if one else 'them'} into {split.name}"
         elif missing == [0] and not few and seen.labels.ids[0] == 0:
             repair = "if the masks count from 1, a `label_map` says so; else take it out of `classes`"
         yield Finding(
             NOTE if few else CAUTION,
             "absent",
-            f"{listed}{more} never {'occurs' if len(missing) == 1 else 'occur'} in "
+            f"{listed}{more} never {'occurs' if one else 'occur'} in "
             f"{counted(len(split.masks), f'{split.name} mask')}: {follows}; {repair}",
         )
 

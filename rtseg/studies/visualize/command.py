@@ -67,13 +67,13 @@ def visualize(
 def _visualize(
     checkpoint: str | Path, image: str | Path, out_dir: Path, at: str | None, device: str | None, overwrite: bool
 ) -> list[Path]:
+    pixels = to_rgb(image)
+    point = _parse_point(at, pixels)
     segmenter = Segmenter.from_pretrained(checkpoint)
     if segmenter.card.channels is not None:
         raise UserError(
             f"'{checkpoint}' takes images of {segmenter.card.channels} channels; attention is drawn over RGB"
         )
-    pixels = to_rgb(image)
-    point = _parse_point(at, pixels)
     if segmenter.card.attention == NO_ATTENTION and not segmenter.card.insert:
         raise UserError(
             f"'{checkpoint}' is a {segmenter.card.model}, which has no attention to draw; give a network of "

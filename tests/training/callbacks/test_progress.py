@@ -47,7 +47,8 @@ def test_a_training_in_a_few_lines(
         "Epoch # of #: mIoU # (best)",
         f"Trained # steps in # s# The best checkpoint: {best}",
     ]
-    assert all("Classes in" in line or "pairs" in line for line in said[:of_training])
+    data = ("# training pairs", "Classes in", "Caution: ", "`rtseg check-data`")
+    assert all(line.startswith(data) for line in said[:of_training]), "\n".join(said)
     assert bool(bars) == terminal
     assert all(len(line) <= WIDTH for line in bars)
 
