@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rtseg.data.dataset import IGNORE, ranges
+from rtseg.data.dataset import IGNORE, MOST_CLASSES, ranges
 from rtseg.data.findings.blended import is_blended
 from rtseg.data.findings.finding import CAUTION, FAULT, Finding, counted, named, percent, verb
 from rtseg.data.findings.looks import MaskLook, Seen
@@ -38,45 +38,83 @@ def unknown_values(seen: Seen) -> Iterator[Finding]:
             repair = "; so many come from JPEG or smooth resizing: make the masks anew as PNG"
         yield Finding(FAULT, "outside", f"{start}{repair}", list(bad))
         return
-    levels = sorted({level for look in masks.values() for level in look.values})
+    levels: Counter[int] = Counter()
+    for look in masks.values():
+        levels.update(look.values)
     meant = _meant(seen, levels, sorted(unknown), few=len(bad) <= _FEW * len(masks))
     why, yaml = meant or (
         f"allowed are {ranges(sorted(seen.meanings))}; repair the files, or say with `label_map` what the others mean",
         {},
     )
-    kind = "off-by-one" if "count from 1" in why or "one number more" in why else "outside"
+    kind = "off-by-one" if unknown.keys() == {len(seen.labels.names)} and meant else "outside"
     yield Finding(FAULT, kind, f"{start}; {why}", list(bad), yaml)
 
 
 def _meant(
-    seen: Seen, levels: Sequence[int], unknown: Sequence[int], *, few: bool
+    seen: Seen, levels: Mapping[int, int], unknown: Sequence[int], *, few: bool
 ) -> tuple[str, Mapping[str, object]] | None:
     """What the numbers of masks that should hold 0..K-1 probably mean: a reason, and the YAML that says so.
 
     Args:
+        levels: number -> its pixels.
         few: whether so few masks hold the unknown numbers that these are slips, not classes.
     """
     names = list(seen.labels.names)
     number = len(names)
     if seen.labels.ids != tuple(range(number)) or seen.meanings.get(0) != 0:
         return None
-    own = [level for level in levels if level != _WHITE]
+    own = sorted(level for level in levels if level != _WHITE)
     if unknown == [number] and 0 not in levels:
         return _map("the masks count from 1, the classes from 0", dict(zip(range(1, number + 1), names, strict=True)))
-    if unknown == [1]:  # of one class
-        both = ["background", *names]
-        return f"there is one number more than classes: write `classes: [{', '.join(both)}]` into the YAML", {
-            "classes": both
-        }
     if unknown == [number]:
-        given = {0: "ignore", **dict(zip(range(1, number + 1), names, strict=True))}
-        return _map(
-            "there is one number more than classes: add the name that is missing, or where 0 is no class", given
-        )
-    for several in () if few else (own, levels):
+        return None if few else _one_more(seen, levels, own)
+    for several in () if few else (own, sorted(levels)):
         if len(several) == number:
             return _map("the numbers are spread", dict(zip(several, names, strict=True)))
     return None
+
+
+def _one_more(seen: Seen, levels: Mapping[int, int], own: Sequence[int]) -> tuple[str, Mapping[str, object]] | None:
+    """The same for masks that hold 0 and the number K: a name was forgotten, or 0 is no class.
+
+    A `label_map` that moves all classes is never written: where a name was forgotten, it would be wrong, and unseen.
+    """
+    names = list(seen.labels.names)
+    number = len(names)
+    moved = written_map(dict(zip(range(1, number + 1), names, strict=True)) | {0: "ignore"})
+    if number > 1 and levels[0] < min(_MUCH * sum(levels.values()), levels[number]):
+        share = percent(levels[0] / sum(levels.values()))
+        return (
+            f"number 0 has {share} of the pixels: if it is no class, write `label_map: {moved}` into the YAML, else "
+            "add the name that is missing to `classes`",
+            {},
+        )
+    if len(own) == number > 1:
+        spread = written_map(dict(zip(own, names, strict=True)))
+        return (
+            f"add the name that is missing to `classes`, or if the numbers are spread, write `label_map: {spread}` "
+            "into the YAML",
+            {},
+        )
+    if number >= MOST_CLASSES:
+        return None
+    both = with_background(names[0]) if number == 1 else [*names, _free(f"class_{number}", names)]
+    classes = {value: label for value, label in seen.meanings.items() if label != IGNORE}
+    plain = classes == {k: k for k in range(number)}
+    rename = "" if number == 1 else f", with the right name for {number}, and in the order of the numbers"
+    return (
+        f"there is one number more than classes: write `classes: [{', '.join(both)}]` into the YAML{rename}",
+        {"classes": both} if plain else {},
+    )
+
+
+def with_background(name: str) -> list[str]:
+    """Two classes of one: what is beside it is background."""
+    return [name, "class_1"] if name.lower() == "background" else ["background", name]
+
+
+def _free(name: str, names: Sequence[str]) -> str:
+    return name if name not in names else _free(f"{name}_", names)
 
 
 def _map(why: str, label_map: Mapping[int, str]) -> tuple[str, Mapping[str, object]]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from rtseg.data.findings.finding import CAUTION, FAULT, NOTE, Finding, counted, named, verb
 from rtseg.data.findings.looks import Seen, Split
-from rtseg.data.findings.numbers import written_map
+from rtseg.data.findings.numbers import with_background, written_map
 
 _NAMED = 5  # classes in a sentence
 
@@ -27,8 +27,8 @@ def alone(seen: Seen) -> Iterator[Finding]:
     if len(names) > 1 or not seen.usable:
         return
     values = sorted({seen.value(look, value) for look in seen.usable.values() for value in look.values})
-    yaml: dict[str, Any] = {"classes": ["background", *names]}
-    written = f"`classes: [background, {names[0]}]`"
+    yaml: dict[str, Any] = {"classes": with_background(names[0])}
+    written = f"`classes: [{', '.join(yaml['classes'])}]`"
     if not seen.colours and 1 < len(values) <= _NAMED:
         label_map = {value: yaml["classes"][value > values[0]] for value in values}
         yaml["label_map"] = label_map

@@ -16,6 +16,8 @@ from rtseg.studies.check_data.source import Source
 from rtseg.training.from_data import choose_class_weights
 
 _DIGITS = 4  # of mean and deviation
+# Keys that a repaired one makes untrue: a list of colours, or a map, is of as many classes as there were.
+_REPLACED = {"colors": ("label_map", "ignore"), "label_map": ("colors",), "classes": ("label_map", "palette")}
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,6 @@ def _yaml(source: Source, mean: Sequence[float], std: Sequence[float], findings:
     for finding in findings:
         for key, value in finding.yaml.items():
             changed[key] = value
-            for other in {"colors": ("label_map", "ignore"), "label_map": ("colors",)}.get(key, ()):
+            for other in _REPLACED.get(key, ()):
                 changed.pop(other, None)
     return yaml.safe_dump(changed, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)

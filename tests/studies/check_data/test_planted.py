@@ -238,7 +238,7 @@ PLANTED: dict[str, tuple[Plant, Severity, str, str]] = {
         lambda d: d.masks(values(_0=1, _1=2, _2=3)), FAULT, "off-by-one", "`label_map: {1: road, 2: car, 3: tree}`",
     ),
     "one more number": (
-        lambda d: d.masks(values(_1=2, _2=3, _255=1)), FAULT, "off-by-one", "{0: ignore, 1: road, 2: car, 3: tree}",
+        lambda d: d.masks(values(_1=2, _2=3, _255=1)), FAULT, "off-by-one", "`classes: [road, car, tree, class_3]`",
     ),
     "0 and 255 of one class": (
         lambda d: one_class(d, values(_1=255, _2=255)), FAULT, "one class",
