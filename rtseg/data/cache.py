@@ -34,6 +34,7 @@ except ImportError:  # Windows, where nothing is locked
 
 SIZES = "a size as 4GB, or a folder"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
+_MISTYPED = re.compile(r"\d[\d.,]*\s*[a-z]+", re.IGNORECASE)  # such as 4XB
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SPARE = 0.05  # share of a disk that a cache leaves free
 _NEARLY = 0.99  # of the limit: full
@@ -48,9 +49,11 @@ def cache_bytes(value: str) -> int | None:
     """'4GB' -> 4e9, '4GiB' -> 2**32; None for what is a folder.
 
     Raises:
-        UserError: a number without unit, or 0.
+        UserError: a number without unit, with an unknown one, or 0.
     """
     if not (match := _SIZE.fullmatch(value.strip())):
+        if _MISTYPED.fullmatch(value.strip()):
+            raise UserError(f"data.cache={value}: give {SIZES} as ./{value.strip()}")
         return None
     number, unit, binary = match.groups()
     amount = int(float(number) * (1024 if binary else 1000) ** _UNITS[unit.upper()])
@@ -63,8 +66,8 @@ def open_cache(value: str, dataset: str, root: Path) -> "ImageCache":
     """The cache that `data.cache` names, ready to be used.
 
     Args:
-        value: a size, of a folder of this data set in `rtseg.paths.cache_folder()`; or a folder, which may fill its
-            disk up to 5 %.
+        value: a size, of a folder of this data set in `rtseg.paths.cache_folder()`; or a folder. Both leave 5 % of
+            their disk free.
         dataset, root: whose images it keeps.
 
     Raises:

@@ -16,7 +16,7 @@ from rtseg.data.gathering import Unpaired, listener
 from rtseg.data.header import IMAGE_SUFFIXES, image_size, is_tiff, jpeg_ends
 from rtseg.data.kinds import HEAD, RAW_SUFFIXES, refuse_other_kind
 from rtseg.data.mask_file import MaskError, stored_numbers
-from rtseg.data.tiff import count_pages, first_page
+from rtseg.data.tiff import count_pages, first_page, kept_from_alpha
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError, first_line
 from rtseg.paths import no_images
@@ -38,7 +38,7 @@ _IMAGE, _MASK = "image", "label image"
 def read_image(
     path: Path, max_pixels: int = MAX_PIXELS, admit: Callable[[int], object] = lambda pixels: None, *, shrink: int = 1
 ) -> np.ndarray:
-    """An image file -> HWC uint8 RGB, turned upright by its EXIF tag.
+    """An image file -> HWC uint8 RGB, turned upright by its EXIF tag. Alpha is left out.
 
     Args:
         max_pixels: more are refused before anything is decoded.
@@ -57,9 +57,11 @@ def read_image(
         shrink //= 2
     if shrink > 1 and data.startswith(b"\xff\xd8"):
         return decoded(path, head, length, _IMAGE, partial(_decode_shrunk, np.frombuffer(data, np.uint8), shrink))
-    if pixels < _LARGE:
+    stored = kept_from_alpha(data) if is_tiff(data) else data
+    if pixels < _LARGE or stored is not data:
+        data = stored
         return decoded(path, head, length, _IMAGE, partial(cv2.imdecode, np.frombuffer(data, np.uint8), _RGB))
-    del data
+    del data, stored
     return decoded(path, head, length, _IMAGE, lambda: _decode_large(path))
 
 

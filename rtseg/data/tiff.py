@@ -25,6 +25,7 @@ _READ = frozenset({
 })  # fmt: skip
 _PLAIN, _DEFLATE = 1, (8, 32946)
 _CODECS = {5: "LZW", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}  # and those above
+_EXTRA, _ASSOCIATED, _UNASSOCIATED = 338, 1, 2  # what the channels behind the colours are
 _REDUCED = 1  # of the kind of a page: a smaller copy of another one
 _COLORS = {3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "CIELab", 10: "CIELab", 32803: "a camera's mosaic"}
 _UNSIGNED, _FLOAT, _UNDEFINED = 1, 3, 4
@@ -78,6 +79,27 @@ def count_pages(data: bytes) -> int:
     except (struct.error, ValueError):
         return 1
     return 1 + sum(not page.get(_SUBFILE, (0,))[0] for page in pages[1:])
+
+
+def kept_from_alpha(data: bytes) -> bytes:
+    """The same TIFF, from which libtiff takes the colours as they are stored.
+
+    It multiplies colours by an alpha that the file calls unassociated, and leaves them where it is called associated:
+    so the file is made to say this, in the first of its extra samples.
+    """
+    order, big = "<" if data[:1] == b"I" else ">", 0x2B in data[2:4]
+    try:
+        (page,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+        (number,) = struct.unpack_from(order + ("Q" if big else "H"), data, page)
+        start, entry = page + (8 if big else 2), 20 if big else 12
+        for at in range(start, start + min(number, _MOST_ENTRIES) * entry, entry):
+            if struct.unpack_from(order + "HH", data, at) == (_EXTRA, 3):
+                where, count = _numbers_at(data, order, big, at, 2)
+                if count and struct.unpack_from(order + "H", data, where) == (_UNASSOCIATED,):
+                    return data[:where] + struct.pack(order + "H", _ASSOCIATED) + data[where + 2 :]
+    except struct.error:  # damaged, which is for a decoder to say
+        pass
+    return data
 
 
 def read_header(data: bytes) -> TiffHeader:
@@ -150,15 +172,22 @@ def _entries(data: bytes, order: str, big: bool, places: Sequence[int]) -> Itera
     """The numbers of each entry of a page that is read here; others may be as long as the file."""
     for at in places:
         tag, kind = struct.unpack_from(order + "HH", data, at)
-        (count,) = struct.unpack_from(order + ("Q" if big else "I"), data, at + 4)
-        if tag not in _READ or not (letter := _KINDS.get(kind)) or not count:
+        if tag not in _READ or not (letter := _KINDS.get(kind)):
             continue
-        where = at + (12 if big else 8)
-        if count * struct.calcsize("=" + letter) > (8 if big else 4):
-            (where,) = struct.unpack_from(order + ("Q" if big else "I"), data, where)
-        if where + count * struct.calcsize("=" + letter) > len(data):
-            raise struct.error(f"an entry of {count} numbers ends behind the file")
-        yield tag, struct.unpack_from(f"{order}{count}{letter}", data, where)
+        where, count = _numbers_at(data, order, big, at, struct.calcsize("=" + letter))
+        if count:
+            yield tag, struct.unpack_from(f"{order}{count}{letter}", data, where)
+
+
+def _numbers_at(data: bytes, order: str, big: bool, at: int, size: int) -> tuple[int, int]:
+    """Where the numbers of an entry begin, each of `size` bytes, and how many they are."""
+    (count,) = struct.unpack_from(order + ("Q" if big else "I"), data, at + 4)
+    where = at + (12 if big else 8)
+    if count * size > (8 if big else 4):
+        (where,) = struct.unpack_from(order + ("Q" if big else "I"), data, where)
+    if where + count * size > len(data):
+        raise struct.error(f"an entry of {count} numbers ends behind the file")
+    return where, count
 
 
 def _dtype(tags: Tags, order: str) -> np.dtype:

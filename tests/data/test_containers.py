@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from rtseg.data.files import read_image, read_mask
+from rtseg.deploy.rgb import to_rgb
 from rtseg.errors import UserError
 
 IDS = np.random.default_rng(0).integers(0, 40, (11, 13)).astype(np.uint8)
@@ -102,3 +103,29 @@ def test_jpeg_2000_of_ycbcr_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jp2").rename(tmp_path / "a.png")
     with pytest.raises(UserError, match="a JPEG 2000 image of YCbCr"):
         read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("alpha", ["unassalpha", "assocalpha", "unspecified"])
+@pytest.mark.parametrize(
+    "options", [{}, {"planarconfig": "separate"}, {"tile": (16, 16), "compression": "zlib"}, {"bigtiff": True},
+                {"byteorder": ">", "rowsperstrip": 3}],
+)  # fmt: skip
+def test_an_image_with_alpha_is_the_colours_of_its_file(tmp_path: Path, alpha: str, options: dict[str, Any]) -> None:
+    stored = np.random.default_rng(0).integers(0, 256, (20, 24, 4)).astype(np.uint8)
+    planes = stored.transpose(2, 0, 1) if "planarconfig" in options else stored
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", extrasamples=[alpha], **options)
+    tifffile.imwrite(tmp_path / "b.tif", planes.astype(np.uint16) * 257, photometric="rgb", extrasamples=[alpha],
+                     **options)  # fmt: skip
+    Image.fromarray(stored).save(tmp_path / "a.png")
+    for name in ("a.tif", "b.tif", "a.png"):
+        assert np.array_equal(read_image(tmp_path / name), stored[..., :3]), name
+    if alpha != "assocalpha" and "planarconfig" not in options:  # Pillow divides by the one, and lacks the other
+        with Image.open(tmp_path / "a.tif") as file:
+            assert np.array_equal(to_rgb(file), stored[..., :3])
+
+
+def test_a_large_tiff_with_alpha_is_the_colours_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtseg.data.files._LARGE", 4)
+    stored = np.full((4, 5, 4), 100, np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=["unassalpha"])
+    assert np.array_equal(read_image(tmp_path / "a.tif"), stored[..., :3])
