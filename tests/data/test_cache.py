@@ -221,6 +221,13 @@ def test_a_number_needs_a_unit(value: str) -> None:
         SegmentationData("camvid", ".", cache=value)
 
 
+@pytest.mark.parametrize("value", ["4XB", "4,5GB", "4 Gigabyte"])
+def test_a_mistyped_size_is_no_folder(value: str) -> None:
+    with pytest.raises(UserError, match=rf"data.cache={value}: give a size as 4GB, or a folder as \./{value}"):
+        cache_bytes(value)
+    assert cache_bytes(f"./{value}") is None
+
+
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_training_gets_the_same_batches(tiny_camvid: Path, tmp_path: Path, workers: int) -> None:
     """In its first epoch, which fills it, and in its second."""
