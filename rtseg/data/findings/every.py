@@ -9,7 +9,7 @@ from rtseg.data.findings.looks import Seen
 from rtseg.data.findings.names import case_collisions, unicode_forms, unpaired
 from rtseg.data.findings.numbers import unknown_values, white_is_a_class
 from rtseg.data.findings.occurrence import absent, alone, unlabelled
-from rtseg.data.findings.odd import depth, odd_pixels, odd_sizes, one_colour, transparent
+from rtseg.data.findings.odd import black, depth, odd_pixels, odd_sizes, one_colour, transparent
 from rtseg.data.findings.sizes import other_size, turned
 from rtseg.data.findings.strays import strays
 from rtseg.data.findings.twins import near_twins, twins
@@ -17,7 +17,7 @@ from rtseg.data.findings.unreadable import damaged, unreadable
 
 Kind = Callable[[Seen], Iterator[Finding]]
 FILES: tuple[Kind, ...] = (unreadable, damaged, unpaired, strays, unicode_forms, case_collisions)
-IMAGES: tuple[Kind, ...] = (twins, near_twins, odd_pixels, depth, transparent, odd_sizes, one_colour)
+IMAGES: tuple[Kind, ...] = (twins, near_twins, odd_pixels, depth, black, transparent, odd_sizes, one_colour)
 MASKS: tuple[Kind, ...] = (
     other_size, turned, other_form, palettes, unknown_values, blended, white_is_a_class,
 )  # fmt: skip

@@ -12,6 +12,7 @@ from rtseg.data.findings.pixel_format import PLAIN
 
 _FEW = 0.1  # of the images: so many or fewer stick out
 _FAR = 16  # times more or fewer pixels than the median image
+_BLACK = 16  # levels of 255: 12 bits of 16 end there
 _LOOK = "look whether it belongs here"
 _DEEP = ("16 bits", "32 bits", "floats")
 _HARMLESS = (PLAIN, "palette, 8 bits", "grey, 8 bits", "unknown")
@@ -50,22 +51,53 @@ def odd_pixels(seen: Seen) -> Iterator[Finding]:
 def depth(seen: Seen) -> Iterator[Finding]:
     """A caution where most images have more than 8 bits, and are not read at full depth."""
     images = _images(seen)
-    deep = [file for file, image in images if image.form.endswith(_DEEP)]
+    deep = {file: image for file, image in images if image.form.endswith(_DEEP)}
     if seen.channels is None and 2 * len(deep) > len(images):
-        form = next(image.form for file, image in images if file == deep[0])
+        form = next(iter(deep.values())).form
+        black = sum(map(_is_black, deep.values()))
+        dark = f", in which {black:,} {verb(black, 'is', 'are')} nearly black" if black else ""
         yield Finding(
             CAUTION,
             "depth",
-            f"{counted(len(deep), 'image', len(images))} {verb(len(deep), 'is', 'are')} {form} ({named(deep)}), and "
-            f"only the upper 8 bits are read; `rtseg check-data --channels {1 if 'grey' in form else 3}` reads all, "
-            "and prints the YAML with which trainings do",
-            deep,
+            f"{counted(len(deep), 'image', len(images))} {verb(len(deep), 'is', 'are')} {form} ({named(list(deep))}), "
+            f"and only the upper 8 bits are read{dark}; `rtseg check-data --channels {_channels(form)}` reads all, "
+            "and prints the YAML with which trainings do (`channels`)",
+            list(deep),
         )
+
+
+def black(seen: Seen) -> Iterator[Finding]:
+    """A caution where most images are nearly black, and have 8 bits: of deeper ones `depth` tells it."""
+    images = _images(seen)
+    bad = {file: image for file, image in images if _is_black(image) and not image.form.endswith(_DEEP)}
+    if seen.channels is None and 2 * len(bad) > len(images):
+        form = next(iter(bad.values())).form
+        yield Finding(
+            CAUTION,
+            "black",
+            f"{counted(len(bad), 'image', len(images))} {verb(len(bad), 'is', 'are')} nearly black, with levels of "
+            f"about {_BLACK} of 255 or less ({named(list(bad))}); look whether they are masks, or give the YAML "
+            f"`channels: {_channels(form)}` with the mean and deviation that `rtseg check-data --channels "
+            f"{_channels(form)}` prints",
+            list(bad),
+        )
+
+
+def _is_black(image: ImageLook) -> bool:
+    """Whether the root of the mean square of the levels is that of an image of 12 bits in 16, or less."""
+    return bool(image.square) and max(image.square) < (_BLACK / 255) ** 2
+
+
+def _channels(form: str) -> int:
+    return (1 if "grey" in form else 3) + ("alpha" in form)
 
 
 def _becomes(form: str) -> str:
     if "alpha" in form:
-        return "the alpha channel is dropped: look whether what it hid is an image, and save RGB"
+        return (
+            "the alpha channel is dropped: if it is a channel such as infrared, save all images with it and read them "
+            f"with `--channels {_channels(form)}`; else look whether what it hid is an image, and save RGB"
+        )
     if "CMYK" in form:
         return "its colours change when it becomes RGB: convert it with its colour profile"
     if "grey" in form and "8" not in form:
@@ -77,15 +109,16 @@ def _becomes(form: str) -> str:
 
 def transparent(seen: Seen) -> Iterator[Finding]:
     """Cautions: images of which a part is transparent, whose colours there are anybody's guess."""
-    bad = [(file, image.transparent) for file, image in _images(seen) if image.transparent]
+    bad = [(file, image) for file, image in _images(seen) if image.transparent]
     if bad:
-        file, share = max(bad, key=lambda entry: entry[1])
+        file, image = max(bad, key=lambda entry: entry[1].transparent)
         yield Finding(
             CAUTION,
             "transparent",
             f"{counted(len(bad), 'image')} {verb(len(bad), 'is', 'are')} transparent in places, {shown(file)} in "
-            f"{percent(share)} of its pixels; alpha is not looked at: save {verb(len(bad), 'it', 'them')} over a "
-            "background, or if it is a fourth channel, read it with `--channels 4`",
+            f"{percent(image.transparent)} of its pixels; as RGB the last channel is not read: if it is one such as "
+            f"infrared, read it with `--channels {_channels(image.form)}`; only if it is alpha, save "
+            f"{verb(len(bad), 'the image', 'the images')} over a background",
             [file for file, _ in bad],
         )
 

@@ -328,7 +328,11 @@ PLANTED: dict[str, tuple[Plant, Severity, str, str]] = {
         "1 image of another format is left out",
     ),
     "16 bits everywhere": (
-        deep, CAUTION, "depth", "10 of 10 images are grey, 16 bits (",
+        deep, CAUTION, "depth", "are nearly black; `rtseg check-data --channels 1` reads all",
+    ),
+    "nearly black": (
+        lambda d: [save(d.image(k), image(k) // 16) for k in range(10)], CAUTION, "black",
+        "give the YAML `channels: 3` with the mean",
     ),
     "validation by the training images": (
         same_images, FAULT, "leak",
@@ -339,7 +343,7 @@ PLANTED: dict[str, tuple[Plant, Severity, str, str]] = {
     ),
     "grey among colour": (lambda d: save(d.image(2), image(2)[..., 0]), NOTE, "pixels", "is grey, 8 bits ("),
     "CMYK": (lambda d: image_of(d, "CMYK"), CAUTION, "pixels", "is CMYK, 8 bits ("),
-    "alpha": (half_transparent, CAUTION, "transparent", "in 20.8 % of its pixels"),
+    "alpha": (half_transparent, CAUTION, "transparent", "in 20.8 % of its pixels; as RGB"),
     "enormous": (
         lambda d: (save(d.image(2), image(2, (480, 640))), save(d.mask(2), mask(2, (480, 640)))),
         CAUTION, "odd size", "with 480x640 where most have 48x64",
