@@ -29,6 +29,7 @@ from rtseg.data.image_space import ImageSpace, image_suffixes
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 from rtseg.registry import suggest
+from rtseg.terminal import counted
 from rtseg.yaml_file import read_yaml
 
 _SPLITS = ("train", "val", "test")
@@ -278,7 +279,12 @@ def _palette(value: Any, names: list[str], colors: dict[str, Color]) -> tuple[Co
     if isinstance(value, dict):
         _complete("palette", names, [_class(name, names, "palette") for name in value])
         value = [value[name] for name in names]
-    if not isinstance(value, list) or len(value) != len(names):
+    if isinstance(value, list) and len(value) != len(names):
+        raise UserError(
+            f"`palette` gives one colour to each class, but there are {counted(len(names), 'class', 'es')}, "
+            f"{counted(len(value), 'colour')}; add or remove some, or leave `palette` out"
+        )
+    if not isinstance(value, list):
         raise UserError(
             f"`palette` is a list of {len(names)} colours or {{class: colour}} for all classes, not {value!r}"
         )

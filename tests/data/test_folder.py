@@ -167,7 +167,7 @@ BAD = {
     "classes: [a, b]\ntrain: {images: i, masks: m}\ncolors: {a: [0, 0, 0], b: '#000000'}": r"gives \[0, 0, 0\] to 'b'",
     "classes: [a, b]\ntrain: {images: i, masks: m}\ncolors: {a: [0, 0, 0]}": r"`colors` leaves out b",
     "classes: [a]\ntrain: {images: i, masks: m}\ncolors: {a: [0, 0, 0]}\nignore: 0": r"remove `label_map` and `ignore`",
-    "classes: [a]\ntrain: {images: i, masks: m}\npalette: [[0, 0, 0], [1, 1, 1]]": r"`palette` is a list of 1 colours",
+    "classes: [a]\ntrain: {images: i, masks: m}\npalette: [[0, 0, 0], [1, 1, 1]]": r"`palette` .*1 class, 2 colours",
     "classes: [a]\ntrain: {images: i, masks: m}\npalette: {b: '#000000'}": r"`palette` names 'b'",
     "classes: [a": r", line 2: not valid YAML: .*line 1",
 }

@@ -9,7 +9,7 @@ from rtseg.errors import UserError
 from rtseg.output.folders import write_whole
 from rtseg.studies.check_data.look import look
 from rtseg.studies.check_data.source import open_source
-from rtseg.studies.check_data.summary import summarise
+from rtseg.studies.check_data.summary import summarise, written_in
 from rtseg.studies.check_data.tables import show_summary
 from rtseg.terminal import say
 
@@ -57,7 +57,7 @@ def check_data(name: str, root: Path, outputs: Outputs, *, channels: int | None,
     if outputs.yaml:
         if not summary.yaml:
             raise UserError(f"data set '{name}' needs no YAML, so --yaml {outputs.yaml} is not written; leave it out")
-        write_whole(outputs.yaml, summary.yaml)
+        write_whole(outputs.yaml, written_in(outputs.yaml.parent, summary.yaml, source.base))
     show_summary(summary, details)
     for file in (outputs.json, outputs.html, outputs.yaml):
         if file:

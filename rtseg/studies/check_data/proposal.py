@@ -64,6 +64,13 @@ def propose(root: Path) -> Proposal:
             "(docs/data.md), or --dataset with the name of a data set (rtseg list datasets)"
         )
     masks, images = _parted(files)
+    if not (masks and images):
+        held, other = ("masks", "images") if masks else ("images", "masks")
+        raise UserError(
+            f"'{root}' holds {counted(len(files), 'file')}, which look like {held}, and no {other}: if these lie "
+            f"beside it, give the folder above ('{os.path.normpath(root / '..')}'); masks of JPEG, or resized "
+            "smoothly, look like images too: make them anew as PNG"
+        )
     pairs = _pairs(images, masks)
     if not pairs:
         found = f"{counted(len(images), 'group')} of images and {len(masks)} of masks by their content"

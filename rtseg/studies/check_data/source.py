@@ -15,6 +15,10 @@ from rtseg.studies.check_data.proposal import propose
 from rtseg.yaml_file import read_yaml
 
 SPLITS = ("train", "val", "test")
+_NO_VAL = (
+    "keep some for it, as docs/own-images.md#keep-some-images-for-validation shows, or train without a score "
+    "(--trainer.limit_val_batches=0)"
+)
 FOLDER, YAML = "folder", "dataset.yaml"
 
 
@@ -60,6 +64,11 @@ class Source:
         return next(iter(self.datasets.values())).channels
 
     @property
+    def base(self) -> Path:
+        """The folder to which the YAML's paths are relative."""
+        return self.root if self.root.is_dir() else self.root.parent
+
+    @property
     def colours(self) -> bool:
         return isinstance(next(iter(self.datasets.values())).decode, ColorDecoder)
 
@@ -100,11 +109,7 @@ def _missing(wanted: list[str], root: Path) -> Iterator[Finding]:
     if "train" not in wanted:
         yield Finding(CAUTION, "split", f"{file} names no `train` images, so nothing can be trained")
     if "val" not in wanted:
-        yield Finding(
-            NOTE,
-            "split",
-            f"{file} names no `val` images: train without a score (--trainer.limit_val_batches=0), or keep some for it",
-        )
+        yield Finding(NOTE, "split", f"{file} names no `val` images: {_NO_VAL}")
 
 
 def _without_what_is_told(findings: list[Finding], gathered: Gathered) -> list[Finding]:
@@ -122,8 +127,14 @@ def _proposed(root: Path, channels: int | None) -> Source:
                 datasets[split] = described_folder(file, proposal.content, split, channels)
                 datasets[split].channels = channels
     labels = next(iter(datasets.values())).labels
-    note = Finding(
-        NOTE, "proposal", f"{file} is not there; the YAML below was found from what lies in the folder: read it, "
-        "name the classes, and save it there",
-    )  # fmt: skip
-    return Source(FOLDER, root, datasets, labels, gathered, [note], proposal.content, proposal.reasons)
+    notes = [
+        Finding(
+            NOTE,
+            "proposal",
+            f"{file} is not there, so the YAML to use was guessed from what lies in the folder: read it and name the "
+            f"classes; `--yaml {file}` writes it",
+        )
+    ]
+    if "val" not in datasets:
+        notes.append(Finding(NOTE, "split", f"no images for `val` were found in {root}: {_NO_VAL}"))
+    return Source(FOLDER, root, datasets, labels, gathered, notes, proposal.content, proposal.reasons)

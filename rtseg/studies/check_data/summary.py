@@ -1,9 +1,11 @@
 """What a data set is like, from what was seen: numbers, sizes, classes, mean and deviation, and the YAML to use."""
 
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import yaml
 from rtseg.data.findings.finding import FAULT, Finding
 from rtseg.data.findings.looks import Seen, Split
 from rtseg.data.findings.occurrence import pixels
-from rtseg.studies.check_data.source import Source
+from rtseg.studies.check_data.source import SPLITS, Source
 from rtseg.training.from_data import choose_class_weights
 
 _DIGITS = 4  # of mean and deviation
@@ -155,4 +157,21 @@ def _yaml(source: Source, mean: Sequence[float], std: Sequence[float], findings:
             changed[key] = value
             for other in _REPLACED.get(key, ()):
                 changed.pop(other, None)
-    return yaml.safe_dump(changed, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)
+    return _dumped(changed)
+
+
+def written_in(folder: Path, text: str, base: Path) -> str:
+    """A YAML for another folder: its relative paths, which start at `base`, start at `folder`."""
+    if os.path.realpath(folder) == os.path.realpath(base):
+        return text
+    content = yaml.safe_load(text)
+    for split in SPLITS:
+        for what, pattern in content.get(split, {}).items():
+            if not Path(pattern).expanduser().is_absolute():
+                path = os.path.relpath(os.path.join(os.path.realpath(base), pattern), os.path.realpath(folder))
+                content[split][what] = Path(path).as_posix()
+    return _dumped(content)
+
+
+def _dumped(content: dict[str, Any]) -> str:
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)

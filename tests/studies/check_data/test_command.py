@@ -1,6 +1,7 @@
 """`rtseg check-data` as it is typed: exit status, files, a stopped check, folders without a YAML, bad input."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -55,6 +56,28 @@ def test_a_fault_is_the_exit_status_and_its_repair_is_written(planted: Planted, 
     repaired = yaml.safe_load((tmp_path / "my" / "repaired.yaml").read_text())
     assert repaired["label_map"] == {1: "road", 2: "car", 3: "tree"}
     assert run(tmp_path / "my" / "repaired.yaml") == 0
+
+
+def test_a_yaml_in_another_folder_finds_the_images(planted: Planted, tmp_path: Path) -> None:
+    planted.yaml["val"] = {"images": str(planted.root / "images/val"), "masks": "masks/val/*.png"}
+    planted.write()
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "er")
+    assert run(planted.root, "--yaml", tmp_path / "link" / "other.yaml") == 0
+    other = yaml.safe_load((tmp_path / "link" / "other.yaml").read_text())
+    assert other["train"] == {"images": "../../my/images/train", "masks": "../../my/masks/train"}
+    assert other["val"] == {"images": str(planted.root / "images/val"), "masks": "../../my/masks/val/*.png"}
+    assert run(tmp_path / "link" / "other.yaml") == 0
+
+
+def test_a_proposal_without_val_says_so(planted: Planted, capsys: pytest.CaptureFixture[str]) -> None:
+    (planted.root / "dataset.yaml").unlink()
+    shutil.rmtree(planted.root / "images" / "val")
+    assert run(planted.root, "--yaml", planted.root / "dataset.yaml", "--details") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no images for `val` were found" in said
+    assert "docs/own-images.md#keep-some-images-for-validation" in said
+    assert "the YAML to use was guessed from what lies in the folder" in said
 
 
 def test_a_check_that_was_stopped_resumes(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +174,10 @@ def test_a_yaml_is_proposed_for_what_masks_hold(planted: Planted) -> None:
         ("classes: [" + ", ".join(map(str, range(70_000))) + "]", "more than 20,000 values"),
         ({"classes": ["a"], "trian": {}}, "unknown key 'trian'"),
         ([1], "not keys and values"),
+        (
+            {"classes": ["a", "b"], "train": {"images": "i", "masks": "m"}, "palette": ["#000000"] * 3},
+            "2 classes, 3 colours",
+        ),
     ],
 )
 def test_a_yaml_that_is_wrong(planted: Planted, content: object, says: str) -> None:
@@ -165,7 +192,9 @@ def test_a_folder_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no images in .* give the folder of images and masks, a YAML"):
         open_source("folder", tmp_path)
     cv2.imwrite(str(tmp_path / "a.png"), image(0))
-    with pytest.raises(UserError, match="holds 1 images, and no masks that share their names"):
+    with pytest.raises(
+        UserError, match=rf"like images, and no masks: .* give the folder above \('{tmp_path.parent}'\)"
+    ):
         open_source("folder", tmp_path)
     with pytest.raises(UserError, match="no CamVid data in"):
         open_source("camvid", tmp_path)
