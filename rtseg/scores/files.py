@@ -110,13 +110,18 @@ def find_pairs(predictions: Path, masks: Path) -> Pairs:
     Cityscapes' names.
 
     Raises:
-        UserError: both are one folder; a folder holds nothing of its kind; two files have one name; or nothing belongs
-            together.
+        UserError: both are one folder; they seem to be swapped; a folder holds nothing of its kind; two files have one
+            name; or nothing belongs together.
     """
     if predictions.samefile(masks):
         raise UserError(
             f"'{predictions}' and '{masks}' are one folder, whose files equal themselves: give the folder of class "
             "maps, then the folder of masks"
+        )
+    if (masks / RECORD).is_file() and not (predictions / RECORD).is_file():
+        raise UserError(
+            f"'{masks}' is where `rtseg predict` wrote class maps ({RECORD}), and comes second: give the folder of "
+            "class maps, then the folder of masks"
         )
     found, labels = _without_pictures(predictions, _files(predictions)), _labels(masks)
     for key in (lambda path, root: path.relative_to(root).with_suffix("").as_posix(), lambda path, root: path.stem):

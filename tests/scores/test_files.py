@@ -142,6 +142,14 @@ def test_bad_files(tmp_path: Path, pred: Path, masks: Path, capsys: pytest.Captu
     assert "no class map has the name of a mask" in refused(capsys, strange, masks, "--classes", 3)
 
 
+def test_swapped_folders(tmp_path: Path, pred: Path, masks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (pred / "predictions.jsonl").touch()
+    assert "comes second: give the folder of class maps, then" in refused(capsys, masks, pred, "--classes", 3)
+    score(capsys, pred, masks, "--classes", 3)
+    (masks / "predictions.jsonl").touch()  # those of another network
+    score(capsys, pred, masks, "--classes", 3)
+
+
 def test_bad_options(tmp_path: Path, pred: Path, masks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, says in (
         (("--classes", 0), "from 1 to 254"),
