@@ -16,7 +16,12 @@ from rtseg.terminal import Console, counted, say
 _SAID = {
     OVERLAPPED: ("pixel", "lies", "lie", "in objects of two classes: the {above} has them"),
     CLIPPED: ("shape", "reaches", "reach", "over the image, and was cut off at its edge"),
-    CROSSED: ("outline", "crosses itself", "cross themselves", "and what it goes round twice is outside (even-odd)"),
+    CROSSED: (
+        "outline",
+        "crosses itself",
+        "cross themselves",
+        "and where its parts lie over each other the pixels are outside",
+    ),
     EMPTY: ("object", "covers", "cover", "no pixel"),
     TURNED: ("mask", "was", "were", "drawn before EXIF turns the image, and turned with it"),
 }
@@ -47,6 +52,12 @@ def _say(summary: Summary, output: Path, choices: Choices) -> None:
         say(f"Unlabelled: {pixel_share(summary.unlabelled, total)} of the pixels became {became}")
     if summary.faults.found:
         say(f"Left out:{summary.faults}")
+    if choices.broken == "skip" and (lost := [n for k, n in enumerate(summary.names) if not summary.pixels[k]]):
+        say(f"In no image: {', '.join(lost)}. What was left out may have held them; they stay classes of the network.")
+    if not summary.images["train"]:
+        repair = "give more images, or --val 0" if summary.divided else "give images of a part `train`"
+        say(f"No image is for training, so nothing can be trained on this folder: {repair}.")
+        return
     say(f"Look at it, and train: rtseg fit --auto --config rtformer_slim_folder --data.root {shlex.quote(str(output))}")
 
 

@@ -69,7 +69,7 @@ class Summary:
         source: what it was made of.
         names: of the classes that were written.
         images: split -> number.
-        divided: how the splits came about, a sentence; None: the source says them.
+        divided: how the splits came about, a sentence; None: the source says them, or nothing is for validation.
         pixels: of each class; of what is ignored under IGNORE.
         unlabelled: how many of them nobody had labelled.
         counts: see `Drawn`.
@@ -200,7 +200,8 @@ def _divided(images: list[Labelled], val: float | None) -> tuple[list[Labelled],
     chosen = iter(split(free, share))
     why = "--val 0.2, since the source does not say which" if val is None else f"--val {val:g}"
     told = f"Validation images were chosen by a hash of their names ({why}); images added later do not change it."
-    return [one if one.split == "test" else one._replace(split=next(chosen)) for one in images], told
+    divided = [one if one.split == "test" else one._replace(split=next(chosen)) for one in images]
+    return divided, told if share else None
 
 
 def _write(writer: Writer, images: Sequence[Labelled], summary: Summary, progress: Progress) -> None:

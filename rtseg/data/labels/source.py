@@ -104,7 +104,7 @@ class Source:
     faults: Faults = field(default_factory=Faults)
     notes: list[str] = field(default_factory=list)
     nobody: str = "belong to no labelled object"
-    above: str = "smaller"
+    above: str = "smaller (of equal areas the later one in the file)"
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.names) <= MOST_CLASSES:

@@ -160,6 +160,36 @@ def test_the_command(tmp_path: Path, picture: Picture, capsys: pytest.CaptureFix
     assert all(name in page for name in FORMATS)
 
 
+def test_the_command_on_one_image(tmp_path: Path, picture: Picture, capsys: pytest.CaptureFixture[str]) -> None:
+    name = next(f"{k}.png" for k in range(99) if split([str(k)], 0.2) == ["val"])
+    words = ("convert-labels", str(labelled(picture, tmp_path / "in", name)), "--unlabelled", "ignore")
+    assert exit_status(main, *words, "-o", str(tmp_path / "a")) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "No image is for training" in said
+    assert "give more images, or --val 0." in said
+    assert "rtseg fit" not in said
+    assert exit_status(main, *words, "-o", str(tmp_path / "b"), "--val", "0") == 0
+    said = capsys.readouterr().out
+    assert "rtseg fit" in said
+    assert "hash" not in said
+
+
+def test_a_class_whose_shapes_are_left_out_is_named(
+    tmp_path: Path, picture: Picture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "in" / "a.png", (6, 8))
+    box = [1.0, 2.0, 5.0, 2.0, 5.0, 4.0]
+    file = write_json(tmp_path / "in" / "a.json", {
+        "images": [{"id": 1, "file_name": "a.png", "height": 6, "width": 8}],
+        "categories": [{"id": 1, "name": "car"}, {"id": 2, "name": "pole"}],
+        "annotations": [{"id": k, "image_id": 1, "category_id": k, "segmentation": [one], "iscrowd": 0}
+                        for k, one in ((1, box), (2, box[:4]))],
+    })  # fmt: skip
+    words = ("convert-labels", str(file), "-o", str(tmp_path / "out"), "--unlabelled", "ignore", "--val", "0")
+    assert exit_status(main, *words, "--broken", "skip") == 0
+    assert "In no image: pole. What was left out" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
