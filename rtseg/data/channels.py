@@ -37,6 +37,15 @@ class _ChannelsError(ValueError):
     """A file that decoders read, but that is not an image of plain channels. The text says why, and what to do."""
 
 
+class ChannelNumberError(UserError):
+    """An image has another number of channels than was asked for; `what` says which, without a repair."""
+
+    def __init__(self, path: Path, found: int, channels: int) -> None:
+        kind = {1: " (grey)", 2: " (grey and alpha)", 3: " (RGB)", 4: " (RGB and alpha or another)"}.get(found, "")
+        self.what = f"{path}: the image has {found} channel{'s' * (found != 1)}{kind}"
+        super().__init__(f"{self.what}, not {channels}: set data.channels={found}, or save the image with {channels}")
+
+
 def read_channels(path: Path, channels: int, max_pixels: int = MAX_PIXELS,
                   admit: Callable[[int], object] = lambda pixels: None) -> np.ndarray:  # fmt: skip
     """An image file -> (H, W, channels) grey levels 0..255, uint8 or float32, turned upright by its EXIF tag.
@@ -101,11 +110,7 @@ def _stored(data: bytes, path: Path, channels: int) -> np.ndarray:
 
 def _check_number(path: Path, found: int, channels: int) -> None:
     if found != channels:
-        kind = {1: " (grey)", 2: " (grey and alpha)", 3: " (RGB)", 4: " (RGB and alpha or another)"}.get(found, "")
-        raise UserError(
-            f"{path}: the image has {found} channel{'s' * (found != 1)}{kind}, not {channels}: "
-            f"set data.channels={found}, or save the image with {channels}"
-        )
+        raise ChannelNumberError(path, found, channels)
 
 
 def _raw(data: bytes, flags: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from rtseg.data.channels import grey_levels, read_channels
+from rtseg.data.channels import ChannelNumberError, grey_levels, read_channels
 from rtseg.data.files import MAX_PIXELS, read_image
 from rtseg.data.image_space import shown_image
 from rtseg.deploy.rgb import Picture, to_rgb
@@ -29,7 +29,12 @@ def read_pixels(
     """An image file as a network takes it, (H, W, C). Args and errors: see `read_channels`."""
     if card.channels is None:
         return read_image(path, max_pixels, admit)
-    return read_channels(path, card.channels, max_pixels, admit)
+    try:
+        return read_channels(path, card.channels, max_pixels, admit)
+    except ChannelNumberError as error:
+        raise UserError(
+            f"{error.what}, and this network takes {card.channels}: give images as those that it was trained on"
+        ) from None
 
 
 def to_pixels(image: Picture, card: ModelCard) -> np.ndarray:
@@ -46,7 +51,7 @@ def to_pixels(image: Picture, card: ModelCard) -> np.ndarray:
         path = Path(image).expanduser()
         if path.is_dir():
             raise UserError(f"'{path}' is a folder; one image is expected here, `rtseg predict` takes folders")
-        return read_channels(path, card.channels)
+        return read_pixels(path, card)
     if isinstance(image, Image.Image):
         stored = _stored(image)
     elif isinstance(image, np.ndarray):

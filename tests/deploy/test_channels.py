@@ -16,7 +16,7 @@ from rtseg.deploy.exports.proof import Proof
 from rtseg.deploy.folder.image_files import Outputs
 from rtseg.deploy.folder.results import Results
 from rtseg.deploy.fuse import check_images, deploy
-from rtseg.deploy.pixels import drawn_levels, for_people, to_pixels
+from rtseg.deploy.pixels import drawn_levels, for_people, read_pixels, to_pixels
 from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.windows.tiling import tiling
@@ -87,6 +87,14 @@ def test_a_deployed_network_takes_levels(channels: int) -> None:
 def test_another_image_is_one_sentence(image: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
         to_pixels(image, network(4).card)
+
+
+def test_a_file_of_other_channels_is_told_what_the_network_takes(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 5)).save(tmp_path / "a.png")
+    words = r"a\.png: the image has 3 channels \(RGB\), and this network takes 4: give images as"
+    for read in (to_pixels, read_pixels):
+        with pytest.raises(UserError, match=words):
+            read(tmp_path / "a.png", network(4).card)
 
 
 def test_an_array_is_taken_as_its_file_is(tmp_path: Path) -> None:
