@@ -73,12 +73,24 @@ def open_cache(value: str, dataset: str, root: Path) -> "ImageCache":
     Raises:
         UserError: the folder holds other things, belongs to another data set, or cannot be written to.
     """
+    cache, owner = _named(value, dataset, root)
+    cache.open(owner)
+    return cache
+
+
+def check_cache(value: str, dataset: str, root: Path) -> None:
+    """Says at once what `open_cache` would say of the folder, and changes nothing. Raises: UserError, as there."""
+    cache, owner = _named(value, dataset, root)
+    if cache.folder.is_dir():
+        cache.check(owner)
+
+
+def _named(value: str, dataset: str, root: Path) -> tuple["ImageCache", dict[str, str]]:
+    """The cache that a value stands for, and whose it must be."""
     limit, root = cache_bytes(value), root.expanduser().absolute()
     name = hashlib.sha256(os.fsencode(f"{dataset}\n{root}")).hexdigest()[:8]
     folder = Path(value).expanduser() if limit is None else cache_folder() / "decoded" / f"{dataset}-{name}"
-    cache = ImageCache(folder, limit)
-    cache.open({"dataset": dataset, "root": str(root)})
-    return cache
+    return ImageCache(folder, limit), {"dataset": dataset, "root": str(root)}
 
 
 class ImageCache:
@@ -100,6 +112,27 @@ class ImageCache:
             UserError: see `open_cache`.
         """
         make_folder(self.folder)
+        self._check_others()
+        try:
+            with self._locked() as used:
+                self._check_owner(owner)
+                self._write_card(owner)
+                total = self._scan()
+                used.write_text(str(total))
+        except OSError as error:
+            raise refusal(error, self.folder) from None
+        if not self._has_room(total, 0) or (self.limit is not None and total > _NEARLY * self.limit):
+            self._say_full()
+
+    def check(self, owner: dict[str, str]) -> None:
+        """Raises: UserError where the folder, which is there, holds other things or belongs to another data set."""
+        try:
+            self._check_others()
+            self._check_owner(owner)
+        except OSError as error:
+            raise refusal(error, self.folder) from None
+
+    def _check_others(self) -> None:
         own = (_CARD, _USED, _LOCK)
         others = sorted(
             path.name for path in self.folder.iterdir()
@@ -109,20 +142,14 @@ class ImageCache:
             raise UserError(
                 f"data.cache={self.folder} holds other files ({', '.join(others[:3])}): give an empty folder, or a size"
             )
-        try:
-            with self._locked() as used:
-                self._check_owner(owner)
-                total = self._scan()
-                used.write_text(str(total))
-        except OSError as error:
-            raise refusal(error, self.folder) from None
-        if not self._has_room(total, 0) or (self.limit is not None and total > _NEARLY * self.limit):
-            self._say_full()
+
+    def _write_card(self, owner: dict[str, str]) -> None:
+        if not (card := self.folder / _CARD).exists():
+            write_whole(card, json.dumps(owner) + "\n")
 
     def _check_owner(self, owner: dict[str, str]) -> None:
         card = self.folder / _CARD
         if not card.exists():
-            write_whole(card, json.dumps(owner) + "\n")
             return
         try:
             theirs = json.loads(card.read_text())

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from rtseg.checks import check_at_least, check_one_of
 from rtseg.data.augment import PAD, EvalTransform, TrainAugment
-from rtseg.data.cache import ImageCache, cache_bytes, open_cache
+from rtseg.data.cache import ImageCache, check_cache, open_cache
 from rtseg.data.dataset import LabelSpace, Sample, SegmentationDataset, create_dataset, image_space, label_space
 from rtseg.data.image_space import ImageSpace
 from rtseg.data.intact import check_readable
@@ -133,7 +133,7 @@ class SegmentationData(ResumableData):
         check_one_of("data.upsampling", upsampling, UPSAMPLINGS)
         self.upsampling, self.cache = upsampling, cache
         if cache is not None:
-            cache_bytes(cache)
+            check_cache(cache, dataset, self.root)  # before the network is built, and before other processes start
         if reduced and (cache is not None or self.images.channels is not None):
             raise UserError(
                 "data.reduced decodes JPEGs of RGB anew each time: leave it out beside data.cache and data.channels"

@@ -203,6 +203,10 @@ def test_another_data_sets_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds other files \(street\.png\): give an empty folder, or a size"):
         open_cache(str(tmp_path / "other"), "camvid", tmp_path)
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["street.png"]
+    with pytest.raises(UserError, match=r"holds other files \(street\.png\)"):
+        SegmentationData("camvid", str(tmp_path), cache=str(tmp_path / "other"))  # before a network is built
+    SegmentationData("camvid", str(tmp_path), cache=str(tmp_path / "none"))
+    assert not (tmp_path / "none").exists()
     with pytest.raises(UserError, match=r"street\.png"):
         open_cache(str(tmp_path / "other" / "street.png"), "camvid", tmp_path)
 
