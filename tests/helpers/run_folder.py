@@ -141,7 +141,7 @@ def write_picture(path: Path, size: tuple[int, int], color: tuple[int, int, int]
 
 
 def drawn_scores(names: tuple[str, ...] = NAMES) -> Scores:
-    """Of three images, one of whose names wants to be HTML."""
+    """The scores of three images, one of whose names wants to be HTML."""
     rng = np.random.default_rng(0)
     counts = rng.integers(1, 50, (3, len(names), len(names)))
     images = np.stack([np.stack([one.diagonal(), one.sum(1), one.sum(0)]) for one in counts])

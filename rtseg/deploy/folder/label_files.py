@@ -8,6 +8,7 @@ from rtseg.deploy.folder.cvat import write_cvat
 from rtseg.deploy.folder.labelme import write_labelme
 from rtseg.deploy.folder.result_names import result_names
 from rtseg.deploy.folder.sources import find_sources
+from rtseg.terminal import counted
 
 
 def write_labels(tool: str, folder: Path, sources: Sequence[str | Path]) -> str:
@@ -26,16 +27,12 @@ def write_labels(tool: str, folder: Path, sources: Sequence[str | Path]) -> str:
     """
     if tool == "coco":
         file = folder / "coco.json"
-        return f"{file}: {_images(write_coco(file, folder))}, in COCO's format"
+        return f"{file}: {counted(write_coco(file, folder), 'image')}, in COCO's format"
     if tool == "cvat":
         file = folder / "cvat.zip"
-        return f"{file}: {_images(write_cvat(file, folder))}; import it in CVAT as 'Segmentation mask 1.1'"
+        return f"{file}: {counted(write_cvat(file, folder), 'image')}; import it in CVAT as 'Segmentation mask 1.1'"
     found, _ = find_sources(sources, folder)
     names, _ = result_names(found, folder)
     out = folder / "labelme"
     number = write_labelme(out, folder, {name: image for image, name in names.items()})
-    return f"{out}: {_images(number)}; open it with `labelme FOLDER_OF_IMAGES --output {out}`"
-
-
-def _images(number: int) -> str:
-    return f"{number} image{'s' * (number != 1)}"
+    return f"{out}: {counted(number, 'image')}; open it with `labelme FOLDER_OF_IMAGES --output {out}`"

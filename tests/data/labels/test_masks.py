@@ -103,7 +103,7 @@ def test_names_of_labelme2voc(tmp_path: Path, picture: Picture, converted: Conve
 
 
 def test_mapillary(tmp_path: Path, picture: Picture, converted: Convert) -> None:
-    """Of two versions the newer; what is not evaluated is ignored, and nothing is asked."""
+    """The newer of two versions is read; what is not evaluated is ignored, and nothing is asked."""
     for version, names in {"v1.2": "ab", "v2.0": "xyz"}.items():
         labels = [{"name": name, "color": [k, 1, 2], "evaluate": name != "y"} for k, name in enumerate(names)]
         write_json(tmp_path / "in" / f"config_{version}.json", {"labels": labels})
