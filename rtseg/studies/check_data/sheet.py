@@ -94,4 +94,6 @@ def _drawn(source: Source, split: str, k: int) -> Sample | None:
     buffer = io.BytesIO()
     Image.fromarray(tinted).save(buffer, "JPEG", quality=_QUALITY)
     uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return Sample(f"{split}: {shown(dataset.pairs[k][0])}", uri, size)
+    image = dataset.pairs[k][0]
+    name = image.relative_to(source.base) if image.is_relative_to(source.base) else image
+    return Sample(f"{split}: {shown(name)}", uri, size)
