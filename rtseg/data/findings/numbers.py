@@ -128,9 +128,13 @@ def written_map(label_map: Mapping[int, str], most: int = 8) -> str:
 
 
 def white_is_a_class(seen: Seen) -> Iterator[Finding]:
-    """Masks of 0 and 255, in which 255 would vanish as 'ignore'."""
-    names, number = seen.labels.names, len(seen.labels.names)
-    if seen.colours or seen.meanings.get(_WHITE) != IGNORE or number < 2:
+    """Masks in which 255 probably is a class, and would vanish as 'ignore'.
+
+    A `label_map` is proposed only where the masks hold the first of two classes and 255, and nothing else: elsewhere
+    255 may well be what it says, and a map that makes it a class would spoil the labels unseen.
+    """
+    names, ids = seen.labels.names, seen.labels.ids
+    if seen.colours or seen.meanings.get(_WHITE) != IGNORE or len(names) < 2:
         return
     white = {path: look for path, look in seen.usable.items() if look.values.get(_WHITE)}
     if not white:
@@ -138,48 +142,45 @@ def white_is_a_class(seen: Seen) -> Iterator[Finding]:
     total = sum(
         (seen.classes(look) for look in seen.usable.values()), start=0 * seen.classes(next(iter(white.values())))
     )
-    absent = [k for k in range(number) if not total[k]]
+    absent = [k for k in range(len(names)) if not total[k]]
     share = sum(look.values[_WHITE] for look in white.values()) / max(1, sum(total))
-    if number == 2:
-        yield from _of_two(seen, white, absent, share)
-    elif absent in ([0], [number - 1]) and share >= _MUCH and not total[-1]:
+    masks, files = counted(len(white), "mask", len(seen.usable)), named(list(white))
+    if len(names) == 2 and {value for look in seen.usable.values() for value in look.values} == {ids[0], _WHITE}:
+        label_map = {ids[0]: names[0], _WHITE: names[1]}
+        yield Finding(
+            FAULT,
+            "white",
+            f"{masks} {verb(len(white), 'holds', 'hold')} 255 ({files}, {percent(share)} of all pixels), which means "
+            f"ignore, and none holds {ids[1]}, so '{names[1]}' would vanish; write "
+            f"`label_map: {written_map(label_map)}` into the YAML",
+            list(white),
+            {"label_map": label_map},
+        )
+    elif len(names) == 2 and not absent:
+        yield from _in_two_ways(seen, white)
+    elif absent in ([0], [len(names) - 1]) and (len(names) == 2 or (share >= _MUCH and not total[-1])):
         name = names[absent[0]]
-        label_map = {id: one for id, one in zip(seen.labels.ids, names, strict=True) if one != name} | {_WHITE: name}
+        label_map = {id: one for id, one in zip(ids, names, strict=True) if one != name} | {_WHITE: name}
         yield Finding(
             CAUTION,
             "white",
-            f"'{name}' never occurs, while {percent(share)} of all pixels are 255, which is ignored, in "
-            f"{counted(len(white), 'mask', len(seen.usable))} ({named(list(white))}); if 255 is '{name}', write "
-            f"`label_map: {written_map(label_map)}` into the YAML",
+            f"'{name}' never occurs, while {percent(share)} of all pixels are 255, which is ignored, in {masks} "
+            f"({files}); if 255 is '{name}', write `label_map: {written_map(label_map)}` into the YAML",
             list(white),
-            {"label_map": label_map},
         )
 
 
-def _of_two(seen: Seen, white: Mapping[Path, MaskLook], absent: Sequence[int], share: float) -> Iterator[Finding]:
-    """Two classes: 255 is the second, in all masks or in some."""
-    first, second = seen.labels.names
-    both = {path for path in seen.usable if seen.classes(seen.usable[path])[1]}
-    if 0 not in absent and absent:
-        label_map = {seen.labels.ids[0]: first, _WHITE: second}
-        yield Finding(
-            FAULT,
-            "white",
-            f"{counted(len(white), 'mask', len(seen.usable))} {verb(len(white), 'holds', 'hold')} 255 "
-            f"({named(list(white))}, {percent(share)} of all pixels), which means ignore, and none holds "
-            f"{seen.labels.ids[1]}, so '{second}' would vanish; write "
-            f"`label_map: {written_map(label_map)}` into the YAML",
-            list(white),
-            {"label_map": label_map},
-        )
-    elif both and not both & white.keys():
-        label_map = {seen.labels.ids[0]: first, seen.labels.ids[1]: second, _WHITE: second}
-        yield Finding(
-            FAULT,
-            "white",
-            f"{counted(len(white), 'mask', len(seen.usable))} {verb(len(white), 'holds', 'hold')} {seen.labels.ids[0]} "
-            f"and 255 ({named(list(white))}), the others {seen.labels.ids[0]} and {seen.labels.ids[1]}: '{second}' is "
-            f"written in two ways, and 255 is ignored; write `label_map: {written_map(label_map)}` into the YAML",
-            list(white),
-            {"label_map": label_map},
-        )
+def _in_two_ways(seen: Seen, white: Mapping[Path, MaskLook]) -> Iterator[Finding]:
+    """Both classes occur, and no mask that holds the second holds 255."""
+    (first, second), ids = seen.labels.names, seen.labels.ids
+    if white.keys() & {path for path, look in seen.usable.items() if seen.classes(look)[1]}:
+        return
+    label_map = {ids[0]: first, ids[1]: second, _WHITE: second}
+    yield Finding(
+        FAULT,
+        "white",
+        f"{counted(len(white), 'mask', len(seen.usable))} {verb(len(white), 'holds', 'hold')} {ids[0]} "
+        f"and 255 ({named(list(white))}), the others {ids[0]} and {ids[1]}: '{second}' seems to be written in two "
+        f"ways, and 255 is ignored; if 255 is '{second}', write `label_map: {written_map(label_map)}` into the YAML",
+        list(white),
+    )
