@@ -15,13 +15,17 @@ from rtseg.errors import UserError, first_line
 
 _MOST_BYTES = 2**20
 _MOST_VALUES = 20_000  # aliases written out
+LISTS = 10  # times as much in a description of data, so that too many classes are counted before they are refused
 _MOST_DEPTH = 50
 _MOST_CHARACTERS = 10_000  # of one value
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read_yaml(file: Path) -> Any:
+def read_yaml(file: Path, times: int = 1) -> Any:
     """What a YAML file says.
+
+    Args:
+        times: how many times the bytes and values of settings it may have.
 
     Raises:
         UserError: it cannot be read, is too large, is not UTF-8, or see `parse_yaml`.
@@ -30,29 +34,30 @@ def read_yaml(file: Path) -> Any:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{file}: a folder, pipe or device, not a YAML file")
-        if status.st_size > _MOST_BYTES:
+        if status.st_size > times * _MOST_BYTES:
             raise UserError(
-                f"{file}: {status.st_size:,} bytes are too many for settings; at most {_MOST_BYTES:,} are read"
+                f"{file}: {status.st_size:,} bytes are too many for settings; at most {times * _MOST_BYTES:,} are read"
             )
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not valid YAML: byte {error.start} is not UTF-8; save it as UTF-8 text") from None
-    return parse_yaml(text, str(file))
+    return parse_yaml(text, str(file), times)
 
 
-def parse_yaml(text: str, name: str) -> Any:
+def parse_yaml(text: str, name: str, times: int = 1) -> Any:
     """What a YAML text says: dictionaries, lists, strings, numbers, booleans, dates and None.
 
     Args:
         name: of the file, for errors.
+        times: as `read_yaml` takes it.
 
     Raises:
         UserError: it is not valid, or see `check_yaml`.
     """
     try:
-        check_yaml(text, name)
+        check_yaml(text, name, times)
         return yaml.load(text, _Loader)  # a SafeLoader
     except UserError:
         raise
@@ -64,22 +69,24 @@ def parse_yaml(text: str, name: str) -> Any:
         raise UserError(f"{name}: not valid YAML: {first_line(error)}") from None
 
 
-def check_yaml(text: str, name: str) -> None:
+def check_yaml(text: str, name: str, times: int = 1) -> None:
     """Checks the bounds of a text before another loader reads it.
 
     Raises:
         UserError: too many or too long values, too deep, an alias that holds itself, or a key twice in one place.
         yaml.YAMLError: it is not valid.
     """
-    if len(text) > _MOST_BYTES:
-        raise UserError(f"{name}: {len(text):,} characters are too many for settings; at most {_MOST_BYTES:,} are read")
-    _check_size(text, name)
+    if len(text) > times * _MOST_BYTES:
+        raise UserError(
+            f"{name}: {len(text):,} characters are too many for settings; at most {times * _MOST_BYTES:,} are read"
+        )
+    _check_size(text, name, times * _MOST_VALUES)
     for node in _nodes(yaml.compose(text, _Loader)):
         if isinstance(node, yaml.MappingNode):
             _check_keys(node, name)
 
 
-def _check_size(text: str, name: str) -> None:
+def _check_size(text: str, name: str, most: int) -> None:
     """By the parser's events, so that nothing is built."""
     values = 0
     parents: list[tuple[str | None, int]] = []  # anchor, and the values before it
@@ -103,8 +110,8 @@ def _check_size(text: str, name: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = parents.pop()
             sizes[anchor] = values - before
-        if values > _MOST_VALUES:
-            raise UserError(f"{line}: more than {_MOST_VALUES:,} values, aliases written out")
+        if values > most:
+            raise UserError(f"{line}: more than {most:,} values, aliases written out")
 
 
 def _nodes(root: yaml.Node | None) -> Iterator[yaml.Node]:

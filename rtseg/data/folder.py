@@ -30,7 +30,7 @@ from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 from rtseg.registry import suggest
 from rtseg.terminal import counted
-from rtseg.yaml_file import read_yaml
+from rtseg.yaml_file import LISTS, read_yaml
 
 _SPLITS = ("train", "val", "test")
 _KEYS = (*_SPLITS, "classes", "palette", "label_map", "ignore", "colors", "channels", "mean", "std", "shown")
@@ -188,7 +188,7 @@ def _read_spec(root: Path | None) -> _Spec:
     file = root if root.suffix in (".yaml", ".yml") else root / "dataset.yaml"
     if not os.path.isfile(file):
         raise UserError(f"{file}: No such file; it should describe the data set (docs/data.md)")
-    content = read_yaml(file)
+    content = read_yaml(file, LISTS)
     try:
         return _parse(file, content)
     except UserError as error:
@@ -203,12 +203,12 @@ def _parse(file: Path, content: Any) -> _Spec:
         if key not in _KEYS:
             raise UserError(f"unknown key '{key}'.{suggest(key, _KEYS)}")
     names = content.get("classes")
+    if isinstance(names, list | dict) and len(names) > MOST_CLASSES:
+        raise UserError(f"`classes` are at most {MOST_CLASSES}, not {len(names):,}; merge or ignore some")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise UserError(
             f"`classes` is a list of names, e.g. [road, car], not {names!r}; put yes, no, on and numbers in quotes"
         )
-    if len(names) > MOST_CLASSES:
-        raise UserError(f"`classes` are at most {MOST_CLASSES}, not {len(names)}; merge or ignore some")
     if len(set(names)) < len(names) or "ignore" in names:
         raise UserError(f"`classes` are different names, none of them 'ignore' (which means: no class); got {names}")
     splits = {split: _split(split, content[split]) for split in _SPLITS if split in content}

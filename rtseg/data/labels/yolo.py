@@ -18,7 +18,7 @@ from rtseg.data.labels.source import ANY_IMAGE, Asked, Drawn, Labelled, Size, So
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError
 from rtseg.terminal import counted
-from rtseg.yaml_file import read_yaml
+from rtseg.yaml_file import LISTS, read_yaml
 
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 _BOX = 4  # numbers of a line that is a box alone
@@ -38,7 +38,7 @@ def read(path: Path, asked: Asked) -> Source:
     file = _description(path)
     if file is None:
         raise UserError(f"'{path}' has no data.yaml with `names` and `train`: give the folder that holds it")
-    content = read_yaml(file)
+    content = read_yaml(file, LISTS)
     names = _names(content["names"], file)
     faults, counts, images = Faults(), Counter[str](), list[Labelled]()
     for key, split in _SPLITS.items():
@@ -66,7 +66,7 @@ def _description(path: Path) -> Path | None:
         files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")], key=lambda file: file.stem != "data")
     for file in files:
         try:
-            content = read_yaml(file)
+            content = read_yaml(file, LISTS)
         except UserError:
             continue
         if isinstance(content, dict) and "names" in content and _SPLITS.keys() & content.keys():

@@ -12,7 +12,7 @@ from rtseg.data.folder import ColorDecoder, described_folder, described_splits
 from rtseg.data.gathering import Gathered, gathering
 from rtseg.errors import UserError
 from rtseg.studies.check_data.proposal import propose
-from rtseg.yaml_file import read_yaml
+from rtseg.yaml_file import LISTS, read_yaml
 
 SPLITS = ("train", "val", "test")
 _NO_VAL = (
@@ -85,7 +85,7 @@ def open_source(name: str, root: Path, channels: int | None = None) -> Source:
     if name == FOLDER and root.is_dir() and not (root / YAML).is_file():
         return _proposed(root, channels)
     labels = label_space(name, root)
-    content = read_yaml(root if root.is_file() else root / YAML) if name == FOLDER else {}
+    content = read_yaml(root if root.is_file() else root / YAML, LISTS) if name == FOLDER else {}
     wanted = described_splits(root) if name == FOLDER else ["train", "val"]
     datasets, findings, errors = {}, [], []
     with gathering() as gathered:

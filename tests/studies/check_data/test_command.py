@@ -171,7 +171,13 @@ def test_a_yaml_is_proposed_for_what_masks_hold(planted: Planted) -> None:
     [
         ({"classes": []}, "`classes` is a list of names"),
         ({"classes": [f"c{k}" for k in range(300)]}, "`classes` are at most 254, not 300"),
-        ("classes: [" + ", ".join(map(str, range(70_000))) + "]", "more than 20,000 values"),
+        ("classes: [" + ", ".join(map(str, range(21_000))) + "]", "`classes` are at most 254, not 21,000; merge"),
+        pytest.param(
+            "classes:\n" + "".join(f"- 'a long name of class {k}'\n" for k in range(70_000)),
+            "at most 254, not 70,000; merge or ignore some",
+            marks=pytest.mark.slow,
+        ),
+        ({"classes": {k: f"c{k}" for k in range(300)}}, "`classes` are at most 254, not 300"),
         ({"classes": ["a"], "trian": {}}, "unknown key 'trian'"),
         ([1], "not keys and values"),
         (
@@ -185,6 +191,8 @@ def test_a_yaml_that_is_wrong(planted: Planted, content: object, says: str) -> N
     with pytest.raises(UserError) as told:
         open_source("folder", planted.root)
     assert says in str(told.value)
+    assert str(told.value).startswith(str(planted.root / "dataset.yaml"))
+    assert len(str(told.value)) < len(str(planted.root)) + 200
     assert str(told.value).count("\n") == 0
 
 
