@@ -67,7 +67,7 @@ def signalled(folder: str) -> None:
 
 
 def test_a_killed_process_is_explained(tmp_path: Path) -> None:
-    batches = iter(loader(Files(tmp_path), num_workers=1, timeout=20))
+    batches = iter(loader(Files(tmp_path), num_workers=1, timeout=6))
     os.kill(next(batches), signal.SIGKILL)
     with pytest.raises(RuntimeError, match=r"killed by signal|exited unexpectedly") as error:
         list(batches)  # by PyTorch's handler of SIGCHLD, or where that was replaced when the next batch does not come
