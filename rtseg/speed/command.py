@@ -79,7 +79,7 @@ def run_benchmark(
         if any(kind.precisions[precision].calibrated for kind, precision in map(parse_backend, backends)):
             calibration = _read_images([image for image, _ in create_dataset(dataset, data, "train").pairs], card)
     rows = cases(candidates, backends, conditions)
-    with _locked_file(output, device) as file:
+    with locked_result(output, device) as file:
         try:
             with progress_bar(f"{len(rows)} row(s) on {device}", console) as progress:
                 report = benchmark(
@@ -111,7 +111,7 @@ def _tell(report: Report, file: Path | None, console: Console, *, ratios: bool) 
     piped = not sys.stdout.isatty()
     text = report.to_json()
     if file is not None:
-        _write(file, text, plot(report), console)
+        write_result(file, text, plot(report), console)
     if piped:
         say(text)
     tell(report, ratios=ratios, stderr=piped)
@@ -131,7 +131,7 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _write(file: Path, text: str, drawing: str | None, console: Console) -> None:
+def write_result(file: Path, text: str, drawing: str | None, console: Console) -> None:
     """The result, which is printed where it cannot be written: it took minutes."""
     try:
         write_whole(file, text + "\n")
@@ -165,7 +165,7 @@ def _read_images(found: Sequence[Path], card: ModelCard) -> list[np.ndarray]:
 
 
 @contextmanager
-def _locked_file(output: Path | None, device: torch.device) -> Iterator[Path | None]:
+def locked_result(output: Path | None, device: torch.device) -> Iterator[Path | None]:
     """Where the result goes, which is looked at before the minutes that it takes to measure."""
     if output is None:
         yield None

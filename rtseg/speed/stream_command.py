@@ -1,0 +1,176 @@
+"""`rtseg benchmark --stream`: scores networks on the engines of this machine as they would see a film go by."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtseg.checks import check_between
+from rtseg.data.dataset import SegmentationDataset, create_dataset
+from rtseg.deploy.device import OtherWork, describe_device, device_line
+from rtseg.deploy.engines import parse_backend
+from rtseg.deploy.predictor import Predictor
+from rtseg.errors import UserError
+from rtseg.output.table import Column, Table, show
+from rtseg.speed.asked import Asked
+from rtseg.speed.candidate import Candidate
+from rtseg.speed.command import locked_result, write_result
+from rtseg.speed.conditions import Conditions
+from rtseg.speed.machine import git_commit, timing_settings
+from rtseg.speed.progress import progress_bar
+from rtseg.speed.stream import Played, Streamed, stream
+from rtseg.terminal import Console, say
+
+_COLUMNS = (
+    Column("network", left=True, groups=True),
+    Column("engine", left=True),
+    Column("ms", form="{:.1f}"),
+    Column("p95", "ms", form="{:.1f}"),
+    Column("p99", "ms", form="{:.1f}", yields=2),
+    Column("frames/s", form="{:g}"),
+    Column("taken", yields=1),
+    Column("behind", "frames", form="{:.2f}"),
+    Column("mIoU of the stream", form="{:.4f}"),
+    Column("mIoU", form="{:.4f}"),
+)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A network on an engine, and what it made of the stream."""
+
+    candidate: Candidate
+    backend: str
+    streamed: Streamed
+
+
+def run_stream(
+    asked: Asked, conditions: Conditions, folder: Path, dataset: str, rates: Sequence[float], output: Path | None = None
+) -> None:
+    """Scores each network on each engine at each rate, and prints a table and a line of JSON, as `run_benchmark` does.
+
+    Args:
+        folder, dataset: folder and kind of a data set, whose validation images are the frames, in their order.
+        rates: frames a second.
+        output: .json file, or folder, as for `run_benchmark`.
+
+    Raises:
+        UserError: a bad name, file or number; networks without trained weights, or of other classes.
+    """
+    for rate in rates:
+        check_between("--fps", rate, 0.01, 10000, "it is how many frames arrive in a second")
+    console, device = Console(stderr=True), conditions.where
+    candidates = asked.candidates(conditions)
+    frames = create_dataset(dataset, folder, "val", candidates[0].network.card.channels)
+    for candidate in candidates:
+        _check(candidate, candidates[0], frames)
+    backends = asked.engines(candidates, device, console)
+    wanted = [
+        (candidate, backend)
+        for candidate in candidates
+        for backend in backends
+        if parse_backend(backend)[0].runs(candidate.network)
+    ]
+    if not wanted:
+        raise UserError(f"none of the engines {', '.join(backends)} runs these networks: see rtseg list backends")
+    with locked_result(output, device) as file:
+        rows = []
+        with timing_settings(conditions.threads), progress_bar(f"{len(wanted)} row(s)", console) as progress:
+            described, watch = describe_device(device), OtherWork()
+            for number, (candidate, backend) in enumerate(wanted):
+                progress.building(f"{candidate.name}, {backend}: {len(frames)} frames")
+                predictor = Predictor(candidate.network, engine=backend, device=device)  # type: ignore[arg-type]
+                rows.append(_Row(candidate, backend, stream(predictor.classes_of, frames, rates)))
+                progress.timed((number + 1) / len(wanted))
+        text = json.dumps(
+            {
+                "kind": "stream",
+                "dataset": dataset,
+                "frames": len(frames),
+                "size": list(frames[0].size),
+                "device": described,
+                "cores_busy_during_the_run": watch.cores(),
+                "commit": git_commit(),
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                "command": asked.command,
+                "rows": [_document(row, played) for row in rows for played in row.streamed.played],
+            }
+        )
+        if file is not None:
+            write_result(file, text, None, console)
+    piped = not sys.stdout.isatty()
+    if piped:
+        say(text)
+    _tell(rows, frames, device_line(described), stderr=piped)
+
+
+def _check(candidate: Candidate, first: Candidate, frames: SegmentationDataset) -> None:
+    classes, card = len(frames.labels.names), candidate.network.card
+    if not candidate.trained:
+        raise UserError(
+            f"{candidate.name} has no trained weights, and a stream is scored: give a checkpoint or an exported file"
+        )
+    if card.num_classes != classes:
+        raise UserError(
+            f"{candidate.name} ({candidate.file}) has {card.num_classes} classes, the frames have {classes}: give the "
+            "data set that it was trained on"
+        )
+    if card.channels != first.network.card.channels:
+        raise UserError("the networks take images of unlike channels, which no frame has: give them one by one")
+
+
+def _document(row: _Row, played: Played) -> dict[str, Any]:
+    p50, p95, p99 = _percentiles(row.streamed)
+    return {
+        "network": row.candidate.name,
+        "file": row.candidate.file,
+        "weights": row.candidate.weights,
+        "backend": row.backend,
+        "median_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "fps": played.fps,
+        "frames_taken": played.taken,
+        "frames_behind": _behind(played),
+        "stream_miou": played.mean_iou if played.behind else None,
+        "miou": row.streamed.plain,
+    }
+
+
+def _percentiles(streamed: Streamed) -> list[float]:
+    """Median, 95th and 99th percentile of the latencies, in milliseconds."""
+    return [float(1000 * value) for value in np.percentile(streamed.seconds, (50, 95, 99))]
+
+
+def _behind(played: Played) -> float | None:
+    return float(np.mean(played.behind)) if played.behind else None
+
+
+def _tell(rows: Sequence[_Row], frames: SegmentationDataset, device: str, *, stderr: bool) -> None:
+    cells = [
+        (
+            f"{row.candidate.name} {row.candidate.file}".strip(),
+            row.backend,
+            *_percentiles(row.streamed),
+            played.fps,
+            f"{played.taken} of {played.frames}",
+            _behind(played),
+            played.mean_iou if played.behind else None,
+            row.streamed.plain,
+        )
+        for row in rows
+        for played in row.streamed.played
+    ]
+    height, width = frames[0].size
+    notes = [
+        f"{len(frames)} frames of {height}x{width}; {device}",
+        "ms: from a frame in memory to its class map, the median",
+        "taken: the frames that the network took; it dropped those that came while it was busy",
+        "mIoU of the stream: each class map against the frame that was current when it was ready",
+    ]
+    show(Table("Networks on a stream", _COLUMNS, cells), notes=notes, stderr=stderr)

@@ -1,0 +1,164 @@
+"""`rtseg benchmark --stream`: which frames are taken, which class map is scored against which, and what is refused."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtseg.cli import main
+from rtseg.data.dataset import SegmentationDataset, create_dataset
+from rtseg.deploy.predictor import load
+from rtseg.errors import UserError
+from rtseg.metrics import confusion_matrix, mean_iou
+from rtseg.models import create_model
+from rtseg.models.segmenter import Segmenter
+from rtseg.scenes import make_data
+from rtseg.speed import stream as module
+from rtseg.speed.asked import Asked
+from rtseg.speed.conditions import Conditions
+from rtseg.speed.stream import Clock, Streamed, stream
+from rtseg.speed.stream_command import run_stream
+from tests.helpers.command import check_refused, exit_status
+
+SIZE = (64, 80)
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drive") / "camvid"
+    make_data("camvid", 2, folder, n_val=6, size=SIZE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def frames(drive: Path) -> SegmentationDataset:
+    return create_dataset("camvid", drive, "val")
+
+
+# --- the clock: frames of 10 a second
+
+
+def taken(seconds: list[float], fps: float = 10.0) -> list[tuple[int, int]]:
+    """(frame, the one that is current when its class map is ready) of each prediction."""
+    clock = Clock(fps)
+    return [(clock.next, clock.take(one)) for one in seconds]
+
+
+def test_a_fast_network_takes_every_frame_and_is_never_late() -> None:
+    assert taken([0.05] * 4) == [(0, 0), (1, 1), (2, 2), (3, 3)]
+
+
+def test_a_slow_network_takes_the_newest_frame_when_it_is_free() -> None:
+    assert taken([0.25, 0.25, 0.25]) == [(0, 2), (2, 5), (5, 7)]  # ready at 0.25, 0.5 and 0.75 s
+
+
+def test_after_a_slow_frame_it_waits_for_no_frame_that_is_there() -> None:
+    assert taken([0.35, 0.01, 0.01]) == [(0, 3), (3, 3), (4, 4)]
+
+
+@given(st.lists(st.floats(0, 3), min_size=1, max_size=30), st.floats(0.5, 120))
+def test_no_frame_is_taken_twice_or_before_it_is_there(seconds: list[float], fps: float) -> None:
+    found = taken(seconds, fps)
+    assert all(current >= own for own, current in found)
+    assert all(after == max(own + 1, current) for (own, current), (after, _) in itertools.pairwise(found))
+
+
+# --- the score
+
+
+def confusion(pairs: list[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
+    """Of (class map, mask) together."""
+    return torch.stack([confusion_matrix(torch.from_numpy(a), torch.from_numpy(b), 11) for a, b in pairs]).sum(0)
+
+
+def known(frames: SegmentationDataset) -> list[np.ndarray]:
+    """What a network would say that knows each frame's mask."""
+    return [np.minimum(frames[k].mask, 10) for k in range(len(frames))]
+
+
+def played(frames: SegmentationDataset, monkeypatch: pytest.MonkeyPatch, seconds: float) -> Streamed:
+    """By a network that knows each frame's mask and takes so long, at 10 frames a second."""
+    maps = known(frames)
+    answers, clock = iter([maps[0]] * module._WARM_UP + maps), itertools.cycle([0.0, seconds])
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
+    return stream(lambda _: next(answers), frames, [10.0])
+
+
+def test_a_network_that_is_in_time_scores_as_plain(
+    frames: SegmentationDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = played(frames, monkeypatch, 0.05)
+    assert found.plain == found.played[0].mean_iou == 1
+    assert (found.played[0].taken, found.played[0].behind) == (6, [0] * 6)
+
+
+def test_a_late_network_is_scored_against_the_frame_that_is_current(
+    frames: SegmentationDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frame 0 is ready at frame 2, 2 at 5; 5 is taken, and ready after the last frame, so that it is not scored."""
+    found = played(frames, monkeypatch, 0.25)
+    own, maps = found.played[0], known(frames)
+    wanted = confusion([(maps[0], frames[2].mask), (maps[2], frames[5].mask)])
+    assert torch.equal(own.confusion, wanted)
+    assert (own.taken, own.behind, own.frames) == (3, [2, 3], 6)
+    assert own.mean_iou == mean_iou(wanted).item() < found.plain == 1
+
+
+def test_frames_of_two_sizes_are_no_stream(frames: SegmentationDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = SegmentationDataset.__getitem__
+
+    def cut(self: SegmentationDataset, k: int) -> object:
+        sample = whole(self, k)
+        return sample._replace(size=(32, 40)) if k == 3 else sample
+
+    monkeypatch.setattr(SegmentationDataset, "__getitem__", cut)
+    with pytest.raises(UserError, match="32x40 and the first frame 64x80"):
+        stream(lambda image: np.zeros(image.shape[:2], np.uint8), frames, [10.0])
+
+
+# --- the command
+
+
+def test_it_scores_as_the_predictor_does(
+    drive: Path, frames: SegmentationDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = tmp_path / "net"
+    create_model("rtformer_slim", 11, base_channels=8, spp_channels=16, head_channels=8).save_pretrained(net)
+    asked = Asked([str(net)], backends=["eager"])
+    run_stream(asked, Conditions(device="cpu"), drive, "camvid", [0.01, 10000.0], tmp_path / "stream.json")
+    document = json.loads((tmp_path / "stream.json").read_text())
+    assert json.loads(capsys.readouterr().out.splitlines()[0]) == document
+    slow, fast = document["rows"]
+    predictor, samples = load(net, engine="eager"), [frames[k] for k in range(len(frames))]
+    plain = mean_iou(confusion([(predictor(one.image), one.mask) for one in samples])).item()
+    assert slow["miou"] == slow["stream_miou"] == fast["miou"] == plain
+    assert (slow["frames_taken"], slow["frames_behind"]) == (6, 0)
+    assert (fast["frames_taken"], fast["stream_miou"]) == (1, None)  # it is ready when all others have gone by
+
+
+def test_networks_that_cannot_be_scored_are_refused(drive: Path, shared_segmenter: Segmenter, tmp_path: Path) -> None:
+    conditions = Conditions(device="cpu")
+    with pytest.raises(UserError, match="no trained weights"):
+        run_stream(Asked(["rtformer_slim"], num_classes=11), conditions, drive, "camvid", [15.0])
+    shared_segmenter.save_pretrained(tmp_path / "other")
+    with pytest.raises(UserError, match="has 5 classes, the frames have 11"):
+        run_stream(Asked([str(tmp_path / "other")]), conditions, drive, "camvid", [15.0])
+    with pytest.raises(UserError, match=r"--fps 0\.0 must be from 0\.01"):
+        run_stream(Asked([str(tmp_path / "other")]), conditions, drive, "camvid", [0.0])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--fps", "30"), "give its folder, too, with --stream"),
+        (("--stream", ".", "--memory"), "--memory does not go with --stream"),
+        (("--stream", "nowhere"), "nowhere"),
+    ],
+)
+def test_options_that_do_not_go_together(words: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    check_refused(exit_status(main, "benchmark", *words), says, capsys)
