@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from tests.helpers.documented import PAGES, ROOT, blocks
+from tests.helpers.films import frames, write_film
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("make") is None, reason="no make here")]
 
@@ -31,6 +32,7 @@ ELSEWHERE = {
     r"rtseg convert .*": "tests/models/test_paddle.py, with weights in PaddleSeg's format",
     r"rtseg push .*": "tests/models/test_push.py, to a hub on this machine",
     r"rtseg .*paddleseg/.*": "tests/models/test_published.py, from a server on this machine",
+    r"ffmpeg .*": "tests/deploy/video: the reader's own ffmpeg, with the one of the extra",
     r"(cd|git|pip|python3? -m venv) .*": "the reader's own folders",
 }
 # Pages with a test of their own that follows them to the letter.
@@ -108,6 +110,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run(folder, f"rtseg make-data --layout {layout} -n 12 --number-val 10 --size 64 96 -o data/{name}")
     scene = next((folder / "data" / "camvid" / "val").iterdir())
     Image.open(scene).resize((480, 360)).save(folder / "street.jpg")
+    write_film(folder / "film.mp4", frames(4), "-c:v", "mpeg4")
     run(folder, "rtseg fit --config rtformer_slim_camvid --output runs/of-the-house")
     run(folder, "python -m pretrain fit --config rtformer_slim_in1k --output runs/rtformer_slim_in1k")
     for name in {

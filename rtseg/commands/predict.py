@@ -59,7 +59,7 @@ def predict(
             help=".ckpt, folder with model.safetensors, exported file, name of rtseg list weights, or Hugging Face id"
         ),
     ],
-    sources: Annotated[list[str], typer.Argument(help="images, folders or globs")],
+    sources: Annotated[list[str], typer.Argument(help="images, films, folders of images, or globs")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for the results")],
     device: Device = None,
     engine: Engine = "auto",
@@ -90,7 +90,7 @@ def predict(
     polygons: Polygons = None,
     labels: Labels = None,
 ) -> None:
-    """Segment images: class maps, colours, overlays and a legend."""
+    """Segment images and films: class maps, colours, overlays and a legend."""
     tiling(tile, overlap)
     if labels is not None:
         check_one_of("--labels", labels, ("coco", "cvat", "labelme"))
@@ -99,13 +99,20 @@ def predict(
     check_results(output, overwrite or resume or (output.expanduser() / RECORD).is_file())  # then the network decides
     if polygons is not None:
         _check_polygons(polygons, overwrite or resume)
+    from rtseg.deploy.folder.counts import Counts
     from rtseg.deploy.folder.image_files import Outputs
-    from rtseg.deploy.folder.predict_files import Counts, predict_files
+    from rtseg.deploy.folder.predict_files import predict_files
+    from rtseg.deploy.folder.sources import split_films
     from rtseg.deploy.predictor import load
+
+    _, films = split_films(sources, output.expanduser())
+    if films and (polygons is not None or labels is not None):
+        raise UserError(f"--polygons and --labels are of images; leave them out, or the film '{films[0]}'")
 
     overlays = not no_overlay and submission is None
     outputs, counts = Outputs(overlays=overlays, alpha=alpha, margin=margin, submission=submission), Counts()
-    with resumable(lambda: f"{counts.sentence()} To resume: {_to_resume()}"):
+    again = "The same command with --overwrite starts again." if films else f"To resume: {_to_resume()}"
+    with resumable(lambda: f"{counts.sentence()} {again}"):
         predictor = load(checkpoint, device=device, engine=engine, tile=tile, overlap=overlap)
         predictor.runner.may_measure = explain
         failed = predict_files(
@@ -116,7 +123,6 @@ def predict(
             resume=resume,
             outputs=outputs,
             max_pixels=max_pixels,
-            checkpoint=checkpoint,
             counts=counts,
         )
         _write_labels(polygons, labels, output.expanduser(), sources)

@@ -60,21 +60,22 @@ RAW_SUFFIXES = (".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", 
 
 
 class FilmError(UserError):
-    """A film where an image is expected. The message has three lines of Python that segment each of its frames.
+    """A film where an image is expected."""
 
-    Args:
-        checkpoint: the network that these lines load.
-    """
-
-    def __init__(self, path: Path, checkpoint: str = "best.ckpt") -> None:
-        super().__init__(f"{path}: this is a film; rtseg predicts images so far. In Python:\n{_loop(path, checkpoint)}")
-        self.path = path
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: this is a film, and an image is expected; `rtseg predict NETWORK FILM -o FOLDER` segments each "
+            "frame of a film"
+        )
 
 
-def _loop(path: Path, checkpoint: str) -> str:
-    return f"""import cv2, rtseg
-segment, film = rtseg.load({checkpoint!r}), cv2.VideoCapture({str(path)!r})
-while film.grab(): classes = segment(cv2.cvtColor(film.retrieve()[1], cv2.COLOR_BGR2RGB))"""
+def is_film(path: Path) -> bool:
+    """Whether a file is a film by its first bytes; False where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return _is_film(file.read(HEAD))
+    except OSError:
+        return False
 
 
 def refuse_other_kind(path: Path, head: bytes, expected: str = "image") -> None:

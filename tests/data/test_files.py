@@ -171,7 +171,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_film_is_called_a_film(tmp_path: Path) -> None:
     film = tmp_path / "street.mp4"
     film.write_bytes(b"\0\0\0\x20ftypisom" + bytes(100))
-    with pytest.raises(UserError, match=r"street\.mp4: this is a film; rtseg predicts images so far"):
+    with pytest.raises(UserError, match=r"street\.mp4: this is a film, and an image is expected"):
         read_image(film)
 
 

@@ -98,7 +98,7 @@ def test_a_film_is_one_by_its_bytes_and_of_any_size(kind: str, tmp_path: Path) -
     film = tmp_path / "street.jpg"
     film.write_bytes(FILMS[kind])
     for most in (2**26, 1):
-        with pytest.raises(FilmError, match=r"street\.jpg: this is a film; rtseg predicts images so far"):
+        with pytest.raises(FilmError, match=r"street\.jpg: this is a film, and an image is expected"):
             read_image(film, most)
     with film.open("r+b") as file:
         file.truncate(2**29)  # sparse: it takes no room

@@ -47,7 +47,7 @@ class ClassMaps:
         record = read_record(folder / RECORD)
         if not record:
             raise UserError(f"there are no results in '{folder}', so '{what}' is not written")
-        classes, self._lines = record[0]["classes"], record[1:]
+        classes, self._lines = record[0]["classes"], [line for line in record[1:] if "frames" not in line]  # films have
         self.names: list[str] = [one["name"] for one in classes]
         self.palette: list[Color] = [tuple(one["rgb"]) for one in classes]
         self._folder, self._ids = folder, [one["id"] for one in classes]

@@ -1,7 +1,7 @@
 """An image and its class map -> the bytes of the files that `rtseg predict` writes."""
 
 import io
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,7 +122,22 @@ class ImageFiles:
         return palette_png(numbers, rows, table)
 
     def _overlay(self, image: np.ndarray, classes: np.ndarray, counts: np.ndarray) -> bytes:
-        """A JPEG: the image tinted by its classes, and below it their names."""
+        """A JPEG of what `drawing` draws."""
+        height, draw = self.drawing(image, classes, counts)
+        encoded = jpeg(height, classes.shape[1], draw)
+        if encoded is None:
+            many = "{1}x{0}".format(*classes.shape)
+            raise UserError(f"a JPEG cannot hold {many} pixels (width x height); --no-overlay writes none")
+        return encoded
+
+    def drawing(
+        self, image: np.ndarray, classes: np.ndarray, counts: np.ndarray
+    ) -> tuple[int, Callable[[slice], np.ndarray]]:
+        """The image tinted by its classes, and below it their names; arguments as of `encode`.
+
+        Returns:
+            Its height, and what draws some of its rows, (rows, W, 3) uint8 BGR.
+        """
         height, width = classes.shape
         legend = np.empty((self._legend.height(height, width) if self._outputs.alpha > 0 else 0, width, 3), np.uint8)
         if len(legend):
@@ -138,7 +153,4 @@ class ImageFiles:
                 drawn[band] = cv2.cvtColor(drawn[band], cv2.COLOR_RGB2BGR)
             return drawn
 
-        encoded = jpeg(height + len(legend), width, draw)
-        if encoded is None:
-            raise UserError(f"a JPEG cannot hold {width}x{height} pixels (width x height); --no-overlay writes none")
-        return encoded
+        return height + len(legend), draw

@@ -60,3 +60,12 @@ def lanes(predictor: Predictor, images: int) -> list[Lane]:
     for small, own in zip(smalls, beside(runner, many), strict=True):
         small.runner = own
     return [Lane(predictor, small, threads // many) for small in smalls]
+
+
+def resized_note(height: int, width: int) -> str:
+    """What is said where an exported file of one size is given images of another."""
+    return (
+        f"images are resized to {height}x{width} (height x width), the size of this export; class maps have the size "
+        "of their image. Resizing changes the result: the checkpoint takes images of any size, or export it again with "
+        "--input-size and the size of your images (docs/deploy.md)"
+    )

@@ -6,7 +6,7 @@ wherever it is: it waits for no lock that this thread may hold.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -49,6 +49,7 @@ class Pipeline(Generic[Item]):
         finish: (item, result, error) is called for each item in its order, one at a time, in a thread. Either is None.
             What it raises ends the pipeline.
         threads: for reading, and as many for writing.
+        readers: for reading, where these are fewer: the frames of a film are read one after another.
 
     Attributes:
         times: how long each stage took.
@@ -63,9 +64,10 @@ class Pipeline(Generic[Item]):
         finish: Callable[[Item, Any, Exception | None], None],
         *,
         threads: int = 1,
+        readers: int | None = None,
     ) -> None:
         self._read, self._predict, self._write, self._finish = read, predict, write, finish
-        self._threads = threads
+        self._threads, self._readers = threads, readers or threads
         self._room = Room(MOST_IMAGES, MOST_PIXELS)
         self._take, self._begin = threading.Lock(), threading.Lock()
         self._turn = threading.Lock()
@@ -75,16 +77,20 @@ class Pipeline(Generic[Item]):
         self.begun = self._finished = 0
         self._settled = self._dropped = False
         self._failure: BaseException | None = None
-        self.times = StageTimes({"reading": threads, "network": len(predict), "writing": threads})
+        self.times = StageTimes({"reading": self._readers, "network": len(predict), "writing": threads})
 
-    def run(self, items: Sequence[Item]) -> None:
+    def run(self, items: Iterable[Item]) -> None:
         """Every item through all stages. Where an interrupt ends the run, what the network has begun is still written.
 
+        Args:
+            items: each is asked for when it is to be read; the time that this takes counts as reading.
+
         Raises:
-            Exception: what `finish` raised. Errors of `read`, `predict` and `write` are of one item and go there.
+            Exception: what `finish` or `items` raised. Errors of `read`, `predict` and `write` are of one item and go
+                to `finish`.
         """
         left = iter(enumerate(items))
-        readers = [self._thread(partial(self._read_all, left)) for _ in range(self._threads)]
+        readers = [self._thread(partial(self._read_all, left)) for _ in range(self._readers)]
         networks = [self._thread(partial(self._predict_all, predict)) for predict in self._predict]
         writers = [self._thread(self._write_all) for _ in range(self._threads)]
         try:
@@ -144,13 +150,15 @@ class Pipeline(Generic[Item]):
         job.seconds[stage], job.waited = time.perf_counter() - begin - job.waited, 0.0
         return result
 
-    def _read_all(self, left: Any) -> None:
+    def _read_all(self, left: Iterator[tuple[int, Item]]) -> None:
         while not self._room.closed:
             with self._take:
+                begin = time.perf_counter()
                 if (entry := next(left, None)) is None:
                     self._jobs.put(None)
                     return
                 job = _Job(*entry)
+                job.waited = begin - time.perf_counter()  # less than nothing: a film's frame is decoded when asked for
                 self._jobs.put(job)
             try:
                 job.image = self._timed(job, "reading", self._read, job.item, partial(self._admit, job))
@@ -164,7 +172,8 @@ class Pipeline(Generic[Item]):
     def _admit(self, job: _Job[Item], pixels: int) -> None:
         begin = time.perf_counter()
         self._room.enter(job.number, pixels)
-        job.pixels, job.waited = pixels, time.perf_counter() - begin
+        job.pixels = pixels
+        job.waited += time.perf_counter() - begin
 
     def _predict_all(self, predict: Callable[[Any], Any]) -> None:
         while (job := self._next_job()) is not None:

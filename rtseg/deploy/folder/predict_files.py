@@ -2,8 +2,7 @@
 
 import errno
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rtseg.checks import check_between
 from rtseg.data.files import MAX_PIXELS
 from rtseg.data.image_space import image_suffixes
-from rtseg.data.kinds import FilmError
 from rtseg.deploy.device import available_cores, torch_threads
+from rtseg.deploy.folder.counts import Counts
 from rtseg.deploy.folder.image_files import Outputs
-from rtseg.deploy.folder.lanes import Lane, lanes
+from rtseg.deploy.folder.lanes import Lane, lanes, resized_note
 from rtseg.deploy.folder.legend import shares_sentence
 from rtseg.deploy.folder.pipeline import Pipeline
 from rtseg.deploy.folder.result_names import margin_file, result_files, result_names
 from rtseg.deploy.folder.results import Results
-from rtseg.deploy.folder.sources import check_sources, find_sources
+from rtseg.deploy.folder.sources import check_sources, find_sources, split_films
 from rtseg.deploy.folder.stages import Speed, StageTimes
 from rtseg.deploy.pixels import read_pixels
 from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.predictor import Predictor
+from rtseg.deploy.video.predict_film import name_films, predict_film
 from rtseg.disk import refused
 from rtseg.errors import UserError
 from rtseg.output.lock import locked_folder
@@ -39,26 +39,6 @@ _ALIKE = 20  # if the first so many images fail for one reason, it is the networ
 _MOST_THREADS = 4  # for reading, and as many for writing: a GPU's network is faster than one of each
 
 
-@dataclass
-class Counts:
-    """How far a command is, for a signal that stops it.
-
-    Attributes:
-        done: images whose results are written, now or by an earlier command.
-        total: images in all.
-        settle: waits until what the network has begun is written, and lets no more be written.
-    """
-
-    done: int = 0
-    total: int = 0
-    settle: Callable[[], None] = lambda: None
-
-    def sentence(self) -> str:
-        """How far it is, for the person who stopped it. From then on no more images are written."""
-        self.settle()
-        return f"{self.done} of {self.total} images are written." if self.total else "Nothing is written yet."
-
-
 def predict_files(
     predictor: Predictor,
     sources: Sequence[str | Path],
@@ -68,34 +48,34 @@ def predict_files(
     resume: bool = False,
     outputs: Outputs | None = None,
     max_pixels: int | None = None,
-    checkpoint: str = "best.ckpt",
     counts: Counts | None = None,
 ) -> dict[Path, str]:
     """Writes for each image its class map, its colours and an overlay, see `rtseg.deploy.folder.results`; and a legend.
+
+    Films come after the images, see `rtseg.deploy.video.predict_film`.
 
     Images are read, predicted and written in threads, see `rtseg.deploy.folder.pipeline` and `lanes`.
     Names keep the folders below a source. A name that the system does not take is shortened by a digest. What goes
     wrong with one image or one source is reported at the end and stops nothing.
 
     Args:
-        sources: images, folders (searched to the bottom) and globs.
+        sources: images, films, folders (searched to the bottom for images) and globs.
         out_dir: made if missing.
         overwrite: write into a folder that is not empty.
         resume: keep the results that are there, if they are of the same network.
         outputs: what is written for each image; None for everything.
         max_pixels: larger images fail, before they are decoded. None takes 67 million, for which RTFormer-Slim takes
             3.7 GB, 55 bytes a pixel; and 179 million where the predictor has `tiles`, for which it needs no more.
-        checkpoint: what to call the network in the advice about a film.
         counts: is kept up to date.
 
     Returns:
-        The images and sources that failed, with the reason; empty when all went well.
+        The images, films and sources that failed, with the reason; empty when all went well.
 
     Raises:
-        UserError: no source has an image; `out_dir` cannot be written to, or is in use by another command, or is not
-            empty; margins are asked for without logits; results would replace a source; results that are to be
-            kept are of another network; `max_pixels` is out of range; the first 20 images fail for one reason, which is
-            then not theirs; the disk is full.
+        UserError: no source has an image or is a film; `out_dir` cannot be written to, or is in use by another command,
+            or is not empty; margins are asked for without logits, or of a film; results would replace a source; results
+            that are to be kept are of another network, or a film is among them; `max_pixels` is out of range; the first
+            20 images fail for one reason, which is then not theirs; the disk is full.
     """
     out_dir = Path(out_dir).expanduser()
     if max_pixels is None:
@@ -107,31 +87,62 @@ def predict_files(
     outputs.check(predictor)
     with locked_folder(out_dir):
         results = Results(out_dir, predictor, outputs, resume=resume, overwrite=overwrite)
-        found, failed = find_sources(sources, out_dir, image_suffixes(predictor.card.channels))
-        names, shortened = result_names(found, out_dir)
+        images, films = split_films(sources, out_dir)
+        films_named = name_films(films, out_dir, outputs, resume=resume)
+        found, failed = _find(images, films, out_dir, image_suffixes(predictor.card.channels))
+        names, shortened = result_names(found, out_dir) if found else ({}, [])
         check_sources(names, out_dir)
         outputs.check_names(names.values(), out_dir)
         console = Console(stderr=True)
         if len(names) >= _MANY:
             predictor.runner.may_measure = True
-        run = _Run(results, checkpoint, counts or Counts(), console)
-        run.write_all(names, max_pixels)
-        failed |= run.failed
+        counts = counts or Counts()
+        run = _Run(results, counts, console)
+        if names:
+            run.write_all(names, max_pixels)
+            failed |= run.failed
         if shortened:
             many = f" and {len(shortened) - 1} more" if len(shortened) > 1 else ""
             console.print(
                 f"names that are too long for results are cut and end in a digest: '{shortened[0]}'{many}",
                 soft_wrap=True,
             )
-    total = len(names) + sum(path not in names for path in failed)
+        _summarise(results, run)
+        for path, name in films_named.items():
+            try:
+                predict_film(
+                    path, name, results, max_pixels=max_pixels, threads=stage_threads(), counts=counts, console=console
+                )
+            except UserError as error:
+                failed[path] = str(error)
+    known = {**names, **films_named}
+    what = "images and films" if films_named else "images"
+    known = {**names, **films_named}
+    what = "images and films" if films_named else "images"
+    _say_failed(failed, f"{len(known) + sum(path not in known for path in failed)} {what}", console)
+    return failed
+
+
+def _find(
+    images: Sequence[str], films: Sequence[Path], out_dir: Path, suffixes: tuple[str, ...]
+) -> tuple[list[tuple[Path, Path]], dict[Path, str]]:
+    """As `find_sources`, which beside films may find nothing."""
+    try:
+        return ([], {}) if films and not images else find_sources(images, out_dir, suffixes)
+    except UserError as error:
+        if not films:
+            raise
+        return [], {Path(images[0]): str(error)}
+
+
+def _say_failed(failed: dict[Path, str], total: str, console: Console) -> None:
+    """Names what was not predicted. `total` is as "3 images"."""
     for path, reason in failed.items():
         named = reason if path.name in reason else f"{path}: {reason}"
         console.print(f"not predicted: {named}", style="red", soft_wrap=True)
     if failed:
-        many = f"{len(failed)} of {total} images were" if len(failed) > 1 else f"1 image of {total} was"
+        many = f"{len(failed)} of {total} were" if len(failed) > 1 else f"1 of {total} was"
         console.print(f"{many} not predicted", style="red")
-    _summarise(results, run)
-    return failed
 
 
 class _Run:
@@ -143,8 +154,8 @@ class _Run:
         speed: how many were written now, and how fast.
     """
 
-    def __init__(self, results: Results, checkpoint: str, counts: Counts, console: Console) -> None:
-        self._results, self._checkpoint, self._counts, self._console = results, checkpoint, counts, console
+    def __init__(self, results: Results, counts: Counts, console: Console) -> None:
+        self._results, self._counts, self._console = results, counts, console
         self.kept, self._told = 0, False
         self.failed: dict[Path, str] = {}
         self.speed = Speed(StageTimes({}))
@@ -176,7 +187,7 @@ class _Run:
         size = self._results.predictor.fixed_size
         if size and size != image.shape[:2] and not self._told:
             self._told = True
-            self._console.print(_resized(*size), soft_wrap=True)
+            self._console.print(resized_note(*size), soft_wrap=True)
         return lane.predict(self._results.predict, image)
 
     def _write(self, item: tuple[Path, str], image: np.ndarray, found: Prediction | np.ndarray) -> dict[str, Any]:
@@ -200,7 +211,7 @@ class _Run:
         except Exception as error:  # whatever one image does to reader, network or writer
             if _disk_is_full(error):
                 raise
-            self.failed[item[0]] = _reason(error, self._checkpoint)
+            self.failed[item[0]] = _reason(error)
             if not self.speed.written and len(self.failed) == _ALIKE and len(set(self.failed.values())) == 1:
                 raise UserError(f"the first {_ALIKE} images fail for one reason: {self.failed[item[0]]}") from error
         self.speed.add(time.monotonic() - self._start, self._pipeline.begun, written=written)
@@ -228,18 +239,8 @@ def _summarise(results: Results, run: _Run) -> None:
         say(f"{counted(run.speed.written, 'image')} in {run.speed.sentence()}")
 
 
-def _reason(error: Exception, checkpoint: str) -> str:
-    if isinstance(error, FilmError):
-        return str(FilmError(error.path, checkpoint))
+def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-
-
-def _resized(height: int, width: int) -> str:
-    return (
-        f"images are resized to {height}x{width} (height x width), the size of this export; class maps have the size "
-        "of their image. Resizing changes the result: the checkpoint takes images of any size, or export it again with "
-        "--input-size and the size of your images (docs/deploy.md)"
-    )
 
 
 def _disk_is_full(error: Exception) -> bool:

@@ -2,7 +2,7 @@
 
 An image called `a/x` has three files. `a/x.png` is for programs: grey, each pixel the id of its class. `a/x_colour.png`
 and `a/x_overlay.jpg` are for the eye, and may be left out. `a/x_margin.png` is written where it is asked for.
-`predictions.jsonl` has a first line about the network, then a line an image.
+`predictions.jsonl` has a first line about the network, then a line an image, and a line with `frames` a film.
 """
 
 import io
@@ -44,6 +44,7 @@ class Results:
     Attributes:
         folder, predictor, outputs: as given.
         pixels: class -> number of its pixels in all results.
+        image_files: draws and encodes.
 
     Raises:
         UserError: the folder is not empty, and neither `resume` nor `overwrite` is on; or it is to be resumed and is of
@@ -53,7 +54,7 @@ class Results:
     def __init__(self, folder: Path, predictor: Predictor, outputs: Outputs, *, resume: bool, overwrite: bool) -> None:
         self.folder, self.predictor, self.outputs = folder, predictor, outputs
         self.pixels: Counter[int] = Counter()
-        self._files, self._overwrite = ImageFiles(predictor, outputs), overwrite
+        self.image_files, self._overwrite = ImageFiles(predictor, outputs), overwrite
         self._head = {
             "network": predictor.identity,
             "alpha": outputs.alpha if outputs.overlays else None,
@@ -123,7 +124,7 @@ class Results:
     def _is_whole(self, image: Path, before: Mapping[str, Any]) -> bool:
         """Whether a line of the record is of this image as it is now, and its results are there."""
         try:
-            return before.items() >= _file_facts(image).items() and all(
+            return before.items() >= file_facts(image).items() and all(
                 os.path.isfile(self.folder / file) for file in self.files(before["name"])
             )
         except OSError:
@@ -155,7 +156,7 @@ class Results:
         classes = found.class_map if isinstance(found, Prediction) else found
         counts = count_classes(classes, self.predictor.card.num_classes)
         paths = [self.folder / file for file in result_files(name)]
-        contents = self._files.encode(for_people(pixels, self.predictor.card), classes, counts)
+        contents = self.image_files.encode(for_people(pixels, self.predictor.card), classes, counts)
         margin = margin_png(found.margin) if isinstance(found, Prediction) else None
         make_folder(paths[0].parent)
         self._begin()
@@ -166,14 +167,15 @@ class Results:
         for path in (*paths[len(contents) :], *[self.folder / margin_file(name)] * (margin is None)):
             path.unlink(missing_ok=True)
         there = {str(k): int(counts[k]) for k in np.flatnonzero(counts)}
-        return {"name": name, **_file_facts(image), "pixels": there}
+        return {"name": name, **file_facts(image), "pixels": there}
 
     def record(self, line: Mapping[str, Any]) -> None:
-        """Adds the line of an image whose files are written.
+        """Adds the line of an image or a film whose files are written.
 
         Raises:
             UserError: the disk refused.
         """
+        self._begin()
         with refusals_told(self.folder / RECORD), (self.folder / RECORD).open("a") as record:
             record.write(json.dumps(line) + "\n")
         self.pixels.update({int(k): count for k, count in line["pixels"].items()})
@@ -191,7 +193,9 @@ class Results:
                 return
         encoded = io.BytesIO()
         predictor = self.predictor
-        draw_legend(predictor.class_names, predictor.palette, self.counts(), self._files.colors).save(encoded, "PNG")
+        draw_legend(predictor.class_names, predictor.palette, self.counts(), self.image_files.colors).save(
+            encoded, "PNG"
+        )
         write_whole(self.folder / LEGEND, encoded.getvalue())
 
 
@@ -230,6 +234,7 @@ def _other_network(before: str, now: str) -> str:
     return f"are of the same network, but it saw the images otherwise: {how}; now: {how_now}{option}"
 
 
-def _file_facts(image: Path) -> dict[str, Any]:
+def file_facts(image: Path) -> dict[str, Any]:
+    """What a line of the record says of the file that it is of."""
     status = image.stat()
     return {"image": image.name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}

@@ -1,12 +1,16 @@
 """The images that `rtseg predict` is given as files, folders and globs."""
 
+import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rtseg.data.files import IMAGE_SUFFIXES, find_images
+from rtseg.data.files import FILM_SUFFIXES, IMAGE_SUFFIXES, find_images
+from rtseg.data.kinds import is_film
+from rtseg.data.walk import find_files
 from rtseg.deploy.folder.result_names import LEGEND, margin_file, result_files
 from rtseg.errors import UserError
+from rtseg.terminal import counted
 
 
 def find_sources(
@@ -33,7 +37,16 @@ def find_sources(
 
 def _expand(source: str, out_dir: Path, suffixes: tuple[str, ...]) -> list[tuple[Path, Path]]:
     """(root, image) of one source; the names of results are relative to the root."""
-    root, found = find_images(source, suffixes)
+    try:
+        root, found = find_images(source, suffixes)
+    except UserError:
+        folder = Path(os.path.expanduser(source))
+        if not folder.is_dir() or not (films := find_files(folder, FILM_SUFFIXES, "**/*")):
+            raise
+        raise UserError(
+            f"no images in '{source}', but {counted(len(films), 'film')}. A folder stands for its images; give films "
+            f"by name or with a glob, as '{films[0].parent / ('*' + films[0].suffix)}'"
+        ) from None
     # Results of an earlier run in a folder inside the source are not predicted.
     if Path(source).is_file() or not out_dir.absolute().is_relative_to(root.absolute()):
         return [(root, image) for image in found]
@@ -42,6 +55,28 @@ def _expand(source: str, out_dir: Path, suffixes: tuple[str, ...]) -> list[tuple
     if not found:
         raise UserError(f"no images in '{source}' but the results of an earlier run in '{out_dir}'")
     return [(root, image) for image in found]
+
+
+def split_films(sources: Sequence[str | Path], out_dir: Path) -> tuple[list[str], list[Path]]:
+    """The sources that are not films, and the films among them: files by their content, and what globs find."""
+    others: list[str] = []
+    films: dict[Path, None] = {}
+    for source in map(str, sources):
+        path = Path(os.path.expanduser(source))
+        if os.path.isfile(path):
+            found, left = [path] * (path.suffix.lower() in FILM_SUFFIXES or is_film(path)), False
+        elif glob.has_magic(source) and not os.path.exists(path):
+            root = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
+            pattern = path.relative_to(root).as_posix()
+            found = find_files(root, FILM_SUFFIXES, pattern)
+            found = [film for film in found if not film.absolute().is_relative_to(out_dir.absolute())]
+            left = bool(find_files(root, IMAGE_SUFFIXES, pattern))
+        else:
+            found, left = [], True
+        films.update(dict.fromkeys(found))
+        if left or not found:
+            others.append(source)
+    return others, list(films)
 
 
 def check_sources(names: dict[Path, str], out_dir: Path) -> None:

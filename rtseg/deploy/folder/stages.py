@@ -17,8 +17,10 @@ class StageTimes:
         self._images = dict.fromkeys(threads, 0)
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """The seconds of one image; a stage that failed or was not reached is missing."""
+        """The seconds of one image; a stage that failed or was not reached is missing. A new stage has one thread."""
         for stage, value in seconds.items():
+            self._threads.setdefault(stage, 1)
+            self._images.setdefault(stage, 0)
             before = self._seconds[stage] if self._images[stage] > self._threads[stage] else 0.0
             self._seconds[stage] = before + value
             self._images[stage] += 1

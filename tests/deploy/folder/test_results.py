@@ -1,4 +1,4 @@
-"""What `rtseg predict` writes: class maps that every library reads as ids, colours, a legend; and films."""
+"""What `rtseg predict` writes: class maps that every library reads as ids, colours, a legend."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from rtseg.data.files import read_mask
 from rtseg.deploy.drawing.overlay import overlay
 from rtseg.deploy.folder.legend import draw_legend, shares_sentence, shorten
 from rtseg.deploy.folder.predict_files import predict_files
-from rtseg.deploy.predictor import Predictor, load
+from rtseg.deploy.predictor import Predictor
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import texture
 
@@ -70,38 +70,6 @@ def test_the_legend_has_every_class_its_colour_and_its_share() -> None:
     assert said.startswith("class 0 2.0 %, class 1 2.0 %")
     assert "92 others 84.7 %; not found: class 100" in said
     assert said.endswith("class 107 and 92 more")
-
-
-@pytest.mark.parametrize(("name", "codec"), [("film.avi", "MJPG"), ("film", "mp4v")])
-def test_the_three_lines_about_a_film_segment_it(
-    segmenter: Segmenter, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, codec: str
-) -> None:
-    frames = [np.roll(texture((64, 96)), k, 1) for k in range(3)]
-    file = tmp_path / f"{name.partition('.')[0]}.{'avi' if codec == 'MJPG' else 'mp4'}"
-    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*codec), 10, (96, 64))
-    if not writer.isOpened():
-        pytest.skip(f"this OpenCV writes no {codec}")
-    for frame in frames:
-        writer.write(frame)
-    writer.release()
-    film = file.rename(tmp_path / name)
-    segmenter.save_pretrained(tmp_path / "net")
-    Image.fromarray(frames[0]).save(tmp_path / "a.png")
-    predictor = load(tmp_path / "net", device="cpu")
-    out, net = tmp_path / "out", str(tmp_path / "net")
-    assert list(predict_files(predictor, [film, tmp_path / "a.png"], out, checkpoint=net)) == [film]
-    assert (out / "a.png").is_file()
-    said = capsys.readouterr().err
-    assert f"{film}: this is a film; rtseg predicts images so far. In Python:\n" in said
-    lines = said.partition("In Python:\n")[2].splitlines()[:3]
-    seen: list[np.ndarray] = []
-    scope: dict[str, object] = {}
-    exec(lines[0] + "\n" + lines[1], scope)
-    segment = scope["segment"]
-    assert isinstance(segment, Predictor)
-    scope["segment"] = lambda image: seen.append(segment(image))
-    exec(lines[2], scope)
-    assert [classes.shape for classes in seen] == [(64, 96)] * 3
 
 
 @pytest.mark.parametrize(

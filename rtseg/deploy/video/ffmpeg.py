@@ -1,0 +1,106 @@
+"""FFmpeg as a program of its own, which is fed with raw images: nothing of its GPL code is linked."""
+
+import os
+import shutil
+import subprocess
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import numpy as np
+
+from rtseg.errors import UserError
+
+_SAID = 3  # last lines that are quoted
+_QUIET = ["-y", "-nostdin", "-hide_banner", "-loglevel", "error"]
+
+
+def ffmpeg_program() -> str | None:
+    """$RTSEG_FFMPEG, else that of the package imageio-ffmpeg, else the system's; None where there is none.
+
+    Raises:
+        UserError: RTSEG_FFMPEG names no program.
+    """
+    if own := os.environ.get("RTSEG_FFMPEG"):
+        if (found := shutil.which(os.path.expanduser(own))) is None:
+            raise UserError(f"RTSEG_FFMPEG='{own}' is no program that can be run; give ffmpeg's path")
+        return found
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        return str(get_ffmpeg_exe())
+    except (ImportError, RuntimeError):  # not installed, or without a program for this system
+        return shutil.which("ffmpeg")
+
+
+class RawImages:
+    """Images of one size into a file that ffmpeg encodes.
+
+    Args:
+        program: ffmpeg.
+        file: is made or replaced.
+        size: (height, width).
+        rate: images per second.
+        pixels: ffmpeg's name of their format, as bgr24.
+        options: for the file: codec and container.
+    """
+
+    def __init__(
+        self, program: str, file: Path, size: tuple[int, int], rate: float, pixels: str, options: list[str]
+    ) -> None:
+        self._file, self._ended = file, False
+        self._errors = TemporaryFile()  # noqa: SIM115  (a pipe that nobody reads would stop it when it is full)
+        shown = ["-f", "rawvideo", "-pix_fmt", pixels, "-video_size", f"{size[1]}x{size[0]}"]
+        shown += ["-framerate", str(Fraction(rate).limit_denominator(1001)), "-i", "pipe:0"]
+        try:
+            self._process = subprocess.Popen(
+                [program, *_QUIET, *shown, *options, f"file:{file.absolute()}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                start_new_session=True,  # Ctrl-C in a terminal is for rtseg, which ends the film
+            )
+        except OSError as error:
+            raise UserError(f"'{program}' cannot be run: {error.strerror}; set RTSEG_FFMPEG to ffmpeg") from None
+
+    def write(self, image: np.ndarray) -> None:
+        """Raises: UserError where ffmpeg has died; it has its last lines."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(np.ascontiguousarray(image).data)
+        except OSError:
+            self._end()
+            raise self._died() from None
+
+    def close(self) -> None:
+        """Ends the file. Raises: UserError where ffmpeg fails, unless `write` said so already."""
+        if not self._ended and self._end() != 0:
+            raise self._died()
+
+    def _end(self) -> int:
+        assert self._process.stdin is not None
+        self._ended = True
+        with suppress(OSError):  # what Python still held could not be sent
+            self._process.stdin.close()
+        return self._process.wait()
+
+    def _died(self) -> UserError:
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()[-_SAID:]
+        said = f"its last lines: {' / '.join(lines)}" if lines else f"status {self._process.returncode}, no message"
+        return UserError(f"ffmpeg stopped while it wrote '{self._file}' ({said}); what is written so far is kept")
+
+
+def rewrapped(program: str, source: Path, target: Path, stretch: float) -> bool:
+    """Writes an MP4 again with its index first, as browsers want it, without encoding it again.
+
+    Args:
+        stretch: what each timestamp is multiplied by.
+
+    Returns:
+        Whether it is there; the disk may be full.
+    """
+    words = [program, *_QUIET, "-itsscale", f"{stretch:.9f}", "-i", f"file:{source.absolute()}"]
+    words += ["-c", "copy", "-movflags", "+faststart", "-f", "mp4", f"file:{target.absolute()}"]
+    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True).returncode == 0

@@ -1,0 +1,240 @@
+"""What `rtseg predict` does with a film: each frame once and in order, into an overlay and a film of class maps.
+
+Frames go through the pipeline of images: one thread decodes, the network's threads take turns, several draw, and the
+finished frames are handed in their order to the programs that encode them.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rtseg.deploy.device import torch_threads
+from rtseg.deploy.folder.counts import Counts
+from rtseg.deploy.folder.image_files import Outputs
+from rtseg.deploy.folder.lanes import Lane, lanes, resized_note
+from rtseg.deploy.folder.legend import shares_sentence
+from rtseg.deploy.folder.pipeline import Pipeline
+from rtseg.deploy.folder.result_names import result_names
+from rtseg.deploy.folder.results import Results, file_facts
+from rtseg.deploy.folder.stages import Speed
+from rtseg.deploy.prediction import count_classes
+from rtseg.deploy.predictor import Predictor
+from rtseg.deploy.video.ffmpeg import ffmpeg_program
+from rtseg.deploy.video.reader import FilmReader
+from rtseg.deploy.video.writer import H264, FilmFile, Lossless, Mp4v, PngFolder, remove_classes
+from rtseg.errors import UserError
+from rtseg.output.folders import make_folder
+from rtseg.terminal import Console, counted, say
+
+MANY = 32  # frames, for which it pays to measure the engines
+_UNKNOWN = 10_000  # frames of a film that states none, as far as the choice of lanes goes
+NO_FFMPEG = (
+    "there is no ffmpeg: overlays are written as mp4v, which browsers will not show, and class maps as PNG files. "
+    "pip install 'rtseg[video]' brings one, RTSEG_FFMPEG names another"
+)
+
+
+class _Drawn(NamedTuple):
+    """A frame's results: overlay (H, W, 3) BGR or None, (H, W) ids, pixels of class 0..K-1."""
+
+    overlay: np.ndarray | None
+    ids: np.ndarray
+    counts: np.ndarray
+
+
+def result_paths(folder: Path, name: str) -> tuple[Path, Path, Path]:
+    """The results of a film: overlay, class maps as a film, and the folder of class maps where there is no ffmpeg."""
+    return folder / f"{name}_overlay.mp4", folder / f"{name}_classes.mkv", folder / f"{name}_classes"
+
+
+def name_films(films: Sequence[Path], out_dir: Path, outputs: Outputs, *, resume: bool) -> dict[Path, str]:
+    """Absolute path of each film -> name of its results, see `result_names`.
+
+    Raises:
+        UserError: these outputs are of images alone, a film is to be resumed, or a result would replace a film.
+    """
+    if not films:
+        return {}
+    if resume:
+        raise UserError(
+            f"--resume adds images that are missing; '{films[0]}' is a film, which starts anew: leave it "
+            "out, or give --overwrite instead"
+        )
+    if outputs.margin or outputs.submission:
+        raise UserError(f"--margin and --submission are of images; leave them out, or the film '{films[0]}'")
+    names, _ = result_names([(film.parent, film) for film in films], out_dir)
+    for path, name in names.items():
+        for result in result_paths(out_dir, name):
+            if Path(os.path.abspath(result)) in names:
+                raise UserError(f"the results of '{path}' would overwrite the film '{result}': give another folder")
+    return names
+
+
+def predict_film(
+    path: Path, name: str, results: Results, *, max_pixels: int, threads: int, counts: Counts, console: Console
+) -> None:
+    """Writes the results of a film, and says what was written.
+
+    Args:
+        path: the film.
+        name: of its results.
+        results: the folder.
+        max_pixels: of a frame at most.
+        threads: that draw.
+        counts: is kept up to date.
+        console: for the progress.
+
+    Raises:
+        UserError: the film cannot be read, see `FilmReader`; the network takes no films; a frame fails, or cannot be
+            written. What was written before plays.
+    """
+    if results.predictor.card.channels is not None:
+        raise UserError(f"{path}: a film has red, green and blue, and this network takes other channels")
+    if (program := ffmpeg_program()) is None:
+        console.print(NO_FFMPEG, soft_wrap=True)
+    with closing(FilmReader(path, max_pixels)) as reader:
+        size = results.predictor.fixed_size
+        if size and size != reader.size:
+            console.print(resized_note(*size), soft_wrap=True)
+        counts.film, counts.frames = path, 0
+        run = _Run(path, name, results, reader, program)
+        run.write_all(threads, counts, console)
+        run.summarise()
+    results.write_legend()
+
+
+class _Run:
+    """A film through a network, into its results."""
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        results: Results,
+        reader: FilmReader,
+        program: str | None,
+    ) -> None:
+        self._path, self._results, self._reader, self._program = path, results, reader, program
+        self._overlay, film, folder = result_paths(results.folder, name)
+        self._classes, self._other = (film, folder) if program else (folder, film)
+        self._pixels = np.zeros(results.predictor.card.num_classes, np.int64)
+        self._files: list[FilmFile] = []
+        self._frames = 0
+
+    def write_all(self, threads: int, counts: Counts, console: Console) -> None:
+        """Writes every frame. However it ends, what is written plays, and stands in the record.
+
+        Raises:
+            UserError: a frame fails, or cannot be written.
+        """
+        predictor, stated = self._results.predictor, self._reader.stated
+        if (stated or _UNKNOWN) >= MANY:
+            predictor.runner.may_measure = True
+        self._pipeline = pipeline = Pipeline[int](
+            read=self._read,
+            predict=[partial(_predict, lane) for lane in lanes(predictor, stated or _UNKNOWN)],
+            write=self._draw,
+            finish=self._finish,
+            threads=threads,
+            readers=1,
+        )
+        self._speed, self._counts, counts.settle = Speed(pipeline.times), counts, pipeline.settle
+        speed = TextColumn("{task.fields[speed]}")
+        columns = (TextColumn(self._path.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), speed)
+        try:
+            with Progress(*columns, console=console) as self._progress:
+                self._task = self._progress.add_task("film", total=stated or None, speed="")
+                self._start = time.monotonic()
+                with torch_threads(torch.get_num_threads()):
+                    pipeline.run(self._reader.turns())
+        finally:
+            self._close()
+        if not self._frames:
+            raise UserError(f"{self._path}: no frame of it can be decoded; is it whole, and does it play?")
+
+    def _read(self, number: int, admit: Callable[[int], None]) -> np.ndarray:
+        admit(math.prod(self._reader.size))
+        return self._reader.frame()
+
+    def _draw(self, number: int, image: np.ndarray, classes: np.ndarray) -> _Drawn:
+        predictor = self._results.predictor
+        counts = count_classes(classes, predictor.card.num_classes)
+        overlay = None
+        if self._results.outputs.overlays:
+            height, draw = self._results.image_files.drawing(image, classes, counts)
+            overlay = draw(slice(0, height))
+        return _Drawn(overlay, predictor.to_ids(classes), counts)
+
+    def _finish(self, number: int, drawn: _Drawn | None, error: Exception | None) -> None:
+        """Hands a frame to the encoders, in the order of the frames."""
+        if error is not None or drawn is None:
+            raise UserError(f"{self._path}: frame {number + 1}: {error}") from error
+        begin = time.perf_counter()
+        frames = [frame for frame in (drawn.overlay, drawn.ids) if frame is not None]
+        if not self._files:
+            self._open(drawn)
+        for file, frame in zip(self._files, frames, strict=True):
+            file.write(frame)
+        self._pipeline.times.add({"encoding": time.perf_counter() - begin})
+        self._pixels += drawn.counts
+        self._frames = self._counts.frames = number + 1
+        self._speed.add(time.monotonic() - self._start, self._pipeline.begun, written=True)
+        self._progress.update(self._task, completed=self._frames, speed=self._speed.text())
+
+    def _open(self, first: _Drawn) -> None:
+        """Begins the films with their first frame, which says how large they are."""
+        make_folder(self._classes.parent)
+        remove_classes(self._other)
+        program, rate = self._program, self._reader.header_rate
+        if first.overlay is None:
+            self._overlay.unlink(missing_ok=True)
+        else:
+            size = (first.overlay.shape[0], first.overlay.shape[1])
+            make = partial(H264, program) if program else Mp4v
+            self._files.append(make(self._overlay, size, rate))
+        self._files.append(Lossless(program, self._classes, first.ids, rate) if program else PngFolder(self._classes))
+
+    def _close(self) -> None:
+        """Ends the films and adds a line to the record, then raises the first error."""
+        failed: list[UserError] = []
+        for file in self._files:
+            try:
+                file.close(self._reader.rate)
+            except UserError as error:
+                failed.append(error)
+        if self._frames:
+            there = {str(k): int(self._pixels[k]) for k in np.flatnonzero(self._pixels)}
+            line = {
+                "name": self._path.name,
+                **file_facts(self._path),
+                "frames": self._frames,
+                "pixels": there,
+            }
+            self._results.record(line)
+        if failed:
+            raise failed[0]
+
+    def summarise(self) -> None:
+        """Says what was written, how fast, and what there is to say of the film."""
+        for note in self._reader.notes():
+            say(note)
+        say(f"{self._path.name}: {counted(self._frames, 'frame')}. In '{self._results.folder}':")
+        if self._results.outputs.overlays:
+            say(f"  {self._overlay.name}: the film with its classes; legend.png: what their colours mean")
+        kind = "a film without loss (FFV1)" if self._program else "a PNG of each frame"
+        say(f"  {self._classes.name}: the class maps, {kind}, grey, each pixel the id of its class")
+        say(f"Classes: {shares_sentence(self._results.predictor.class_names, self._pixels.tolist())}")
+        say(f"{counted(self._frames, 'frame')} in {self._speed.sentence()}")
+
+
+def _predict(lane: Lane, image: np.ndarray) -> np.ndarray:
+    return lane.predict(Predictor.classes_of, image)

@@ -1,0 +1,125 @@
+"""The frames of a film file, one after another: what OpenCV decodes, upright and of one size."""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rtseg.deploy.folder.stages import digits
+from rtseg.errors import UserError
+
+_NO_RATE = 25.0  # images per second of a film whose header has no number that can be meant
+_UNEVEN = 0.1  # of the mean step: Matroska rounds its timestamps to milliseconds, which is no variable rate
+_ROUNDED = 2.0  # milliseconds
+
+
+class FilmReader:
+    """Decodes a film in the order of its frames. One thread at a time may use it.
+
+    Args:
+        path: the film.
+        max_pixels: a frame of more is refused.
+
+    Attributes:
+        size: (height, width) of every frame, upright.
+        stated: frames that the header states, 0 where it states none; some containers only estimate it.
+        frames: how many were decoded so far.
+
+    Raises:
+        UserError: it cannot be decoded, or its frames are too large.
+    """
+
+    def __init__(self, path: Path, max_pixels: int) -> None:
+        self._path = path
+        self._film = _opened(path)
+        self.size = (self._number(cv2.CAP_PROP_FRAME_HEIGHT), self._number(cv2.CAP_PROP_FRAME_WIDTH))
+        if not self._film.isOpened() or 0 in self.size:
+            raise UserError(
+                f"{path}: cannot be read as a film: it is cut off before its index, damaged, or of a codec that OpenCV "
+                "does not have; play it, and convert it with `ffmpeg -i FILM new.mp4`"
+            )
+        if math.prod(self.size) > max_pixels:
+            raise UserError(
+                f"{path}: its frames have {math.prod(self.size):,} pixels, more than {max_pixels:,}; give a larger "
+                "--max-pixels, or make the film smaller"
+            )
+        rate = self._film.get(cv2.CAP_PROP_FPS)
+        self._header_rate = rate if 0 < rate <= 1000 else _NO_RATE
+        self.stated = self._number(cv2.CAP_PROP_FRAME_COUNT)
+        self.frames = 0
+        self._first = self._last = 0.0  # timestamps in milliseconds
+        self._shortest, self._longest = math.inf, 0.0  # steps between them
+
+    def _number(self, key: int) -> int:
+        value = self._film.get(key)
+        return round(value) if 0 < value < 2**31 else 0
+
+    def turns(self) -> Iterator[int]:
+        """The number of each frame, from 0. It is decoded then, and `frame` gives it before the next is asked for."""
+        while self._film.grab():
+            now = self._film.get(cv2.CAP_PROP_POS_MSEC)
+            if self.frames:
+                self._shortest = min(self._shortest, now - self._last)
+                self._longest = max(self._longest, now - self._last)
+            else:
+                self._first = now
+            self._last, self.frames = now, self.frames + 1
+            yield self.frames - 1
+
+    def frame(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of the frame whose turn it is; OpenCV makes grey RGB, and other sizes that of the first.
+
+        Raises:
+            UserError: it cannot be decoded.
+        """
+        there, found = self._film.retrieve()
+        if not there:
+            raise UserError("it cannot be decoded")
+        return cv2.cvtColor(found, cv2.COLOR_BGR2RGB)
+
+    @property
+    def header_rate(self) -> float:
+        """Images per second as the header has it, or 25."""
+        return self._header_rate
+
+    @property
+    def rate(self) -> float:
+        """Mean images per second by the timestamps so far; by the header where these are none."""
+        took = self._last - self._first
+        return 1000 * (self.frames - 1) / took if self.frames > 1 and self._shortest > 0 else self._header_rate
+
+    def notes(self) -> list[str]:
+        """What is to be said of the film at its end."""
+        found = list[str]()
+        mean = (self._last - self._first) / max(1, self.frames - 1)
+        if self._shortest > 0 and self._longest - self._shortest > max(_ROUNDED, _UNEVEN * mean):
+            found.append(
+                f"{self._path.name}: variable frame rate ({digits(self._shortest)} to {digits(self._longest)} ms a "
+                f"frame): the overlay is written at its mean, {digits(self.rate)} images/s"
+            )
+        # The number is an estimate in some containers, so the time must fall short as well.
+        if self.frames < self.stated and self._last - self._first < 1000 * (self.stated - 1.5) / self._header_rate:
+            found.append(
+                f"{self._path.name}: ends at frame {self.frames} of the {self.stated} that its header states; those "
+                f"{self.frames} are written"
+            )
+        return found
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._film.release()
+
+
+def _opened(path: Path) -> cv2.VideoCapture:
+    """OpenCV's reader through FFmpeg: others read names with % as sequences. Both say on stderr what they miss."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    logging = cv2.utils.logging
+    before = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
+    finally:
+        logging.setLogLevel(before)

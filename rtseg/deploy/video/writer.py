@@ -1,0 +1,135 @@
+"""The files of a film's results: the overlay for the eye, and the class maps without loss."""
+
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from rtseg.deploy.drawing.png import compress_rows, grey_png
+from rtseg.deploy.video.ffmpeg import RawImages, rewrapped
+from rtseg.errors import UserError
+from rtseg.output.folders import beside, make_folder, write_whole
+
+# A fragment a second: a film whose writing is cut off, by a full disk or a lost machine, plays up to its last fragment.
+_OVERLAY = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p"]
+_OVERLAY += ["-movflags", "+frag_keyframe+empty_moov+default_base_moof", "-frag_duration", "1000000", "-f", "mp4"]
+_LOSSLESS = ["-c:v", "ffv1", "-level", "3", "-g", "1", "-f", "matroska"]  # each frame alone, so that any can be sought
+_ALIKE = 0.002  # rates that differ by less than this share are one
+
+
+class FilmFile(Protocol):
+    """A film, or what stands for one, that grows by a frame at a time."""
+
+    def write(self, frame: np.ndarray) -> None:
+        """Adds a frame. Raises: UserError where it cannot be written."""
+
+    def close(self, rate: float) -> None:
+        """Ends the film, which then plays at `rate` images per second where its kind allows. Raises: UserError."""
+
+
+class H264:
+    """The overlay as browsers play it: H.264, yuv420p, even sides, the index first.
+
+    It grows under its own name in fragments, see `_OVERLAY`; at the end it is wrapped again.
+
+    Args:
+        program: ffmpeg.
+        file: is replaced.
+        size: (height, width) of the frames.
+        rate: images per second.
+    """
+
+    def __init__(self, program: str, file: Path, size: tuple[int, int], rate: float) -> None:
+        self._program, self._file, self._rate = program, file, rate
+        self._images = RawImages(program, file, even(size), rate, "bgr24", _OVERLAY)
+
+    def write(self, frame: np.ndarray) -> None:
+        """(H, W, 3) uint8 BGR."""
+        self._images.write(padded(frame))
+
+    def close(self, rate: float) -> None:
+        """Ends the film. Where the disk has no room for it a second time, it keeps its fragments, which play too."""
+        self._images.close()
+        stretch = self._rate / rate if abs(self._rate / rate - 1) > _ALIKE else 1.0
+        aside = beside(self._file, "-unfinished")
+        try:
+            if rewrapped(self._program, self._file, aside, stretch):
+                aside.replace(self._file)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+class Mp4v:
+    """The overlay where there is no ffmpeg: MPEG-4 Part 2 by OpenCV, which players show and browsers do not."""
+
+    def __init__(self, file: Path, size: tuple[int, int], rate: float) -> None:
+        height, width = even(size)
+        self._film = cv2.VideoWriter(str(file.absolute()), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
+        if not self._film.isOpened():
+            raise UserError(
+                f"'{file}' cannot be written: this OpenCV has no encoder; pip install 'rtseg[video]', or --no-overlay"
+            )
+
+    def write(self, frame: np.ndarray) -> None:
+        """(H, W, 3) uint8 BGR."""
+        self._film.write(padded(frame))
+
+    def close(self, rate: float) -> None:
+        """Ends the film at the rate that it began with."""
+        self._film.release()
+
+
+class Lossless:
+    """Class maps as a film: FFV1 in Matroska, grey, each pixel an id."""
+
+    def __init__(self, program: str, file: Path, frame: np.ndarray, rate: float) -> None:
+        pixels = "gray" if frame.dtype == np.uint8 else "gray16le"
+        self._images = RawImages(program, file, (frame.shape[0], frame.shape[1]), rate, pixels, _LOSSLESS)
+
+    def write(self, frame: np.ndarray) -> None:
+        """(H, W) ids, uint8 or uint16."""
+        self._images.write(frame.astype("<u2", copy=False) if frame.dtype == np.uint16 else frame)
+
+    def close(self, rate: float) -> None:
+        """Ends the film at the rate that it began with."""
+        self._images.close()
+
+
+class PngFolder:
+    """Class maps as files of a folder, 000000.png and on, where there is no ffmpeg."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._frames = folder, 0
+        remove_classes(folder)
+        make_folder(folder)
+
+    def write(self, frame: np.ndarray) -> None:
+        """(H, W) ids, uint8 or uint16."""
+        write_whole(self._folder / f"{self._frames:06d}.png", grey_png(frame, compress_rows(frame)))
+        self._frames += 1
+
+    def close(self, rate: float) -> None:
+        """Nothing is left to be done."""
+
+
+def remove_classes(place: Path) -> None:
+    """Removes the class maps of an earlier run, a film or the PNG files of a folder, which would show another film."""
+    if place.is_dir():
+        for old in place.glob("[0-9]" * 6 + "*.png"):
+            old.unlink()
+    else:
+        place.unlink(missing_ok=True)
+
+
+def even(size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) with each side even, as yuv420p has it."""
+    return size[0] + size[0] % 2, size[1] + size[1] % 2
+
+
+def padded(frame: np.ndarray) -> np.ndarray:
+    """The frame with its last row and column repeated where a side is odd."""
+    height, width = frame.shape[:2]
+    if not height % 2 and not width % 2:
+        return frame
+    return cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
