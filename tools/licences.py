@@ -58,6 +58,7 @@ _COPYLEFT = re.compile("GPL|General Public")
 _GCC = "GCC's runtime libraries: GPL-3.0 WITH GCC-exception-3.1, which permits linking"
 # What comes inside a package under another licence than its own.
 _NOTES = {
+    "imageio-ffmpeg": "FFmpeg, GPL-3.0: a program of its own that rtseg runs and does not link",
     "mnn": _GCC,
     "numpy": _GCC,
     "opencv-python-headless": f"FFmpeg: LGPL-2.1, as shared libraries beside OpenCV's. {_GCC}",
