@@ -102,12 +102,9 @@ def predict(
     from rtseg.deploy.folder.counts import Counts
     from rtseg.deploy.folder.image_files import Outputs
     from rtseg.deploy.folder.predict_files import predict_files
-    from rtseg.deploy.folder.sources import split_films
     from rtseg.deploy.predictor import load
 
-    _, films = split_films(sources, output.expanduser())
-    if films and (polygons is not None or labels is not None):
-        raise UserError(f"--polygons and --labels are of images; leave them out, or the film '{films[0]}'")
+    films = _films(sources, output, outlines=polygons is not None or labels is not None)
 
     overlays = not no_overlay and submission is None
     outputs, counts = Outputs(overlays=overlays, alpha=alpha, margin=margin, submission=submission), Counts()
@@ -147,6 +144,16 @@ def _write_labels(polygons: Path | None, labels: str | None, output: Path, sourc
         from rtseg.deploy.folder.label_files import write_labels
 
         say(write_labels(labels, output, sources))
+
+
+def _films(sources: list[str], output: Path, *, outlines: bool) -> list[Path]:
+    """The films among the sources. Raises: UserError where there are some, and outlines are to be written."""
+    from rtseg.deploy.folder.sources import split_films
+
+    _, films = split_films(sources, output.expanduser())
+    if films and outlines:
+        raise UserError(f"--polygons and --labels are of images; leave them out, or the film '{films[0]}'")
+    return films
 
 
 def _check_polygons(file: Path, replaces: bool) -> None:

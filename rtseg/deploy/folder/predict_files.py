@@ -115,11 +115,8 @@ def predict_files(
                 )
             except UserError as error:
                 failed[path] = str(error)
-    known = {**names, **films_named}
-    what = "images and films" if films_named else "images"
-    known = {**names, **films_named}
-    what = "images and films" if films_named else "images"
-    _say_failed(failed, f"{len(known) + sum(path not in known for path in failed)} {what}", console)
+    total = len({*names, *films_named, *failed})
+    _say_failed(failed, f"{total} images{' and films' if films_named else ''}", console)
     return failed
 
 
