@@ -157,7 +157,7 @@ def as_insertion(given: Mapping[str, Any] | None) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for place, choice in _flat(given or {}):
         texts = (choice,) if isinstance(choice, str) else tuple(choice) if isinstance(choice, list | tuple) else ()
-        if not isinstance(place, str) or not texts or not all(isinstance(text, str) for text in texts):
+        if not isinstance(place, str) or not texts or not all(isinstance(text, str) and text for text in texts):
             raise UserError(f"insert {place}={choice!r}: write an attention such as 'fa:basis=64', or a list of them")
         for text in texts:
             _check_choice(text)

@@ -43,8 +43,9 @@ class ImageSpace:
             good = isinstance(values, tuple) and len(values) == number and all(map(_is_number, values))
             if values is not None and not (good and (name == "mean" or min(values) > 0)):
                 what = "one number" if number == 1 else f"{number} numbers"
+                where = " where no `channels` is given with it" * (self.channels is None)
                 raise UserError(
-                    f"`{name}` is {what}{' above 0' * (name == 'std')}, one a channel in units of 1, not "
+                    f"`{name}` is {what}{' above 0' * (name == 'std')}{where}, one a channel in units of 1, not "
                     f"{_written(values)}; {_REPAIR}"
                 )
         if (self.mean is None) != (self.std is None):

@@ -27,7 +27,7 @@ from tests.helpers.channel_folders import MEAN, SIZE, STD, write_folder
         ({"channels": 4, "mean": (0.5,) * 3, "std": (0.5,) * 3}, "`mean` is 4 numbers, one a channel in units of 1"),
         ({"channels": 1, "mean": (0.5,), "std": (0.0,)}, "`std` is one number above 0"),
         ({"mean": (0.5, float("nan"), 0.5), "std": (1, 1, 1)}, "`mean` is 3 numbers"),
-        ({"mean": 0.5, "std": 1}, "`mean` is 3 numbers"),
+        ({"mean": 0.5, "std": 1}, "`mean` is 3 numbers where no `channels` is given with it, one"),
         ({"channels": 2, "mean": (0.5, 0.5)}, "give `mean` and `std` together; `rtseg check-data` prints them"),
         ({"shown": (0, 1, 3)}, "`shown` is three channels of 0 to 2"),
         ({"channels": 8, "shown": (0, 1)}, "`shown` is three channels of 0 to 7"),

@@ -128,6 +128,7 @@ def test_loading_weights_reports_exactly_what_is_inserted(tmp_path: Path) -> Non
         ({"stage5": "ffa"}, "unknown attention 'ffa'. Did you mean 'fa'?"),
         ({"stage5": 3}, "insert stage5=3: write an attention such as"),
         ({"stage5": []}, "insert stage5=[]: write an attention such as"),
+        ({"fa": ""}, "insert fa='': write an attention such as"),
         ("stage5=fa", "insert='stage5=fa': write places and attentions"),
         ({3: "fa"}, "insert 3='fa': write an attention"),
     ],
