@@ -34,6 +34,7 @@ class Toy(TorchEngine):
 """
 
 
+@pytest.mark.slow
 def test_a_toy_and_the_engine_of_the_docs_are_measured_and_listed(tmp_path: Path) -> None:
     """No engine is asked for: those that are there are measured, and stand in both listings and in the notes."""
     pytest.importorskip("onnxscript")

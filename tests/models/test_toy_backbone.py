@@ -183,6 +183,7 @@ def the_whole_way(data: str, folder: str) -> None:
         rtseg.create_model("toy", 5)
 
 
+@pytest.mark.slow
 def test_the_pages_backbones_are_complete(tmp_path: Path) -> None:
     """The shortest as a file of the library, in a copy of it, where nothing lists it; the other as a plug-in."""
     copy = tmp_path / "rtseg"

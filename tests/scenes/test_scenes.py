@@ -67,6 +67,7 @@ def test_a_nearer_wall_hides_and_an_open_texture_still_labels() -> None:
     assert 2 <= canvas.depth[10, 5] < canvas.depth[10, 14] <= 4
 
 
+@pytest.mark.slow
 def test_every_class_has_its_share(scenes: list[Scene]) -> None:
     counts = np.bincount(np.concatenate([mask.ravel() for _, mask in scenes]), minlength=256)
     shares = dict(zip(CLASSES, counts / counts.sum(), strict=False))
@@ -74,6 +75,7 @@ def test_every_class_has_its_share(scenes: list[Scene]) -> None:
     assert counts[VOID] == 0
 
 
+@pytest.mark.slow
 def test_colour_and_place_do_not_tell_the_class(scenes: list[Scene]) -> None:
     """A classifier of single pixels stays below 0.5 mIoU: to do better, a network has to look around."""
     train, unseen = _pixels(scenes[:TRAIN]), _pixels(scenes[TRAIN:])

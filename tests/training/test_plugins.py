@@ -122,6 +122,7 @@ def test_the_pages_trainings_begin(folder: Path) -> None:
         assert "no CamVid data in empty" in said or "the folder of my_roads as --data.root" in said
 
 
+@pytest.mark.slow
 def test_a_backbone_of_its_own_file_goes_the_whole_way(folder: Path, data: list[str], tiny_camvid: Path) -> None:
     """Trained, resumed, scored, exported, timed, used; also under a head of the library's. Its checkpoint names it."""
     image, options = next((tiny_camvid / "val").glob("*")), [flag for flag in data if "spp_channels" not in flag]

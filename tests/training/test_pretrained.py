@@ -99,6 +99,7 @@ def attention_keys(theirs: str, ours: str) -> tuple[str, ...]:
     return tuple(f"backbone.block{block}.{branch}_attention." for branch in unlike for block in (4, 5))
 
 
+@pytest.mark.slow
 def test_of_another_attention_only_that_starts_fresh(tmp_path: Path) -> None:
     """Every mechanism into every other, in each branch; the second list is shifted, so that pairs differ in both
     branches, in one or in the other.

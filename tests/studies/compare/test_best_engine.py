@@ -67,6 +67,7 @@ def test_the_best_engine_is_named_in_the_notes(best: tuple[Comparison, Path]) ->
     assert "on openvino, the" in best_note(replace(openvino, speed={**openvino.speed, "networks": networks}))
 
 
+@pytest.mark.slow
 def test_a_row_that_the_best_engine_gets_wrong_has_no_time_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +114,7 @@ def test_few_runs_on_the_best_engine_are_doubted(best: tuple[Comparison, Path]) 
     assert any("ea:ratio=1, class map, best engine (7)" in doubt for doubt in few.to_dict()["doubts"])
 
 
+@pytest.mark.slow
 def test_another_best_engine_is_another_measurement(best: tuple[Comparison, Path], tmp_path: Path) -> None:
     """As where it was uninstalled, and there is none: then nothing is said of one."""
     (tmp_path / "speed.json").write_text((best[1] / "speed.json").read_text())

@@ -159,6 +159,7 @@ def test_a_complete_mechanism_takes_at_most_35_lines() -> None:
     assert len(written - {0}) <= 35
 
 
+@pytest.mark.slow
 def test_the_two_steps_give_an_attention_that_trains(extended: Path) -> None:
     assert "gc" in run(extended, "-c", f"CHECKOUT = {str(extended)!r}\n{PROGRAM}").split()
 
