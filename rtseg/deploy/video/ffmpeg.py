@@ -10,6 +10,7 @@ from tempfile import TemporaryFile
 
 import numpy as np
 
+from rtseg.disk import refusal
 from rtseg.errors import UserError
 
 _SAID = 3  # last lines that are quoted
@@ -50,6 +51,10 @@ class RawImages:
         self, program: str, file: Path, size: tuple[int, int], rate: float, pixels: str, options: list[str]
     ) -> None:
         self._file, self._ended = file, False
+        try:  # else an older film would be taken for this one, or the target of a link be overwritten
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise refusal(error, file) from None
         self._errors = TemporaryFile()  # noqa: SIM115  (a pipe that nobody reads would stop it when it is full)
         shown = ["-f", "rawvideo", "-pix_fmt", pixels, "-video_size", f"{size[1]}x{size[0]}"]
         shown += ["-framerate", str(Fraction(rate).limit_denominator(1001)), "-i", "pipe:0"]
@@ -75,7 +80,7 @@ class RawImages:
 
     def close(self) -> None:
         """Ends the file. Raises: UserError where ffmpeg fails, unless `write` said so already."""
-        if not self._ended and self._end() != 0:
+        if not self._ended and (self._end() != 0 or not self._file.is_file()):  # `true` is no ffmpeg, and succeeds
             raise self._died()
 
     def _end(self) -> int:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -72,9 +72,10 @@ def name_films(films: Sequence[Path], out_dir: Path, outputs: Outputs, *, resume
     if outputs.margin or outputs.submission:
         raise UserError(f"--margin and --submission are of images; leave them out, or the film '{films[0]}'")
     names, _ = result_names([(film.parent, film) for film in films], out_dir)
+    real = set(map(os.path.realpath, names))  # a folder may have a second name
     for path, name in names.items():
         for result in result_paths(out_dir, name):
-            if Path(os.path.abspath(result)) in names:
+            if os.path.realpath(result) in real:
                 raise UserError(f"the results of '{path}' would overwrite the film '{result}': give another folder")
     return names
 
@@ -124,6 +125,7 @@ class _Run:
         program: str | None,
     ) -> None:
         self._path, self._results, self._reader, self._program = path, results, reader, program
+        self._line = {"name": (PurePosixPath(name).parent / path.name).as_posix(), **file_facts(path)}
         self._overlay, film, folder = result_paths(results.folder, name)
         self._classes, self._other = (film, folder) if program else (folder, film)
         self._pixels = np.zeros(results.predictor.card.num_classes, np.int64)
@@ -149,10 +151,11 @@ class _Run:
         )
         self._speed, self._counts, counts.settle = Speed(pipeline.times), counts, pipeline.settle
         speed = TextColumn("{task.fields[speed]}")
-        columns = (TextColumn(self._path.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), speed)
+        name = TextColumn("{task.description}", markup=False)  # a file may be called {a}[/b]
+        columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), speed)
         try:
             with Progress(*columns, console=console) as self._progress:
-                self._task = self._progress.add_task("film", total=stated or None, speed="")
+                self._task = self._progress.add_task(self._path.name, total=stated or None, speed="")
                 self._start = time.monotonic()
                 with torch_threads(torch.get_num_threads()):
                     pipeline.run(self._reader.turns())
@@ -213,13 +216,7 @@ class _Run:
                 failed.append(error)
         if self._frames:
             there = {str(k): int(self._pixels[k]) for k in np.flatnonzero(self._pixels)}
-            line = {
-                "name": self._path.name,
-                **file_facts(self._path),
-                "frames": self._frames,
-                "pixels": there,
-            }
-            self._results.record(line)
+            self._results.record({**self._line, "frames": self._frames, "pixels": there})
         if failed:
             raise failed[0]
 

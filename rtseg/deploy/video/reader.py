@@ -47,7 +47,7 @@ class FilmReader:
                 "--max-pixels, or make the film smaller"
             )
         rate = self._film.get(cv2.CAP_PROP_FPS)
-        self._header_rate = rate if 0 < rate <= 1000 else _NO_RATE
+        self._header_rate = rate if 0.001 <= rate <= 1000 else _NO_RATE
         self.stated = self._number(cv2.CAP_PROP_FRAME_COUNT)
         self.frames = 0
         self._first = self._last = 0.0  # timestamps in milliseconds
@@ -113,13 +113,24 @@ class FilmReader:
         self._film.release()
 
 
+def name_for_opencv(path: Path) -> str:
+    """The absolute path. Raises: UserError where it is not UTF-8: OpenCV's films end the process with such a name."""
+    name = str(path.absolute())
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path}: its path is not UTF-8, which OpenCV cannot open; rename it") from None
+    return name
+
+
 def _opened(path: Path) -> cv2.VideoCapture:
     """OpenCV's reader through FFmpeg: others read names with % as sequences. Both say on stderr what they miss."""
+    name = name_for_opencv(path)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     logging = cv2.utils.logging
     before = logging.getLogLevel()
     logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:
-        return cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
+        return cv2.VideoCapture(name, cv2.CAP_FFMPEG)
     finally:
         logging.setLogLevel(before)

@@ -8,6 +8,7 @@ import numpy as np
 
 from rtseg.deploy.drawing.png import compress_rows, grey_png
 from rtseg.deploy.video.ffmpeg import RawImages, rewrapped
+from rtseg.deploy.video.reader import name_for_opencv
 from rtseg.errors import UserError
 from rtseg.output.folders import beside, make_folder, write_whole
 
@@ -65,7 +66,7 @@ class Mp4v:
 
     def __init__(self, file: Path, size: tuple[int, int], rate: float) -> None:
         height, width = even(size)
-        self._film = cv2.VideoWriter(str(file.absolute()), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
+        self._film = cv2.VideoWriter(name_for_opencv(file), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
         if not self._film.isOpened():
             raise UserError(
                 f"'{file}' cannot be written: this OpenCV has no encoder; pip install 'rtseg[video]', or --no-overlay"
