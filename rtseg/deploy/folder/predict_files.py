@@ -87,9 +87,10 @@ def predict_files(
     outputs.check(predictor)
     with locked_folder(out_dir):
         results = Results(out_dir, predictor, outputs, resume=resume, overwrite=overwrite)
-        images, films = split_films(sources, out_dir)
+        suffixes = image_suffixes(predictor.card.channels)
+        images, films = split_films(sources, out_dir, suffixes)
         films_named = name_films(films, out_dir, outputs, resume=resume)
-        found, failed = _find(images, films, out_dir, image_suffixes(predictor.card.channels))
+        found, failed = find_sources(images, out_dir, suffixes, beside_films=bool(films))
         names, shortened = result_names(found, out_dir) if found else ({}, [])
         check_sources(names, out_dir)
         outputs.check_names(names.values(), out_dir)
@@ -118,18 +119,6 @@ def predict_files(
     total = len({*names, *films_named, *failed})
     _say_failed(failed, f"{total} images{' and films' if films_named else ''}", console)
     return failed
-
-
-def _find(
-    images: Sequence[str], films: Sequence[Path], out_dir: Path, suffixes: tuple[str, ...]
-) -> tuple[list[tuple[Path, Path]], dict[Path, str]]:
-    """As `find_sources`, which beside films may find nothing."""
-    try:
-        return ([], {}) if films and not images else find_sources(images, out_dir, suffixes)
-    except UserError as error:
-        if not films:
-            raise
-        return [], {Path(images[0]): str(error)}
 
 
 def _say_failed(failed: dict[Path, str], total: str, console: Console) -> None:

@@ -14,14 +14,18 @@ from rtseg.terminal import counted
 
 
 def find_sources(
-    sources: Sequence[str | Path], out_dir: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES
+    sources: Sequence[str | Path],
+    out_dir: Path,
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
+    *,
+    beside_films: bool = False,
 ) -> tuple[list[tuple[Path, Path]], dict[Path, str]]:
     """(root, image) of every image, and the sources that have none, with the reason.
 
     Raises:
-        UserError: no source has any.
+        UserError: no source has any; `beside_films` there need be none.
     """
-    if not sources:
+    if not sources and not beside_films:
         raise UserError("there is nothing to predict: give images, folders or globs")
     found: list[tuple[Path, Path]] = []
     failed: dict[Path, str] = {}
@@ -30,7 +34,7 @@ def find_sources(
             found += _expand(source, out_dir, suffixes)
         except UserError as error:
             failed[Path(source)] = str(error)
-    if not found:
+    if not found and not beside_films:
         raise UserError(next(iter(failed.values())))
     return found, failed
 
@@ -57,8 +61,10 @@ def _expand(source: str, out_dir: Path, suffixes: tuple[str, ...]) -> list[tuple
     return [(root, image) for image in found]
 
 
-def split_films(sources: Sequence[str | Path], out_dir: Path) -> tuple[list[str], list[Path]]:
-    """The sources that are not films, and the films among them: files by their content, and what globs find."""
+def split_films(
+    sources: Sequence[str | Path], out_dir: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES
+) -> tuple[list[str], list[Path]]:
+    """The sources with images, and the films among them all: files by their content, and what globs find."""
     others: list[str] = []
     films: dict[Path, None] = {}
     for source in map(str, sources):
@@ -69,8 +75,9 @@ def split_films(sources: Sequence[str | Path], out_dir: Path) -> tuple[list[str]
             root = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
             pattern = path.relative_to(root).as_posix()
             found = find_files(root, FILM_SUFFIXES, pattern)
-            found = [film for film in found if not film.absolute().is_relative_to(out_dir.absolute())]
-            left = bool(find_files(root, IMAGE_SUFFIXES, pattern))
+            if out_dir.absolute() != root.absolute():  # as `_expand` does
+                found = [film for film in found if not film.absolute().is_relative_to(out_dir.absolute())]
+            left = bool(find_files(root, suffixes, pattern))
         else:
             found, left = [], True
         films.update(dict.fromkeys(found))

@@ -4,9 +4,12 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from rtseg.deploy.folder.predict_files import predict_files
+from rtseg.deploy.folder.sources import split_films
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.writer import Mp4v
 from rtseg.errors import UserError
@@ -72,3 +75,19 @@ def test_an_ffmpeg_that_writes_nothing_fails(
     (out / "a_overlay.mp4").write_text("older")
     assert "ffmpeg stopped" in predict_files(predictor, [film], out, overwrite=True)[film]
     assert not (out / "a_overlay.mp4").exists()
+
+
+def test_a_glob_finds_films_beside_their_results_and_arrays(tmp_path: Path) -> None:
+    for name in ("a.mkv", "b.npy"):
+        (tmp_path / name).touch()
+    pattern = f"{tmp_path}/*"
+    assert split_films([pattern], tmp_path) == ([], [tmp_path / "a.mkv"])
+    assert split_films([pattern], tmp_path / "out", (".npy",)) == ([pattern], [tmp_path / "a.mkv"])
+
+
+def test_every_source_without_images_is_named(predictor: Predictor, tmp_path: Path) -> None:
+    film, image = write_film(tmp_path / "a.mkv", frames(1)), tmp_path / "b.png"
+    lost = [tmp_path / "lost.png", tmp_path / "gone.png"]
+    assert list(predict_files(predictor, [film, *lost], tmp_path / "one")) == lost
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(image)
+    assert list(predict_files(predictor, [film, image, *lost], tmp_path / "two")) == lost
