@@ -68,7 +68,7 @@ def run_stream(
     candidates = asked.candidates(conditions)
     frames = create_dataset(dataset, folder, "val", candidates[0].network.card.channels)
     for candidate in candidates:
-        _check(candidate, candidates[0], frames)
+        _check(candidate, frames)
     backends = asked.engines(candidates, device, console)
     wanted = [
         (candidate, backend)
@@ -109,7 +109,7 @@ def run_stream(
     _tell(rows, frames, device_line(described), stderr=piped)
 
 
-def _check(candidate: Candidate, first: Candidate, frames: SegmentationDataset) -> None:
+def _check(candidate: Candidate, frames: SegmentationDataset) -> None:
     classes, card = len(frames.labels.names), candidate.network.card
     if not candidate.trained:
         raise UserError(
@@ -120,8 +120,12 @@ def _check(candidate: Candidate, first: Candidate, frames: SegmentationDataset) 
             f"{candidate.name} ({candidate.file}) has {card.num_classes} classes, the frames have {classes}: give the "
             "data set that it was trained on"
         )
-    if card.channels != first.network.card.channels:
-        raise UserError("the networks take images of unlike channels, which no frame has: give them one by one")
+    if card.channels != frames.channels:
+        takes, have = (f"{many} channels" if many else "RGB of 8 bits" for many in (card.channels, frames.channels))
+        raise UserError(
+            f"{candidate.name} ({candidate.file}) takes {takes}, the frames have {have}: give the data set that it was "
+            "trained on, and networks of unlike channels one by one"
+        )
 
 
 def _document(row: _Row, played: Played) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtseg.cli import main
-from rtseg.data.dataset import SegmentationDataset, create_dataset
+from rtseg.data.dataset import LabelSpace, SegmentationDataset, create_dataset
 from rtseg.deploy.predictor import load
 from rtseg.errors import UserError
 from rtseg.metrics import confusion_matrix, mean_iou
@@ -141,12 +141,20 @@ def test_it_scores_as_the_predictor_does(
     assert (fast["frames_taken"], fast["stream_miou"]) == (1, None)  # it is ready when all others have gone by
 
 
-def test_networks_that_cannot_be_scored_are_refused(drive: Path, shared_segmenter: Segmenter, tmp_path: Path) -> None:
+def test_networks_that_cannot_be_scored_are_refused(
+    drive: Path, shared_segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     conditions = Conditions(device="cpu")
     with pytest.raises(UserError, match="no trained weights"):
         run_stream(Asked(["rtformer_slim"], num_classes=11), conditions, drive, "camvid", [15.0])
     shared_segmenter.save_pretrained(tmp_path / "other")
     with pytest.raises(UserError, match="has 5 classes, the frames have 11"):
+        run_stream(Asked([str(tmp_path / "other")]), conditions, drive, "camvid", [15.0])
+    made = create_dataset("camvid", drive, "val")
+    labels = made.labels
+    made.channels, made.labels = 4, LabelSpace(labels.names[:5], labels.palette[:5], labels.ids[:5])
+    monkeypatch.setattr("rtseg.speed.stream_command.create_dataset", lambda *_: made)
+    with pytest.raises(UserError, match="takes RGB of 8 bits, the frames have 4 channels"):
         run_stream(Asked([str(tmp_path / "other")]), conditions, drive, "camvid", [15.0])
     with pytest.raises(UserError, match=r"--fps 0\.0 must be from 0\.01"):
         run_stream(Asked([str(tmp_path / "other")]), conditions, drive, "camvid", [0.0])
