@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -159,8 +159,11 @@ class _Run:
                 self._start = time.monotonic()
                 with torch_threads(torch.get_num_threads()):
                     pipeline.run(self._reader.turns())
-        finally:
-            self._close()
+        except BaseException:
+            with suppress(UserError):  # a scheduler that stops rtseg may stop ffmpeg, too, which then is no news
+                self._close()
+            raise
+        self._close()
         if not self._frames:
             raise UserError(f"{self._path}: no frame of it can be decoded; is it whole, and does it play?")
 

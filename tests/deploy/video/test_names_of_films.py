@@ -2,16 +2,18 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from rtseg.deploy.folder.pipeline import Pipeline
 from rtseg.deploy.folder.predict_files import predict_files
 from rtseg.deploy.folder.sources import split_films
 from rtseg.deploy.predictor import Predictor
-from rtseg.deploy.video.writer import Mp4v
+from rtseg.deploy.video.writer import Lossless, Mp4v
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from tests.helpers.films import frames, read_film, write_film
@@ -75,6 +77,25 @@ def test_an_ffmpeg_that_writes_nothing_fails(
     (out / "a_overlay.mp4").write_text("older")
     assert "ffmpeg stopped" in predict_files(predictor, [film], out, overwrite=True)[film]
     assert not (out / "a_overlay.mp4").exists()
+
+
+def test_a_signal_to_ffmpeg_too_stops_all_films(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, close = Pipeline.run, Lossless.close
+
+    def stopped(self: Pipeline[int], items: Iterable[int]) -> None:
+        run(self, items)
+        raise SystemExit(75)
+
+    def died(self: Lossless, rate: float) -> None:
+        close(self, rate)
+        raise UserError("ffmpeg stopped")
+
+    monkeypatch.setattr(Pipeline, "run", stopped)
+    monkeypatch.setattr(Lossless, "close", died)
+    with pytest.raises(SystemExit):
+        predict_files(predictor, [write_film(tmp_path / "a.mkv", frames(1))], tmp_path / "out")
 
 
 def test_a_glob_finds_films_beside_their_results_and_arrays(tmp_path: Path) -> None:
