@@ -72,7 +72,7 @@ def test_no_frame_is_taken_twice_or_before_it_is_there(seconds: list[float], fps
 
 
 def confusion(pairs: list[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
-    """Of (class map, mask) together."""
+    """The pixels of all pairs of class map and mask, counted together."""
     return torch.stack([confusion_matrix(torch.from_numpy(a), torch.from_numpy(b), 11) for a, b in pairs]).sum(0)
 
 
