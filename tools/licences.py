@@ -49,6 +49,7 @@ _REVIEWED = {
     "nodeenv": "BSD-3-Clause",
     "numba": "BSD-2-Clause",
     "pycocotools": "BSD-2-Clause",  # "FreeBSD" in its metadata
+    "pysocks": "BSD-3-Clause",
     "scipy": "BSD-3-Clause",
     "sympy": "BSD-3-Clause",
     "torchvision": "BSD-3-Clause",
