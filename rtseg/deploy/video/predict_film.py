@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,18 +20,15 @@ from rtseg.deploy.device import torch_threads
 from rtseg.deploy.folder.counts import Counts
 from rtseg.deploy.folder.image_files import Outputs
 from rtseg.deploy.folder.lanes import Lane, lanes, resized_note
-from rtseg.deploy.folder.legend import shares_sentence
 from rtseg.deploy.folder.pipeline import Pipeline
 from rtseg.deploy.folder.result_names import result_names
 from rtseg.deploy.folder.results import Results, file_facts
 from rtseg.deploy.folder.stages import Speed
-from rtseg.deploy.prediction import count_classes
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.ffmpeg import ffmpeg_program
-from rtseg.deploy.video.reader import FilmReader
-from rtseg.deploy.video.writer import H264, FilmFile, Lossless, Mp4v, PngFolder, remove_classes
+from rtseg.deploy.video.film_results import Drawn, FilmResults, result_paths
+from rtseg.deploy.video.reader import FilmReader, Turn
 from rtseg.errors import UserError
-from rtseg.output.folders import make_folder
 from rtseg.terminal import Console, counted, say
 
 MANY = 32  # frames, for which it pays to measure the engines
@@ -41,19 +37,6 @@ NO_FFMPEG = (
     "there is no ffmpeg: overlays are written as mp4v, which browsers will not show, and class maps as PNG files. "
     "pip install 'rtseg[video]' brings one, RTSEG_FFMPEG names another"
 )
-
-
-class _Drawn(NamedTuple):
-    """A frame's results: overlay (H, W, 3) BGR or None, (H, W) ids, pixels of class 0..K-1."""
-
-    overlay: np.ndarray | None
-    ids: np.ndarray
-    counts: np.ndarray
-
-
-def result_paths(folder: Path, name: str) -> tuple[Path, Path, Path]:
-    """The results of a film: overlay, class maps as a film, and the folder of class maps where there is no ffmpeg."""
-    return folder / f"{name}_overlay.mp4", folder / f"{name}_classes.mkv", folder / f"{name}_classes"
 
 
 def name_films(films: Sequence[Path], out_dir: Path, outputs: Outputs, *, resume: bool) -> dict[Path, str]:
@@ -107,7 +90,8 @@ def predict_film(
         if size and size != reader.size:
             console.print(resized_note(*size), soft_wrap=True)
         counts.film, counts.frames = path, 0
-        run = _Run(path, name, results, reader, program)
+        line = {"name": (PurePosixPath(name).parent / path.name).as_posix(), **file_facts(path)}
+        run = _Run(path, results, reader, FilmResults(results, name, line, reader.header_rate, program))
         run.write_all(threads, counts, console)
         run.summarise()
     results.write_legend()
@@ -116,21 +100,8 @@ def predict_film(
 class _Run:
     """A film through a network, into its results."""
 
-    def __init__(
-        self,
-        path: Path,
-        name: str,
-        results: Results,
-        reader: FilmReader,
-        program: str | None,
-    ) -> None:
-        self._path, self._results, self._reader, self._program = path, results, reader, program
-        self._line = {"name": (PurePosixPath(name).parent / path.name).as_posix(), **file_facts(path)}
-        self._overlay, film, folder = result_paths(results.folder, name)
-        self._classes, self._other = (film, folder) if program else (folder, film)
-        self._pixels = np.zeros(results.predictor.card.num_classes, np.int64)
-        self._files: list[FilmFile] = []
-        self._frames = 0
+    def __init__(self, path: Path, results: Results, reader: FilmReader, film: FilmResults) -> None:
+        self._path, self._results, self._reader, self._film = path, results, reader, film
 
     def write_all(self, threads: int, counts: Counts, console: Console) -> None:
         """Writes every frame. However it ends, what is written plays, and stands in the record.
@@ -141,7 +112,7 @@ class _Run:
         predictor, stated = self._results.predictor, self._reader.stated
         if (stated or _UNKNOWN) >= MANY:
             predictor.runner.may_measure = True
-        self._pipeline = pipeline = Pipeline[int](
+        self._pipeline = pipeline = Pipeline[Turn](
             read=self._read,
             predict=[partial(_predict, lane) for lane in lanes(predictor, stated or _UNKNOWN)],
             write=self._draw,
@@ -161,79 +132,36 @@ class _Run:
                     pipeline.run(self._reader.turns())
         except BaseException:
             with suppress(UserError):  # a scheduler that stops rtseg may stop ffmpeg, too, which then is no news
-                self._close()
+                self._film.close()
             raise
-        self._close()
-        if not self._frames:
+        self._film.close()
+        if not self._film.frames:
             raise UserError(f"{self._path}: no frame of it can be decoded; is it whole, and does it play?")
 
-    def _read(self, number: int, admit: Callable[[int], None]) -> np.ndarray:
+    def _read(self, turn: Turn, admit: Callable[[int], None]) -> np.ndarray:
         admit(math.prod(self._reader.size))
         return self._reader.frame()
 
-    def _draw(self, number: int, image: np.ndarray, classes: np.ndarray) -> _Drawn:
-        predictor = self._results.predictor
-        counts = count_classes(classes, predictor.card.num_classes)
-        overlay = None
-        if self._results.outputs.overlays:
-            height, draw = self._results.image_files.drawing(image, classes, counts)
-            overlay = draw(slice(0, height))
-        return _Drawn(overlay, predictor.to_ids(classes), counts)
+    def _draw(self, turn: Turn, image: np.ndarray, classes: np.ndarray) -> Drawn:
+        return self._film.draw(image, classes)
 
-    def _finish(self, number: int, drawn: _Drawn | None, error: Exception | None) -> None:
+    def _finish(self, turn: Turn, drawn: Drawn | None, error: Exception | None) -> None:
         """Hands a frame to the encoders, in the order of the frames."""
         if error is not None or drawn is None:
-            raise UserError(f"{self._path}: frame {number + 1}: {error}") from error
+            raise UserError(f"{self._path}: frame {turn.number + 1}: {error}") from error
         begin = time.perf_counter()
-        frames = [frame for frame in (drawn.overlay, drawn.ids) if frame is not None]
-        if not self._files:
-            self._open(drawn)
-        for file, frame in zip(self._files, frames, strict=True):
-            file.write(frame)
+        self._film.write(drawn, turn.at)
         self._pipeline.times.add({"encoding": time.perf_counter() - begin})
-        self._pixels += drawn.counts
-        self._frames = self._counts.frames = number + 1
+        self._counts.frames = self._film.frames
         self._speed.add(time.monotonic() - self._start, self._pipeline.begun, written=True)
-        self._progress.update(self._task, completed=self._frames, speed=self._speed.text())
-
-    def _open(self, first: _Drawn) -> None:
-        """Begins the films with their first frame, which says how large they are."""
-        make_folder(self._classes.parent)
-        remove_classes(self._other)
-        program, rate = self._program, self._reader.header_rate
-        if first.overlay is None:
-            self._overlay.unlink(missing_ok=True)
-        else:
-            size = (first.overlay.shape[0], first.overlay.shape[1])
-            make = partial(H264, program) if program else Mp4v
-            self._files.append(make(self._overlay, size, rate))
-        self._files.append(Lossless(program, self._classes, first.ids, rate) if program else PngFolder(self._classes))
-
-    def _close(self) -> None:
-        """Ends the films and adds a line to the record, then raises the first error."""
-        failed: list[UserError] = []
-        for file in self._files:
-            try:
-                file.close(self._reader.rate)
-            except UserError as error:
-                failed.append(error)
-        if self._frames:
-            there = {str(k): int(self._pixels[k]) for k in np.flatnonzero(self._pixels)}
-            self._results.record({**self._line, "frames": self._frames, "pixels": there})
-        if failed:
-            raise failed[0]
+        self._progress.update(self._task, completed=self._film.frames, speed=self._speed.text())
 
     def summarise(self) -> None:
-        """Says what was written, how fast, and what there is to say of the film."""
+        """Says what there is to say of the film, what was written, and how fast."""
         for note in self._reader.notes():
             say(note)
-        say(f"{self._path.name}: {counted(self._frames, 'frame')}. In '{self._results.folder}':")
-        if self._results.outputs.overlays:
-            say(f"  {self._overlay.name}: the film with its classes; legend.png: what their colours mean")
-        kind = "a film without loss (FFV1)" if self._program else "a PNG of each frame"
-        say(f"  {self._classes.name}: the class maps, {kind}, grey, each pixel the id of its class")
-        say(f"Classes: {shares_sentence(self._results.predictor.class_names, self._pixels.tolist())}")
-        say(f"{counted(self._frames, 'frame')} in {self._speed.sentence()}")
+        self._film.summarise()
+        say(f"{counted(self._film.frames, 'frame')} in {self._speed.sentence()}")
 
 
 def _predict(lane: Lane, image: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,6 +15,13 @@ from rtseg.errors import UserError
 _NO_RATE = 25.0  # images per second of a film whose header has no number that can be meant
 _UNEVEN = 0.1  # of the mean step: Matroska rounds its timestamps to milliseconds, which is no variable rate
 _ROUNDED = 2.0  # milliseconds
+
+
+class Turn(NamedTuple):
+    """A frame that is to come: its number from 0, and the seconds from the first frame to it."""
+
+    number: int
+    at: float
 
 
 class FilmReader:
@@ -57,8 +65,8 @@ class FilmReader:
         value = self._film.get(key)
         return round(value) if 0 < value < 2**31 else 0
 
-    def turns(self) -> Iterator[int]:
-        """The number of each frame, from 0. It is decoded then, and `frame` gives it before the next is asked for."""
+    def turns(self) -> Iterator[Turn]:
+        """The turn of each frame. It is decoded then, and `frame` gives it before the next is asked for."""
         while self._film.grab():
             now = self._film.get(cv2.CAP_PROP_POS_MSEC)
             if self.frames:
@@ -67,7 +75,7 @@ class FilmReader:
             else:
                 self._first = now
             self._last, self.frames = now, self.frames + 1
-            yield self.frames - 1
+            yield Turn(self.frames - 1, (now - self._first) / 1000)
 
     def frame(self) -> np.ndarray:
         """(H, W, 3) uint8 RGB of the frame whose turn it is; OpenCV makes grey RGB, and other sizes that of the first.
