@@ -1,0 +1,61 @@
+"""What the page knows of its network, `network.json`, and the page's own files. `rtseg serve` gives out the same."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from rtseg.data.dataset import default_palette
+from rtseg.deploy.drawing.overlay_colors import distinct_colors
+from rtseg.models.model_card import ModelCard
+
+STATIC = Path(__file__).parent / "static"
+NETWORK = "network.json"
+FORMAT = 1
+MOST_PIXELS = 2**26  # of an image that the page opens
+_TYPES = {
+    ".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".json": "application/json",
+    ".svg": "image/svg+xml",
+}  # fmt: skip
+
+
+def static_files() -> dict[str, Path]:
+    """The page's own files by their names, all in one folder beside `network.json`; `index.html` is the page."""
+    return {file.name: file for file in sorted(STATIC.iterdir()) if file.suffix in _TYPES}
+
+
+def content_type(name: str) -> str:
+    """The type of a file of the page, for a server to state: a browser runs no module that is text/plain."""
+    return f"{_TYPES[Path(name).suffix]}; charset=utf-8"
+
+
+def describe_network(
+    card: ModelCard,
+    engine: Literal["browser", "server"],
+    *,
+    most_bytes: int | None = None,
+    most_pixels: int = MOST_PIXELS,
+    **more: Any,
+) -> dict[str, Any]:
+    """What `network.json` holds, plain JSON.
+
+    Args:
+        engine: what runs the network: onnxruntime-web in the visitor's browser, or the server that gives out the page.
+        most_bytes: of an image file that the page sends to the server; None where nothing is sent.
+        most_pixels: of an image; the page says no to larger ones.
+        more: further keys, which the page needs where the browser runs the network.
+    """
+    number = card.num_classes
+    names = card.class_names or tuple(f"class {k}" for k in range(number))
+    ids = card.ids or tuple(range(number))
+    colors = distinct_colors(card.palette or default_palette(number))
+    return {
+        "format": FORMAT,
+        "model": card.model,
+        "attention": card.attention,
+        "dataset": card.dataset,
+        "engine": engine,
+        "classes": [
+            {"id": id, "name": name, "color": list(color)} for id, name, color in zip(ids, names, colors, strict=True)
+        ],
+        "limits": {"bytes": most_bytes, "pixels": most_pixels},
+        **more,
+    }
