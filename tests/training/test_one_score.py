@@ -29,6 +29,7 @@ SMALL = ("base_channels: 8", "head_channels: 8", "spp_channels: 8", "cross_size:
 ENGINES = ("reference", "eager", "onnxruntime", "onnxruntime-plain", "openvino", "torch-export", "mnn")
 EXPORTS = ("onnx", "xml", "pt2", "mnn")
 MNN = ("mnn",)  # whose logits differ by up to 1e-3 of their spread (docs/deploy.md)
+TIE = 1e-4  # a margin below it is the rounding of float32: logits are a few units, through some 60 layers
 
 
 class Layout(NamedTuple):
@@ -97,6 +98,16 @@ def of_files(predictor: Predictor, layout: Layout, out: Path) -> Scores:
     return score_files(find_pairs(out, layout.masks), Classes.of_data(layout.data))
 
 
+def ties_alone_differ(predictor: Predictor, layout: Layout, out: Path) -> bool:
+    """Whether files have a predictor's class in every pixel whose two best logits are not equal up to rounding."""
+    apart = np.zeros(0, np.float32)
+    for image in sorted(layout.images.iterdir()):
+        found = predictor.predict(image)
+        written = cv2.imread(str(out / f"{image.stem}.png"), cv2.IMREAD_UNCHANGED)
+        apart = np.append(apart, found.margin[predictor.to_ids(found.class_map) != written])
+    return len(apart) == 0 or float(apart.max()) < TIE
+
+
 @pytest.mark.parametrize("ignores_255", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_files_have_the_score_of_validate(tmp_path: Path, tiny_model: dict[str, Any], ignores_255: bool) -> None:
     layout = folder_of_ids(tmp_path / "data", ignores_255=ignores_255)
@@ -151,5 +162,7 @@ def test_every_road(kind: str, resize: str, tmp_path: Path, tiny_camvid: Path) -
     if resize != "null":
         del found["onnxruntime-plain"]  # its class maps have the network's size: they are resized by nearest neighbour
     differ = {road: value - miou for road, value in found.items() if abs(value - miou) > 1e-6}
-    assert {road: d for road, d in differ.items() if road not in MNN} == {}
+    judge = load(checkpoint, engine="eager:fp32", device="cpu")
+    for road in differ.keys() - set(MNN):  # one pixel of three small images is more than 1e-6
+        assert ties_alone_differ(judge, layout, tmp_path / (f"of_{road}" if road in EXPORTS else road)), differ
     assert all(abs(d) < 1e-2 for d in differ.values()), differ
