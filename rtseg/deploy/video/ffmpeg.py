@@ -4,17 +4,18 @@ import os
 import shutil
 import subprocess
 from contextlib import suppress
-from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
 
+from rtseg.deploy.video.matroska import before_image, beginning
 from rtseg.disk import refusal
 from rtseg.errors import UserError
 
 _SAID = 3  # last lines that are quoted
-_QUIET = ["-y", "-nostdin", "-hide_banner", "-loglevel", "error"]
+_TIMES = ["-enc_time_base", "1:120000"]  # seconds; in it, frames of all usual rates last a whole number
+QUIET = ["-y", "-nostdin", "-hide_banner", "-loglevel", "error"]
 
 
 def ffmpeg_program() -> str | None:
@@ -36,13 +37,13 @@ def ffmpeg_program() -> str | None:
 
 
 class RawImages:
-    """Images of one size into a file that ffmpeg encodes.
+    """Images of one size, each with its time, into a file that ffmpeg encodes.
 
     Args:
         program: ffmpeg.
         file: is made or replaced.
         size: (height, width).
-        rate: images per second.
+        rate: images per second, about, see `rtseg.deploy.video.matroska`.
         pixels: ffmpeg's name of their format, as bgr24.
         options: for the file: codec and container.
     """
@@ -56,11 +57,9 @@ class RawImages:
         except OSError as error:
             raise refusal(error, file) from None
         self._errors = TemporaryFile()  # noqa: SIM115  (a pipe that nobody reads would stop it when it is full)
-        shown = ["-f", "rawvideo", "-pix_fmt", pixels, "-video_size", f"{size[1]}x{size[0]}"]
-        shown += ["-framerate", str(Fraction(rate).limit_denominator(1001)), "-i", "pipe:0"]
         try:
             self._process = subprocess.Popen(
-                [program, *_QUIET, *shown, *options, f"file:{file.absolute()}"],
+                [program, *QUIET, "-f", "matroska", "-i", "pipe:0", *_TIMES, *options, f"file:{file.absolute()}"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
@@ -68,12 +67,17 @@ class RawImages:
             )
         except OSError as error:
             raise UserError(f"'{program}' cannot be run: {error.strerror}; set RTSEG_FFMPEG to ffmpeg") from None
+        self._send(beginning(size, rate, pixels))
 
-    def write(self, image: np.ndarray) -> None:
-        """Raises: UserError where ffmpeg has died; it has its last lines."""
+    def write(self, image: np.ndarray, at: float) -> None:
+        """Adds an image that is shown `at` seconds. Raises: UserError where ffmpeg has died; it has its last lines."""
+        self._send(before_image(at, image.nbytes))
+        self._send(np.ascontiguousarray(image).data)
+
+    def _send(self, content: bytes | memoryview) -> None:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(np.ascontiguousarray(image).data)
+            self._process.stdin.write(content)
         except OSError:
             self._end()
             raise self._died() from None
@@ -95,17 +99,3 @@ class RawImages:
         lines = self._errors.read().decode(errors="replace").strip().splitlines()[-_SAID:]
         said = f"its last lines: {' / '.join(lines)}" if lines else f"status {self._process.returncode}, no message"
         return UserError(f"ffmpeg stopped while it wrote '{self._file}' ({said}); what is written so far is kept")
-
-
-def rewrapped(program: str, source: Path, target: Path, stretch: float) -> bool:
-    """Writes an MP4 again with its index first, as browsers want it, without encoding it again.
-
-    Args:
-        stretch: what each timestamp is multiplied by.
-
-    Returns:
-        Whether it is there; the disk may be full.
-    """
-    words = [program, *_QUIET, "-itsscale", f"{stretch:.9f}", "-i", f"file:{source.absolute()}"]
-    words += ["-c", "copy", "-movflags", "+faststart", "-f", "mp4", f"file:{target.absolute()}"]
-    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True).returncode == 0

@@ -38,20 +38,30 @@ class FilmResults:
         results: the folder.
         name: of the files in it.
         line: what the record says of the source; its "name" is what people are told.
-        rate: images per second at which the files are begun.
+        rate: images per second, about.
         program: ffmpeg, or None.
+        sound: the film whose sound the overlay gets; None for none.
 
     Attributes:
         frames: how many are written.
     """
 
-    def __init__(self, results: Results, name: str, line: Mapping[str, Any], rate: float, program: str | None) -> None:
-        self._results, self._line, self._begun_rate, self._program = results, line, rate, program
+    def __init__(
+        self,
+        results: Results,
+        name: str,
+        line: Mapping[str, Any],
+        rate: float,
+        program: str | None,
+        sound: Path | None = None,
+    ) -> None:
+        self._results, self._line, self._rate, self._program, self._sound = results, line, rate, program, sound
+        self._title = PurePosixPath(line["name"]).name
         self._overlay, film, folder = result_paths(results.folder, name)
         self._classes, self._other = (film, folder) if program else (folder, film)
         self._pixels = np.zeros(results.predictor.card.num_classes, np.int64)
         self._files: list[FilmFile] = []
-        self._last, self._in_time = 0.0, True
+        self._notes: list[str] = []
         self.frames = 0
 
     def draw(self, image: np.ndarray, classes: np.ndarray) -> Drawn:
@@ -74,7 +84,7 @@ class FilmResults:
 
         Args:
             drawn: by `draw`.
-            at: seconds from the first frame to this one.
+            at: seconds from the first frame to this one, more than those of the frame before.
 
         Raises:
             UserError: it cannot be written. What was written before plays.
@@ -83,28 +93,21 @@ class FilmResults:
             self._open(drawn)
         frames = [frame for frame in (drawn.overlay, drawn.ids) if frame is not None]
         for file, frame in zip(self._files, frames, strict=True):
-            file.write(frame)
-        self._in_time = self._in_time and (not self.frames or at > self._last)
-        self._last = at
+            file.write(frame, at)
         self._pixels += drawn.counts
         self.frames += 1
 
     def _open(self, first: Drawn) -> None:
         make_folder(self._classes.parent)
         remove_classes(self._other)
-        program, rate = self._program, self._begun_rate
+        program, rate = self._program, self._rate
         if first.overlay is None:
             self._overlay.unlink(missing_ok=True)
         else:
             size = (first.overlay.shape[0], first.overlay.shape[1])
-            make = partial(H264, program) if program else Mp4v
+            make = partial(H264, program, self._sound) if program else Mp4v
             self._files.append(make(self._overlay, size, rate))
         self._files.append(Lossless(program, self._classes, first.ids, rate) if program else PngFolder(self._classes))
-
-    @property
-    def _rate(self) -> float:
-        """Mean images per second of what is written; as it was begun where the frames have no times."""
-        return (self.frames - 1) / self._last if self.frames > 1 and self._in_time else self._begun_rate
 
     def close(self) -> None:
         """Ends the files and adds a line to the record, then raises the first error.
@@ -115,7 +118,7 @@ class FilmResults:
         failed: list[UserError] = []
         for file in self._files:
             try:
-                file.close(self._rate)
+                self._notes += filter(None, [file.close()])
             except UserError as error:
                 failed.append(error)
         if self.frames:
@@ -125,9 +128,10 @@ class FilmResults:
             raise failed[0]
 
     def summarise(self) -> None:
-        """Says what was written, and the share of each class."""
-        title = PurePosixPath(self._line["name"]).name
-        say(f"{title}: {counted(self.frames, 'frame')}. In '{self._results.folder}':")
+        """Says what there is to say of the files, what was written, and the share of each class."""
+        for note in self._notes:
+            say(f"{self._title}: {note}")
+        say(f"{self._title}: {counted(self.frames, 'frame')}. In '{self._results.folder}':")
         if self._results.outputs.overlays:
             say(f"  {self._overlay.name}: the film with its classes; legend.png: what their colours mean")
         kind = "a film without loss (FFV1)" if self._program else "a PNG of each frame"

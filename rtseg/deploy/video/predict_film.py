@@ -91,7 +91,7 @@ def predict_film(
             console.print(resized_note(*size), soft_wrap=True)
         counts.film, counts.frames = path, 0
         line = {"name": (PurePosixPath(name).parent / path.name).as_posix(), **file_facts(path)}
-        run = _Run(path, results, reader, FilmResults(results, name, line, reader.header_rate, program))
+        run = _Run(path, results, reader, FilmResults(results, name, line, reader.rate, program, path))
         run.write_all(threads, counts, console)
         run.summarise()
     results.write_legend()

@@ -9,16 +9,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from rtseg.deploy.folder.stages import digits
 from rtseg.errors import UserError
 
 _NO_RATE = 25.0  # images per second of a film whose header has no number that can be meant
-_UNEVEN = 0.1  # of the mean step: Matroska rounds its timestamps to milliseconds, which is no variable rate
-_ROUNDED = 2.0  # milliseconds
 
 
 class Turn(NamedTuple):
-    """A frame that is to come: its number from 0, and the seconds from the first frame to it."""
+    """A frame that is to come: its number from 0, and the seconds from the first frame to it, which always grow."""
 
     number: int
     at: float
@@ -33,6 +30,7 @@ class FilmReader:
 
     Attributes:
         size: (height, width) of every frame, upright.
+        rate: images per second as the header has it, or 25.
         stated: frames that the header states, 0 where it states none; some containers only estimate it.
         frames: how many were decoded so far.
 
@@ -55,11 +53,11 @@ class FilmReader:
                 "--max-pixels, or make the film smaller"
             )
         rate = self._film.get(cv2.CAP_PROP_FPS)
-        self._header_rate = rate if 0.001 <= rate <= 1000 else _NO_RATE
+        self.rate = rate if 0.001 <= rate <= 1000 else _NO_RATE
         self.stated = self._number(cv2.CAP_PROP_FRAME_COUNT)
         self.frames = 0
-        self._first = self._last = 0.0  # timestamps in milliseconds
-        self._shortest, self._longest = math.inf, 0.0  # steps between them
+        self._first = self._last = 0.0  # seconds, as the film has them
+        self._at = 0.0  # of the last frame after the first
 
     def _number(self, key: int) -> int:
         value = self._film.get(key)
@@ -68,14 +66,13 @@ class FilmReader:
     def turns(self) -> Iterator[Turn]:
         """The turn of each frame. It is decoded then, and `frame` gives it before the next is asked for."""
         while self._film.grab():
-            now = self._film.get(cv2.CAP_PROP_POS_MSEC)
-            if self.frames:
-                self._shortest = min(self._shortest, now - self._last)
-                self._longest = max(self._longest, now - self._last)
-            else:
+            now = self._film.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if not self.frames:
                 self._first = now
-            self._last, self.frames = now, self.frames + 1
-            yield Turn(self.frames - 1, (now - self._first) / 1000)
+            elif now <= self._last:  # no times, or another film begins in this one
+                self._first = now - self._at - 1 / self.rate
+            self._last, self._at, self.frames = now, now - self._first, self.frames + 1
+            yield Turn(self.frames - 1, self._at)
 
     def frame(self) -> np.ndarray:
         """(H, W, 3) uint8 RGB of the frame whose turn it is; OpenCV makes grey RGB, and other sizes that of the first.
@@ -88,33 +85,15 @@ class FilmReader:
             raise UserError("it cannot be decoded")
         return cv2.cvtColor(found, cv2.COLOR_BGR2RGB)
 
-    @property
-    def header_rate(self) -> float:
-        """Images per second as the header has it, or 25."""
-        return self._header_rate
-
-    @property
-    def rate(self) -> float:
-        """Mean images per second by the timestamps so far; by the header where these are none."""
-        took = self._last - self._first
-        return 1000 * (self.frames - 1) / took if self.frames > 1 and self._shortest > 0 else self._header_rate
-
     def notes(self) -> list[str]:
         """What is to be said of the film at its end."""
-        found = list[str]()
-        mean = (self._last - self._first) / max(1, self.frames - 1)
-        if self._shortest > 0 and self._longest - self._shortest > max(_ROUNDED, _UNEVEN * mean):
-            found.append(
-                f"{self._path.name}: variable frame rate ({digits(self._shortest)} to {digits(self._longest)} ms a "
-                f"frame): the overlay is written at its mean, {digits(self.rate)} images/s"
-            )
         # The number is an estimate in some containers, so the time must fall short as well.
-        if self.frames < self.stated and self._last - self._first < 1000 * (self.stated - 1.5) / self._header_rate:
-            found.append(
+        if self.frames < self.stated and self._at < (self.stated - 1.5) / self.rate:
+            return [
                 f"{self._path.name}: ends at frame {self.frames} of the {self.stated} that its header states; those "
                 f"{self.frames} are written"
-            )
-        return found
+            ]
+        return []
 
     def close(self) -> None:
         """Lets go of the file."""

@@ -7,8 +7,10 @@ import cv2
 import numpy as np
 
 from rtseg.deploy.drawing.png import compress_rows, grey_png
-from rtseg.deploy.video.ffmpeg import RawImages, rewrapped
+from rtseg.deploy.folder.stages import digits
+from rtseg.deploy.video.ffmpeg import RawImages
 from rtseg.deploy.video.reader import name_for_opencv
+from rtseg.deploy.video.sound import rewrapped
 from rtseg.errors import UserError
 from rtseg.output.folders import beside, make_folder, write_whole
 
@@ -16,69 +18,85 @@ from rtseg.output.folders import beside, make_folder, write_whole
 _OVERLAY = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p"]
 _OVERLAY += ["-movflags", "+frag_keyframe+empty_moov+default_base_moof", "-frag_duration", "1000000", "-f", "mp4"]
 _LOSSLESS = ["-c:v", "ffv1", "-level", "3", "-g", "1", "-f", "matroska"]  # each frame alone, so that any can be sought
-_ALIKE = 0.002  # rates that differ by less than this share are one
+_LATE = 0.1  # seconds that nobody minds
 
 
 class FilmFile(Protocol):
     """A film, or what stands for one, that grows by a frame at a time."""
 
-    def write(self, frame: np.ndarray) -> None:
-        """Adds a frame. Raises: UserError where it cannot be written."""
+    def write(self, frame: np.ndarray, at: float) -> None:
+        """Adds a frame that is shown `at` seconds after the first. Raises: UserError where it cannot be written."""
 
-    def close(self, rate: float) -> None:
-        """Ends the film, which then plays at `rate` images per second where its kind allows. Raises: UserError."""
+    def close(self) -> str | None:
+        """Ends the film. Returns: what there is to say of it, if anything. Raises: UserError."""
 
 
 class H264:
-    """The overlay as browsers play it: H.264, yuv420p, even sides, the index first.
+    """The overlay as browsers play it: H.264, yuv420p, even sides, the index first, with the sound of its film.
 
     It grows under its own name in fragments, see `_OVERLAY`; at the end it is wrapped again.
 
     Args:
         program: ffmpeg.
+        sound: the film that the sound comes from; None for none.
         file: is replaced.
         size: (height, width) of the frames.
-        rate: images per second.
+        rate: images per second, about.
     """
 
-    def __init__(self, program: str, file: Path, size: tuple[int, int], rate: float) -> None:
-        self._program, self._file, self._rate = program, file, rate
+    def __init__(self, program: str, sound: Path | None, file: Path, size: tuple[int, int], rate: float) -> None:
+        self._program, self._sound, self._file, self._last, self._rate = program, sound, file, 0.0, rate
         self._images = RawImages(program, file, even(size), rate, "bgr24", _OVERLAY)
 
-    def write(self, frame: np.ndarray) -> None:
+    def write(self, frame: np.ndarray, at: float) -> None:
         """(H, W, 3) uint8 BGR."""
-        self._images.write(padded(frame))
+        self._images.write(padded(frame), at)
+        self._last = at
 
-    def close(self, rate: float) -> None:
+    def close(self) -> str | None:
         """Ends the film. Where the disk has no room for it a second time, it keeps its fragments, which play too."""
         self._images.close()
-        stretch = self._rate / rate if abs(self._rate / rate - 1) > _ALIKE else 1.0
         aside = beside(self._file, "-unfinished")
         try:
-            if rewrapped(self._program, self._file, aside, stretch):
+            there, note = rewrapped(self._program, self._file, aside, self._sound, self._last + 1 / self._rate)
+            if there:
                 aside.replace(self._file)
+                return note
+            return "its fragments are kept, without sound, as there was no room to write it again" if note else None
         finally:
             aside.unlink(missing_ok=True)
 
 
 class Mp4v:
-    """The overlay where there is no ffmpeg: MPEG-4 Part 2 by OpenCV, which players show and browsers do not."""
+    """The overlay where there is no ffmpeg: MPEG-4 Part 2 by OpenCV, which players show and browsers do not.
+
+    Args:
+        file: is replaced.
+        size: (height, width) of the frames.
+        rate: images per second at which all of it plays.
+    """
 
     def __init__(self, file: Path, size: tuple[int, int], rate: float) -> None:
         height, width = even(size)
+        self._rate, self._frames, self._late = rate, 0, 0.0
         self._film = cv2.VideoWriter(name_for_opencv(file), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
         if not self._film.isOpened():
             raise UserError(
                 f"'{file}' cannot be written: this OpenCV has no encoder; pip install 'rtseg[video]', or --no-overlay"
             )
 
-    def write(self, frame: np.ndarray) -> None:
+    def write(self, frame: np.ndarray, at: float) -> None:
         """(H, W, 3) uint8 BGR."""
         self._film.write(padded(frame))
+        self._late = max(self._late, abs(at - self._frames / self._rate))
+        self._frames += 1
 
-    def close(self, rate: float) -> None:
-        """Ends the film at the rate that it began with."""
+    def close(self) -> str | None:
+        """Ends the film. Returns: a sentence where it plays at other times than its source."""
         self._film.release()
+        if self._late <= max(_LATE, 1 / self._rate):
+            return None
+        return f"its frame rate varies, and its overlay plays at {digits(self._rate)} images/s: ffmpeg would keep times"
 
 
 class Lossless:
@@ -88,12 +106,12 @@ class Lossless:
         pixels = "gray" if frame.dtype == np.uint8 else "gray16le"
         self._images = RawImages(program, file, (frame.shape[0], frame.shape[1]), rate, pixels, _LOSSLESS)
 
-    def write(self, frame: np.ndarray) -> None:
+    def write(self, frame: np.ndarray, at: float) -> None:
         """(H, W) ids, uint8 or uint16."""
-        self._images.write(frame.astype("<u2", copy=False) if frame.dtype == np.uint16 else frame)
+        self._images.write(frame.astype("<u2", copy=False) if frame.dtype == np.uint16 else frame, at)
 
-    def close(self, rate: float) -> None:
-        """Ends the film at the rate that it began with."""
+    def close(self) -> None:
+        """Ends the film."""
         self._images.close()
 
 
@@ -105,12 +123,12 @@ class PngFolder:
         remove_classes(folder)
         make_folder(folder)
 
-    def write(self, frame: np.ndarray) -> None:
+    def write(self, frame: np.ndarray, at: float) -> None:
         """(H, W) ids, uint8 or uint16."""
         write_whole(self._folder / f"{self._frames:06d}.png", grey_png(frame, compress_rows(frame)))
         self._frames += 1
 
-    def close(self, rate: float) -> None:
+    def close(self) -> None:
         """Nothing is left to be done."""
 
 

@@ -88,8 +88,8 @@ def test_a_signal_to_ffmpeg_too_stops_all_films(
         run(self, items)
         raise SystemExit(75)
 
-    def died(self: Lossless, rate: float) -> None:
-        close(self, rate)
+    def died(self: Lossless) -> None:
+        close(self)
         raise UserError("ffmpeg stopped")
 
     monkeypatch.setattr(Pipeline, "run", stopped)
