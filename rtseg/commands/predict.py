@@ -38,6 +38,14 @@ Engine = Annotated[
         "one of rtseg list backends, such as openvino:bf16",
     ),
 ]
+Margin = Annotated[
+    bool,
+    typer.Option("--margin", help="write NAME_margin.png, too: best minus second best logit, in thousandths"),
+]
+Steady = Annotated[
+    bool,
+    typer.Option("--steady", help="films: a pixel that does not move changes its class only where the margin says so"),
+]
 Polygons = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="write the outlines of all classes in all results, too: one .json of COCO"),
@@ -77,16 +85,14 @@ def predict(
         bool,
         typer.Option("--no-overlay", help="write class maps (NAME.png) and the record alone: no colours, no legend"),
     ] = False,
-    margin: Annotated[
-        bool,
-        typer.Option("--margin", help="write NAME_margin.png, too: best minus second best logit, in thousandths"),
-    ] = False,
+    margin: Margin = False,
     submission: Annotated[
         str | None,
         typer.Option(
             metavar="NAME", help="class maps alone, as the test server of a benchmark takes them: cityscapes or ade20k"
         ),
     ] = None,
+    steady: Steady = False,
     polygons: Polygons = None,
     labels: Labels = None,
 ) -> None:
@@ -107,7 +113,7 @@ def predict(
     films = _films(sources, output, outlines=polygons is not None or labels is not None)
 
     overlays = not no_overlay and submission is None
-    outputs, counts = Outputs(overlays=overlays, alpha=alpha, margin=margin, submission=submission), Counts()
+    outputs, counts = Outputs(overlays, alpha, margin, submission, steady), Counts()
     again = "The same command with --overwrite starts again." if films else f"To resume: {_to_resume()}"
     with resumable(lambda: f"{counts.sentence()} {again}"):
         predictor = load(checkpoint, device=device, engine=engine, tile=tile, overlap=overlap)

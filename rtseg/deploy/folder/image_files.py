@@ -1,7 +1,7 @@
 """An image and its class map -> the bytes of the files that `rtseg predict` writes."""
 
 import io
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from rtseg.deploy.drawing.png import compress_rows, grey_png, palette_png
 from rtseg.deploy.drawing.row_bands import bands
 from rtseg.deploy.folder.submission import check_folder, find_submission
 from rtseg.deploy.predictor import Predictor
+from rtseg.deploy.video.steady import check_steady
 from rtseg.errors import UserError
 
 
@@ -30,6 +31,7 @@ class Outputs:
         alpha: share of the colour in an overlay, 0..1.
         margin: the margin of each pixel, too.
         submission: name of a benchmark whose test server gets the class maps; then nothing else may be written.
+        steady: class maps of films are steadied (`rtseg.deploy.video.steady`).
 
     Raises:
         UserError: `alpha` is out of range, no such benchmark is known, or more is to be written for it.
@@ -39,6 +41,7 @@ class Outputs:
     alpha: float = 0.5
     margin: bool = False
     submission: str | None = None
+    steady: bool = False
 
     def __post_init__(self) -> None:
         if self.submission is not None:
@@ -49,8 +52,8 @@ class Outputs:
         check_between("--alpha", self.alpha, 0, 1, "0 is the image alone, 1 the colours alone")
 
     def check(self, predictor: Predictor) -> None:
-        """Raises: UserError where margins are asked for and the logits of the whole image are not known; or where a
-        server takes other classes.
+        """Raises: UserError where margins or steady class maps are asked for and the logits of the whole image are not
+        known; or where a server takes other classes.
         """
         if self.submission is not None:
             find_submission(self.submission).check(predictor.card)
@@ -63,6 +66,13 @@ class Outputs:
                 "--margin needs logits or margins, and this exported file or engine puts out class maps alone: give "
                 "the checkpoint or a file exported without --result class_map, or leave --margin out"
             )
+        if self.steady:
+            check_steady(predictor)
+
+    def check_images(self, images: Sequence[str | Path]) -> None:
+        """Raises: UserError where there are images beside the films, and class maps are to be steady."""
+        if self.steady and images:
+            raise UserError(f"--steady is of films, and '{images[0]}' is none: leave one of the two out")
 
     def check_names(self, names: Collection[str], folder: Path) -> None:
         """Raises: UserError where a server would not know an image by its name, or would find other files."""

@@ -48,6 +48,8 @@ class Pipeline(Generic[Item]):
         write: (item, image, prediction) -> result; several run at once, of different items.
         finish: (item, result, error) is called for each item in its order, one at a time, in a thread. Either is None.
             What it raises ends the pipeline.
+        steady: (image, prediction) -> prediction, for predictions that depend on those before: called for each item in
+            its order, one at a time, before it is written. None leaves them as they are.
         threads: for reading, and as many for writing.
         readers: for reading, where these are fewer: the frames of a film are read one after another.
 
@@ -63,14 +65,18 @@ class Pipeline(Generic[Item]):
         write: Callable[[Item, Any, Any], Any],
         finish: Callable[[Item, Any, Exception | None], None],
         *,
+        steady: Callable[[Any, Any], Any] | None = None,
         threads: int = 1,
         readers: int | None = None,
     ) -> None:
         self._read, self._predict, self._write, self._finish = read, predict, write, finish
+        self._steady = steady
         self._threads, self._readers = threads, readers or threads
         self._room = Room(MOST_IMAGES, MOST_PIXELS)
         self._take, self._begin = threading.Lock(), threading.Lock()
-        self._turn = threading.Lock()
+        self._turn, self._steadying = threading.Lock(), threading.Lock()
+        self._early: dict[int, _Job[Item]] = {}  # predicted, and one before them is not
+        self._steadied = 0
         self._waiting: dict[int, tuple[_Job[Item], Any]] = {}  # written, and one before them is not
         self._jobs: SimpleQueue[_Job[Item] | None] = SimpleQueue()  # put here in order before they are read
         self._predicted: SimpleQueue[_Job[Item] | None] = SimpleQueue()
@@ -180,7 +186,21 @@ class Pipeline(Generic[Item]):
             try:
                 job.prediction = self._timed(job, "network", predict, job.image)
             finally:  # the items behind it wait for their turn
-                self._predicted.put(job)
+                self._pass_on(job)
+
+    def _pass_on(self, job: _Job[Item]) -> None:
+        """Hands an item to the writers. Where it is to be steadied: with those that waited for it, or leaves it to the
+        thread of one before it, so that no thread waits for another. Items are begun in order, so each has its turn.
+        """
+        if self._steady is None:
+            self._predicted.put(job)
+            return
+        with self._steadying:
+            self._early[job.number] = job
+            while (ready := self._early.pop(self._steadied, None)) is not None:
+                self._steadied += 1
+                ready.prediction = self._timed(ready, "steadying", self._steady, ready.image, ready.prediction)
+                self._predicted.put(ready)
 
     def _next_job(self) -> _Job[Item] | None:
         """The next item, read; None at the end. One thread at a time, so that those begun are the first ones."""

@@ -53,7 +53,6 @@ def predict_files(
     """Writes for each image its class map, its colours and an overlay, see `rtseg.deploy.folder.results`; and a legend.
 
     Films come after the images, see `rtseg.deploy.video.predict_film`.
-
     Images are read, predicted and written in threads, see `rtseg.deploy.folder.pipeline` and `lanes`.
     Names keep the folders below a source. A name that the system does not take is shortened by a digest. What goes
     wrong with one image or one source is reported at the end and stops nothing.
@@ -73,9 +72,9 @@ def predict_files(
 
     Raises:
         UserError: no source has an image or is a film; `out_dir` cannot be written to, or is in use by another command,
-            or is not empty; margins are asked for without logits, or of a film; results would replace a source; results
-            that are to be kept are of another network, or a film is among them; `max_pixels` is out of range; the first
-            20 images fail for one reason, which is then not theirs; the disk is full.
+            or is not empty; the outputs cannot be had of these sources, or of the network; results would replace a
+            source; results that are to be kept are of another network, or a film is among them; `max_pixels` is out of
+            range; the first 20 images fail for one reason, which is then not theirs; the disk is full.
     """
     out_dir = Path(out_dir).expanduser()
     if max_pixels is None:
@@ -89,6 +88,7 @@ def predict_files(
         results = Results(out_dir, predictor, outputs, resume=resume, overwrite=overwrite)
         suffixes = image_suffixes(predictor.card.channels)
         images, films = split_films(sources, out_dir, suffixes)
+        outputs.check_images(images)
         films_named = name_films(films, out_dir, outputs, resume=resume)
         found, failed = find_sources(images, out_dir, suffixes, beside_films=bool(films))
         names, shortened = result_names(found, out_dir) if found else ({}, [])

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rtseg.deploy.device import torch_threads
 from rtseg.deploy.folder.counts import Counts
 from rtseg.deploy.folder.image_files import Outputs
-from rtseg.deploy.folder.lanes import Lane, lanes, resized_note
+from rtseg.deploy.folder.lanes import lanes, resized_note
 from rtseg.deploy.folder.pipeline import Pipeline
 from rtseg.deploy.folder.result_names import result_names
 from rtseg.deploy.folder.results import Results, file_facts
@@ -28,6 +28,7 @@ from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.ffmpeg import ffmpeg_program
 from rtseg.deploy.video.film_results import Drawn, FilmResults, result_paths
 from rtseg.deploy.video.reader import FilmReader, Turn
+from rtseg.deploy.video.steady import Steady
 from rtseg.errors import UserError
 from rtseg.terminal import Console, counted, say
 
@@ -91,6 +92,8 @@ def predict_film(
             console.print(resized_note(*size), soft_wrap=True)
         counts.film, counts.frames = path, 0
         line = {"name": (PurePosixPath(name).parent / path.name).as_posix(), **file_facts(path)}
+        if results.outputs.steady:
+            line["steady"] = True
         run = _Run(path, results, reader, FilmResults(results, name, line, reader.rate, program, path))
         run.write_all(threads, counts, console)
         run.summarise()
@@ -112,11 +115,14 @@ class _Run:
         predictor, stated = self._results.predictor, self._reader.stated
         if (stated or _UNKNOWN) >= MANY:
             predictor.runner.may_measure = True
+        steadied = self._results.outputs.steady
+        use = Predictor.prediction_of if steadied else Predictor.classes_of
         self._pipeline = pipeline = Pipeline[Turn](
             read=self._read,
-            predict=[partial(_predict, lane) for lane in lanes(predictor, stated or _UNKNOWN)],
+            predict=[partial(lane.predict, use) for lane in lanes(predictor, stated or _UNKNOWN)],
             write=self._draw,
             finish=self._finish,
+            steady=Steady().next if steadied else None,
             threads=threads,
             readers=1,
         )
@@ -162,7 +168,3 @@ class _Run:
             say(note)
         self._film.summarise()
         say(f"{counted(self._film.frames, 'frame')} in {self._speed.sentence()}")
-
-
-def _predict(lane: Lane, image: np.ndarray) -> np.ndarray:
-    return lane.predict(Predictor.classes_of, image)

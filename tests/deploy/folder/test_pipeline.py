@@ -81,6 +81,27 @@ def test_everything_in_order_and_errors_item_by_item(threads: int) -> None:
     work.run(0, threads)
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_predictions_that_depend_on_those_before_are_steadied_in_order(threads: int) -> None:
+    work, seen = Work(), list[int]()
+    work.slow = 0.003
+    work.faults = {("read", 5): MemoryError(), ("predict", 9): MemoryError()}
+
+    def steady(image: str, prediction: str) -> str:
+        seen.append(int(image.split()[1]))
+        if seen[-1] == 20:
+            raise MemoryError
+        return prediction
+
+    networks = [work.predict] * threads
+    pipeline = Pipeline[int](work.read, networks, work.write, work.finish, steady=steady, threads=2)
+    pipeline.run(range(50))
+    assert seen == [k for k in range(50) if k not in (5, 9)]
+    assert [item for item, _, error in work.finished if error] == [5, 9, 20]
+    assert len(work.finished) == 50
+    assert "steadying" in pipeline.times.milliseconds()
+
+
 def test_at_most_so_many_images_and_pixels_are_inside() -> None:
     few = Work()
     slow_end = threading.Event()
