@@ -2,15 +2,17 @@
 
 import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rtseg.checks import check_one_of
 from rtseg.command_line import Device, resumable
-from rtseg.deploy.folder.result_names import RECORD
+from rtseg.deploy.folder.result_names import FILMS, RECORD
 from rtseg.deploy.windows.tiling import tiling
 from rtseg.disk import refusal
 from rtseg.errors import UserError
@@ -18,8 +20,27 @@ from rtseg.output.folders import check_new_file, check_place, check_results
 from rtseg.paths import check_any_image, check_network
 from rtseg.terminal import say
 
+if TYPE_CHECKING:
+    from rtseg.deploy.folder.image_files import Outputs
+    from rtseg.deploy.predictor import Predictor
+
 app = typer.Typer()
 
+Output = Annotated[Path, typer.Option("-o", "--output", help="folder for the results; - for the raw frames of a film")]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(help="refuse images of more pixels than this; default: 67,108,864, with --tile 178,956,970"),
+]
+NoOverlay = Annotated[
+    bool,
+    typer.Option("--no-overlay", help="write class maps (NAME.png) and the record alone: no colours, no legend"),
+]
+Submission = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="class maps alone, as the test server of a benchmark takes them: cityscapes or ade20k"
+    ),
+]
 Tile = Annotated[
     tuple[int, int] | None,
     typer.Option(
@@ -57,6 +78,13 @@ Labels = Annotated[
         help="write all results, too, as files that this label tool opens",
     ),
 ]
+Film = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(FILMS),
+        help="what is shown of a film: its overlay, the film beside it, or PNG files; beside it are its class maps",
+    ),
+]
 
 
 @app.command()
@@ -68,7 +96,7 @@ def predict(
         ),
     ],
     sources: Annotated[list[str], typer.Argument(help="images, films, folders of images, or globs")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder for the results")],
+    output: Output,
     device: Device = None,
     engine: Engine = "auto",
     explain: Annotated[bool, typer.Option("--explain", help="say which engine was taken, and why")] = False,
@@ -77,46 +105,44 @@ def predict(
     resume: Annotated[bool, typer.Option("--resume", help="predict only the images whose results are missing")] = False,
     tile: Tile = None,
     overlap: Overlap = None,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(help="refuse images of more pixels than this; default: 67,108,864, with --tile 178,956,970"),
-    ] = None,
-    no_overlay: Annotated[
-        bool,
-        typer.Option("--no-overlay", help="write class maps (NAME.png) and the record alone: no colours, no legend"),
-    ] = False,
+    max_pixels: MaxPixels = None,
+    no_overlay: NoOverlay = False,
     margin: Margin = False,
-    submission: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="class maps alone, as the test server of a benchmark takes them: cityscapes or ade20k"
-        ),
-    ] = None,
+    submission: Submission = None,
     steady: Steady = False,
     polygons: Polygons = None,
     labels: Labels = None,
+    film: Film = "overlay",
 ) -> None:
     """Segment images and films: class maps, colours, overlays and a legend."""
     tiling(tile, overlap)
     if labels is not None:
         check_one_of("--labels", labels, ("coco", "cvat", "labelme"))
+    check_one_of("--film", film, FILMS)
     check_network(checkpoint)
     check_any_image(sources)
-    check_results(output, overwrite or resume or (output.expanduser() / RECORD).is_file())  # then the network decides
+    replaces = overwrite or resume
+    if (piped := str(output) == "-") and (replaces or polygons or labels):
+        raise UserError("-o - writes frames and no folder: leave out --overwrite, --resume, --polygons and --labels")
+    if not piped:
+        check_results(output, replaces or (output.expanduser() / RECORD).is_file())  # then the network decides
     if polygons is not None:
-        _check_polygons(polygons, overwrite or resume)
+        _check_polygons(polygons, replaces)
     from rtseg.deploy.folder.counts import Counts
     from rtseg.deploy.folder.image_files import Outputs
     from rtseg.deploy.folder.predict_files import predict_files
     from rtseg.deploy.predictor import load
 
-    films = _films(sources, output, outlines=polygons is not None or labels is not None)
-
     overlays = not no_overlay and submission is None
-    outputs, counts = Outputs(overlays, alpha, margin, submission, steady), Counts()
+    outputs, counts = Outputs(overlays, alpha, margin, submission, steady, film), Counts()
+    network = partial(load, checkpoint, device=device, engine=engine, tile=tile, overlap=overlap)
+    if piped:
+        _pipe(network, sources, outputs, max_pixels, explain=explain)
+        return
+    films = _films(sources, output, outlines=polygons is not None or labels is not None)
     again = "The same command with --overwrite starts again." if films else f"To resume: {_to_resume()}"
     with resumable(lambda: f"{counts.sentence()} {again}"):
-        predictor = load(checkpoint, device=device, engine=engine, tile=tile, overlap=overlap)
+        predictor = network()
         predictor.runner.may_measure = explain
         failed = predict_files(
             predictor,
@@ -137,6 +163,23 @@ def predict(
         show_choices(predictor.runner.choices())
     if failed:
         raise typer.Exit(1)
+
+
+def _pipe(
+    network: Callable[[], "Predictor"], sources: list[str], outputs: "Outputs", max_pixels: int | None, *, explain: bool
+) -> None:
+    """Writes the frames of a film to the standard output; whatever is said goes to the standard error."""
+    from rtseg.deploy.explain import show_choices
+    from rtseg.deploy.folder.counts import Counts
+    from rtseg.deploy.video.piped import frames_on_stdout, one_film, pipe_film
+
+    film, counts = one_film(sources), Counts()
+    with frames_on_stdout() as out, resumable(counts.sentence):
+        predictor = network()
+        predictor.runner.may_measure = explain
+        pipe_film(predictor, film, out, outputs, max_pixels=max_pixels, counts=counts)
+        if explain:
+            show_choices(predictor.runner.choices())
 
 
 def _write_labels(polygons: Path | None, labels: str | None, output: Path, sources: list[str]) -> None:

@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rtseg.checks import check_between
+from rtseg.checks import check_between, check_one_of
 from rtseg.deploy.drawing.jpeg import jpeg
 from rtseg.deploy.drawing.overlay import colorize, overlay
 from rtseg.deploy.drawing.overlay_colors import distinct_colors
 from rtseg.deploy.drawing.overlay_legend import OverlayLegend
 from rtseg.deploy.drawing.png import compress_rows, grey_png, palette_png
 from rtseg.deploy.drawing.row_bands import bands
+from rtseg.deploy.folder.result_names import FILMS
 from rtseg.deploy.folder.submission import check_folder, find_submission
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.steady import check_steady
@@ -24,7 +25,7 @@ from rtseg.errors import UserError
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is written for each image.
+    """What is written for each image, and for each film.
 
     Args:
         overlays: what is for the eye, too; else the class maps alone.
@@ -32,9 +33,11 @@ class Outputs:
         margin: the margin of each pixel, too.
         submission: name of a benchmark whose test server gets the class maps; then nothing else may be written.
         steady: class maps of films are steadied (`rtseg.deploy.video.steady`).
+        film: one of `FILMS`: what is shown of a film; beside it are always its class maps.
 
     Raises:
-        UserError: `alpha` is out of range, no such benchmark is known, or more is to be written for it.
+        UserError: `alpha` is out of range, no such benchmark is known, or more is to be written for it; or a film is to
+            be side by side with nothing.
     """
 
     overlays: bool = True
@@ -42,6 +45,7 @@ class Outputs:
     margin: bool = False
     submission: str | None = None
     steady: bool = False
+    film: str = "overlay"
 
     def __post_init__(self) -> None:
         if self.submission is not None:
@@ -49,6 +53,9 @@ class Outputs:
             if self.margin or self.overlays:
                 raise UserError("--submission writes class maps alone: a server would take margins for them; leave "
                                 "--margin out")  # fmt: skip
+        check_one_of("--film", self.film, FILMS)
+        if self.film == "side-by-side" and not self.overlays:
+            raise UserError("--film side-by-side shows a film beside its overlay, and --no-overlay draws none")
         check_between("--alpha", self.alpha, 0, 1, "0 is the image alone, 1 the colours alone")
 
     def check(self, predictor: Predictor) -> None:

@@ -77,9 +77,7 @@ def predict_files(
             range; the first 20 images fail for one reason, which is then not theirs; the disk is full.
     """
     out_dir = Path(out_dir).expanduser()
-    if max_pixels is None:
-        max_pixels = MAX_PIXELS if predictor.tiles else _MOST_WHOLE
-    check_between("--max-pixels", max_pixels, 1, 2**30, "it is width x height; OpenCV decodes no more")
+    max_pixels = pixel_limit(predictor, max_pixels)
     if resume and overwrite:
         raise UserError("--resume keeps the results that are there, --overwrite replaces them; give one of the two")
     outputs = outputs or Outputs()
@@ -119,6 +117,13 @@ def predict_files(
     total = len({*names, *films_named, *failed})
     _say_failed(failed, f"{total} images{' and films' if films_named else ''}", console)
     return failed
+
+
+def pixel_limit(predictor: Predictor, asked: int | None) -> int:
+    """Pixels of an image at most, see `predict_files`. Raises: UserError where the number is out of range."""
+    limit = (MAX_PIXELS if predictor.tiles else _MOST_WHOLE) if asked is None else asked
+    check_between("--max-pixels", limit, 1, 2**30, "it is width x height; OpenCV decodes no more")
+    return limit
 
 
 def _say_failed(failed: dict[Path, str], total: str, console: Console) -> None:

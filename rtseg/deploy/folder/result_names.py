@@ -9,6 +9,7 @@ from pathlib import Path
 # come on top.
 _MOST_NAME, _MOST_PATH = 200, 4000
 LEGEND, RECORD = "legend.png", "predictions.jsonl"
+FILMS = ("overlay", "side-by-side", "frames")  # what can be shown of a film: its overlay, both, or PNG files
 
 
 def result_files(name: str) -> tuple[str, str, str]:

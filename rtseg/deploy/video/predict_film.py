@@ -21,12 +21,12 @@ from rtseg.deploy.folder.counts import Counts
 from rtseg.deploy.folder.image_files import Outputs
 from rtseg.deploy.folder.lanes import lanes, resized_note
 from rtseg.deploy.folder.pipeline import Pipeline
-from rtseg.deploy.folder.result_names import result_names
+from rtseg.deploy.folder.result_names import FILMS, result_names
 from rtseg.deploy.folder.results import Results, file_facts
 from rtseg.deploy.folder.stages import Speed
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.ffmpeg import ffmpeg_program
-from rtseg.deploy.video.film_results import Drawn, FilmResults, result_paths
+from rtseg.deploy.video.film_results import Drawn, FilmResults, Written, result_paths
 from rtseg.deploy.video.reader import FilmReader, Turn
 from rtseg.deploy.video.steady import Steady
 from rtseg.errors import UserError
@@ -47,6 +47,8 @@ def name_films(films: Sequence[Path], out_dir: Path, outputs: Outputs, *, resume
         UserError: these outputs are of images alone, a film is to be resumed, or a result would replace a film.
     """
     if not films:
+        if outputs.film != FILMS[0]:
+            raise UserError(f"--film {outputs.film}: there is no film among what is given; leave --film out")
         return {}
     if resume:
         raise UserError(
@@ -82,29 +84,70 @@ def predict_film(
         UserError: the film cannot be read, see `FilmReader`; the network takes no films; a frame fails, or cannot be
             written. What was written before plays.
     """
-    if results.predictor.card.channels is not None:
-        raise UserError(f"{path}: a film has red, green and blue, and this network takes other channels")
-    if (program := ffmpeg_program()) is None:
+    if (program := ffmpeg_program()) is None and results.outputs.film != "frames":
         console.print(NO_FFMPEG, soft_wrap=True)
-    with closing(FilmReader(path, max_pixels)) as reader:
-        size = results.predictor.fixed_size
-        if size and size != reader.size:
-            console.print(resized_note(*size), soft_wrap=True)
-        counts.film, counts.frames = path, 0
+    with closing(open_film(path, results.predictor, max_pixels, console)) as reader:
         line = {"name": (PurePosixPath(name).parent / path.name).as_posix(), **file_facts(path)}
         if results.outputs.steady:
             line["steady"] = True
-        run = _Run(path, results, reader, FilmResults(results, name, line, reader.rate, program, path))
-        run.write_all(threads, counts, console)
-        run.summarise()
-    results.write_legend()
+        film = FilmResults(results, name, line, reader.rate, program, path)
+        try:
+            through_network(
+                path,
+                results.predictor,
+                reader,
+                film,
+                steady=results.outputs.steady,
+                threads=threads,
+                counts=counts,
+                console=console,
+            )
+        finally:
+            if film.frames:
+                results.write_legend()
+
+
+def open_film(path: Path, predictor: Predictor, max_pixels: int, console: Console) -> FilmReader:
+    """A film that this network takes; says where its frames are resized.
+
+    Raises:
+        UserError: it cannot be read, see `FilmReader`, or the network takes no films.
+    """
+    if predictor.card.channels is not None:
+        raise UserError(f"{path}: a film has red, green and blue, and this network takes other channels")
+    reader = FilmReader(path, max_pixels)
+    if predictor.fixed_size and predictor.fixed_size != reader.size:
+        console.print(resized_note(*predictor.fixed_size), soft_wrap=True)
+    return reader
+
+
+def through_network(
+    path: Path,
+    predictor: Predictor,
+    reader: FilmReader,
+    film: Written,
+    *,
+    steady: bool,
+    threads: int,
+    counts: Counts,
+    console: Console,
+) -> None:
+    """Every frame of a film through a network, and to where its frames go; then says what was written, and how fast.
+
+    Raises:
+        UserError: a frame fails, or cannot be written.
+    """
+    counts.film, counts.frames = path, 0
+    run = _Run(path, predictor, reader, film, steady)
+    run.write_all(threads, counts, console)
+    run.summarise()
 
 
 class _Run:
     """A film through a network, into its results."""
 
-    def __init__(self, path: Path, results: Results, reader: FilmReader, film: FilmResults) -> None:
-        self._path, self._results, self._reader, self._film = path, results, reader, film
+    def __init__(self, path: Path, predictor: Predictor, reader: FilmReader, film: Written, steady: bool) -> None:
+        self._path, self._predictor, self._reader, self._film, self._steady = path, predictor, reader, film, steady
 
     def write_all(self, threads: int, counts: Counts, console: Console) -> None:
         """Writes every frame. However it ends, what is written plays, and stands in the record.
@@ -112,17 +155,16 @@ class _Run:
         Raises:
             UserError: a frame fails, or cannot be written.
         """
-        predictor, stated = self._results.predictor, self._reader.stated
+        predictor, stated = self._predictor, self._reader.stated
         if (stated or _UNKNOWN) >= MANY:
             predictor.runner.may_measure = True
-        steadied = self._results.outputs.steady
-        use = Predictor.prediction_of if steadied else Predictor.classes_of
+        use = Predictor.prediction_of if self._steady else Predictor.classes_of
         self._pipeline = pipeline = Pipeline[Turn](
             read=self._read,
             predict=[partial(lane.predict, use) for lane in lanes(predictor, stated or _UNKNOWN)],
             write=self._draw,
             finish=self._finish,
-            steady=Steady().next if steadied else None,
+            steady=Steady().next if self._steady else None,
             threads=threads,
             readers=1,
         )

@@ -1,5 +1,6 @@
 """The files of a film's results: the overlay for the eye, and the class maps without loss."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from rtseg.deploy.folder.stages import digits
 from rtseg.deploy.video.ffmpeg import RawImages
 from rtseg.deploy.video.reader import name_for_opencv
 from rtseg.deploy.video.sound import rewrapped
+from rtseg.disk import refusal
 from rtseg.errors import UserError
 from rtseg.output.folders import beside, make_folder, write_whole
 
@@ -116,29 +118,38 @@ class Lossless:
 
 
 class PngFolder:
-    """Class maps as files of a folder, 000000.png and on, where there is no ffmpeg."""
+    """Frames as files of a folder, 000000.png and on."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._frames = folder, 0
-        remove_classes(folder)
+        remove_result(folder)
         make_folder(folder)
 
     def write(self, frame: np.ndarray, at: float) -> None:
-        """(H, W) ids, uint8 or uint16."""
-        write_whole(self._folder / f"{self._frames:06d}.png", grey_png(frame, compress_rows(frame)))
+        """(H, W) ids, uint8 or uint16; or (H, W, 3) uint8 BGR."""
+        if frame.ndim == 2:
+            encoded = grey_png(frame, compress_rows(frame))
+        else:
+            encoded = cv2.imencode(".png", frame, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+        write_whole(self._folder / f"{self._frames:06d}.png", encoded)
         self._frames += 1
 
     def close(self) -> None:
         """Nothing is left to be done."""
 
 
-def remove_classes(place: Path) -> None:
-    """Removes the class maps of an earlier run, a film or the PNG files of a folder, which would show another film."""
-    if place.is_dir():
-        for old in place.glob("[0-9]" * 6 + "*.png"):
-            old.unlink()
-    else:
-        place.unlink(missing_ok=True)
+def remove_result(place: Path) -> None:
+    """Removes a film or the PNG files of a folder that an earlier run left, and which would show another film."""
+    try:
+        if not place.is_dir():
+            place.unlink(missing_ok=True)
+        elif old := list(place.glob("[0-9]" * 6 + "*.png")):
+            for file in old:
+                file.unlink()
+            with suppress(OSError):  # something of somebody else is in it
+                place.rmdir()
+    except OSError as error:
+        raise refusal(error, place) from None
 
 
 def even(size: tuple[int, int]) -> tuple[int, int]:
