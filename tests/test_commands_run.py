@@ -32,6 +32,8 @@ ELSEWHERE = {
     r"rtseg convert .*": "tests/models/test_paddle.py, with weights in PaddleSeg's format",
     r"rtseg push .*": "tests/models/test_push.py, to a hub on this machine",
     r"rtseg .*paddleseg/.*": "tests/models/test_published.py, from a server on this machine",
+    r"rtseg serve .*": "tests/serve/test_command.py, since it runs until it is stopped",
+    r"(curl|docker) .*": "tests/serve, with a client of its own; no Docker here",
     r"ffmpeg .*": "tests/deploy/video: the reader's own ffmpeg, with the one of the extra",
     r"(cd|git|pip|python3? -m venv) .*": "the reader's own folders",
 }

@@ -65,6 +65,21 @@ def read_image(
     return decoded(path, head, length, _IMAGE, lambda: _decode_large(path))
 
 
+def decode_image(name: Path, data: bytes, max_pixels: int) -> np.ndarray:
+    """The bytes of an image file -> what `read_image` makes of the file, without a file.
+
+    Args:
+        name: of the image, for errors.
+
+    Raises:
+        UserError: see `read_image`.
+    """
+    check_whole(name, data, max_pixels, _IMAGE)
+    _check_plain(name, data)
+    stored = np.frombuffer(kept_from_alpha(data) if is_tiff(data) else data, np.uint8)
+    return decoded(name, data[:HEAD], len(data), _IMAGE, partial(cv2.imdecode, stored, _RGB))
+
+
 def _decode_shrunk(data: np.ndarray, shrink: int) -> np.ndarray | None:
     pixels = cv2.imdecode(data, _SHRUNK[shrink])
     return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
@@ -173,6 +188,15 @@ def read_whole(path: Path, max_pixels: int, what: str, most: int | None = None) 
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     except MemoryError:
         raise UserError(f"{path}: {status.st_size:,} bytes do not fit into the memory; replace or remove it") from None
+    return data, check_whole(path, data, max_pixels, what)
+
+
+def check_whole(path: Path, data: bytes, max_pixels: int, what: str) -> int:
+    """The pixels that the bytes of a file promise, see `read_whole`.
+
+    Raises:
+        UserError: they are cut or of another kind, or promise more than `max_pixels`.
+    """
     jpeg_cut = data.startswith(b"\xff\xd8") and not jpeg_ends(data)
     png_cut = data.startswith(b"\x89PNG") and data.rfind(b"IEND") < 0
     if not data or jpeg_cut or png_cut:
@@ -187,7 +211,7 @@ def read_whole(path: Path, max_pixels: int, what: str, most: int | None = None) 
     _check_at_most(path, f"{width}x{height} pixels (width x height)", width * height, max_pixels)
     if max(size) > _MAX_SIDE:
         raise UserError(f"{path}: {width}x{height} pixels (width x height), and no side may exceed {_MAX_SIDE:,}")
-    return data, width * height
+    return width * height
 
 
 def _check_at_most(path: Path, what: str, value: int, most: int) -> None:

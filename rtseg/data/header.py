@@ -97,6 +97,11 @@ def jpeg_ends(data: bytes) -> bool:
     return any(kind == 0xD9 for kind, _ in _segments(data))
 
 
+def jpeg_scans(data: bytes) -> int:
+    """How often a JPEG goes over its pixels: once, or a dozen times where it is progressive."""
+    return sum(kind == 0xDA for kind, _ in _segments(data))
+
+
 def _png(data: bytes) -> tuple[int, int] | None:
     """None also where a chunk ends behind the file: OpenCV makes room for what the chunk claims, up to 2 GiB."""
     at = 8

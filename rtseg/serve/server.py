@@ -1,0 +1,101 @@
+"""A server from its socket to its end: the network is ready before anybody can connect."""
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import uvicorn
+
+from rtseg.deploy.predictor import Predictor
+from rtseg.errors import UserError
+from rtseg.serve.app import Server
+from rtseg.serve.connection import MOST_HEADER, PatientConnection
+from rtseg.serve.limits import Limits
+from rtseg.serve.page import network_facts, page_files
+from rtseg.serve.work import Work
+from rtseg.terminal import counted, say
+
+PATIENCE = 5  # seconds for the header of a request, between two requests, and for a client that does not read
+_LAST = 5  # seconds for the requests in work where the server ends
+
+
+class _Quiet(uvicorn.Server):
+    """uvicorn's server without its handlers of signals, which end the process as the signal would."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Running(NamedTuple):
+    """A server that may be told to end: `http.should_exit = True`, from any thread."""
+
+    http: uvicorn.Server
+    server: Server
+
+
+def create(predictor: Predictor, limits: Limits) -> Running:
+    """A server of a network, with its engine ready; `http.run(sockets=[...])` serves."""
+    work = Work(predictor, limits)
+    work.prepare()
+    server = Server(work, limits, network_facts(predictor.card, limits), page_files(work.example))
+    config = uvicorn.Config(
+        server.app(),
+        http=PatientConnection,
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_config=None,
+        log_level="critical",  # what concerns a visitor is said to the visitor
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        h11_max_incomplete_event_size=MOST_HEADER,
+        timeout_keep_alive=PATIENCE,
+        timeout_graceful_shutdown=_LAST,
+    )
+    return Running(_Quiet(config), server)
+
+
+def run(predictor: Predictor, limits: Limits, sock: socket.socket) -> None:
+    """Serves until Ctrl-C or SIGTERM; requests in work have a few seconds to end.
+
+    Args:
+        sock: bound, and not yet open to anybody.
+
+    Raises:
+        UserError: another program has opened the port in the meantime.
+    """
+    running = create(predictor, limits)
+    http, server = running
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, _end, http)
+        try:
+            sock.listen()
+        except OSError as error:
+            raise UserError(f"{address(sock)}: {error.strerror}: give another --port") from None
+        say(f"{predictor.card.model} on {server.work.engine}: {address(sock)} (Ctrl-C ends it)")
+        await http.serve([sock])
+
+    asyncio.run(serve())
+    server.work.close()
+    say(f"Stopped after {counted(server.requests, 'request')} with an image.")
+
+
+def _end(http: uvicorn.Server) -> None:
+    http.force_exit, http.should_exit = http.should_exit, True  # the second signal does not wait
+
+
+def address(sock: socket.socket) -> str:
+    """Where a browser finds a server that listens on the socket."""
+    host, port = sock.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
