@@ -142,7 +142,8 @@ lint: install ## check style, types, imports, the tables in docs/, licences
 	$(VENV)/bin/python -m tools.licences --check docs/licences.md
 
 test: install ## everything a change must pass
-	$(VENV)/bin/pytest -n 2 --dist loadfile $(ARGS)
+	@# What one process compiles the others read, also where the environment forbids it (as in many containers).
+	PYTHONDONTWRITEBYTECODE= $(VENV)/bin/pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: install ## the tests that take minutes
 	$(VENV)/bin/pytest -m slow $(ARGS)

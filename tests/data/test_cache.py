@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,14 @@ from tests.data.conftest import Write
 OWNER = {"dataset": "camvid", "root": "here"}
 ENTRY = 4096 + 40 * 56 * 3
 fork = multiprocessing.get_context("fork") if "fork" in multiprocessing.get_all_start_methods() else None
+
+
+@pytest.fixture(autouse=True)
+def disk(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What the disk says of itself: half of it is free, whatever else lies on this machine's."""
+    said = SimpleNamespace(total=100 * 2**30, free=50 * 2**30)
+    monkeypatch.setattr("rtseg.data.cache.shutil.disk_usage", lambda path: said)
+    return said
 
 
 @pytest.fixture
@@ -104,6 +113,15 @@ def test_a_full_one_decodes_the_rest_and_says_so_once(
     assert capsys.readouterr().err.count("is full (3.25e-05 GB): what it does not hold is decoded each time") == 1
     opened(cache.folder, 3 * ENTRY)
     assert "is full" in capsys.readouterr().err
+
+
+def test_a_twentieth_of_the_disk_stays_free(
+    cache: ImageCache, images: list[Path], disk: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk.free = disk.total // 20 + ENTRY
+    np.testing.assert_array_equal(cache.get(images[0], "image", read_image), read_image(images[0]))
+    assert not entries(cache)
+    assert "is full (less than 5 % of its disk are free)" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_no_error(cache: ImageCache, images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

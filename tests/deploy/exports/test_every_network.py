@@ -31,7 +31,7 @@ from rtseg.models.network import Network
 from rtseg.scenes import draw_scene
 from rtseg.speed.parity import measure_parity
 from rtseg.studies.compare.rows import PAPER_MODEL, TABLE3
-from tests.conftest import SHARED
+from tests.helpers.fixtures import SHARED
 
 LIBRARIES: dict[Format, str] = {"onnx": "onnxruntime", "xml": "openvino", "mnn": "MNN", "pt2": "torch"}
 FIXED: Shape = (2, 97, 133)
