@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rtseg.command_line import create_app, lightning_command, plugin_option, run_app
-from rtseg.commands import benchmark, exports, instances, labels, predict, score, serve, stereo, weights
+from rtseg.commands import benchmark, exports, instances, labels, page, predict, score, serve, stereo, weights
 from rtseg.commands.replay import add_replay
 from rtseg.configs import COMMANDS, list_configs
 from rtseg.errors import UserError
@@ -27,6 +27,7 @@ for _commands in (
     predict,
     score,
     exports,
+    page,
     weights,
     labels,
     benchmark,

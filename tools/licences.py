@@ -78,6 +78,9 @@ Permissive licences are acceptable, and MPL-2.0, whose duty ends at its own file
 The second column names what needs the package: `rtseg` alone, or one of its extras.
 Packages for another platform than the one where `make docs` ran keep their row.
 
+Not installed, but loaded by the pages of `rtseg page`, or copied into them by `--runtime`: onnxruntime-web, MIT.
+Each of its modules begins with its copyright and the name of the licence.
+
 """
 
 

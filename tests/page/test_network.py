@@ -25,5 +25,5 @@ def test_classes_without_names_have_numbers() -> None:
 
 def test_each_file_of_the_page_has_a_type() -> None:
     found = static_files()
-    assert found
+    assert {"index.html", "style.css", "app.js", "service_worker.js"} <= found.keys()
     assert all(file.is_file() and content_type(name) for name, file in found.items())

@@ -80,7 +80,7 @@ class Traced:
 
     Attributes:
         program: it says nothing of where its code comes from: no path of this machine, equal bytes on every machine.
-        images: (B, H, W, 3) uint8, with which it was traced.
+        images: (B, H, W, 3) uint8 or float32, with which it was traced.
         stride: side of the image's square that a position of the logits stands for; None where it is no one number.
     """
 
@@ -89,11 +89,12 @@ class Traced:
     stride: int | None
 
 
-def trace(network: Network, shape: OpenShape, output: Output) -> Traced:
+def trace(network: Network, shape: OpenShape, output: Output, *, floats: bool = False) -> Traced:
     """The program of a network in float32, BatchNorm folded.
 
     Args:
         shape: (B, H, W) of the images; any number is taken where it is None.
+        floats: take grey levels as float32 where engines give uint8, which browsers' GPUs do not have.
 
     Raises:
         UserError: a size that the network does not take, or a margin of a single class.
@@ -106,6 +107,7 @@ def trace(network: Network, shape: OpenShape, output: Output) -> Traced:
     module = _MODULES[output](deployed).eval()
     example = tuple(side or usual for side, usual in zip(shape, _EXAMPLE, strict=True))
     images = example_input(network.card, example)
+    images = images.float() if floats else images
     with torch.inference_mode():
         # A size that the network does not take is refused here, in its own words.
         logits = deployed.logits(deployed.prepare(images))

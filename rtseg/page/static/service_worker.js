@@ -1,0 +1,30 @@
+// Keeps the page's own files, so that it opens without a connection. The newest are taken where there is one.
+
+const STORE = "rtseg-page";
+
+self.addEventListener("install", (event) => event.waitUntil(keepAll().then(() => self.skipWaiting())));
+self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+
+async function keepAll() {
+  const store = await caches.open(STORE);
+  const { files } = await (await fetch("network.json")).json();
+  await store.addAll(["./", "network.json", ...files]);
+}
+
+self.addEventListener("fetch", (event) => {
+  const { request } = event;
+  if (request.method === "GET" && new URL(request.url).origin === location.origin) event.respondWith(newest(request));
+});
+
+async function newest(request) {
+  const store = await caches.open(STORE);
+  const kept = await store.match(request, { ignoreSearch: true });
+  try {
+    const answer = await fetch(request);
+    if (kept && answer.ok) await store.put(new URL(request.url).pathname, answer.clone());
+    return answer;
+  } catch (error) {
+    if (kept) return kept;
+    throw error;
+  }
+}

@@ -1,0 +1,300 @@
+"""The page in a browser: what it computes, and how it is used. `RTSEG_ORT_WEB` is a folder of onnxruntime-web."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rtseg.cli import main
+from rtseg.page.write import write_page
+from rtseg.scenes import draw_scene
+from tests.helpers.command import exit_status
+from tests.helpers.films import ffmpeg, write_film
+from tests.helpers.networks import tiny_segmenter
+from tests.helpers.pages import ISOLATED, Page, browser, runtime_folder, served
+
+pytestmark = pytest.mark.slow
+SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
+ON_PHONES = (800, 390)
+IDS = np.array([7, 8, 11, 300, 12])  # of the tiny network
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return runtime_folder(tmp_path_factory.mktemp("npm"))
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`plain`, and `resized`: as evaluation does for ADE20K, and upsampled twice."""
+    folder = tmp_path_factory.mktemp("networks")
+    network = tiny_segmenter()
+    network.save_pretrained(folder / "plain")
+    network.card = replace(network.card, eval_resize=(128, 512), upsampling="twice")
+    network.save_pretrained(folder / "resized")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(networks: Path, runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a page for each network."""
+    root = tmp_path_factory.mktemp("site")
+    for name in ("plain", "resized"):
+        write_page(str(networks / name), root / name, runtime=runtime)
+    write_page(str(networks / "plain"), root / "fixed", size=(96, 128), runtime=runtime)
+    return root
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    with served(site) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Streets: a PNG of odd size, a JPEG that is upright by its EXIF orientation, a grey PNG."""
+    folder = tmp_path_factory.mktemp("images")
+    upright = Image.Exif()
+    upright[0x0112] = 6
+    sizes = ((131, 203), (120, 180), (96, 128))
+    odd, turned, grey = (draw_scene(np.random.default_rng(seed), size)[0] for seed, size in enumerate(sizes))
+    Image.fromarray(odd).save(folder / "odd.png")
+    Image.fromarray(turned).save(folder / "turned.jpg", exif=upright)
+    Image.fromarray(grey).convert("L").save(folder / "grey.png")
+    return folder
+
+
+def class_map(page: Page) -> np.ndarray:
+    height, width, numbers = page.js(
+        "const { height, width, classes } = rtseg.viewer.result; return [height, width, Array.from(classes)]"
+    )
+    return np.array(numbers).reshape(height, width)
+
+
+def ids_of_predict(network: Path, image: Path, out: Path) -> np.ndarray:
+    assert exit_status(main, "predict", str(network), str(image), "-o", str(out), "--no-overlay") == 0
+    return np.array(Image.open(out / f"{image.stem}.png"))
+
+
+@pytest.mark.parametrize("network", ["plain", "resized"])
+def test_class_maps_are_those_of_predict(
+    network: str, networks: Path, address: str, images: Path, tmp_path: Path
+) -> None:
+    with browser() as driver:
+        page = Page(driver, f"{address}{network}/?on=wasm")
+        assert "one thread" in page.text("engine")
+        for image in sorted(images.iterdir()):
+            page.open(image)
+            assert page.text("error") == ""
+            expected = ids_of_predict(networks / network, image, tmp_path / image.stem)
+            found = IDS[class_map(page)]
+            assert len(np.unique(found)) > 1
+            assert found.shape == expected.shape
+            assert (found == expected).mean() >= 0.999, image.name
+            print(f"{network}, {image.name}: {page.text('times')!r}")
+
+
+def test_a_page_of_one_size_and_threads(site: Path, images: Path) -> None:
+    with served(site / "fixed", ISOLATED) as address, browser() as driver:
+        page = Page(driver, f"{address}?on=wasm")
+        assert "threads" in page.text("engine")
+        page.open(images / "odd.png")
+        threaded = class_map(page)
+        assert threaded.shape == (131, 203)
+        print(page.text("times"))
+    with served(site / "fixed") as address, browser() as driver:
+        page = Page(driver, address)
+        page.open(images / "odd.png")
+        assert (class_map(page) == threaded).mean() >= 0.999
+
+
+def test_webgpu_gives_the_same(address: str, images: Path) -> None:
+    """Chromium's own processor in place of a graphics card."""
+    maps = {}
+    for road in ("webgpu", "wasm"):
+        with browser(*SOFTWARE_GPU) as driver:
+            page = Page(driver, f"{address}plain/?on={road}")
+            if road == "webgpu" and "WebGPU." not in page.text("engine"):
+                pytest.skip(f"no WebGPU in this Chromium: {page.text('engine')}")
+            page.open(images / "grey.png")
+            maps[road] = class_map(page)
+    assert (maps["webgpu"] == maps["wasm"]).mean() >= 0.999
+
+
+def test_a_slow_webgpu_is_not_taken(address: str) -> None:
+    with browser(*SOFTWARE_GPU) as driver:
+        assert "WebAssembly" in Page(driver, f"{address}plain/").text("engine")
+
+
+def test_pixels_legend_and_slider_by_mouse_and_keyboard(address: str, images: Path) -> None:
+    from selenium.webdriver import Keys
+
+    with browser() as driver:
+        page = Page(driver, f"{address}plain/")
+        page.open(images / "odd.png")
+        stage = driver.find_element("css selector", ".stage")
+        said = driver.find_element("css selector", ".said")
+        page.js("arguments[0].scrollIntoView({ block: 'center' })", stage)
+        stage.click()
+        row, column = 131 // 2, 203 // 2
+        assert said.text.startswith(f"Row {row}, column {column}: ")
+        k = class_map(page)[row, column]
+        margin = page.js(f"return rtseg.viewer.result.margins[{row * 203 + column}]")
+        assert f"(id {IDS[k]}), margin {margin:.2f}." in said.text
+        stage.send_keys(Keys.ARROW_UP, Keys.SHIFT + Keys.ARROW_LEFT)
+        assert said.text.startswith(f"Row {row - 1}, column {column - 10}: ")
+        stage.send_keys(Keys.NULL, Keys.ESCAPE)
+        assert said.text.startswith("Click")
+
+        shares = [float(one.text.split()[0].lstrip("<")) for one in driver.find_elements("css selector", ".share")]
+        assert shares == sorted(shares, reverse=True)
+        assert sum(shares) == pytest.approx(100, abs=1)
+        first = driver.find_element("css selector", ".class")
+        first.send_keys(Keys.SPACE)
+        assert first.get_attribute("aria-pressed") == "true"
+        shown = "const { data } = document.querySelector('.colours').getContext('2d').getImageData(0, 0, 203, 131);"
+        clear = page.js(f"{shown} return data.filter((value, i) => i % 4 === 3 && value === 0).length")
+        assert clear == pytest.approx(131 * 203 * (1 - shares[0] / 100), rel=0.01)
+
+        slider = driver.find_element("css selector", "input[type=range]")
+        slider.send_keys(Keys.HOME, Keys.ARROW_RIGHT)
+        assert page.js("return document.querySelector('.colours').style.opacity") == "0.01"
+        assert page.js("return document.querySelector('.strength output').textContent") == "1 %"
+
+
+def test_each_control_is_reached_by_tab_and_says_what_it_is(address: str, images: Path) -> None:
+    from selenium.webdriver import ActionChains, Keys
+
+    with browser() as driver:
+        page = Page(driver, f"{address}plain/")
+        page.open(images / "odd.png")
+        page.js("document.activeElement.blur()")
+        reached = []
+        for _ in range(9):
+            ActionChains(driver).send_keys(Keys.TAB).perform()
+            one = driver.switch_to.active_element
+            reached.append(one.get_attribute("id") or one.get_attribute("class") or one.get_attribute("type"))
+            assert one.accessible_name, reached
+            outline = page.js(
+                "const e = document.activeElement; return getComputedStyle(e.closest('.drop') ?? e).outlineStyle"
+            )
+            assert outline == "solid", reached
+        assert reached[:5] == ["file", "example", "camera", "stage", "range"]
+        assert driver.find_element("id", "status").get_attribute("aria-live") == "polite"
+
+
+def test_a_film_runs_to_its_end(address: str, tmp_path: Path) -> None:
+    drawn = [draw_scene(np.random.default_rng(seed), (96, 128))[0] for seed in range(4)]
+    film = write_film(tmp_path / "film.mkv", [one for one in drawn for _ in range(5)])
+    ffmpeg("-i", film, "-pix_fmt", "yuv420p", "-c:v", "libvpx", "-b:v", "1M", tmp_path / "film.webm")
+    with browser("--autoplay-policy=no-user-gesture-required") as driver:
+        page = Page(driver, f"{address}plain/")
+        page.find("file").send_keys(str(tmp_path / "film.webm"))
+        page.wait(lambda: page.find("error").is_displayed() or "has ended" in page.text("status"))
+        assert page.text("error") == ""
+        assert "images/s" in page.text("rate")
+        assert class_map(page).shape == (96, 128)
+        assert not page.find("stop").is_displayed()
+        print(page.text("status"), page.text("times"))
+
+
+def test_the_camera(address: str) -> None:
+    with browser("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as driver:
+        page = Page(driver, f"{address}fixed/")
+        page.find("camera").click()
+        page.wait(lambda: page.find("error").is_displayed() or page.text("rate").startswith("3 images"))
+        page.find("pause").click()
+        assert page.text("pause") == "Go on"
+        page.find("stop").click()
+        page.wait(lambda: "has ended" in page.text("status"))
+    with browser() as driver:
+        page = Page(driver, f"{address}fixed/")
+        page.find("camera").click()
+        page.wait(lambda: page.find("error").is_displayed())
+        assert "camera" in page.text("error")
+
+
+def test_what_is_no_image_is_a_sentence(address: str, tmp_path: Path, images: Path) -> None:
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "cut.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    Image.new("L", (5000, 4000)).save(tmp_path / "large.png")
+    with browser() as driver:
+        page = Page(driver, f"{address}plain/")
+        for name, says in {"text.png": "not an image", "cut.mp4": "cannot play", "large.png": "20.0 million"}.items():
+            page.open(tmp_path / name)
+            assert says in page.text("error")
+            assert page.text("status") == ""
+        page.open(images / "odd.png")
+        assert page.text("error") == "", "the page goes on"
+
+
+def test_on_a_phone_and_in_the_dark(address: str, images: Path) -> None:
+    for dark in (False, True):
+        with browser(dark=dark) as driver:
+            driver.execute_cdp_cmd(
+                "Emulation.setDeviceMetricsOverride",
+                {"width": ON_PHONES[1], "height": ON_PHONES[0], "deviceScaleFactor": 1, "mobile": True},
+            )
+            page = Page(driver, f"{address}plain/")
+            page.open(images / "odd.png")
+            assert page.js("return document.documentElement.scrollWidth") <= ON_PHONES[1]
+            for kind in ("body", ".soft", ".lead", ".share", ".buttons button", ".drop b"):
+                assert contrast(page, kind) >= 4.5, (kind, dark)
+            assert (luminance(page.js("return getComputedStyle(document.body).backgroundColor")) < 0.1) == dark
+            heights = [one.size["height"] for one in driver.find_elements("css selector", "button")]
+            assert all(not height or height >= 38 for height in heights), "a finger needs room"
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of WCAG, of a computed colour."""
+    values = np.array([float(part) for part in color.split("(")[1].rstrip(")").split(",")[:3]]) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(page: Page, selector: str) -> float:
+    """WCAG's ratio of a text and what is behind it."""
+    text, behind = page.js(
+        """let e = document.querySelector(arguments[0]); const text = getComputedStyle(e).color;
+        while (getComputedStyle(e).backgroundColor === "rgba(0, 0, 0, 0)") e = e.parentElement;
+        return [text, getComputedStyle(e).backgroundColor]""",
+        selector,
+    )
+    low, high = sorted((luminance(text), luminance(behind)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_nothing_leaves_the_machine_and_it_works_offline(site: Path, images: Path) -> None:
+    with browser() as driver:
+        with served(site / "plain") as address:
+            page = Page(driver, address)
+            page.open(images / "odd.png")
+            before = class_map(page)
+            asked = page.requests()
+            assert asked
+            assert all(one.startswith((address, f"blob:{address}")) for one in asked), asked
+            page.wait(lambda: "without a connection" in page.text("engine"))
+            blocked = page.js("return fetch('http://127.0.0.1:9/x').then(() => 'sent', (error) => String(error))")
+            assert "TypeError" in blocked
+            assert any("Content Security Policy" in entry["message"] for entry in driver.get_log("browser"))
+        page = Page(driver, address)  # the server is gone
+        page.open(images / "odd.png")
+        assert (class_map(page) == before).all()
+
+
+def test_a_runtime_of_another_hash_is_refused(site: Path, tmp_path: Path) -> None:
+    shutil.copytree(site / "plain", tmp_path / "page")
+    module = tmp_path / "page" / "runtime" / "ort.wasm.bundle.min.mjs"
+    module.write_bytes(module.read_bytes() + b"\n")
+    with served(tmp_path / "page") as address, browser() as driver:
+        driver.get(f"{address}?on=wasm")
+        deadline = Page.__new__(Page)
+        deadline.driver = driver
+        deadline.wait(lambda: deadline.find("error").is_displayed())
+        assert "not the one that it must be" in deadline.text("error")
+        assert not deadline.find("file").is_enabled()
