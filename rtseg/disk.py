@@ -27,6 +27,12 @@ def refused(error: BaseException | None) -> OSError | None:
     return None
 
 
+def disk_is_full(error: BaseException) -> bool:
+    """Whether no other file could be written either: full or read-only. A broken place may concern one file alone."""
+    reason = refused(error)
+    return reason is not None and reason.errno != errno.EIO
+
+
 def refusal(error: OSError, place: Path) -> UserError:
     """The error for a file or folder that cannot be written: the system's reason, the free space, what to do."""
     reason = error.strerror or str(error)

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from rtseg.addresses import is_live, shown
 from rtseg.errors import UserError, nearest
 from rtseg.hub import fetch
 from rtseg.published import fetch_published, find_published
@@ -157,6 +158,8 @@ def _leads_somewhere(source: str) -> bool:
 
 def no_images(source: str) -> str:
     """What is said of an image, a folder or a glob that leads nowhere."""
+    if is_live(source):
+        return f"'{shown(source)}' is a camera or a stream, which `rtseg predict` alone takes"
     if glob.has_magic(source):
         return f"no images in '{source}': no file matches"
     return f"no such image, folder or glob: {missing(os.path.expanduser(source))}"

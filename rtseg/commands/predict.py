@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtseg.addresses import live_source, shown
 from rtseg.checks import check_one_of
 from rtseg.command_line import Device, resumable
 from rtseg.deploy.folder.result_names import FILMS, RECORD
+from rtseg.deploy.video.live_options import live_options
 from rtseg.deploy.windows.tiling import tiling
 from rtseg.disk import refusal
 from rtseg.errors import UserError
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+Checkpoint = Annotated[
+    str,
+    typer.Argument(
+        help=".ckpt, folder with model.safetensors, exported file, name of rtseg list weights, or Hugging Face id"
+    ),
+]
 Output = Annotated[Path, typer.Option("-o", "--output", help="folder for the results; - for the raw frames of a film")]
 MaxPixels = Annotated[
     int | None,
@@ -65,7 +73,9 @@ Margin = Annotated[
 ]
 Steady = Annotated[
     bool,
-    typer.Option("--steady", help="films: a pixel that does not move changes its class only where the margin says so"),
+    typer.Option(
+        "--steady", help="films, streams: a pixel that does not move changes its class only where the margin says so"
+    ),
 ]
 Polygons = Annotated[
     Path | None,
@@ -85,17 +95,27 @@ Film = Annotated[
         help="what is shown of a film: its overlay, the film beside it, or PNG files; beside it are its class maps",
     ),
 ]
+Deadline = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="of a camera or stream: how many frames took longer to their overlay, as 33ms or 0.05s"
+    ),
+]
+Reconnect = Annotated[
+    bool, typer.Option("--reconnect", help="open a stream again when it ends or is lost, until Ctrl-C")
+]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        help="images, films, folders of images, globs, or one camera (camera:0) or stream (rtsp://, http://)"
+    ),
+]
 
 
 @app.command()
 def predict(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(
-            help=".ckpt, folder with model.safetensors, exported file, name of rtseg list weights, or Hugging Face id"
-        ),
-    ],
-    sources: Annotated[list[str], typer.Argument(help="images, films, folders of images, or globs")],
+    checkpoint: Checkpoint,
+    sources: Sources,
     output: Output,
     device: Device = None,
     engine: Engine = "auto",
@@ -113,14 +133,19 @@ def predict(
     polygons: Polygons = None,
     labels: Labels = None,
     film: Film = "overlay",
+    deadline: Deadline = None,
+    seconds: Annotated[float | None, typer.Option(help="end a camera or stream after so many; default: Ctrl-C")] = None,
+    reconnect: Reconnect = False,
 ) -> None:
-    """Segment images and films: class maps, colours, overlays and a legend."""
+    """Segment images, films, a camera or a stream: class maps, colours, overlays and a legend."""
     tiling(tile, overlap)
+    live = live_options(sources, deadline, seconds, reconnect)
     if labels is not None:
         check_one_of("--labels", labels, ("coco", "cvat", "labelme"))
     check_one_of("--film", film, FILMS)
     check_network(checkpoint)
-    check_any_image(sources)
+    if live_source(sources) is None:
+        check_any_image(sources)
     replaces = overwrite or resume
     if (piped := str(output) == "-") and (replaces or polygons or labels):
         raise UserError("-o - writes frames and no folder: leave out --overwrite, --resume, --polygons and --labels")
@@ -153,6 +178,7 @@ def predict(
             outputs=outputs,
             max_pixels=max_pixels,
             counts=counts,
+            live=live,
         )
         _write_labels(polygons, labels, output.expanduser(), sources)
     if submission is not None:
@@ -195,13 +221,14 @@ def _write_labels(polygons: Path | None, labels: str | None, output: Path, sourc
         say(write_labels(labels, output, sources))
 
 
-def _films(sources: list[str], output: Path, *, outlines: bool) -> list[Path]:
-    """The films among the sources. Raises: UserError where there are some, and outlines are to be written."""
+def _films(sources: list[str], output: Path, *, outlines: bool) -> list[str]:
+    """The films among the sources, or the live one. Raises: UserError where there are some, and outlines are asked."""
     from rtseg.deploy.folder.sources import split_films
 
-    _, films = split_films(sources, output.expanduser())
+    address = live_source(sources)
+    films = [shown(address)] if address else [str(film) for film in split_films(sources, output.expanduser())[1]]
     if films and outlines:
-        raise UserError(f"--polygons and --labels are of images; leave them out, or the film '{films[0]}'")
+        raise UserError(f"--polygons and --labels are of images; leave them out, or '{films[0]}'")
     return films
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from rtseg.addresses import shown
 from rtseg.errors import UserError
 from rtseg.output.folders import LOCK, beside, make_folder, missing_parents
 from rtseg.terminal import say
@@ -144,7 +145,7 @@ def _this_command() -> str:
     words = ["python", "-m", Path(program).parent.name] if name == "__main__.py" else [name]
     return json.dumps(
         {
-            "command": shlex.join([*words, *rest])[:400],
+            "command": shlex.join([*words, *map(shown, rest)])[:400],
             "process": os.getpid(),
             "host": socket.gethostname(),
             "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}",

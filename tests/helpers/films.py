@@ -50,6 +50,19 @@ def read_ids(file: Path, size: tuple[int, int], dtype: type[np.generic]) -> np.n
     program = ffmpeg_program()
     assert program is not None
     pixels = "gray" if dtype is np.uint8 else "gray16le"
-    words = [program, "-loglevel", "error", "-i", str(file), "-f", "rawvideo", "-pix_fmt", pixels, "-"]
+    words = [
+        program,
+        "-loglevel",
+        "error",
+        "-i",
+        str(file),
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        pixels,
+        "-",
+    ]
     raw = subprocess.run(words, check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
     return np.frombuffer(raw, dtype).reshape(-1, *size)

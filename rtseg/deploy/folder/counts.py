@@ -14,14 +14,14 @@ class Counts:
     Attributes:
         done: images whose results are written, now or by an earlier command.
         total: images in all.
-        film: the film in work; None before the first.
+        film: the film or the live source in work; None before the first.
         frames: of it that are written.
         settle: waits until what the network has begun is written, and lets no more be written.
     """
 
     done: int = 0
     total: int = 0
-    film: Path | None = None
+    film: Path | str | None = None
     frames: int = 0
     settle: Callable[[], None] = lambda: None
 

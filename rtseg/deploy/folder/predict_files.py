@@ -1,8 +1,8 @@
 """Files, folders and globs of images -> a folder of class maps and overlays: `rtseg predict`."""
 
-import errno
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rtseg.addresses import live_source, shown
 from rtseg.checks import check_between
 from rtseg.data.files import MAX_PIXELS
 from rtseg.data.image_space import image_suffixes
@@ -22,13 +23,15 @@ from rtseg.deploy.folder.legend import shares_sentence
 from rtseg.deploy.folder.pipeline import Pipeline
 from rtseg.deploy.folder.result_names import margin_file, result_files, result_names
 from rtseg.deploy.folder.results import Results
-from rtseg.deploy.folder.sources import check_sources, find_sources, split_films
+from rtseg.deploy.folder.sources import check_sources, find_sources, say_failed, split_films
 from rtseg.deploy.folder.stages import Speed, StageTimes
 from rtseg.deploy.pixels import read_pixels
 from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.predictor import Predictor
+from rtseg.deploy.video.live_options import LiveOptions
 from rtseg.deploy.video.predict_film import name_films, predict_film
-from rtseg.disk import refused
+from rtseg.deploy.video.predict_live import predict_live
+from rtseg.disk import disk_is_full
 from rtseg.errors import UserError
 from rtseg.output.lock import locked_folder
 from rtseg.terminal import Console, counted, say
@@ -49,16 +52,18 @@ def predict_files(
     outputs: Outputs | None = None,
     max_pixels: int | None = None,
     counts: Counts | None = None,
+    live: LiveOptions | None = None,
 ) -> dict[Path, str]:
     """Writes for each image its class map, its colours and an overlay, see `rtseg.deploy.folder.results`; and a legend.
 
-    Films come after the images, see `rtseg.deploy.video.predict_film`.
+    Films come after the images, see `rtseg.deploy.video.predict_film`; a camera or a stream comes alone, see
+    `rtseg.deploy.video.predict_live`.
     Images are read, predicted and written in threads, see `rtseg.deploy.folder.pipeline` and `lanes`.
     Names keep the folders below a source. A name that the system does not take is shortened by a digest. What goes
     wrong with one image or one source is reported at the end and stops nothing.
 
     Args:
-        sources: images, films, folders (searched to the bottom for images) and globs.
+        sources: images, films, folders (searched to the bottom for images) and globs; or one camera or stream.
         out_dir: made if missing.
         overwrite: write into a folder that is not empty.
         resume: keep the results that are there, if they are of the same network.
@@ -66,6 +71,7 @@ def predict_files(
         max_pixels: larger images fail, before they are decoded. None takes 67 million, for which RTFormer-Slim takes
             3.7 GB, 55 bytes a pixel; and 179 million where the predictor has `tiles`, for which it needs no more.
         counts: is kept up to date.
+        live: how a camera or a stream is taken.
 
     Returns:
         The images, films and sources that failed, with the reason; empty when all went well.
@@ -82,40 +88,54 @@ def predict_files(
         raise UserError("--resume keeps the results that are there, --overwrite replaces them; give one of the two")
     outputs = outputs or Outputs()
     outputs.check(predictor)
+    counts = counts or Counts()
+    address = live_source(list(map(str, sources)))
+    if address is not None and (resume or outputs.margin or outputs.submission):
+        raise UserError(f"--resume, --margin and --submission are of images; leave them out, or '{shown(address)}'")
     with locked_folder(out_dir):
         results = Results(out_dir, predictor, outputs, resume=resume, overwrite=overwrite)
-        suffixes = image_suffixes(predictor.card.channels)
-        images, films = split_films(sources, out_dir, suffixes)
-        outputs.check_images(images)
-        films_named = name_films(films, out_dir, outputs, resume=resume)
-        found, failed = find_sources(images, out_dir, suffixes, beside_films=bool(films))
-        names, shortened = result_names(found, out_dir) if found else ({}, [])
-        check_sources(names, out_dir)
-        outputs.check_names(names.values(), out_dir)
-        console = Console(stderr=True)
-        if len(names) >= _MANY:
-            predictor.runner.may_measure = True
-        counts = counts or Counts()
-        run = _Run(results, counts, console)
-        if names:
-            run.write_all(names, max_pixels)
-            failed |= run.failed
-        if shortened:
-            many = f" and {len(shortened) - 1} more" if len(shortened) > 1 else ""
-            console.print(
-                f"names that are too long for results are cut and end in a digest: '{shortened[0]}'{many}",
-                soft_wrap=True,
+        if address is not None:
+            options = replace(live or LiveOptions(), max_pixels=max_pixels)
+            predict_live(address, results, options, threads=stage_threads(), counts=counts)
+            return {}
+        return _write_all(results, sources, resume=resume, max_pixels=max_pixels, counts=counts)
+
+
+def _write_all(
+    results: Results, sources: Sequence[str | Path], *, resume: bool, max_pixels: int, counts: Counts
+) -> dict[Path, str]:
+    """The images, then the films. -> those that failed, with the reason."""
+    out_dir, outputs, console = results.folder, results.outputs, Console(stderr=True)
+    suffixes = image_suffixes(results.predictor.card.channels)
+    images, films = split_films(sources, out_dir, suffixes)
+    outputs.check_images(images)
+    films_named = name_films(films, out_dir, outputs, resume=resume)
+    found, failed = find_sources(images, out_dir, suffixes, beside_films=bool(films))
+    names, shortened = result_names(found, out_dir) if found else ({}, [])
+    check_sources(names, out_dir)
+    outputs.check_names(names.values(), out_dir)
+    if len(names) >= _MANY:
+        results.predictor.runner.may_measure = True
+    run = _Run(results, counts, console)
+    if names:
+        run.write_all(names, max_pixels)
+        failed |= run.failed
+    if shortened:
+        many = f" and {len(shortened) - 1} more" if len(shortened) > 1 else ""
+        console.print(
+            f"names that are too long for results are cut and end in a digest: '{shortened[0]}'{many}",
+            soft_wrap=True,
+        )
+    _summarise(results, run)
+    for path, name in films_named.items():
+        try:
+            predict_film(
+                path, name, results, max_pixels=max_pixels, threads=stage_threads(), counts=counts, console=console
             )
-        _summarise(results, run)
-        for path, name in films_named.items():
-            try:
-                predict_film(
-                    path, name, results, max_pixels=max_pixels, threads=stage_threads(), counts=counts, console=console
-                )
-            except UserError as error:
-                failed[path] = str(error)
+        except UserError as error:
+            failed[path] = str(error)
     total = len({*names, *films_named, *failed})
-    _say_failed(failed, f"{total} images{' and films' if films_named else ''}", console)
+    say_failed(failed, f"{total} images{' and films' if films_named else ''}", console)
     return failed
 
 
@@ -124,16 +144,6 @@ def pixel_limit(predictor: Predictor, asked: int | None) -> int:
     limit = (MAX_PIXELS if predictor.tiles else _MOST_WHOLE) if asked is None else asked
     check_between("--max-pixels", limit, 1, 2**30, "it is width x height; OpenCV decodes no more")
     return limit
-
-
-def _say_failed(failed: dict[Path, str], total: str, console: Console) -> None:
-    """Names what was not predicted. `total` is as "3 images"."""
-    for path, reason in failed.items():
-        named = reason if path.name in reason else f"{path}: {reason}"
-        console.print(f"not predicted: {named}", style="red", soft_wrap=True)
-    if failed:
-        many = f"{len(failed)} of {total} were" if len(failed) > 1 else f"1 of {total} was"
-        console.print(f"{many} not predicted", style="red")
 
 
 class _Run:
@@ -200,7 +210,7 @@ class _Run:
                 self._counts.done += 1
                 written = True
         except Exception as error:  # whatever one image does to reader, network or writer
-            if _disk_is_full(error):
+            if disk_is_full(error):
                 raise
             self.failed[item[0]] = _reason(error)
             if not self.speed.written and len(self.failed) == _ALIKE and len(set(self.failed.values())) == 1:
@@ -232,9 +242,3 @@ def _summarise(results: Results, run: _Run) -> None:
 
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-
-
-def _disk_is_full(error: Exception) -> bool:
-    """Whether no other image could be written either: full or read-only. A broken place may concern one image alone."""
-    reason = refused(error)
-    return reason is not None and reason.errno != errno.EIO

@@ -10,7 +10,7 @@ from rtseg.data.kinds import is_film
 from rtseg.data.walk import find_files
 from rtseg.deploy.folder.result_names import LEGEND, margin_file, result_files
 from rtseg.errors import UserError
-from rtseg.terminal import counted
+from rtseg.terminal import Console, counted
 
 
 def find_sources(
@@ -92,3 +92,13 @@ def check_sources(names: dict[Path, str], out_dir: Path) -> None:
         for result in (out_dir / file for file in (*result_files(name), margin_file(name), LEGEND)):
             if Path(os.path.abspath(result)) in names:
                 raise UserError(f"the results of '{path}' would overwrite the image '{result}': give another folder")
+
+
+def say_failed(failed: dict[Path, str], total: str, console: Console) -> None:
+    """Names what was not predicted. `total` is as "3 images"."""
+    for path, reason in failed.items():
+        named = reason if path.name in reason else f"{path}: {reason}"
+        console.print(f"not predicted: {named}", style="red", soft_wrap=True)
+    if failed:
+        many = f"{len(failed)} of {total} were" if len(failed) > 1 else f"1 of {total} was"
+        console.print(f"{many} not predicted", style="red")

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from rtseg.addresses import live_source, shown
 from rtseg.deploy.folder.counts import Counts
 from rtseg.deploy.folder.image_files import ImageFiles, Outputs
 from rtseg.deploy.folder.predict_files import pixel_limit, stage_threads
@@ -91,6 +92,8 @@ def pipe_film(
 
 def one_film(sources: list[str]) -> Path:
     """The film that `-o -` is given. Raises: UserError where it is none, or not one."""
+    if (address := live_source(sources)) is not None:
+        raise UserError(f"-o - takes one film, and '{shown(address)}' is live; give a folder for it")
     others, films = split_films(sources, Path("-"))
     if others or len(films) != 1:
         given = f"'{others[0]}' is none" if others else f"these are {len(films)}"
