@@ -1,6 +1,7 @@
 """FFmpeg as a program of its own, which is fed with raw images: nothing of its GPL code is linked."""
 
 import os
+import re
 import shutil
 import subprocess
 from contextlib import suppress
@@ -96,6 +97,12 @@ class RawImages:
 
     def _died(self) -> UserError:
         self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()[-_SAID:]
+        text = self._errors.read().decode(errors="replace").strip()
+        if found := re.search(r"Unknown encoder '(\S+)'", text):  # some systems leave out what is under patents
+            return UserError(
+                f"this ffmpeg has no encoder {found[1]}, and '{self._file}' is not written: pip install 'rtseg[video]' "
+                "brings one that has, RTSEG_FFMPEG names another"
+            )
+        lines = text.splitlines()[-_SAID:]
         said = f"its last lines: {' / '.join(lines)}" if lines else f"status {self._process.returncode}, no message"
         return UserError(f"ffmpeg stopped while it wrote '{self._file}' ({said}); what is written so far is kept")

@@ -28,6 +28,7 @@ from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.ffmpeg import ffmpeg_program
 from rtseg.deploy.video.film_results import Drawn, FilmResults, Written, result_paths
 from rtseg.deploy.video.reader import FilmReader, Turn
+from rtseg.deploy.video.sizes import changing_size
 from rtseg.deploy.video.steady import Steady
 from rtseg.errors import UserError
 from rtseg.terminal import Console, counted, say
@@ -102,9 +103,14 @@ def predict_film(
                 counts=counts,
                 console=console,
             )
-        finally:
+        except BaseException:
             if film.frames:
-                results.write_legend()
+                with suppress(UserError):  # a full disk, which is said already
+                    results.write_legend()
+            raise
+    if program and (note := changing_size(program, path)):
+        say(note)
+    results.write_legend()
 
 
 def open_film(path: Path, predictor: Predictor, max_pixels: int, console: Console) -> FilmReader:
@@ -184,7 +190,10 @@ class _Run:
             raise
         self._film.close()
         if not self._film.frames:
-            raise UserError(f"{self._path}: no frame of it can be decoded; is it whole, and does it play?")
+            raise UserError(
+                f"{self._path}: no frame of it can be decoded: it is cut off, or this OpenCV does not have its codec "
+                f"({self._reader.codec}); play it, and convert it with `ffmpeg -i FILM new.mp4`"
+            )
 
     def _read(self, turn: Turn, admit: Callable[[int], None]) -> np.ndarray:
         admit(math.prod(self._reader.size))

@@ -31,6 +31,7 @@ class FilmReader:
     Attributes:
         size: (height, width) of every frame, upright.
         rate: images per second as the header has it, or 25.
+        codec: its name, four characters.
         stated: frames that the header states, 0 where it states none; some containers only estimate it.
         frames: how many were decoded so far.
 
@@ -40,6 +41,8 @@ class FilmReader:
 
     def __init__(self, path: Path, max_pixels: int) -> None:
         self._path = path
+        if path.is_file() and not path.stat().st_size:
+            raise UserError(f"{path}: is empty; copy it once more, or leave it out")
         self._film = _opened(path)
         self.size = (self._number(cv2.CAP_PROP_FRAME_HEIGHT), self._number(cv2.CAP_PROP_FRAME_WIDTH))
         if not self._film.isOpened() or 0 in self.size:
@@ -54,6 +57,7 @@ class FilmReader:
             )
         rate = self._film.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0.001 <= rate <= 1000 else _NO_RATE
+        self.codec = int(self._film.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("latin-1")
         self.stated = self._number(cv2.CAP_PROP_FRAME_COUNT)
         self.frames = 0
         self._first = self._last = 0.0  # seconds, as the film has them

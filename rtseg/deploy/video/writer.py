@@ -1,5 +1,8 @@
 """The files of a film's results: the overlay for the eye, and the class maps without loss."""
 
+import errno
+import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +13,7 @@ import numpy as np
 from rtseg.deploy.drawing.png import compress_rows, grey_png
 from rtseg.deploy.folder.stages import digits
 from rtseg.deploy.video.ffmpeg import RawImages
-from rtseg.deploy.video.reader import name_for_opencv
+from rtseg.deploy.video.reader import FilmReader, name_for_opencv
 from rtseg.deploy.video.sound import rewrapped
 from rtseg.disk import refusal
 from rtseg.errors import UserError
@@ -20,6 +23,8 @@ from rtseg.output.folders import beside, make_folder, write_whole
 _OVERLAY = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p"]
 _OVERLAY += ["-movflags", "+frag_keyframe+empty_moov+default_base_moof", "-frag_duration", "1000000", "-f", "mp4"]
 _LOSSLESS = ["-c:v", "ffv1", "-level", "3", "-g", "1", "-f", "matroska"]  # each frame alone, so that any can be sought
+_ROOM = 2**23  # bytes that OpenCV's films leave free on the disk: the index of a million frames
+_ANY = 2**31  # pixels
 _LATE = 0.1  # seconds that nobody minds
 
 
@@ -80,7 +85,7 @@ class Mp4v:
 
     def __init__(self, file: Path, size: tuple[int, int], rate: float) -> None:
         height, width = even(size)
-        self._rate, self._frames, self._late = rate, 0, 0.0
+        self._file, self._rate, self._frames, self._late = file, rate, 0, 0.0
         self._film = cv2.VideoWriter(name_for_opencv(file), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
         if not self._film.isOpened():
             raise UserError(
@@ -88,14 +93,32 @@ class Mp4v:
             )
 
     def write(self, frame: np.ndarray, at: float) -> None:
-        """(H, W, 3) uint8 BGR."""
+        """(H, W, 3) uint8 BGR. Raises: UserError while there is still room for the index that comes last."""
+        if shutil.disk_usage(self._file.parent).free < _ROOM:  # OpenCV does not say what it could not write
+            raise refusal(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self._file)
         self._film.write(padded(frame))
         self._late = max(self._late, abs(at - self._frames / self._rate))
         self._frames += 1
 
     def close(self) -> str | None:
-        """Ends the film. Returns: a sentence where it plays at other times than its source."""
+        """Ends the film.
+
+        Returns:
+            A sentence where it plays at other times than its source.
+
+        Raises:
+            UserError: it does not have all frames: a quota or a limit was in the way.
+        """
         self._film.release()
+        try:
+            there = FilmReader(self._file, _ANY).stated
+        except UserError:
+            there = 0
+        if there < self._frames:
+            raise UserError(
+                f"'{self._file}' has {there} of its {self._frames} frames: OpenCV could not write them for a quota or "
+                "a limit on files (ulimit -f); pip install 'rtseg[video]' brings ffmpeg, which leaves films that play"
+            )
         if self._late <= max(_LATE, 1 / self._rate):
             return None
         return f"its frame rate varies, and its overlay plays at {digits(self._rate)} images/s: ffmpeg would keep times"

@@ -136,12 +136,16 @@ def test_films_without_frames_are_named_and_the_others_are_done(
     assert "no frame of it can be decoded" in predict_files(predictor, [good], tmp_path / "none")[good]
 
 
-def test_a_size_that_changes_becomes_the_first(predictor: Predictor, tmp_path: Path) -> None:
+def test_a_size_that_changes_becomes_the_first(
+    predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = write_film(tmp_path / "one.ts", frames(4), "-c:v", "mpeg2video", "-q:v", "2", "-r", "25")
     two = write_film(tmp_path / "two.ts", frames(4, (96, 128)), "-c:v", "mpeg2video", "-q:v", "2", "-r", "25")
     both = tmp_path / "both.ts"
     both.write_bytes(one.read_bytes() + two.read_bytes())
     predict_files(predictor, [both], tmp_path / "out")
+    said = "both.ts: its frames change their size (64x48, then 128x96); all are written as 64x48"
+    assert said in capsys.readouterr().out
     assert len(read_ids(tmp_path / "out" / "both_classes.mkv", (48, 64), np.uint16)) == len(read_film(both)) > 12
 
 
