@@ -77,6 +77,9 @@ demo-stages:
 	$(RUN) predict runs/demo/training/best.ckpt runs/demo/data/val/scene_0000*.png \
 		-o runs/demo/training/predictions --overwrite
 	$(RUN) report runs/demo/training -o runs/demo/report.html
+	@echo "Done: open runs/demo/report.html. Then give the network a film of yours, or a page to try it in a browser:"
+	@echo "  rtseg predict runs/demo/training/best.ckpt film.mp4 -o film-results"
+	@echo "  rtseg page runs/demo/training/best.ckpt -o my-page"
 
 clean-demo: ## remove what make demo made
 	rm -rf runs/demo

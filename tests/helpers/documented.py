@@ -1,4 +1,4 @@
-"""The commands that README and docs show, as their reader would type them."""
+"""The commands that README, docs and the end of `make demo` show, as their reader would type them."""
 
 import re
 import shlex
@@ -11,6 +11,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 _BLOCK = re.compile(r"^( *)```bash\n(.*?)^\1```$", re.M | re.S)
 _FENCED = re.compile(r"^( *)```.*?^\1```$", re.M | re.S)
 _INLINE = re.compile(r"`((?:rtseg|make|python|pytest) [^`\n]+)`")
+_SAID = re.compile(r'^\t@echo "  (rtseg .*)"$', re.M)
 _END = re.compile(r"^(&&|\|\|?|;|>.*|#.*)$")
 
 
@@ -36,7 +37,7 @@ def blocks(page: Path) -> list[str]:
 
 
 def commands() -> Iterator[Command]:
-    """Every command of every page, in a code block or within a sentence."""
+    """Every command of every page, in a code block or within a sentence, and those that the Makefile says."""
     for page in PAGES:
         name = str(page.relative_to(ROOT))
         inline = _INLINE.findall(_FENCED.sub("", page.read_text()))
@@ -44,6 +45,8 @@ def commands() -> Iterator[Command]:
         for line in (re.sub(r"\$\(.*?\)", "...", line) for line in [*lines, *inline]):
             for words in _split(line):
                 yield Command(name, words)
+    for line in _SAID.findall((ROOT / "Makefile").read_text()):
+        yield Command("Makefile", tuple(shlex.split(line)))
 
 
 def _split(line: str) -> Iterator[tuple[str, ...]]:
