@@ -42,6 +42,7 @@ SECURITY = {
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
 }
 _NO_PAGE = "This server has no page: send an image to /api/segment, as /openapi.json says.\n"
+MOST_HEADER = 2**14  # bytes of a request without its body
 _LINGER = 2.0  # seconds for which the rest of a refused body is read, so that its sender sees the answer
 _SENTENCES = {
     404: "there is nothing at this address: /api/segment takes images, and /openapi.json says how",
@@ -252,6 +253,8 @@ class _Frame:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, receive, send)
         try:
+            if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADER:
+                raise Refused(431, f"the header of the request has more than {MOST_HEADER:,} bytes")
             if exchange.headers.get("upgrade", "").lower() == "websocket":
                 raise Refused(400, "there are no websockets here: send an image to /api/segment")
             await self._app(scope, exchange.receive, exchange.send)

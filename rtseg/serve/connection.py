@@ -6,8 +6,9 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from rtseg.serve.app import MOST_HEADER
+
 MOST_CONNECTIONS = 256  # of one server; a process may usually open 1024 files
-MOST_HEADER = 2**14  # bytes of a request without its body
 _LOOK = 0.5  # seconds between two looks at a connection
 
 

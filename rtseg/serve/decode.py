@@ -3,6 +3,9 @@
 Nothing is opened: no path, no address, no file beside. A header that promises too much is refused before decoding.
 """
 
+import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,9 @@ from rtseg.serve.limits import Refused
 
 KINDS = "PNG, JPEG, BMP, WebP or TIFF"
 _NAME = Path("the image")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_BRIEF = 2**16  # bytes of a PNG's pixels, compressed, that are inflated in half a second whatever they are
+_AT_ONCE = 2**20
 _MOST_SCANS = 100  # of a progressive JPEG; encoders write a dozen, and 50,000 in a megabyte would take minutes
 
 
@@ -37,6 +43,8 @@ def decode(data: bytes, most: int) -> np.ndarray:
                       f"{most:,}: send a smaller image")  # fmt: skip
     if data.startswith(b"\xff\xd8") and jpeg_scans(data) > _MOST_SCANS:
         raise Refused(422, f"the image is a JPEG of more than {_MOST_SCANS} scans: save it anew")
+    if size is not None and data.startswith(_PNG) and _goes_on(data, 9 * size[0] * size[1]):
+        raise Refused(422, "the image is a PNG of more pixels than its header says: save it anew")
     try:
         return decode_image(_NAME, data, most)
     except UserError as error:
@@ -45,7 +53,36 @@ def decode(data: bytes, most: int) -> np.ndarray:
 
 def _is_usual(data: bytes) -> bool:
     """Whether the bytes begin as those of `KINDS` do; OpenCV has further decoders, which nobody needs here."""
-    return data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"BM")) or _is_webp(data) or is_tiff(data)
+    return data.startswith((_PNG, b"\xff\xd8", b"BM")) or _is_webp(data) or is_tiff(data)
+
+
+def _goes_on(data: bytes, most: int) -> bool:
+    """Whether the pixels of a PNG inflate to more bytes than `most`: libpng reads them all, a thousand for each of the
+    file's.
+    """
+    parts = list(_pixel_parts(data))
+    if sum(map(len, parts)) <= _BRIEF:
+        return False
+    inflated, many = zlib.decompressobj(), 0
+    try:
+        for part in parts:
+            left: bytes | memoryview = part
+            while left and many <= most + _AT_ONCE:
+                many += len(inflated.decompress(left, _AT_ONCE))
+                left = inflated.unconsumed_tail
+    except zlib.error:  # damaged, which is for the decoder to say
+        return False
+    return many > most + _AT_ONCE
+
+
+def _pixel_parts(data: bytes) -> Iterator[memoryview]:
+    """What a PNG's chunks of pixels hold. The chunks end within the file, as `image_size` has seen."""
+    at = len(_PNG)
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IDAT":
+            yield memoryview(data)[at + 8 : at + 8 + length]
+        at += 12 + length
 
 
 def _is_webp(data: bytes) -> bool:

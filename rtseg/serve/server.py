@@ -12,8 +12,8 @@ import uvicorn
 
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import UserError
-from rtseg.serve.app import Server
-from rtseg.serve.connection import MOST_HEADER, PatientConnection
+from rtseg.serve.app import MOST_HEADER, Server
+from rtseg.serve.connection import PatientConnection
 from rtseg.serve.limits import Limits
 from rtseg.serve.page import network_facts, page_files
 from rtseg.serve.work import Work
