@@ -41,7 +41,6 @@ SECURITY = {
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
 }
-_NO_PAGE = "This server has no page: send an image to /api/segment, as /openapi.json says.\n"
 MOST_HEADER = 2**14  # bytes of a request without its body
 _LINGER = 2.0  # seconds for which the rest of a refused body is read, so that its sender sees the answer
 _SENTENCES = {
@@ -65,7 +64,7 @@ class Server:
         work: segments images.
         limits: of the server.
         facts: what `/network.json` says.
-        files: of the page by their address, "/" first.
+        files: of the page by their address.
 
     Attributes:
         requests: with an image, since the start.
@@ -86,8 +85,6 @@ class Server:
             Route("/openapi.json", self._openapi),
             *(Route(address, _sender(file)) for address, file in self._files.items()),
         ]
-        if "/" not in self._files:
-            routes.append(Route("/", _sender(File(_NO_PAGE.encode(), "text/plain; charset=utf-8"))))
         handlers = {Refused: _refused, HTTPException: _http_error, Exception: _failed}
         app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
         app.router.redirect_slashes = False

@@ -21,8 +21,7 @@ def page_files(example: np.ndarray) -> dict[str, File]:
         example: (H, W, 3) uint8 RGB, for visitors to start with.
     """
     files = {f"/{name}": File(file.read_bytes(), content_type(name)) for name, file in static_files().items()}
-    if f"/{_INDEX}" in files:
-        files["/"] = files[f"/{_INDEX}"]
+    files["/"] = files[f"/{_INDEX}"]
     encoded = io.BytesIO()
     Image.fromarray(example).save(encoded, "PNG")
     return {**files, f"/{_EXAMPLE}": File(encoded.getvalue(), "image/png")}

@@ -178,7 +178,8 @@ def test_what_a_server_says_of_itself(client: Client, predictor: Predictor) -> N
     assert answer.headers["cross-origin-embedder-policy"] == "require-corp"
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     page = client.ask("GET", "/")
-    assert page.status == 200
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert client.ask("GET", "/server_engine.js").headers["content-type"].startswith("text/javascript")
     unchanged = client.ask("GET", "/", headers={"If-None-Match": page.headers["etag"]})
     assert (unchanged.status, unchanged.body) == (304, b"")
 
