@@ -2,16 +2,18 @@
 
 import functools
 import http.server
+import json
 import os
 import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rtseg.page.runtime import VERSION
@@ -40,6 +42,10 @@ def served(folder: Path, headers: Mapping[str, str] | None = None) -> Iterator[s
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: Any) -> None:
             pass
+
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            with suppress(ConnectionError):  # a browser that is closed in the middle
+                super().copyfile(source, outputfile)
 
         def end_headers(self) -> None:
             for name, value in (headers or {}).items():
@@ -73,7 +79,7 @@ def browser(*arguments: str, size: tuple[int, int] = (900, 1280), dark: bool = F
     usual = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--window-size={size[1]},{size[0]}")
     for argument in (*usual, *arguments):
         options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     found = webdriver.Chrome(options, webdriver.ChromeService(driver))
     try:
         found.set_script_timeout(PATIENCE)
@@ -90,13 +96,14 @@ class Page:
     Args:
         driver: of selenium.
         address: of the page.
-        errors: whether the page may show an error instead of starting.
+        starts: whether to wait until it takes images.
     """
 
-    def __init__(self, driver: Any, address: str) -> None:
+    def __init__(self, driver: Any, address: str, *, starts: bool = True) -> None:
         self.driver = driver
         driver.get(address)
-        self.wait(lambda: self.find("file").is_enabled())
+        if starts:
+            self.wait(lambda: self.find("file").is_enabled())
 
     def find(self, id: str) -> Any:
         return self.driver.find_element("id", id)
@@ -124,7 +131,21 @@ class Page:
         shown = self.js("return rtseg.viewer.result !== rtseg.before") and not self.text("status").endswith("…")
         return bool(shown) or self.find("error").is_displayed()
 
-    def requests(self) -> list[str]:
-        """Addresses that were asked for since the last call."""
-        found = [entry["message"] for entry in self.driver.get_log("performance")]
-        return [part.split('"url":"')[1].split('"')[0] for part in found if '"Network.requestWillBeSent"' in part]
+    def class_map(self) -> np.ndarray:
+        """(H, W) class numbers that it shows."""
+        height, width, numbers = self.js(
+            "const { height, width, classes } = rtseg.viewer.result; return [height, width, Array.from(classes)]"
+        )
+        return np.array(numbers).reshape(height, width)
+
+
+def requests(net_log: Path, page: str) -> set[str]:
+    """Addresses that a page and its threads asked for.
+
+    Args:
+        net_log: what `--log-net-log` wrote, of a browser that has ended.
+        page: its address.
+    """
+    told = [event.get("params", {}) for event in json.loads(net_log.read_text())["events"]]
+    origin = page.rstrip("/")
+    return {one["url"] for one in told if "url" in one and one.get("initiator") == origin}

@@ -46,8 +46,8 @@ export class Viewer {
   }
 
   #slider() {
-    const label = element("label", "strength", "Strength of the colours ");
-    const value = document.createElement("output");
+    const [whole, label] = [element("div", "strength"), element("label", "", "Strength of the colours ")];
+    const value = document.createElement("output"); // not in the label, which would then be its own
     Object.assign(this.#strength, { type: "range", min: 0, max: 100, value: 55 });
     const set = () => {
       this.#colours.style.opacity = this.#strength.value / 100;
@@ -55,8 +55,9 @@ export class Viewer {
     };
     this.#strength.addEventListener("input", set);
     set();
-    label.append(value, this.#strength);
-    return label;
+    label.append(this.#strength);
+    whole.append(value, label);
+    return whole;
   }
 
   // picture: a canvas or an image of the result's size. steady: one of a film, whose legend keeps its order.
