@@ -62,6 +62,15 @@ Rates = Annotated[
     typer.Option(metavar="N", help="frames a second of --stream; may be repeated; default: 15"),
 ]
 
+Classes = Annotated[int | None, typer.Option(help="classes of the models named; default: 150")]
+Protocol = Annotated[
+    str | None, typer.Option(help="ddrnet to add the measurement of that repository; default: rtseg's alone")
+]
+Seconds = Annotated[float | None, typer.Option(help="seconds to time each figure, at least; default: 6")]
+Steady = Annotated[
+    bool, typer.Option("--steady", help="score the steady class maps of --stream, too (predict --steady)")
+]
+
 
 @app.command()
 def benchmark(
@@ -71,7 +80,7 @@ def benchmark(
     input_size: Size = None,
     also: MoreSizes = None,
     batch_size: Batches = None,
-    num_classes: Annotated[int, typer.Option(help="classes of the models named")] = 150,
+    num_classes: Classes = None,
     device: Device = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all cores")] = None,
     image: Images = None,
@@ -79,11 +88,12 @@ def benchmark(
     data: Annotated[Path | None, typer.Option(help="folder of a data set, to score each row")] = None,
     dataset: Annotated[str, typer.Option(help="name of that data set (rtseg list datasets)")] = "camvid",
     memory: Annotated[bool, typer.Option("--memory", help="measure the memory of each row")] = False,
-    protocol: Annotated[str, typer.Option(help="rtseg, or ddrnet to add the measurement of that repository")] = "rtseg",
-    seconds: Annotated[float, typer.Option(help="seconds to time each figure, at least")] = 6.0,
+    protocol: Protocol = None,
+    seconds: Seconds = None,
     ratios: Annotated[bool, typer.Option("--ratios", help="show ratios even if the machine was busy")] = False,
     stream: Stream = None,
     fps: Rates = None,
+    steady: Steady = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help=".json file, or folder, for the result")] = None,
 ) -> None:
     """Time networks from image to class map on every engine.
@@ -100,9 +110,10 @@ def benchmark(
             check_exists(folder, "Give the folder of a data set.")
     if stream is not None:
         _check_stream({"data": data, "image": image, "input-size": input_size, "also": also, "batch-size": batch_size})
-        _check_stream({"memory": memory, "min-parity": min_parity, "ratios": ratios})
-    elif fps:
-        raise UserError("--fps is the rate of a stream: give its folder, too, with --stream")
+        _check_stream({"memory": memory, "min-parity": min_parity, "ratios": ratios, "protocol": protocol})
+        _check_stream({"seconds": seconds, "num-classes": num_classes})
+    elif fps or steady:
+        raise UserError(f"--{'fps' if fps else 'steady'} is of a stream: give its folder, too, with --stream")
     if output is not None and (output.is_dir() or not output.suffix):
         check_place(output)
     elif output is not None:
@@ -111,12 +122,14 @@ def benchmark(
     from rtseg.speed.command import parse_size, run_benchmark
     from rtseg.speed.conditions import Conditions
 
-    asked = Asked(networks or [], attention or [], backend or [], num_classes, _command_line())
+    asked = Asked(
+        networks or [], attention or [], backend or [], 150 if num_classes is None else num_classes, _command_line()
+    )
     sizes, batches = asked.own_shapes()
     conditions = Conditions(
         sizes=[*([input_size] if input_size else sizes), *map(parse_size, also or [])],
         batches=batch_size or batches,
-        seconds=seconds,
+        seconds=6.0 if seconds is None else seconds,
         device=device,
         threads=threads,
         min_parity=min_parity,
@@ -124,7 +137,7 @@ def benchmark(
     if stream is not None:
         from rtseg.speed.stream_command import run_stream
 
-        return run_stream(asked, conditions, stream, dataset, fps or [15.0], output)
+        return run_stream(asked, conditions, stream, dataset, fps or [15.0], output, steady=steady)
     run_benchmark(
         asked,
         conditions,
@@ -132,7 +145,7 @@ def benchmark(
         data=data,
         dataset=dataset,
         memory=memory,
-        protocol=protocol,
+        protocol=protocol or "rtseg",
         output=output,
         ratios=ratios,
     )
@@ -141,7 +154,7 @@ def benchmark(
 def _check_stream(others: dict[str, Any]) -> None:
     """Raises: UserError where an option of the usual measurement is given, too."""
     for option, value in others.items():
-        if value:
+        if not (value is None or value is False or value == []):
             raise UserError(f"--{option} does not go with --stream, which takes the frames one by one as they are")
 
 

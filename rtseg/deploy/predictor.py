@@ -24,6 +24,7 @@ from rtseg.deploy.runner import AUTO, Runner
 from rtseg.deploy.windows.tiles import tiled_class_map
 from rtseg.deploy.windows.tiling import Tiling, check_tiles, tiling
 from rtseg.errors import UserError
+from rtseg.models.network import Network
 from rtseg.models.segmenter import Segmenter
 
 _ORDER = "where a network is expected: give the network first, then the images"
@@ -40,7 +41,7 @@ class Predictor:
     """A network that is called with an image and returns its class map. Any thread may call it, also after a fork.
 
     Args:
-        network: a segmenter, which is not changed, or an exported file.
+        network: a segmenter or another network, which is not changed, or an exported file.
         engine: what runs it: "auto", the fastest engine here whose class maps are those of float32 PyTorch, or a name
             of `rtseg list backends`, as "openvino:bf16". Lower precision is taken only by name.
         device: where it runs. None takes a GPU where there is one, for an exported file the CPU.
@@ -62,7 +63,7 @@ class Predictor:
 
     def __init__(
         self,
-        network: Segmenter | Graph,
+        network: Network | Graph,
         *,
         engine: str = AUTO,
         device: str | torch.device | None = None,
@@ -80,7 +81,7 @@ class Predictor:
         self.fixed_size = (height, width) if height and width and not tiles else None
         self.identity = self._identity(network)
 
-    def _identity(self, network: Segmenter | Graph) -> str:
+    def _identity(self, network: Network | Graph) -> str:
         exact = "" if self.runner.is_exact else f", {self.runner.engine}"
         if self.tiles:
             return f"{self.card.model} {self.runner.weights}, {self.tiles}{exact}"
@@ -136,8 +137,7 @@ class Predictor:
         inputs = [self.network_input(one) for one in whole]
         for key in dict.fromkeys((one.shape, given.shape) for one, given in zip(whole, inputs, strict=True)):
             where = [i for i in range(len(whole)) if (whole[i].shape, inputs[i].shape) == key]
-            height, width = key[0][:2]
-            maps = self.runner.class_map(torch.stack([inputs[i] for i in where]), (height, width))
+            maps = self.runner.class_map(torch.stack([inputs[i] for i in where]), (key[0][0], key[0][1]))
             for i, classes in zip(where, maps, strict=True):
                 found[i] = classes.numpy()
         return found

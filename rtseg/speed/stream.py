@@ -7,6 +7,8 @@ free; the frames in between are dropped. So one number has both speed and accura
 The clock is computed from measured latencies, and nothing waits: a pass takes as long as its predictions do.
 """
 
+import itertools
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +17,15 @@ import numpy as np
 import torch
 
 from rtseg.data.dataset import SegmentationDataset
+from rtseg.deploy.prediction import Prediction
+from rtseg.deploy.video.steady import Steady
 from rtseg.errors import UserError
 from rtseg.metrics import confusion_matrix, mean_iou
+from rtseg.speed.flicker import Flicker
 
+Found = np.ndarray | Prediction
 _WARM_UP = 3  # predictions: the first builds the engine
+_NUMBERED = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)  # what stands before and behind the last number of a name
 
 
 @dataclass
@@ -81,40 +88,58 @@ class Streamed:
         plain: mIoU of all frames, each against its own mask, 0..1.
         seconds: from a frame in memory to its class map, of each frame.
         played: at each rate.
+        flicker: of the class maps of all frames, see `Flicker`; None where no pixel stood still, or the frames are not
+            RGB of 8 bits.
     """
 
     plain: float
     seconds: Sequence[float]
     played: Sequence[Played]
+    flicker: float | None = None
 
 
 def stream(
-    predict: Callable[[np.ndarray], np.ndarray], dataset: SegmentationDataset, rates: Sequence[float]
-) -> Streamed:
+    predicts: Sequence[Callable[[np.ndarray], Found]], dataset: SegmentationDataset, rates: Sequence[float]
+) -> list[Streamed]:
     """Predicts every frame once, in order, and plays the stream at each rate with these class maps and latencies.
 
     Args:
-        predict: (H, W, 3) uint8 RGB -> (H, W) class numbers.
+        predicts: one or several ways, which take turns at each frame: (H, W, 3) uint8 RGB -> (H, W) class numbers; or
+            -> a prediction, whose class map is then steadied. This counts in the latency, and follows at each rate the
+            frames that are taken.
         dataset: the frames in their order, with masks.
         rates: frames a second.
+
+    Returns:
+        What came of each way.
 
     Raises:
         UserError: frames of several sizes, or a bad file.
     """
-    classes = len(dataset.labels.names)
-    for _ in range(_WARM_UP):
-        predict(dataset[0].image)
-    plain, seconds = torch.zeros(classes, classes, dtype=torch.int64), []
-    players = [_Player(rate, classes) for rate in rates]
+    for predict in predicts:
+        for _ in range(_WARM_UP):
+            predict(dataset[0].image)
+    scores = [_Score(predict, dataset, rates) for predict in predicts]
     for number, (image, mask) in enumerate(_frames(dataset)):
-        begin = time.perf_counter()
-        classes_found = predict(image)
-        seconds.append(time.perf_counter() - begin)
-        found, truth = torch.from_numpy(classes_found), torch.from_numpy(mask)
-        plain += confusion_matrix(found, truth, classes)
-        for player in players:
-            player.arrives(number, found, truth, seconds[-1])
-    return Streamed(mean_iou(plain).item(), seconds, [player.played for player in players])
+        for score in scores:
+            score.add(number, image, torch.from_numpy(mask))
+    return [score.streamed() for score in scores]
+
+
+def series(names: Sequence[str]) -> list[str]:
+    """What stands before the numbers of the frames' names: one text for a film, several for several.
+
+    Raises:
+        UserError: frames of one film are not in the order of their numbers.
+    """
+    parts = [match.groups() if (match := _NUMBERED.fullmatch(name)) else (name, "0", "") for name in names]
+    for (one, two), (name, after) in zip(itertools.pairwise(parts), itertools.pairwise(names), strict=True):
+        if (one[0], one[2]) == (two[0], two[2]) and int(two[1]) < int(one[1]):
+            raise UserError(
+                f"the frames are not in order: '{name}' comes before '{after}', since names are sorted as texts. Give "
+                "their numbers equally many digits"
+            )
+    return list(dict.fromkeys(before for before, _, _ in parts))
 
 
 def _frames(dataset: SegmentationDataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -135,21 +160,70 @@ def _frames(dataset: SegmentationDataset) -> Iterator[tuple[np.ndarray, np.ndarr
         yield sample.image, sample.mask
 
 
+class _ClassMaps:
+    """The class maps of frames that are taken one after another, each as it is or steadied."""
+
+    def __init__(self) -> None:
+        self._steady = Steady()
+
+    def of(self, image: np.ndarray, found: Found, seconds: float) -> tuple[np.ndarray, float]:
+        """The class map of a frame, and how long it took, given how long the prediction did."""
+        if isinstance(found, np.ndarray):
+            return found, seconds
+        begin = time.perf_counter()
+        classes = self._steady.next(image, found)
+        return classes, seconds + time.perf_counter() - begin
+
+
+class _Score:
+    """What comes of one way to predict the frames, one after another."""
+
+    def __init__(
+        self, predict: Callable[[np.ndarray], Found], dataset: SegmentationDataset, rates: Sequence[float]
+    ) -> None:
+        self._predict, self._classes = predict, len(dataset.labels.names)
+        self._confusion = torch.zeros(self._classes, self._classes, dtype=torch.int64)
+        self._players = [_Player(rate, self._classes) for rate in rates]
+        self._maps, self._seconds = _ClassMaps(), list[float]()
+        self._flicker = Flicker() if dataset.channels is None else None
+
+    def add(self, number: int, image: np.ndarray, mask: torch.Tensor) -> None:
+        """The next frame."""
+        begin = time.perf_counter()
+        found = self._predict(image)
+        predicted = time.perf_counter() - begin
+        classes, took = self._maps.of(image, found, predicted)
+        self._seconds.append(took)
+        self._confusion += confusion_matrix(torch.from_numpy(classes), mask, self._classes)
+        for player in self._players:
+            player.arrives(number, image, found, mask, predicted)
+        if self._flicker:
+            self._flicker.add(image, classes)
+
+    def streamed(self) -> Streamed:
+        """What came of it so far."""
+        flicker = self._flicker.share if self._flicker else None
+        return Streamed(
+            mean_iou(self._confusion).item(), self._seconds, [player.played for player in self._players], flicker
+        )
+
+
 class _Player:
     """A stream at one rate, whose frames arrive one after the other."""
 
     def __init__(self, fps: float, classes: int) -> None:
         self.played = Played(fps, torch.zeros(classes, classes, dtype=torch.int64))
-        self._clock, self._classes = Clock(fps), classes
+        self._clock, self._classes, self._maps = Clock(fps), classes, _ClassMaps()
         self._due: tuple[int, int, torch.Tensor] | None = None  # the class map that is not scored yet: own, current
 
-    def arrives(self, number: int, found: torch.Tensor, mask: torch.Tensor, seconds: float) -> None:
-        """A frame with its class map, were it taken, and its latency."""
+    def arrives(self, number: int, image: np.ndarray, found: Found, mask: torch.Tensor, seconds: float) -> None:
+        """A frame with what is predicted if it is taken, and how long this takes."""
         self.played.frames += 1
         self._score(number, mask)
         if number == self._clock.next:
             self.played.taken += 1
-            self._due = number, self._clock.take(seconds), found
+            classes, took = self._maps.of(image, found, seconds)
+            self._due = number, self._clock.take(took), torch.from_numpy(classes)
             self._score(number, mask)
 
     def _score(self, number: int, mask: torch.Tensor) -> None:

@@ -1,8 +1,9 @@
 """`rtseg benchmark --stream`: scores networks on the engines of this machine as they would see a film go by."""
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from rtseg.data.dataset import SegmentationDataset, create_dataset
 from rtseg.deploy.device import OtherWork, describe_device, device_line
 from rtseg.deploy.engines import parse_backend
 from rtseg.deploy.predictor import Predictor
+from rtseg.deploy.video.steady import check_steady
 from rtseg.errors import UserError
 from rtseg.output.table import Column, Table, show
 from rtseg.speed.asked import Asked
@@ -23,12 +25,13 @@ from rtseg.speed.command import locked_result, write_result
 from rtseg.speed.conditions import Conditions
 from rtseg.speed.machine import git_commit, timing_settings
 from rtseg.speed.progress import progress_bar
-from rtseg.speed.stream import Played, Streamed, stream
+from rtseg.speed.stream import Found, Played, Streamed, series, stream
 from rtseg.terminal import Console, say
 
 _COLUMNS = (
     Column("network", left=True, groups=True),
     Column("engine", left=True),
+    Column("masks", left=True, optional=True),
     Column("ms", form="{:.1f}"),
     Column("p95", "ms", form="{:.1f}"),
     Column("p99", "ms", form="{:.1f}", yields=2),
@@ -37,6 +40,7 @@ _COLUMNS = (
     Column("behind", "frames", form="{:.2f}"),
     Column("mIoU of the stream", form="{:.4f}"),
     Column("mIoU", form="{:.4f}"),
+    Column("flicker", "%", form="{:.2f}"),
 )
 
 
@@ -46,11 +50,19 @@ class _Row:
 
     candidate: Candidate
     backend: str
+    steady: bool
     streamed: Streamed
 
 
 def run_stream(
-    asked: Asked, conditions: Conditions, folder: Path, dataset: str, rates: Sequence[float], output: Path | None = None
+    asked: Asked,
+    conditions: Conditions,
+    folder: Path,
+    dataset: str,
+    rates: Sequence[float],
+    output: Path | None = None,
+    *,
+    steady: bool = False,
 ) -> None:
     """Scores each network on each engine at each rate, and prints a table and a line of JSON, as `run_benchmark` does.
 
@@ -58,17 +70,22 @@ def run_stream(
         folder, dataset: folder and kind of a data set, whose validation images are the frames, in their order.
         rates: frames a second.
         output: .json file, or folder, as for `run_benchmark`.
+        steady: score the steadied class maps, too; both ways take turns at each frame.
 
     Raises:
-        UserError: a bad name, file or number; networks without trained weights, or of other classes.
+        UserError: a bad name, file or number; networks without trained weights, or of other classes; frames that are
+            not in order; class maps of other frames than RGB are to be steadied.
     """
     for rate in rates:
         check_between("--fps", rate, 0.01, 10000, "it is how many frames arrive in a second")
     console, device = Console(stderr=True), conditions.where
     candidates = asked.candidates(conditions)
     frames = create_dataset(dataset, folder, "val", candidates[0].network.card.channels)
+    if steady and frames.channels is not None:
+        raise UserError("--steady looks for motion in RGB of 8 bits, and these frames are otherwise: leave it out")
     for candidate in candidates:
         _check(candidate, frames)
+    films = series([os.path.splitext(os.path.relpath(image, folder))[0] for image, _ in frames.pairs])
     backends = asked.engines(candidates, device, console)
     wanted = [
         (candidate, backend)
@@ -84,8 +101,12 @@ def run_stream(
             described, watch = describe_device(device), OtherWork()
             for number, (candidate, backend) in enumerate(wanted):
                 progress.building(f"{candidate.name}, {backend}: {len(frames)} frames")
-                predictor = Predictor(candidate.network, engine=backend, device=device)  # type: ignore[arg-type]
-                rows.append(_Row(candidate, backend, stream(predictor.classes_of, frames, rates)))
+                predictor = Predictor(candidate.network, engine=backend, device=device)
+                ways: list[Callable[[np.ndarray], Found]] = [predictor.classes_of]
+                if steady and _can_be_steady(predictor, backend, console):
+                    ways.append(predictor.prediction_of)
+                for way, streamed in enumerate(stream(ways, frames, rates)):
+                    rows.append(_Row(candidate, backend, way == 1, streamed))
                 progress.timed((number + 1) / len(wanted))
         text = json.dumps(
             {
@@ -106,7 +127,23 @@ def run_stream(
     piped = not sys.stdout.isatty()
     if piped:
         say(text)
-    _tell(rows, frames, device_line(described), stderr=piped)
+    _tell(rows, frames, [*_note_of(films), device_line(described)], stderr=piped)
+
+
+def _can_be_steady(predictor: Predictor, backend: str, console: Console) -> bool:
+    """Whether the class maps of an engine can be steadied; the console says why not."""
+    try:
+        check_steady(predictor)
+    except UserError as error:
+        console.print(f"without steady masks of {backend}: {error}", soft_wrap=True)
+        return False
+    return True
+
+
+def _note_of(films: Sequence[str]) -> list[str]:
+    if len(films) == 1:
+        return []
+    return [f"the names of the frames are of {len(films)} series, '{films[0]}...' and others: a stream is one film"]
 
 
 def _check(candidate: Candidate, frames: SegmentationDataset) -> None:
@@ -135,6 +172,7 @@ def _document(row: _Row, played: Played) -> dict[str, Any]:
         "file": row.candidate.file,
         "weights": row.candidate.weights,
         "backend": row.backend,
+        "steady": row.steady,
         "median_ms": p50,
         "p95_ms": p95,
         "p99_ms": p99,
@@ -143,6 +181,7 @@ def _document(row: _Row, played: Played) -> dict[str, Any]:
         "frames_behind": _behind(played),
         "stream_miou": played.mean_iou if played.behind else None,
         "miou": row.streamed.plain,
+        "flicker": row.streamed.flicker,
     }
 
 
@@ -155,26 +194,29 @@ def _behind(played: Played) -> float | None:
     return float(np.mean(played.behind)) if played.behind else None
 
 
-def _tell(rows: Sequence[_Row], frames: SegmentationDataset, device: str, *, stderr: bool) -> None:
+def _tell(rows: Sequence[_Row], frames: SegmentationDataset, about: Sequence[str], *, stderr: bool) -> None:
     cells = [
         (
             f"{row.candidate.name} {row.candidate.file}".strip(),
             row.backend,
+            ("steady" if row.steady else "plain") if any(one.steady for one in rows) else None,
             *_percentiles(row.streamed),
             played.fps,
             f"{played.taken} of {played.frames}",
             _behind(played),
             played.mean_iou if played.behind else None,
             row.streamed.plain,
+            None if row.streamed.flicker is None else 100 * row.streamed.flicker,
         )
         for row in rows
         for played in row.streamed.played
     ]
     height, width = frames[0].size
     notes = [
-        f"{len(frames)} frames of {height}x{width}; {device}",
+        "; ".join([f"{len(frames)} frames of {height}x{width}", *about]),
         "ms: from a frame in memory to its class map, the median",
         "taken: the frames that the network took; it dropped those that came while it was busy",
         "mIoU of the stream: each class map against the frame that was current when it was ready",
+        "flicker: of the pixels that do not move from frame to frame, those whose class changes",
     ]
     show(Table("Networks on a stream", _COLUMNS, cells), notes=notes, stderr=stderr)

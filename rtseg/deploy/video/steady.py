@@ -53,15 +53,15 @@ class Steady:
 
     - the logit of the new class exceeds that of the old one by less than `lead`; of a file that puts out margins and no
       logits, the margin is taken for this difference, which it never exceeds;
-    - its grey (`smooth_grey`) differs by less than `STILL` from the last frame in which the network itself gave it
-      this class. So nothing is kept through a slow drift or a cut.
+    - its grey (`smooth_grey`) differs by fewer levels than `still` from the last frame in which the network itself gave
+      it this class. So nothing is kept through a slow drift or a cut.
 
     Args:
-        lead: see above; with 0 the class maps stay as they are.
+        lead, still: see above; where one is 0 the class maps stay as they are.
     """
 
-    def __init__(self, lead: float = LEAD) -> None:
-        self._lead = lead
+    def __init__(self, lead: float = LEAD, still: int = STILL) -> None:
+        self._lead, self._still = lead, still
         self._before: np.ndarray | None = None
         self._reference = np.empty(0, np.uint8)  # (H, W): the grey of each pixel when the network gave its class
 
@@ -83,7 +83,7 @@ class Steady:
         if before is not None and before.shape == classes.shape:
             where = np.flatnonzero(before != classes)
             there, then = grey.reshape(-1)[where], reference.reshape(-1)[where]
-            where = where[np.maximum(there, then) - np.minimum(there, then) < STILL]
+            where = where[np.maximum(there, then) - np.minimum(there, then) < self._still]
             old = before.reshape(-1)[where]
             kept = np.maximum(_lead(found, where, old), 0) < self._lead  # it is less than nothing by its rounding alone
             where, old = where[kept], old[kept]

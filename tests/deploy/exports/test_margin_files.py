@@ -43,7 +43,7 @@ def file(proof: Proof, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def network() -> Predictor:
-    return Predictor(OneConvolution(), engine="reference", device="cpu")  # type: ignore[arg-type]  # no segmenter
+    return Predictor(OneConvolution(), engine="reference", device="cpu")
 
 
 def test_class_map_and_margin_are_the_networks(file: Path, network: Predictor) -> None:

@@ -98,11 +98,12 @@ def test_the_rule_is_that_of_upsampled_logits() -> None:
 
 
 def test_a_lead_of_nothing_leaves_the_class_maps_and_a_still_film_has_one() -> None:
-    frames, steady, still = drawn(8), Steady(0), Steady()
+    frames, steady, moves, still = drawn(8), Steady(0), Steady(still=0), Steady()
     first = found(frames[0][1], SIZE)
     for image, logits in frames:
         one = found(logits, SIZE)
         assert np.array_equal(steady.next(image, one), one.class_map)
+        assert np.array_equal(moves.next(image, one), one.class_map)
         assert np.array_equal(still.next(frames[0][0], first), first.class_map)
     other = found(frames[0][1], (9, 9))
     assert np.array_equal(still.next(frames[0][0][:9, :9], other), other.class_map), "another size begins anew"
