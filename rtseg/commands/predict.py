@@ -14,7 +14,7 @@ from rtseg.addresses import live_source, shown
 from rtseg.checks import check_one_of
 from rtseg.command_line import Device, resumable
 from rtseg.deploy.folder.result_names import FILMS, RECORD
-from rtseg.deploy.video.live_options import live_options
+from rtseg.deploy.video.live_options import LiveOptions, live_options
 from rtseg.deploy.windows.tiling import tiling
 from rtseg.disk import refusal
 from rtseg.errors import UserError
@@ -34,7 +34,7 @@ Checkpoint = Annotated[
         help=".ckpt, folder with model.safetensors, exported file, name of rtseg list weights, or Hugging Face id"
     ),
 ]
-Output = Annotated[Path, typer.Option("-o", "--output", help="folder for the results; - for the raw frames of a film")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="folder for the results; - for raw frames of a film")]
 MaxPixels = Annotated[
     int | None,
     typer.Option(help="refuse images of more pixels than this; default: 67,108,864, with --tile 178,956,970"),
@@ -162,7 +162,7 @@ def predict(
     outputs, counts = Outputs(overlays, alpha, margin, submission, steady, film), Counts()
     network = partial(load, checkpoint, device=device, engine=engine, tile=tile, overlap=overlap)
     if piped:
-        _pipe(network, sources, outputs, max_pixels, explain=explain)
+        _pipe(network, sources, outputs, max_pixels, live, explain=explain)
         return
     films = _films(sources, output, outlines=polygons is not None or labels is not None)
     again = "The same command with --overwrite starts again." if films else f"To resume: {_to_resume()}"
@@ -192,18 +192,24 @@ def predict(
 
 
 def _pipe(
-    network: Callable[[], "Predictor"], sources: list[str], outputs: "Outputs", max_pixels: int | None, *, explain: bool
+    network: Callable[[], "Predictor"],
+    sources: list[str],
+    outputs: "Outputs",
+    max_pixels: int | None,
+    live: LiveOptions,
+    *,
+    explain: bool,
 ) -> None:
-    """Writes the frames of a film to the standard output; whatever is said goes to the standard error."""
+    """Writes the frames of a film or a stream to the standard output; whatever is said goes to the standard error."""
     from rtseg.deploy.explain import show_choices
     from rtseg.deploy.folder.counts import Counts
     from rtseg.deploy.video.piped import frames_on_stdout, one_film, pipe_film
 
-    film, counts = one_film(sources), Counts()
+    film, counts = live_source(sources) or one_film(sources), Counts()
     with frames_on_stdout() as out, resumable(counts.sentence):
         predictor = network()
         predictor.runner.may_measure = explain
-        pipe_film(predictor, film, out, outputs, max_pixels=max_pixels, counts=counts)
+        pipe_film(predictor, film, out, outputs, max_pixels=max_pixels, counts=counts, live=live)
         if explain:
             show_choices(predictor.runner.choices())
 

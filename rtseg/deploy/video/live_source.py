@@ -36,6 +36,7 @@ class LiveSource:
         tell: is given a sentence when the source is lost and when it is back.
 
     Attributes:
+        options: as given.
         name: the address without passwords.
         slot: counts the frames.
         size: (height, width) of the first frame, and so of all.
@@ -53,7 +54,7 @@ class LiveSource:
         self.name, self.slot, self.size = shown(address), Slot(), (0, 0)
         self.rate, self.stated, self.losses = _RATE, 0, 0
         self.failure: UserError | None = None
-        self._address, self._options, self._tell = address, options, tell
+        self.options, self._address, self._tell = options, address, tell
         self._resized: tuple[int, int] | None = None
         self._newest, self._silent, self.ended = time.monotonic(), -math.inf, False  # when a silence was over
         self._film: cv2.VideoCapture | None = None
@@ -74,9 +75,9 @@ class LiveSource:
 
     def frames(self) -> Generator[LiveFrame]:
         """The newest frame whenever one is asked for, until the source ends, is lost, or is stopped."""
-        end = time.monotonic() + (self._options.seconds or math.inf)
+        end = time.monotonic() + (self.options.seconds or math.inf)
         # The thread notices a loss itself, a little earlier, unless it hangs. A film's waits for the network.
-        limit = math.inf if self._options.reconnect or self.stated else self._options.patience + 1
+        limit = math.inf if self.options.reconnect or self.stated else self.options.patience + 1
         try:
             while time.monotonic() < end:
                 frame = self.slot.take(lambda: min(end, self._newest + limit))
@@ -122,13 +123,13 @@ class LiveSource:
         try:
             if self._open():
                 self._drain()
-                while self._options.reconnect and not self.stated and not self.slot.stopped and self.failure is None:
+                while self.options.reconnect and not self.stated and not self.slot.stopped and self.failure is None:
                     self.losses += 1
                     self._tell(f"{self.name}: lost, {counted(self.losses, 'time')} so far; trying again")
                     if self._open_again():
                         self._drain()
             elif not self.slot.stopped:
-                self.failure = self.failure or nothing_to_open(self._address, self._options.patience)
+                self.failure = self.failure or nothing_to_open(self._address, self.options.patience)
         except Exception as error:  # OpenCV's, of whatever a stream may hold
             self.failure = UserError(f"{self.name}: {error}")
         finally:
@@ -139,7 +140,7 @@ class LiveSource:
 
     def _open(self) -> bool:
         """Whether it is open."""
-        self._film = _opened(self._address, self._options.patience)
+        self._film = _opened(self._address, self.options.patience)
         if not self._film.isOpened():
             return False
         self._newest = time.monotonic()
@@ -152,16 +153,16 @@ class LiveSource:
         return self._fits(round(pixels))
 
     def _fits(self, pixels: int) -> bool:
-        if pixels > self._options.max_pixels:
+        if pixels > self.options.max_pixels:
             self.failure = UserError(
-                f"{self.name}: its frames have {pixels:,} pixels, more than {self._options.max_pixels:,}; give a "
+                f"{self.name}: its frames have {pixels:,} pixels, more than {self.options.max_pixels:,}; give a "
                 "larger --max-pixels, or set the camera to a smaller size"
             )
-        return pixels <= self._options.max_pixels
+        return pixels <= self.options.max_pixels
 
     def _open_again(self) -> bool:
         """Whether it is open again; False where it is to stop, or is not what it was."""
-        pause = self._options.pause
+        pause = self.options.pause
         while not self.slot.stopped and self.failure is None:
             if self._film is not None:
                 self._film.release()
@@ -179,7 +180,7 @@ class LiveSource:
             pass
         # After a silence FFmpeg still gives the frames that its decoder held back.
         silent = time.monotonic() - self._silent < _HELD_BACK
-        if silent and not self.slot.stopped and not self._options.reconnect:
+        if silent and not self.slot.stopped and not self.options.reconnect:
             self.failure = self.failure or self._lost()
 
     def _grab(self) -> bool:
@@ -187,7 +188,7 @@ class LiveSource:
         assert self._film is not None
         asked = time.monotonic()
         goes_on = self._film.grab()
-        if time.monotonic() - asked > 0.9 * self._options.patience:
+        if time.monotonic() - asked > 0.9 * self.options.patience:
             self._silent = time.monotonic()
         if not goes_on:
             return False
@@ -203,7 +204,7 @@ class LiveSource:
 
     def _lost(self) -> UserError:
         return UserError(
-            f"{self.name}: no frame came for {self._options.patience:g} s; what came before is written, and "
+            f"{self.name}: no frame came for {self.options.patience:g} s; what came before is written, and "
             "--reconnect tries again"
         )
 

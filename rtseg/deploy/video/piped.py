@@ -4,20 +4,22 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, redirect_stdout, suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from rtseg.addresses import live_source, shown
 from rtseg.deploy.folder.counts import Counts
 from rtseg.deploy.folder.image_files import ImageFiles, Outputs
 from rtseg.deploy.folder.predict_files import pixel_limit, stage_threads
 from rtseg.deploy.folder.sources import split_films
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.film_results import Drawn, draw_frame
+from rtseg.deploy.video.live_options import LiveOptions
 from rtseg.deploy.video.predict_film import open_film, through_network
+from rtseg.deploy.video.predict_live import live_through_network, open_live
 from rtseg.errors import UserError
 from rtseg.terminal import Console, say
 
@@ -49,24 +51,26 @@ def frames_on_stdout() -> Iterator[BinaryIO]:
 
 def pipe_film(
     predictor: Predictor,
-    film: Path,
+    film: Path | str,
     out: BinaryIO,
     outputs: Outputs,
     *,
     max_pixels: int | None,
     counts: Counts,
+    live: LiveOptions | None = None,
 ) -> None:
-    """Writes each frame of a film: its overlay as bgr24, without overlays its ids as gray or gray16le.
+    """Writes each frame of a film, or those taken of a live source: overlays as bgr24, else ids as gray or gray16le.
 
     It ends quietly where the pipe is closed.
 
     Args:
         predictor: whose class maps they are.
-        film: a file.
+        film: a file; or the address of a camera or a stream, as `rtseg.addresses.live_source` gives it.
         out: where the frames go.
         outputs: what is drawn.
         max_pixels: of a frame, at most, as for `predict_files`.
         counts: is kept up to date.
+        live: how a camera or a stream is taken.
 
     Raises:
         UserError: other outputs are asked for; the film cannot be read; a frame fails, or cannot be written.
@@ -75,25 +79,24 @@ def pipe_film(
         raise UserError("-o - writes overlays, or with --no-overlay class maps: leave the other outputs out")
     outputs.check(predictor)
     console, threads = Console(stderr=True), stage_threads()
-    with closing(open_film(film, predictor, pixel_limit(predictor, max_pixels), console)) as reader:
-        piped = _Piped(predictor, outputs, reader.rate, out)
-        with suppress(_PipeClosed):
-            through_network(
-                film,
-                predictor,
-                reader,
-                piped,
-                steady=outputs.steady,
-                threads=threads,
-                counts=counts,
-                console=console,
+    limit = pixel_limit(predictor, max_pixels)
+    if isinstance(film, str):
+        options = replace(live or LiveOptions(), max_pixels=limit)
+        with open_live(film, predictor, options, console) as source, suppress(_PipeClosed):
+            piped = _Piped(predictor, outputs, source.rate, out)
+            live_through_network(
+                source, predictor, piped, {}, steady=outputs.steady, threads=threads, counts=counts, console=console
             )
+        return
+    with closing(open_film(film, predictor, limit, console)) as reader, suppress(_PipeClosed):
+        piped = _Piped(predictor, outputs, reader.rate, out)
+        through_network(
+            film, predictor, reader, piped, steady=outputs.steady, threads=threads, counts=counts, console=console
+        )
 
 
 def one_film(sources: list[str]) -> Path:
     """The film that `-o -` is given. Raises: UserError where it is none, or not one."""
-    if (address := live_source(sources)) is not None:
-        raise UserError(f"-o - takes one film, and '{shown(address)}' is live; give a folder for it")
     others, films = split_films(sources, Path("-"))
     if others or len(films) != 1:
         given = f"'{others[0]}' is none" if others else f"these are {len(films)}"

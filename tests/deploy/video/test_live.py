@@ -14,12 +14,15 @@ import cv2
 import numpy as np
 import pytest
 
+from rtseg.deploy.folder.counts import Counts
 from rtseg.deploy.folder.image_files import Outputs
 from rtseg.deploy.folder.predict_files import predict_files
 from rtseg.deploy.predictor import Predictor
+from rtseg.deploy.video.ffmpeg import ffmpeg_program
 from rtseg.deploy.video.live_latency import Latency
 from rtseg.deploy.video.live_options import LiveOptions
 from rtseg.deploy.video.live_source import LiveSource
+from rtseg.deploy.video.piped import pipe_film
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from tests.helpers.films import read_film, read_ids
@@ -76,7 +79,7 @@ def check_counts(stream: Stream, out: Path, reader: Reader) -> list[int]:
 def test_the_newest_frame_is_taken_and_the_others_are_counted(
     reader: Reader, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader.slow = dict.fromkeys(range(10, 15), 0.06)
+    reader.slow = dict.fromkeys(range(40), 0.03)  # so each is late, and the next four are replaced
     times = list[list[float]]()
     add = Latency.add
 
@@ -87,14 +90,11 @@ def test_the_newest_frame_is_taken_and_the_others_are_counted(
     monkeypatch.setattr(Latency, "add", added)
     with serving(Stream([range(40)], fps=150)) as stream:
         url = stream.url.replace("http://", "http://ann:secret@")
-        assert predict_files(reader, [url], tmp_path / "out", live=LiveOptions(deadline=0.055)) == {}
+        assert predict_files(reader, [url], tmp_path / "out", live=LiveOptions(deadline=0.025)) == {}
     numbers, line = check_counts(stream, tmp_path / "out", reader), record(tmp_path / "out")
     assert numbers[-1] == 39, "the last one is taken"
-    slow = [number for number in numbers if number in reader.slow]
-    assert len(slow) in (1, 2), "while the first of them took 60 ms, the others were replaced"
-    assert line["dropped"] >= 5
-    assert line["late"] == sum(found[3] - found[0] > 0.055 for found in times) >= len(slow)
-    assert len(times) == line["frames"]
+    assert line["dropped"] >= line["frames"]
+    assert line["late"] == sum(found[3] - found[0] > 0.025 for found in times) == line["frames"]
     said = capsys.readouterr()
     assert f"{line['captured']} frames came, {line['dropped']} of them dropped for newer ones" in said.out
     assert f"late: {line['late']} of {line['frames']}" in said.out
@@ -110,7 +110,7 @@ def test_thirty_frames_a_second(reader: Reader, tmp_path: Path) -> None:
     with serving(Stream([range(150)], fps=30)) as stream:
         predict_files(reader, [stream.url], tmp_path / "out", live=LiveOptions(deadline=0.1))
     numbers, line = check_counts(stream, tmp_path / "out", reader), record(tmp_path / "out")
-    assert 35 <= len(numbers) <= 65
+    assert 20 <= len(numbers) <= 65
     assert line["late"] >= sum(number % 4 == 0 for number in numbers)
     film = cv2.VideoCapture(str(tmp_path / "out" / "live_overlay.mp4"))
     assert len(numbers) / film.get(cv2.CAP_PROP_FPS) == pytest.approx(5, abs=0.5), "it plays as long as it took"
@@ -213,3 +213,80 @@ def test_a_server_that_sends_nothing(reader: Reader, tmp_path: Path) -> None:
         pytest.raises(UserError, match="it sends no film that OpenCV reads"),
     ):
         predict_files(reader, [stream.url], tmp_path, live=QUICK)
+
+
+@pytest.mark.slow
+def test_frames_into_a_pipe(reader: Reader, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw, counts = tmp_path / "raw", Counts()
+    with serving(Stream([range(30)], fps=100)) as stream, raw.open("wb") as out:
+        pipe_film(reader, stream.url, out, Outputs(overlays=False), max_pixels=None, counts=counts)
+    ids = np.fromfile(raw, np.uint16).reshape(-1, 48, 64)
+    numbers = [number_of(255 * (found == reader.to_ids(np.ones(1, np.uint8))[0])) for found in ids]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == counts.frames > 5
+    assert f"{counts.frames} frames in" in capsys.readouterr().out
+
+
+class _Camera:
+    """What OpenCV gives for a camera: three frames of two sizes, then a driver that hangs."""
+
+    hangs = threading.Event()
+
+    def __init__(self, number: int, backend: int) -> None:
+        self.frames = [numbered(0), numbered(1, (96, 128)), numbered(2)]
+        assert number == 3
+
+    def isOpened(self) -> bool:
+        return True
+
+    def get(self, key: int) -> float:
+        return {cv2.CAP_PROP_FRAME_HEIGHT: 48, cv2.CAP_PROP_FRAME_WIDTH: 64, cv2.CAP_PROP_FRAME_COUNT: -1}.get(key, 0)
+
+    def grab(self) -> bool:
+        time.sleep(0.05)
+        return bool(self.frames) or self.hangs.wait(20)
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        return True, self.frames.pop(0)
+
+    def release(self) -> None:
+        """Nothing to let go of."""
+
+
+@pytest.mark.slow
+def test_a_camera_whose_driver_hangs(
+    reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", _Camera)
+    with pytest.raises(UserError, match=r"camera:3: no frame came for 0\.4 s"):
+        predict_files(reader, ["camera:3"], tmp_path / "out", live=QUICK)
+    _Camera.hangs.set()
+    monkeypatch.undo()
+    assert 2 in written(tmp_path / "out", reader)
+    assert record(tmp_path / "out")["captured"] <= 3
+    assert "frames of 96x128 came, too" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_a_stream_and_what_is_written_plays(
+    reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = tmp_path / "ffmpeg"
+    limited.write_text(f"#!/bin/bash\ntrap '' XFSZ\nulimit -f 40\nexec {ffmpeg_program()} \"$@\"\n")
+    limited.chmod(0o755)
+    monkeypatch.setenv("RTSEG_FFMPEG", str(limited))
+    with (
+        serving(Stream([range(10_000)], fps=200, sizes={0: (240, 320)})) as stream,
+        pytest.raises(UserError, match="File too large"),
+    ):
+        predict_files(reader, [stream.url], tmp_path / "out")
+    monkeypatch.delenv("RTSEG_FFMPEG")
+    assert len(read_film(tmp_path / "out" / "live_overlay.mp4")) > 5
+
+
+@pytest.mark.slow
+def test_steady_masks(shared_segmenter: Segmenter, tmp_path: Path) -> None:
+    predictor = Predictor(shared_segmenter, device="cpu")
+    with serving(Stream([range(10)], fps=50)) as stream:
+        predict_files(predictor, [stream.url], tmp_path / "out", outputs=Outputs(steady=True))
+    assert record(tmp_path / "out")["steady"] is True

@@ -13,7 +13,7 @@ from rtseg.deploy.video.ffmpeg import ffmpeg_program
 from rtseg.deploy.video.live_options import LiveOptions
 from rtseg.deploy.video.live_source import LiveSource
 from rtseg.errors import UserError
-from tests.helpers.films import write_film
+from tests.helpers.films import ffmpeg, write_film
 from tests.helpers.mjpeg import number_of, numbered
 
 pytest.importorskip("imageio_ffmpeg")
@@ -89,3 +89,19 @@ def test_udp_and_its_silence(film: Path) -> None:
     assert len(list(frames)) < 1000
     assert "no frame came for 3 s" in str(source.failure)
     source.close()
+
+
+def test_tcp(film: Path, tmp_path: Path) -> None:
+    ffmpeg("-i", film, "-c:v", "mpeg2video", "-q:v", "2", "-r", "25", tmp_path / "film.ts")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def send() -> None:
+            with server.accept()[0] as connection:
+                connection.sendall((tmp_path / "film.ts").read_bytes())
+
+        threading.Thread(target=send, daemon=True).start()
+        source = LiveSource(f"tcp://127.0.0.1:{server.getsockname()[1]}", LiveOptions(patience=5))
+        found = numbers(source)
+    assert found == sorted(found)
+    assert found[-1] == 29
+    assert len(found) + source.slot.dropped == source.slot.put_frames
