@@ -193,6 +193,7 @@ def test_a_film_runs_to_its_end(address: str, tmp_path: Path) -> None:
         page.wait(lambda: page.find("error").is_displayed() or "has ended" in page.text("status"))
         assert page.text("error") == ""
         assert "images/s" in page.text("rate")
+        assert int(page.text("rate").split()[0]) >= 4
         assert page.class_map().shape == (96, 128)
         assert not page.find("stop").is_displayed()
         print(page.text("status"), page.text("times"))
@@ -212,6 +213,20 @@ def test_the_camera(address: str) -> None:
         page.find("camera").click()
         page.wait(lambda: page.find("error").is_displayed())
         assert "camera" in page.text("error")
+
+
+def test_what_is_given_last_counts(address: str, images: Path, tmp_path: Path) -> None:
+    drawn = draw_scene(np.random.default_rng(0), (96, 128))[0]
+    film = write_film(tmp_path / "film.mkv", [drawn] * 300)
+    ffmpeg("-i", film, "-pix_fmt", "yuv420p", "-c:v", "libvpx", "-b:v", "1M", tmp_path / "film.webm")
+    with browser("--autoplay-policy=no-user-gesture-required") as driver:
+        page = Page(driver, f"{address}plain/")
+        page.find("file").send_keys(str(tmp_path / "film.webm"))
+        page.wait(lambda: "images/s" in page.text("rate"))
+        page.open(images / "odd.png")
+        page.wait(lambda: "odd.png" in page.text("status"))
+        assert page.class_map().shape == (131, 203)
+        assert not page.find("stop").is_displayed()
 
 
 def test_what_is_no_image_is_a_sentence(address: str, tmp_path: Path, images: Path) -> None:

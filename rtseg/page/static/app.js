@@ -66,11 +66,11 @@ async function openFilm(source, name, mine) {
     stages.clear();
     buttons(true);
     say(`${name}: the network takes the image that is shown whenever it is free.`);
-    await own.play(async (picture, decode) => {
-      await show(picture, decode, mine, { steady: true });
-      if (own.seconds) $("rate").textContent = rate(own);
-    });
-    if (mine === turn) say(`${name} has ended. ${rate(own)}`);
+    await own.play(
+      (picture, decode) => show(picture, decode, mine, { steady: true }),
+      () => ($("rate").textContent = rate(own)),
+    );
+    if (mine === turn) say(`${name} has ended.`);
   } finally {
     own.stop();
     if (film === own) {
@@ -80,9 +80,9 @@ async function openFilm(source, name, mine) {
   }
 }
 
-function rate({ images, seconds }) {
-  const per = seconds ? (images / seconds).toFixed(1) : "0";
-  return `${images} image${images === 1 ? "" : "s"}, ${per} images/s, all stages together.`;
+function rate({ images, seconds, speed }) {
+  const slowed = speed < 1 ? ` The film runs at ${Math.round(100 * speed)} % of its speed.` : "";
+  return `${images} image${images === 1 ? "" : "s"}, ${(images / (seconds || 1)).toFixed(1)} images/s.${slowed}`;
 }
 
 function buttons(playing) {

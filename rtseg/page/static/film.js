@@ -1,12 +1,21 @@
-// A film or the camera: whenever the network is free, it takes the image that is shown at that moment.
+// A film or the camera: whenever the network is free, it takes the image that is shown at that moment. Where that is
+// less than ten images of each second of a film, the film is slowed.
 
 import { Picture, checkSize, contextOf } from "./pictures.js";
+
+const SEEN = 0.1; // seconds of a film from one image to the next
+const SLOWEST = 1 / 16; // of its speed; browsers play no slower
+
+const LOOKS = 300; // milliseconds
 
 export class Film {
   #video = document.createElement("video");
   #address = null;
   #canvas = document.createElement("canvas");
   #ended = false;
+  #fresh = true;
+  #wake = null;
+  #giveUp = null; // ends the waiting for a first image
 
   // images: segmented so far. seconds: that this took, without pauses.
   images = 0;
@@ -22,8 +31,12 @@ export class Film {
     if (source instanceof Blob) {
       this.#address = URL.createObjectURL(source);
       this.#video.src = this.#address;
-    } else this.#video.srcObject = source;
+    } else {
+      this.#video.srcObject = source;
+      for (const track of source.getTracks()) track.onended = () => (this.#ended = true); // a camera that is unplugged
+    }
     await new Promise((resolve, reject) => {
+      this.#giveUp = () => reject(new Error("It was stopped before it began."));
       this.#video.onloadeddata = resolve;
       this.#video.onerror = () => reject(new Error("This browser cannot play it. H.264 (MP4) and WebM are played."));
     });
@@ -35,21 +48,29 @@ export class Film {
     return this.#video.paused;
   }
 
-  get length() {
-    return Number.isFinite(this.#video.duration) ? this.#video.duration : null;
-  }
-
   async toggle() {
     if (this.#video.paused) await this.#video.play();
     else this.#video.pause();
   }
 
+  // Of the film's own speed, 0 to 1.
+  get speed() {
+    return this.#video.playbackRate;
+  }
+
   // each: called with a Picture and the milliseconds that it took to decode it; the next comes when it is done.
-  async play(each) {
-    await this.#video.play();
+  // counted: called behind it, when `images` and `seconds` know of it.
+  async play(each, counted) {
+    try {
+      await this.#video.play();
+    } catch {
+      if (!this.#ended) throw new Error("This browser does not start it.");
+    }
+    this.#watch();
     while (!this.#ended) {
       await this.#nextImage();
-      if (this.#ended || this.#video.paused) continue;
+      if (this.#ended || !this.#fresh) continue;
+      this.#fresh = false;
       const began = performance.now();
       this.#canvas.width = this.#video.videoWidth;
       this.#canvas.height = this.#video.videoHeight;
@@ -57,22 +78,41 @@ export class Film {
       context.drawImage(this.#video, 0, 0);
       const pixels = context.getImageData(0, 0, this.#canvas.width, this.#canvas.height);
       await each(new Picture(this.#canvas, null, pixels), performance.now() - began);
+      const seconds = (performance.now() - began) / 1000;
       this.images++;
-      this.seconds += (performance.now() - began) / 1000;
+      this.seconds += seconds;
+      if (this.#address) this.#slow(seconds);
+      counted();
     }
   }
 
-  // A page in the background gets no images: then half a second is waited.
+  #slow(seconds) {
+    const speed = Math.min(1, Math.max(SLOWEST, SEEN / seconds));
+    if (Math.abs(speed / this.#video.playbackRate - 1) > 0.2) this.#video.playbackRate = speed;
+  }
+
+  // Each image that is shown is fresh until it is taken. A page in the background is shown none.
+  #watch() {
+    const next = this.#video.requestVideoFrameCallback?.bind(this.#video) ?? requestAnimationFrame;
+    const shown = () => {
+      this.#fresh = true;
+      this.#wake?.();
+      if (!this.#ended) next(shown);
+    };
+    next(shown);
+  }
+
   #nextImage() {
+    if (this.#fresh) return Promise.resolve();
     return new Promise((resolve) => {
-      setTimeout(resolve, 500);
-      if (this.#video.requestVideoFrameCallback) this.#video.requestVideoFrameCallback(resolve);
-      else requestAnimationFrame(resolve);
+      this.#wake = resolve;
+      setTimeout(resolve, LOOKS); // whether it has ended
     });
   }
 
   stop() {
     this.#ended = true;
+    this.#giveUp?.();
     this.#video.pause();
     for (const track of this.#video.srcObject?.getTracks() ?? []) track.stop();
     this.#video.srcObject = null;

@@ -48,7 +48,7 @@ export async function readPicture(file, most) {
     // Values as they are stored, as rtseg reads them: no colour profile is applied.
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
   } catch {
-    throw new Error(`${nameOf(file)} is not an image that this browser can open. PNG, JPEG and WebP are.`);
+    throw new Error(`${nameOf(file)} is not an image that this browser can open. It opens PNG, JPEG and WebP.`);
   }
   try {
     checkSize(bitmap.height, bitmap.width, most);

@@ -74,7 +74,7 @@ export class Viewer {
     if (!steady) this.#alone = null;
     this.result = { ...result, shares };
     this.#steady = steady;
-    this.#said.setAttribute("aria-live", steady ? "off" : "polite"); // a film would never let a reader finish
+    if (steady) this.#said.setAttribute("aria-live", "off"); // a film would never let a reader finish
     this.#paint();
     this.#list();
     this.root.hidden = false;
@@ -156,6 +156,7 @@ export class Viewer {
   }
 
   #choose(place) {
+    this.#said.setAttribute("aria-live", "polite");
     const { height, width } = this.result;
     const within = (value, size) => Math.min(Math.max(value, 0), size - 1);
     this.#chosen = place && [within(place[0], height), within(place[1], width)];
