@@ -15,6 +15,7 @@ from typing import Any
 from rtseg.addresses import is_live, shown
 from rtseg.errors import UserError, nearest
 from rtseg.hub import fetch
+from rtseg.numbered import is_numbered, numbered_files
 from rtseg.published import fetch_published, find_published
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"  # of a folder of weights
@@ -153,6 +154,8 @@ def check_any_image(sources: Sequence[str]) -> None:
 
 def _leads_somewhere(source: str) -> bool:
     path = os.path.expanduser(source)
+    if is_numbered(path) and numbered_files(Path(path)):
+        return True
     return os.path.exists(path) or (glob.has_magic(path) and any(glob.iglob(path, recursive=True)))
 
 

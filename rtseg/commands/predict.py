@@ -95,6 +95,9 @@ Film = Annotated[
         help="what is shown of a film: its overlay, the film beside it, or PNG files; beside it are its class maps",
     ),
 ]
+Fps = Annotated[
+    float | None, typer.Option(help="images per second of numbered images, as frames/%06d.png; default: 25")
+]
 Deadline = Annotated[
     str | None,
     typer.Option(
@@ -133,6 +136,7 @@ def predict(
     polygons: Polygons = None,
     labels: Labels = None,
     film: Film = "overlay",
+    fps: Fps = None,
     deadline: Deadline = None,
     seconds: Annotated[float | None, typer.Option(help="end a camera or stream after so many; default: Ctrl-C")] = None,
     reconnect: Reconnect = False,
@@ -159,7 +163,7 @@ def predict(
     from rtseg.deploy.predictor import load
 
     overlays = not no_overlay and submission is None
-    outputs, counts = Outputs(overlays, alpha, margin, submission, steady, film), Counts()
+    outputs, counts = Outputs(overlays, alpha, margin, submission, steady, film, fps), Counts()
     network = partial(load, checkpoint, device=device, engine=engine, tile=tile, overlap=overlap)
     if piped:
         _pipe(network, sources, outputs, max_pixels, live, explain=explain)

@@ -34,6 +34,7 @@ class Outputs:
         submission: name of a benchmark whose test server gets the class maps; then nothing else may be written.
         steady: class maps of films are steadied (`rtseg.deploy.video.steady`).
         film: one of `FILMS`: what is shown of a film; beside it are always its class maps.
+        fps: images per second of numbered images; None for 25.
 
     Raises:
         UserError: `alpha` is out of range, no such benchmark is known, or more is to be written for it; or a film is to
@@ -46,6 +47,7 @@ class Outputs:
     submission: str | None = None
     steady: bool = False
     film: str = "overlay"
+    fps: float | None = None
 
     def __post_init__(self) -> None:
         if self.submission is not None:
@@ -56,6 +58,8 @@ class Outputs:
         check_one_of("--film", self.film, FILMS)
         if self.film == "side-by-side" and not self.overlays:
             raise UserError("--film side-by-side shows a film beside its overlay, and --no-overlay draws none")
+        if self.fps is not None:
+            check_between("--fps", self.fps, 0.001, 1000, "it is images per second of numbered images")
         check_between("--alpha", self.alpha, 0, 1, "0 is the image alone, 1 the colours alone")
 
     def check(self, predictor: Predictor) -> None:

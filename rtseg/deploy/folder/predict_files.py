@@ -90,8 +90,10 @@ def predict_files(
     outputs.check(predictor)
     counts = counts or Counts()
     address = live_source(list(map(str, sources)))
-    if address is not None and (resume or outputs.margin or outputs.submission):
-        raise UserError(f"--resume, --margin and --submission are of images; leave them out, or '{shown(address)}'")
+    if address is not None and (resume or outputs.margin or outputs.submission or outputs.fps):
+        raise UserError(
+            f"--resume, --margin, --submission and --fps are of images; leave them out, or '{shown(address)}'"
+        )
     with locked_folder(out_dir):
         results = Results(out_dir, predictor, outputs, resume=resume, overwrite=overwrite)
         if address is not None:

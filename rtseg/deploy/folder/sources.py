@@ -10,6 +10,7 @@ from rtseg.data.kinds import is_film
 from rtseg.data.walk import find_files
 from rtseg.deploy.folder.result_names import LEGEND, margin_file, result_files
 from rtseg.errors import UserError
+from rtseg.numbered import is_numbered
 from rtseg.terminal import Console, counted
 
 
@@ -64,13 +65,18 @@ def _expand(source: str, out_dir: Path, suffixes: tuple[str, ...]) -> list[tuple
 def split_films(
     sources: Sequence[str | Path], out_dir: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES
 ) -> tuple[list[str], list[Path]]:
-    """The sources with images, and the films among them all: files by their content, and what globs find."""
+    """The sources with images, and the films among them all: files by their content, and what globs find.
+
+    Images that are numbered (`rtseg.numbered`) are a film.
+    """
     others: list[str] = []
     films: dict[Path, None] = {}
     for source in map(str, sources):
         path = Path(os.path.expanduser(source))
         if os.path.isfile(path):
             found, left = [path] * (path.suffix.lower() in FILM_SUFFIXES or is_film(path)), False
+        elif is_numbered(path):
+            found, left = [path], False
         elif glob.has_magic(source) and not os.path.exists(path):
             root = next(folder for folder in path.parents if not glob.has_magic(str(folder)))
             pattern = path.relative_to(root).as_posix()

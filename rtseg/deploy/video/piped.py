@@ -18,9 +18,10 @@ from rtseg.deploy.folder.sources import split_films
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.film_results import Drawn, draw_frame
 from rtseg.deploy.video.live_options import LiveOptions
-from rtseg.deploy.video.predict_film import open_film, through_network
+from rtseg.deploy.video.predict_film import NO_FPS, open_film, through_network
 from rtseg.deploy.video.predict_live import live_through_network, open_live
 from rtseg.errors import UserError
+from rtseg.numbered import is_numbered
 from rtseg.terminal import Console, say
 
 
@@ -77,6 +78,8 @@ def pipe_film(
     """
     if outputs.margin or outputs.submission or outputs.film == "frames":
         raise UserError("-o - writes overlays, or with --no-overlay class maps: leave the other outputs out")
+    if outputs.fps is not None and not (isinstance(film, Path) and is_numbered(film)):
+        raise UserError(NO_FPS)
     outputs.check(predictor)
     console, threads = Console(stderr=True), stage_threads()
     limit = pixel_limit(predictor, max_pixels)
@@ -88,7 +91,7 @@ def pipe_film(
                 source, predictor, piped, {}, steady=outputs.steady, threads=threads, counts=counts, console=console
             )
         return
-    with closing(open_film(film, predictor, limit, console)) as reader, suppress(_PipeClosed):
+    with closing(open_film(film, predictor, limit, console, outputs.fps)) as reader, suppress(_PipeClosed):
         piped = _Piped(predictor, outputs, reader.rate, out)
         through_network(
             film, predictor, reader, piped, steady=outputs.steady, threads=threads, counts=counts, console=console

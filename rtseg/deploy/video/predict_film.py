@@ -27,14 +27,17 @@ from rtseg.deploy.folder.stages import Speed
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.ffmpeg import ffmpeg_program
 from rtseg.deploy.video.film_results import Drawn, FilmResults, Written, result_paths
-from rtseg.deploy.video.reader import FilmReader, Turn
+from rtseg.deploy.video.image_sequence import ImageSequence
+from rtseg.deploy.video.reader import FilmReader, Frames, Turn
 from rtseg.deploy.video.sizes import changing_size
 from rtseg.deploy.video.steady import Steady
 from rtseg.errors import UserError
+from rtseg.numbered import is_numbered, name_of_numbered
 from rtseg.terminal import Console, counted, say
 
 MANY = 32  # frames, for which it pays to measure the engines
 _UNKNOWN = 10_000  # frames of a film that states none, as far as the choice of lanes goes
+NO_FPS = "--fps is of numbered images, as 'frames/%06d.png', and there are none: leave it out"
 NO_FFMPEG = (
     "there is no ffmpeg: overlays are written as mp4v, which browsers will not show, and class maps as PNG files. "
     "pip install 'rtseg[video]' brings one, RTSEG_FFMPEG names another"
@@ -47,6 +50,8 @@ def name_films(films: Sequence[Path], out_dir: Path, outputs: Outputs, *, resume
     Raises:
         UserError: these outputs are of images alone, a film is to be resumed, or a result would replace a film.
     """
+    if outputs.fps is not None and not any(map(is_numbered, films)):
+        raise UserError(NO_FPS)
     if not films:
         if outputs.film != FILMS[0]:
             raise UserError(f"--film {outputs.film}: there is no film among what is given; leave --film out")
@@ -58,13 +63,21 @@ def name_films(films: Sequence[Path], out_dir: Path, outputs: Outputs, *, resume
         )
     if outputs.margin or outputs.submission:
         raise UserError(f"--margin and --submission are of images; leave them out, or the film '{films[0]}'")
-    names, _ = result_names([(film.parent, film) for film in films], out_dir)
+    called = {Path(os.path.abspath(_called(film))): Path(os.path.abspath(film)) for film in films}
+    if len(called) < len(films):
+        raise UserError("two of these films would have results of one name: give one of them to each command")
+    named, _ = result_names([(path.parent, path) for path in called], out_dir)
+    names = {called[path]: name for path, name in named.items()}
     real = set(map(os.path.realpath, names))  # a folder may have a second name
     for path, name in names.items():
         for result in result_paths(out_dir, name):
             if os.path.realpath(result) in real:
                 raise UserError(f"the results of '{path}' would overwrite the film '{result}': give another folder")
     return names
+
+
+def _called(film: Path) -> Path:
+    return name_of_numbered(film) if is_numbered(film) else film
 
 
 def predict_film(
@@ -87,11 +100,13 @@ def predict_film(
     """
     if (program := ffmpeg_program()) is None and results.outputs.film != "frames":
         console.print(NO_FFMPEG, soft_wrap=True)
-    with closing(open_film(path, results.predictor, max_pixels, console)) as reader:
-        line = {"name": (PurePosixPath(name).parent / path.name).as_posix(), **file_facts(path)}
+    numbered = is_numbered(path)
+    with closing(open_film(path, results.predictor, max_pixels, console, results.outputs.fps)) as reader:
+        facts = {"image": path.name} if numbered else file_facts(path)
+        line = {"name": (PurePosixPath(name).parent / path.name).as_posix(), **facts}
         if results.outputs.steady:
             line["steady"] = True
-        film = FilmResults(results, name, line, reader.rate, program, path)
+        film = FilmResults(results, name, line, reader.rate, program, None if numbered else path)
         try:
             through_network(
                 path,
@@ -108,20 +123,21 @@ def predict_film(
                 with suppress(UserError):  # a full disk, which is said already
                     results.write_legend()
             raise
-    if program and (note := changing_size(program, path)):
+    if program and not numbered and (note := changing_size(program, path)):
         say(note)
     results.write_legend()
 
 
-def open_film(path: Path, predictor: Predictor, max_pixels: int, console: Console) -> FilmReader:
-    """A film that this network takes; says where its frames are resized.
+def open_film(path: Path, predictor: Predictor, max_pixels: int, console: Console, fps: float | None) -> Frames:
+    """A film that this network takes, or numbered images, `fps` a second; says where its frames are resized.
 
     Raises:
         UserError: it cannot be read, see `FilmReader`, or the network takes no films.
     """
     if predictor.card.channels is not None:
         raise UserError(f"{path}: a film has red, green and blue, and this network takes other channels")
-    reader = FilmReader(path, max_pixels)
+    numbered = is_numbered(path)
+    reader = ImageSequence(path, predictor.card, max_pixels, fps) if numbered else FilmReader(path, max_pixels)
     if predictor.fixed_size and predictor.fixed_size != reader.size:
         console.print(resized_note(*predictor.fixed_size), soft_wrap=True)
     return reader
@@ -130,7 +146,7 @@ def open_film(path: Path, predictor: Predictor, max_pixels: int, console: Consol
 def through_network(
     path: Path,
     predictor: Predictor,
-    reader: FilmReader,
+    reader: Frames,
     film: Written,
     *,
     steady: bool,
@@ -152,7 +168,7 @@ def through_network(
 class _Run:
     """A film through a network, into its results."""
 
-    def __init__(self, path: Path, predictor: Predictor, reader: FilmReader, film: Written, steady: bool) -> None:
+    def __init__(self, path: Path, predictor: Predictor, reader: Frames, film: Written, steady: bool) -> None:
         self._path, self._predictor, self._reader, self._film, self._steady = path, predictor, reader, film, steady
 
     def write_all(self, threads: int, counts: Counts, console: Console) -> None:

@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -19,6 +19,28 @@ class Turn(NamedTuple):
 
     number: int
     at: float
+
+
+class Frames(Protocol):
+    """Frames of one size, in their order, see `FilmReader`."""
+
+    size: tuple[int, int]
+    rate: float
+    codec: str
+    stated: int
+    frames: int
+
+    def turns(self) -> Iterator[Turn]:
+        """The turn of each frame."""
+
+    def frame(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of the frame whose turn it is. Raises: UserError."""
+
+    def notes(self) -> list[str]:
+        """What is to be said at the end."""
+
+    def close(self) -> None:
+        """Lets go of the files."""
 
 
 class FilmReader:
