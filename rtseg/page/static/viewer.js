@@ -1,5 +1,5 @@
 // A picture under the colours of its classes: how strong they are, a legend with shares, and each pixel's class and
-// margin. It needs style.css, knows nothing of where class maps come from, and makes all of its elements.
+// margin. It needs base.css and viewer.css, knows nothing of where class maps come from, and makes all of its elements.
 
 const STEP = 1;
 const LARGE_STEP = 10; // pixels, with Shift
@@ -18,11 +18,13 @@ export class Viewer {
   #alone = null; // the class that is shown alone
   #chosen = null; // [row, column]
   #steady = false;
+  #picture = null;
+  #sentence = null; // of a pixel
 
   // What is shown: { height, width, classes, margins or null, shares }.
   result = null;
 
-  // root: an empty element. classes: [{ id, name, color: [r, g, b] }], by class number.
+  // root: an empty element. classes: [{ id, name, color: [r, g, b] }], by class number; a fourth value is the opacity.
   constructor(root, classes) {
     this.#classes = classes;
     this.#base.setAttribute("aria-hidden", "true");
@@ -61,8 +63,13 @@ export class Viewer {
   }
 
   // picture: a canvas or an image of the result's size. steady: one of a film, whose legend keeps its order.
-  show(picture, result, { steady = false } = {}) {
+  // table: the classes of this class map and the next ones, where they are others. tell: what is said of a pixel by its
+  // place in the class map, or of none (null).
+  show(picture, result, { steady = false, table = this.#classes, tell = (at) => this.#classAndMargin(at) } = {}) {
     const { height, width, classes } = result;
+    if (table !== this.#classes) this.#legend.replaceChildren(); // its entries are of other classes
+    this.#classes = table;
+    this.#sentence = tell;
     for (const canvas of [this.#base, this.#colours]) {
       if (canvas.height !== height || canvas.width !== width) Object.assign(canvas, { height, width });
     }
@@ -78,16 +85,17 @@ export class Viewer {
     this.#paint();
     this.#list();
     this.root.hidden = false;
-    if (this.#chosen && steady) this.#tell();
+    if (this.#chosen && (steady || picture === this.#picture)) this.#tell();
     else this.#choose(null);
+    this.#picture = picture;
   }
 
   #paint() {
     const { height, width, classes } = this.result;
     const table = new Uint32Array(this.#classes.length); // bytes in the order r, g, b, a
     const bytes = new Uint8Array(table.buffer);
-    this.#classes.forEach(({ color }, k) => {
-      bytes.set([...color, this.#alone === null || this.#alone === k ? 255 : 0], 4 * k);
+    this.#classes.forEach(({ color: [r, g, b, opacity = 255] }, k) => {
+      bytes.set([r, g, b, this.#alone === null || this.#alone === k ? opacity : 0], 4 * k);
     });
     const image = new ImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
@@ -114,14 +122,14 @@ export class Viewer {
   }
 
   #entry(k) {
-    const { name, color } = this.#classes[k];
+    const { name, color: [r, g, b, opacity = 255] } = this.#classes[k];
     const entry = document.createElement("li");
     entry.dataset.class = k;
     const button = element("button", "class");
     button.type = "button";
     button.title = "Show this class alone, or all again";
     const swatch = element("span", "swatch");
-    swatch.style.backgroundColor = `rgb(${color.join(" ")})`;
+    swatch.style.backgroundColor = `rgb(${r} ${g} ${b} / ${opacity / 255})`;
     const bar = element("span", "bar");
     const filled = document.createElement("i");
     filled.style.backgroundColor = swatch.style.backgroundColor;
@@ -169,17 +177,17 @@ export class Viewer {
   }
 
   #tell() {
-    if (!this.#chosen) {
-      this.#said.textContent = "Click a pixel for its class and its margin.";
-      return;
-    }
-    const [row, column] = this.#chosen;
-    const { width, classes, margins } = this.result;
-    const at = row * width + column;
+    const [row, column] = this.#chosen ?? [];
+    const said = this.#sentence(this.#chosen && row * this.result.width + column);
+    this.#said.textContent = this.#chosen ? `Row ${row}, column ${column}: ${said}.` : `${said}.`;
+  }
+
+  #classAndMargin(at) {
+    if (at === null) return "Click a pixel for its class and its margin";
+    const { classes, margins } = this.result;
     const { id, name } = this.#classes[classes[at]];
-    let lead = "";
-    if (margins) lead = Number.isFinite(margins[at]) ? `, margin ${margins[at].toFixed(2)}` : ", no other class comes near";
-    this.#said.textContent = `Row ${row}, column ${column}: ${name} (id ${id})${lead}.`;
+    if (!margins) return `${name} (id ${id})`;
+    return `${name} (id ${id})${Number.isFinite(margins[at]) ? `, margin ${margins[at].toFixed(2)}` : ", no other class comes near"}`;
   }
 }
 

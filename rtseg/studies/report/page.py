@@ -1,7 +1,7 @@
 """The page of a run: one script of its own, no library, no font, no request. The sections are templates beside it.
 
-The page lets the browser run that script alone, known by its hash: a name that got into the page as HTML would still
-not run.
+Script and style begin with those of `rtseg page`: its viewer, and what the two have alike. The page lets the browser
+run that script alone, known by its hash: a name that got into the page as HTML would still not run.
 """
 
 import base64
@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from rtseg.output.chart import STYLE
 from rtseg.output.page import drawing, render
+from rtseg.page.network import STATIC
 from rtseg.studies.report import accuracy, pictures
 from rtseg.studies.report.figures import percent
 from rtseg.studies.report.full_scores import full_scores
@@ -27,13 +28,14 @@ def page(run: Run) -> str:
     """The HTML of a run's report."""
     commands = _commands(run)
     best = run.log.best
-    script = Path(__file__).with_name("large.js").read_text(encoding="utf-8")
+    script = _texts(STATIC / "viewer.js", Path(__file__).with_name("pictures.js"))
     measured = speed(run)
     return render(
         Path(__file__).with_name("page.html"),
         run=run,
         title=" ".join(filter(None, (run.model, run.attention, "on", run.origin or run.dataset))),
         chart_style=Markup(STYLE),
+        style=Markup(_texts(STATIC / "base.css", STATIC / "viewer.css")),
         script=Markup(script),
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         percent=percent,
@@ -56,6 +58,10 @@ def page(run: Run) -> str:
         commands="\n".join(commands.values()),
         config=yaml.safe_dump(run.config, sort_keys=False) if run.config else "",
     )
+
+
+def _texts(*files: Path) -> str:
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def _one_line(name: str) -> str:

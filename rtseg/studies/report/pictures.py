@@ -20,20 +20,18 @@ Colour = tuple[int, int, int]
 
 
 class Panel(NamedTuple):
-    """One image of the page that opens in the large view.
+    """One image of the page.
 
     Attributes:
-        kind: "image", "prediction", "truth", "errors" or "overlay"; the first panel of each example is "image".
+        kind: "image", "prediction", "truth", "errors", "grid" or "overlay".
         source: data URI.
         size: (width, height) in pixels.
-        classes: the class numbers that a class map shows, 255 among them; empty where they are not known.
     """
 
     kind: str
     source: str
     size: tuple[int, int]
     alt: str
-    classes: tuple[int, ...] = ()
 
 
 class Row(NamedTuple):
@@ -98,15 +96,19 @@ def _row(example: Example, palette: list[Colour], room: int) -> Row:
     share = example.wrong_share
     errors = np.where(example.truth == UNLABELLED, 2, example.wrong).astype(np.uint8)
     map_of_errors = palette_image(errors, [(0, 0, 0), WRONG, IGNORED])
+    # Right pixels are transparent, so that the map follows light and dark.
+    map_of_errors.info["transparency"] = bytes([0, 255, 110])
+    maps = {
+        "prediction": palette_image(example.prediction, palette),
+        "truth": palette_image(example.truth, palette),
+        "errors": map_of_errors,
+    }
     return Row(
         example.name,
         "nothing is labelled" if share is None else f"{percent(share)} of the labelled pixels are wrong",
         [
             _photo("image", Image.fromarray(example.image), f"{example.name}: image", 640, room * 2 // 5),
-            _class_map("prediction", example.prediction, palette, example.name, room // 5),
-            _class_map("truth", example.truth, palette, example.name, room // 5),
-            # Right pixels are transparent, so that the map follows light and dark.
-            _drawing("errors", map_of_errors, example.name, room // 5, transparency=bytes([0, 255, 110])),
+            *_class_maps(maps, example.name, room // 5),
         ],
     )
 
@@ -142,19 +144,20 @@ def _photo(kind: str, image: Image.Image, alt: str, width: int, most: int) -> Pa
     return Panel(kind, _data_uri("jpeg", buffer), image.size, alt)
 
 
-def _class_map(kind: str, class_map: np.ndarray, palette: list[Colour], name: str, most: int) -> Panel:
-    panel = _drawing(kind, palette_image(class_map, palette), name, most)
-    return panel._replace(classes=tuple(map(int, np.unique(class_map))))
-
-
-def _drawing(kind: str, image: Image.Image, name: str, most: int, **options: bytes) -> Panel:
-    """As a PNG, whose colours are exact; made smaller until it is at most about `most` bytes large."""
+def _class_maps(maps: dict[str, Image.Image], name: str, most: int) -> list[Panel]:
+    """As PNGs, whose colours are exact, of one size; made smaller until each is at most about `most` bytes large."""
     while True:
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG", optimize=True, **options)
-        if buffer.tell() <= most or min(image.size) < 16:
-            return Panel(kind, _data_uri("png", buffer), image.size, f"{name}: {kind}")
-        image = image.resize((image.width * 3 // 4, image.height * 3 // 4), Image.Resampling.NEAREST)
+        panels, largest = [], 0
+        for kind, image in maps.items():
+            buffer = io.BytesIO()
+            image.save(buffer, "PNG", optimize=True)
+            largest = max(largest, buffer.tell())
+            panels.append(Panel(kind, _data_uri("png", buffer), image.size, f"{name}: {kind}"))
+        width, height = image.size
+        if largest <= most or min(width, height) < 16:
+            return panels
+        size = width * 3 // 4, height * 3 // 4
+        maps = {kind: image.resize(size, Image.Resampling.NEAREST) for kind, image in maps.items()}
 
 
 def _data_uri(kind: str, buffer: io.BytesIO) -> str:

@@ -1,116 +1,165 @@
-"""The page in a browser: nothing is wider than a telephone, and the large view opens, moves and closes.
+"""The page in a browser: nothing is wider than a telephone, and the viewer names each pixel as it was predicted."""
 
-A probe is added to the page, and its hash to the page's policy: the page's own script runs under its own hash alone.
-"""
-
-import base64
-import hashlib
-import html
-import json
-import os
-import re
-import shutil
-import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from rtseg.output.examples import WRONG
 from rtseg.studies.report import write_report
+from tests.helpers.pages import browser
 from tests.helpers.run_folder import NAMES, log_rows, write_checkpoint, write_examples_of, write_log
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium, as apt-get install chromium"),
-]
-PROBE = """
-addEventListener("load", () => {
-  const dialog = document.querySelector("dialog.large");
-  const caption = () => dialog.querySelector(".caption").textContent;
-  const press = (key) => dialog.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
-  const wide = Array.from(document.querySelectorAll("body *"))
-    .filter((node) => !node.closest("pre") && node.getBoundingClientRect().right > innerWidth + 1)
-    .map((node) => node.outerHTML.slice(0, 200));
-  const cells = Array.from(document.querySelectorAll(".speeds td")).map((cell) => {
-    const box = cell.getBoundingClientRect();
-    return [cell.textContent, box.left, box.right, box.height];
-  });
-  const found = { width: innerWidth, scroll: document.documentElement.scrollWidth, wide, cells, closed: !dialog.open };
-  const buttons = document.querySelectorAll("button.zoom");
-  buttons[1].click();
-  found.open = dialog.open;
-  found.shown = dialog.querySelector("img").src === buttons[1].querySelector("img").src;
-  found.inside = dialog.contains(document.activeElement);
-  found.legend = Array.from(dialog.querySelectorAll(".key li"), (entry) => entry.textContent);
-  found.large_scroll = document.documentElement.scrollWidth;
-  const keys = ["ArrowRight", "ArrowDown", "ArrowLeft", "Home", "ArrowLeft", "x"];
-  found.steps = keys.map((key) => (press(key), caption()));
-  press("Home");
-  dialog.addEventListener("close", () => {
-    found.closes = !dialog.open;
-    found.focus = document.activeElement === buttons[0];
-    parent.postMessage(JSON.stringify(found), "*");
-  });
-  dialog.querySelector(".close").click();
+pytestmark = pytest.mark.slow
+WIDE = """
+return Array.from(document.querySelectorAll("body *"))
+  .filter((node) => !node.closest("pre") && node.getBoundingClientRect().right > innerWidth + 1)
+  .map((node) => node.outerHTML.slice(0, 200));
+"""
+CELLS = """
+return Array.from(document.querySelectorAll(".speeds td")).map((cell) => {
+  const { left, right, height } = cell.getBoundingClientRect();
+  return [cell.textContent, left, right, height];
 });
 """
+COLOUR = "return [...document.querySelector('.colours').getContext('2d').getImageData(...arguments, 1, 1).data]"
 
 
-# Chromium's window has a least width, a frame has none.
-FRAME = """<!doctype html>
-<script>addEventListener("message", (event) => { document.documentElement.dataset.found = event.data; });</script>
-<iframe src="page.html" style="width: WIDTHpx; height: 900px; border: 0"></iframe>
-"""
+@contextmanager
+def opened(page: Path, width: int = 1280, *, first: str = "") -> Iterator[Any]:
+    """The page as a file, in a window that is `width` wide. `first` runs before the page's script."""
+    with browser() as driver:
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 800}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": first})
+        driver.get(page.as_uri())
+        yield driver
 
 
-def look(page: Path, width: int) -> dict[str, Any]:
-    """What the probe finds in a frame that is `width` wide."""
-    own = base64.b64encode(hashlib.sha256(PROBE.encode()).digest()).decode()
-    text = page.read_text().replace("script-src '", f"script-src 'sha256-{own}' '")
-    page.write_text(text.replace("</body>", f"<script>{PROBE}</script></body>"))
-    frame = page.with_name("frame.html")
-    frame.write_text(FRAME.replace("WIDTH", str(width)))
-    options = ["--headless=new", "--disable-gpu", "--window-size=1400,1000", "--virtual-time-budget=3000"]
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    home = {**os.environ, "HOME": str(page.parent)}
-    command = ["chromium", *options, *sandbox, "--dump-dom", frame.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, env=home, check=True).stdout
-    found = re.search(r'<html[^>]* data-found="([^"]*)"', dom)
-    assert found, dom[:500]
-    return dict(json.loads(html.unescape(found[1])))
+def find(driver: Any, selector: str) -> Any:
+    return driver.find_element("css selector", selector)
+
+
+def wait_for(driver: Any, selector: str, text: str) -> None:
+    until = time.monotonic() + 30
+    while text not in (said := find(driver, selector).text):
+        assert time.monotonic() < until, (selector, said, driver.get_log("browser"))
+        time.sleep(0.05)
+
+
+def shares(driver: Any) -> dict[str, str]:
+    """What the legend says."""
+    found = driver.find_elements("css selector", ".class")
+    return {find(one, ".name").text: find(one, ".share").text for one in found}
+
+
+def percents(class_map: np.ndarray, names: tuple[str, ...]) -> dict[str, str]:
+    return {names[k]: f"{(class_map == k).mean():.1%}".replace("%", " %") for k in np.unique(class_map)}
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_cut_and_the_large_view_works(run: Path, tmp_path: Path, width: int) -> None:
+def test_nothing_is_cut(run: Path, tmp_path: Path, width: int) -> None:
     names = ("<script>alert(1)</script>" * 6, "w" * 400, "two words", *NAMES[3:])
     files = ["a.png", "m" * 200 + ".png", "\u202eb <i>\n.png"]
     write_checkpoint(run, class_names=names, data_origin="o" * 300)
     write_log(run, [row | {f"val/iou_{name}": 0.5 for name in names} for row in log_rows()])
     write_examples_of(run, files)
-    found = look(write_report(run, tmp_path / "page.html"), width)
-    assert found["width"] == width
-    assert found["scroll"] <= width
-    assert not found["wide"]
-    assert len(found["cells"]) == 6
-    for text, left, right, height in found["cells"]:
-        assert text.strip()
-        assert 0 <= left < right <= width
-        assert height > 0
-    assert found["closed"]
-    assert found["open"]
-    assert found["shown"]
-    assert found["inside"]
-    assert found["large_scroll"] <= width
-    assert found["legend"] == list(names), "of what the prediction shows"
-    second = "m" * 200 + ".png"
-    last = "drive/8"
-    assert found["steps"] == ["a.png, truth", f"{second}, truth", f"{second}, prediction", "a.png, image", last, last]
-    assert found["closes"]
-    assert found["focus"]
+    with opened(write_report(run, tmp_path / "page.html"), width) as driver:
+        wait_for(driver, ".look .count", "1 of 3")
+        find(driver, ".look .next").click()
+        wait_for(driver, ".look .count", "2 of 3")
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+        assert driver.execute_script(WIDE) == []
+        cells = driver.execute_script(CELLS)
+        assert len(cells) == 6
+        for text, left, right, height in cells:
+            assert text.strip()
+            assert 0 <= left < right <= width
+            assert height > 0
+        assert set(shares(driver)) == set(names)
 
 
-def test_images_as_a_grid_open_too(run: Path, tmp_path: Path) -> None:
+def test_a_pixel_by_mouse_and_keyboard(run: Path, tmp_path: Path) -> None:
+    from selenium.webdriver import ActionChains, Keys
+
+    example, _ = write_examples_of(run, ["a.png", "b.png"])
+    with opened(write_report(run, tmp_path / "page.html")) as driver:
+        wait_for(driver, ".look .what", "a.png")
+        assert shares(driver) == percents(example.prediction, NAMES)
+        stage = find(driver, ".stage")
+        driver.execute_script("arguments[0].scrollIntoView({ block: 'center' })", stage)
+        place = stage.rect
+        x, y = ((7 + 0.5) / 32 - 0.5) * place["width"], ((5 + 0.5) / 24 - 0.5) * place["height"]
+        ActionChains(driver).move_to_element_with_offset(stage, x, y).click().perform()
+        said = find(driver, ".said")
+        assert said.text == "Row 5, column 7: predicted road, true fence."
+        find(driver, "input[value=truth]").click()
+        wait_for(driver, ".side .legend", "not labelled")
+        assert said.text.startswith("Row 5, column 7: "), "the pixel stays"
+        truth = np.where(example.truth == 255, len(NAMES), example.truth)
+        assert shares(driver) == percents(truth, (*NAMES, "not labelled"))
+        stage.send_keys(Keys.ARROW_LEFT * 4)
+        assert said.text == "Row 5, column 3: predicted road, which is right."
+        stage.send_keys(Keys.SHIFT + Keys.ARROW_UP)
+        assert said.text == "Row 0, column 3: predicted road, not labelled."
+
+
+def test_errors_the_slider_and_other_images(run: Path, tmp_path: Path) -> None:
+    from selenium.webdriver import Keys
+
+    example, _ = write_examples_of(run, ["a.png", "b.png"])
+    with opened(write_report(run, tmp_path / "page.html")) as driver:
+        wait_for(driver, ".look .count", "1 of 2")
+        find(driver, "input[value=prediction]").send_keys(Keys.ARROW_LEFT)  # the last of the three
+        wait_for(driver, ".side .legend", "right")
+        wrong = np.where(example.truth == 255, 2, example.wrong)
+        assert shares(driver) == percents(wrong, ("right", "wrong", "not labelled"))
+        assert driver.execute_script(COLOUR, 7, 5) == [*WRONG, 255]
+        assert driver.execute_script(COLOUR, 7, 20)[3] == 0, "right pixels let the image through"
+        find(driver, "input[type=range]").send_keys(Keys.HOME, Keys.ARROW_RIGHT)
+        assert driver.execute_script("return document.querySelector('.colours').style.opacity") == "0.01"
+        find(driver, ".look .previous").send_keys(Keys.ENTER)
+        wait_for(driver, ".look .what", "b.png")
+        assert set(shares(driver)) == {"right", "wrong", "not labelled"}, "what was chosen stays chosen"
+        find(driver, ".example .choose.truth").send_keys(Keys.SPACE)
+        wait_for(driver, ".look .what", "a.png")
+        assert find(driver, "input[value=truth]").is_selected()
+        assert driver.switch_to.active_element == find(driver, ".stage")
+        pressed = [
+            one.get_attribute("data-kind") for one in driver.find_elements("css selector", "[aria-pressed=true]")
+        ]
+        assert pressed == ["truth"]
+
+
+@pytest.mark.parametrize("without", ["script", "exact colours"])
+def test_pictures_show_without_the_viewer(run: Path, tmp_path: Path, without: str) -> None:
+    """Where scripts do not run, and where the browser hides the colours that a page reads."""
+    write_examples_of(run, ["a.png"])
+    page, first = write_report(run, tmp_path / "page.html"), ""
+    if without == "script":
+        page.write_text(page.read_text().replace("script-src 'sha256-", "script-src 'sha256-0"))
+    else:
+        first = """const read = CanvasRenderingContext2D.prototype.getImageData;
+        CanvasRenderingContext2D.prototype.getImageData = function (...place) {
+          const found = read.apply(this, place);
+          found.data[0] ^= 1;
+          return found;
+        };"""
+    with opened(page, first=first) as driver:
+        time.sleep(1)
+        assert not find(driver, ".look").is_displayed()
+        images = driver.find_elements("css selector", ".example img")
+        assert len(images) == 4
+        assert all(one.is_displayed() and one.get_property("naturalWidth") == 32 for one in images)
+
+
+def test_images_as_a_grid(run: Path, tmp_path: Path) -> None:
     """The page of a run that kept no single images."""
-    found = look(write_report(run, tmp_path / "page.html"), 390)
-    assert found["open"]
-    assert found["scroll"] <= 390
+    with opened(write_report(run, tmp_path / "page.html"), 390) as driver:
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
+        assert not driver.find_elements("css selector", ".look")
+        assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
