@@ -147,7 +147,7 @@ class LiveSource:
         rate = self._film.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0.1 <= rate <= 1000 else _RATE
         stated = self._film.get(cv2.CAP_PROP_FRAME_COUNT)
-        if 0 < stated < 2**31 and camera_number(self._address) is None:
+        if 0 < stated < 2**31 and self._address.lower().startswith("http"):
             self.stated, self.slot.whole = round(stated), True
         pixels = self._film.get(cv2.CAP_PROP_FRAME_HEIGHT) * self._film.get(cv2.CAP_PROP_FRAME_WIDTH)
         return self._fits(round(pixels))
@@ -215,5 +215,7 @@ def _opened(address: str, patience: float) -> cv2.VideoCapture:
         return cv2.VideoCapture(number, cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY)
     scheme, _, rest = address.partition("://")
     wait = round(1000 * patience)
-    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, wait, cv2.CAP_PROP_READ_TIMEOUT_MSEC, wait]
-    return cv2.VideoCapture(f"{scheme.lower()}://{rest}", cv2.CAP_FFMPEG, timeouts)
+    how = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, wait, cv2.CAP_PROP_READ_TIMEOUT_MSEC, wait]
+    if "OPENCV_FFMPEG_THREADS" not in os.environ:
+        how += [cv2.CAP_PROP_N_THREADS, 1]  # each further thread of FFmpeg's would hold back a frame
+    return cv2.VideoCapture(f"{scheme.lower()}://{rest}", cv2.CAP_FFMPEG, how)

@@ -55,14 +55,16 @@ def open_live(address: str, predictor: Predictor, options: LiveOptions, console:
     """A camera or a stream that this network takes; says where its frames are resized, and when it is lost.
 
     Raises:
-        UserError: it cannot be opened, see `LiveSource`; the network takes other channels; --deadline is given and it
-            is a film, which waits for the network.
+        UserError: it cannot be opened, see `LiveSource`; the network takes other channels; --deadline or --reconnect
+            is given and it is a film, which waits for the network.
     """
     if predictor.card.channels is not None:
         raise UserError(f"{shown(address)} has red, green and blue, and this network takes other channels")
     with closing(LiveSource(address, options, lambda text: console.print(text, soft_wrap=True))) as source:
-        if source.stated and options.deadline is not None:
-            raise UserError(f"{source.name} is a film of {source.stated} frames, which waits: leave --deadline out")
+        if source.stated and (options.deadline is not None or options.reconnect):
+            raise UserError(
+                f"{source.name} is a film of {source.stated} frames, which waits: leave --deadline and --reconnect out"
+            )
         if predictor.fixed_size and predictor.fixed_size != source.size:
             console.print(resized_note(*predictor.fixed_size), soft_wrap=True)
         yield source

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from rtseg.deploy.folder.predict_files import predict_files
+from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.ffmpeg import ffmpeg_program
 from rtseg.deploy.video.live_options import LiveOptions
 from rtseg.deploy.video.live_source import LiveSource
 from rtseg.errors import UserError
+from rtseg.models.segmenter import Segmenter
 from tests.helpers.films import ffmpeg, write_film
 from tests.helpers.mjpeg import number_of, numbered
 
@@ -39,14 +42,18 @@ def numbers(source: LiveSource) -> list[int]:
     return found
 
 
-def test_a_film_on_a_server_is_whole(film: Path) -> None:
+def test_a_film_on_a_server_is_whole(film: Path, shared_segmenter: Segmenter, tmp_path: Path) -> None:
     handler = partial(SimpleHTTPRequestHandler, directory=str(film.parent))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        source = LiveSource(f"http://127.0.0.1:{server.server_address[1]}/film.mp4", LiveOptions())
+        url = f"http://127.0.0.1:{server.server_address[1]}/film.mp4"
+        source = LiveSource(url, LiveOptions())
         assert (source.stated, source.rate, source.size) == (30, 10, (48, 64))
         assert numbers(source) == list(range(30))
         assert (source.slot.dropped, source.notes(), source.failure) == (0, [], None)
+        for wrong in (LiveOptions(deadline=1), LiveOptions(reconnect=True)):
+            with pytest.raises(UserError, match="is a film of 30 frames, which waits: leave --deadline"):
+                predict_files(Predictor(shared_segmenter, device="cpu"), [url], tmp_path, live=wrong)
         server.shutdown()
 
 
