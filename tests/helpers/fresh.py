@@ -1,7 +1,7 @@
 """Programs in a process of their own, since what is loaded or registered stays.
 
-Importing torch and Lightning takes seconds. So one process of each test worker imports them and computes nothing; every
-program runs in a fork of it.
+Importing torch and Lightning takes seconds. So one process imports them and computes nothing, once for all workers of
+xdist; every program runs in a fork of it.
 """
 
 import gc
@@ -16,10 +16,19 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory, mkdtemp
 
 ROOT = Path(__file__).parents[2]
-_MODULES = ("rtseg.training.cli", "rtseg.speed.command", "pretrain.cli")
+_MODULES = (
+    "rtseg.cli",
+    "rtseg.training.cli",
+    "rtseg.speed.command",
+    "rtseg.deploy.class_map.cpu",
+    "pretrain.cli",
+    "torch.utils.tensorboard",
+)
+_SHARED = "RTSEG_FRESH"  # the variable that names the address of the server that the workers share
 
 
 def run_fresh(program: str, folder: Path, *, path: Path = ROOT, **environment: str) -> tuple[int, str, str]:
@@ -45,11 +54,7 @@ def quick_python() -> str:
 
     It passes on the standard streams, the folder, the environment, signals and the exit status.
     """
-    file = Path(_server()).with_name("python")
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.helpers import fresh; fresh.stand_in()"
-    file.write_text(f"#!/bin/sh\nexec '{sys.executable}' -S -c \"{program}\" '{_server()}' \"$@\"\n")
-    file.chmod(file.stat().st_mode | stat.S_IXUSR)
-    return str(file)
+    return str(Path(_server()).with_name("python"))
 
 
 def stand_in() -> None:
@@ -80,16 +85,33 @@ def _ask(address: str, message: list[object], streams: list[int], *, signals: bo
             return int(answer.readline())
 
 
+def share() -> None:
+    """One server for all processes that this one starts; it imports nothing before the first program comes."""
+    os.environ[_SHARED] = _start()
+
+
 @cache
 def _server() -> str:
-    """Address of the server, which ends with this process, whose end closes its input."""
+    """Address of the server: the shared one, or this process's own."""
+    return os.environ.get(_SHARED) or _start()
+
+
+def _start() -> str:
+    """Address of a new server, which ends with this process, whose end closes its input."""
     address = str(Path(mkdtemp(prefix="fresh-"), "socket"))
+    _write_stand_in(Path(address).with_name("python"), address)
     command = [sys.executable, "-c", f"from tests.helpers.fresh import serve; serve({address!r})"]
     server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     server.stdout.readline()
     _SERVERS.append(server)
     return address
+
+
+def _write_stand_in(file: Path, address: str) -> None:
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.helpers import fresh; fresh.stand_in()"
+    file.write_text(f"#!/bin/sh\nexec '{sys.executable}' -S -c \"{program}\" '{address}' \"$@\"\n")
+    file.chmod(file.stat().st_mode | stat.S_IXUSR)
 
 
 _SERVERS: list[subprocess.Popen[str]] = []  # so that their input stays open
@@ -101,22 +123,27 @@ def serve(address: str) -> None:
         listener.bind(address)
         listener.listen()
         print("listening", flush=True)
-        gc.disable()
-        for module in _MODULES:
-            importlib.import_module(module)
-        gc.freeze()  # no fork looks for garbage in what was imported
-        gc.enable()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         while True:
             ready, _, _ = select.select([listener, sys.stdin], [], [])
             if sys.stdin in ready:
                 break
             connection, _ = listener.accept()
+            _import_all()
             if os.fork() == 0:
                 listener.close()
                 _answer(connection)
             connection.close()
-    os.remove(address)
+    rmtree(Path(address).parent)
+
+
+@cache
+def _import_all() -> None:
+    gc.disable()
+    for module in _MODULES:
+        importlib.import_module(module)
+    gc.freeze()  # no fork looks for garbage in what was imported
+    gc.enable()
 
 
 def _answer(connection: socket.socket) -> None:
