@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 
@@ -165,6 +166,7 @@ def _needs(package: Distribution, extras: frozenset[str]) -> Iterator[tuple[str,
 def needed_by() -> dict[str, str]:
     """What needs each package: "rtseg" or the first of its extras, in the order in which pyproject.toml has them."""
     result: dict[str, str] = {}
+    once = cache(lambda name, extras: [*_needs(distribution(name), extras)])  # extras have most packages in common
     for extra in ["", *(distribution(_PROJECT).metadata.get_all("Provides-Extra") or [])]:
         waiting, seen = [(_PROJECT, frozenset({extra}))], set()
         while waiting:
@@ -173,7 +175,7 @@ def needed_by() -> dict[str, str]:
                 continue
             seen.add((name, extras))
             try:
-                waiting += _needs(distribution(name), extras)
+                waiting += once(name, extras)
             except PackageNotFoundError:  # an extra that is not installed here
                 continue
             result.setdefault(name, f"[{extra}]" if extra else _PROJECT)

@@ -49,7 +49,10 @@ def test_nothing_that_folds_is_left_under_another_head(head: str) -> None:
     assert unfolded(deploy(with_head(head)), IMAGE) == []
 
 
-@pytest.mark.parametrize("attention", ["gfa", "sa+gfa", "sa"])  # those that take a norm's scale: both, one, none
+# Those that take a norm's scale: one of two, both, none.
+@pytest.mark.parametrize(
+    "attention", ["sa+gfa", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gfa", "sa"))]
+)
 def test_nothing_that_folds_is_left_under_another_attention(attention: str) -> None:
     assert unfolded(deploy(small(swappable_models()[-1], attention)), IMAGE) == []
 

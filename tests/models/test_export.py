@@ -1,5 +1,8 @@
 """Every row of RTFormer's Table 3, the whole network, and DDRNet export to ONNX with height and width left open.
 
+By default only the mechanisms do, in tests/attention/test_onnx.py, and one network for the engines of
+tests/deploy/test_engines_in_predictor.py.
+
 The graph is `forward`, the logits at the size of the image: what a program that segments needs, and with the last
 upsampling, whose size is open too, more than `logits`. ONNX Runtime stands for all that read the file.
 """
@@ -93,9 +96,8 @@ def test_the_quick_rows_hold_every_mechanism() -> None:
     assert {spec.name for row in MECHANISMS for spec in parse_attention(row)} == set(list_attentions())
 
 
-@pytest.mark.parametrize(
-    "attention", [pytest.param(row, marks=[] if row == "gfa+ca" else [pytest.mark.slow]) for row in MECHANISMS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", MECHANISMS)
 def test_every_mechanism_exports_with_open_height_and_width(attention: str, tmp_path: Path) -> None:
     check(create(attention, **NARROW), tmp_path / "network.onnx")
 

@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.fresh import run_fresh
 from tests.pretrain import curve as script
 
-STEPS = 50
+STEPS = 25
 # The second process is a fork of the first: as Lightning starts it, it would import torch again.
 TWO = """
 import os, socket
@@ -37,7 +37,7 @@ def curve(root: Path, output: Path, devices: int, device_batch_size: int) -> dic
 
 
 def test_two_processes_and_accumulation_follow_the_curve_of_one(tiny_imagenet: Path, tmp_path: Path) -> None:
-    """50 steps of eight images over several epochs: at once; as two halves; as the halves of two processes."""
+    """25 steps of eight images over several epochs: at once; as two halves; as the halves of two processes."""
     alone = curve(tiny_imagenet, tmp_path / "alone.json", 1, 8)
     halves = curve(tiny_imagenet, tmp_path / "halves.json", 1, 4)
     shared = curve(tiny_imagenet, tmp_path / "shared.json", 2, 4)
