@@ -21,8 +21,12 @@ def changing_size(program: str, film: Path) -> str | None:
         words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
         assert process.stderr is not None
-        for line in process.stderr:
-            sizes.update(dict.fromkeys(re.findall(r" s:(\d+x\d+) ", line.decode(errors="replace"))))
+        try:
+            for line in process.stderr:
+                sizes.update(dict.fromkeys(re.findall(r" s:(\d+x\d+) ", line.decode(errors="replace"))))
+        except BaseException:  # Ctrl-C, which shall not wait for the end of a long film
+            process.kill()
+            raise
     if len(sizes) < 2:
         return None
     first, *others = sizes

@@ -30,7 +30,7 @@ def rewrapped(
         # As `source` is read: there, the first frame that can be decoded may come after the first packet.
         _, shown = _streams(program, source, "v:0", "-enc_time_base", "1:120000")
         _, begun = _streams(program, overlay, "v:0", "-c", "copy")
-        begin = max(0.0, min(*starts, *shown))  # a film may begin late, as broadcasts do, and its overlay does not
+        begin = max(0.0, min([*starts, *shown]))  # a film may begin late, as broadcasts do, and its overlay does not
         late = (shown or [0.0])[0] - begin
         words = ["-copyts", "-itsoffset", _stated(late - (begun or [0.0])[0]), "-i", _named(overlay)]
         words += ["-itsoffset", _stated(-begin), "-i", _named(source), "-map", "0:v", "-map", "1:a", "-c", "copy"]

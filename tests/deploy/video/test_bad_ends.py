@@ -116,6 +116,7 @@ def test_opencv_stops_before_the_disk_is_full(
     assert len(read_film(tmp_path / "out" / "a_overlay.mp4")) == 5
 
 
+@pytest.mark.slow
 def test_what_opencv_could_not_write_is_noticed(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.ffmpeg import RawImages, ffmpeg_program
 from rtseg.deploy.video.reader import FilmReader
 from rtseg.models.segmenter import Segmenter
-from tests.helpers.films import ffmpeg, frames, read_ids, write_film
+from tests.helpers.films import ffmpeg, frames, write_film
 
 pytest.importorskip("imageio_ffmpeg")
 
@@ -25,8 +25,8 @@ _UNEVEN = (
     "-enc_time_base",
     "1:1000",
 )  # 0, 80, 240, 480 ... ms
-_SLOW = [pytest.param(late, kind, marks=pytest.mark.slow) for late, kind in ((0.0, "mp4"), (0.5, "mkv"))]
-_SOUNDS = [(0.5, "mp4"), (0.5, "ts"), *_SLOW]
+_SLOW = [pytest.param(late, kind, marks=pytest.mark.slow) for late, kind in ((0.0, "mp4"), (0.5, "mp4"), (0.5, "mkv"))]
+_SOUNDS = [(0.5, "ts"), *_SLOW]
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,7 @@ def test_sound_is_copied_at_its_time(predictor: Predictor, tmp_path: Path, late:
     assert heard[-1] == pytest.approx(shown[-1] + 100, abs=60), "sound ends with the last frame"
 
 
+@pytest.mark.slow
 def test_sound_that_browsers_do_not_play_is_made_aac_or_left_out(
     predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,14 +115,12 @@ def test_sound_that_browsers_do_not_play_is_made_aac_or_left_out(
     assert len(times(tmp_path / "out" / "b_overlay.mp4")) == 3
 
 
-def test_films_one_after_another_in_one_file_go_on(predictor: Predictor, tmp_path: Path) -> None:
+def test_films_one_after_another_in_one_file_go_on(tmp_path: Path) -> None:
     one = write_film(tmp_path / "one.ts", frames(4), "-c:v", "mpeg2video", "-q:v", "2", "-r", "25")
     (tmp_path / "both.ts").write_bytes(one.read_bytes() * 2)
-    film = FilmReader(tmp_path / "both.ts", 10**6)
-    at = [turn.at for turn in film.turns()]
+    at = [turn.at for turn in FilmReader(tmp_path / "both.ts", 10**6).turns()]
+    assert len(at) > 12
     assert at == pytest.approx([k / 25 for k in range(len(at))])
-    assert predict_files(predictor, [tmp_path / "both.ts"], tmp_path / "out") == {}
-    assert len(read_ids(tmp_path / "out" / "both_classes.mkv", (48, 64), np.uint16)) == len(at)
 
 
 def test_without_ffmpeg_a_variable_rate_is_said(
