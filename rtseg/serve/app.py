@@ -5,6 +5,7 @@ a visitor is written or logged.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -68,7 +70,7 @@ class Server:
 
     Attributes:
         requests: with an image, since the start.
-        held: bytes of image files that are in memory.
+        held: bytes of image files and of answers that are in memory.
     """
 
     def __init__(self, work: Work, limits: Limits, facts: Mapping[str, Any], files: Mapping[str, File]) -> None:
@@ -88,7 +90,7 @@ class Server:
         handlers = {Refused: _refused, HTTPException: _http_error, Exception: _failed}
         app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
         app.router.redirect_slashes = False
-        return _Frame(app)
+        return _Frame(app, self.limits.seconds)
 
     async def _network(self, request: Request) -> Response:
         return JSONResponse(self.facts)
@@ -112,22 +114,23 @@ class Server:
         asked = Asked.of(request.query_params.multi_items())
         _check_headers(request, self.limits)
         self.requests += 1
-        try:
-            async with asyncio.timeout(self.limits.seconds):
-                answer = await self._answer(request, asked)
-        except TimeoutError:
-            raise Refused.busy(f"the answer was not there in {self.limits.seconds:g} seconds") from None
-        except Gone:
-            return Response(status_code=499)  # which nobody reads
-        return Response(answer.content, media_type=answer.media_type, headers=answer.headers())
-
-    async def _answer(self, request: Request, asked: Asked) -> Answer:
         held = _Held(self)
         try:
-            data = await self._receive(request, held)
-            return await _while_there(request, self.work.segment(data, asked))
-        finally:
+            async with asyncio.timeout(self.limits.seconds):
+                data = await self._receive(request, held)
+                answer = await _while_there(request, self.work.segment(data, asked))
+            held.turn_into(len(answer.content))
+        except TimeoutError:
             held.let_go()
+            raise Refused.busy(f"the answer was not there in {self.limits.seconds:g} seconds") from None
+        except Gone:
+            held.let_go()
+            return Response(status_code=499)  # which nobody reads
+        except BaseException:
+            held.let_go()
+            raise
+        sent = BackgroundTask(held.let_go)
+        return Response(answer.content, media_type=answer.media_type, headers=answer.headers(), background=sent)
 
     async def _receive(self, request: Request, held: "_Held") -> bytes:
         """The body of a request.
@@ -164,11 +167,18 @@ class _Held:
         if self._own + many > limits.body:
             raise _too_large(limits)
         if self._server.held + many > limits.held:
-            raise Refused.busy(f"{self._server.held:,} bytes of other images are in memory")
+            raise Refused.busy(f"{self._server.held:,} bytes of images and answers are in memory")
         self._own += many
         self._server.held += many
 
+    def turn_into(self, many: int) -> None:
+        """The bytes of the image are let go, and those of its answer are held until they are sent."""
+        self.let_go()
+        self._own = many
+        self._server.held += many
+
     def let_go(self) -> None:
+        """None is held any more."""
         self._server.held -= self._own
         self._own = 0
 
@@ -242,13 +252,16 @@ async def _failed(request: Request, failure: Exception) -> Response:
 class _Frame:
     """What every answer has: the headers of security, an end of the connection where a body was not read, and a
     sentence where the server fails.
+
+    Args:
+        seconds: for which a client may read an answer.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self._app, self._seconds = app, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send, self._seconds)
         try:
             if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADER:
                 raise Refused(431, f"the header of the request has more than {MOST_HEADER:,} bytes")
@@ -262,11 +275,11 @@ class _Frame:
 
 
 class _Exchange:
-    """A request and its answer. `headers` are the request's."""
+    """A request and its answer. `headers` are the request's; `seconds`: for which the answer may be read."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, seconds: float) -> None:
         self.headers = Headers(scope=scope)
-        self._receive, self._send = receive, send
+        self._receive, self._send, self._seconds = receive, send, seconds
         self._whole = self.headers.get("content-length", "0") == "0" and "transfer-encoding" not in self.headers
 
     async def receive(self) -> Message:
@@ -275,6 +288,7 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
+        """Of a body it returns when the client has read nearly all; who takes too long is cut off, by not ending it."""
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY.items():
@@ -282,18 +296,17 @@ class _Exchange:
             if not self._whole:
                 headers["Connection"] = "close"
             await self._send(message)
-        elif self._whole:
-            await self._send(message)
-        else:
-            await self._send({**message, "more_body": True})
+            return
+        await self._send({**message, "more_body": True})
+        if not self._whole:
             await self._linger()
-            await self._send({"type": "http.response.body", "body": b""})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds):
+                await self._send({"type": "http.response.body", "body": b""})
 
     async def _linger(self) -> None:
         """Reads on for a while: where a connection is closed with unread bytes, the answer is lost."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LINGER):
                 while not self._whole:
                     await self.receive()
-        except TimeoutError:
-            pass

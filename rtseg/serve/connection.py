@@ -16,7 +16,7 @@ class PatientConnection(H11Protocol):
     """A connection of uvicorn that is closed where nothing comes of it.
 
     uvicorn waits for ever for the header of a request, and for a client that does not read its answer. Here either has
-    as long as `timeout_keep_alive`; an answer that is being read has as long as it takes.
+    as long as `timeout_keep_alive`; an answer that is being read has as long as the server gives it.
     """
 
     _looking: TimerHandle | None = None
@@ -38,8 +38,10 @@ class PatientConnection(H11Protocol):
     def _look(self) -> None:
         """Ends the connection where it has been quiet for too long; while a request is at work its own limits hold."""
         unread = self.transport.get_write_buffer_size()
-        seen = (id(self.cycle), unread)
-        busy = self.cycle is not None and not self.cycle.response_complete
+        busy = self.cycle is not None and not self.cycle.response_complete and not unread
+        seen = (id(self.cycle), unread, self.transport.is_closing())
+        if self.transport.is_closing():  # then it has had its time
+            seen = seen[0], 0, True
         self._quiet = self._quiet + _LOOK if seen == self._seen and not busy else 0.0
         self._seen = seen
         if self._quiet < self.timeout_keep_alive:

@@ -1,15 +1,15 @@
 """A server from its socket to its end: the network is ready before anybody can connect."""
 
-import asyncio
 import contextlib
 import ipaddress
-import signal
 import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import uvicorn
 
+from rtseg.command_line import catch_signals, restore_signals
+from rtseg.deploy.folder.lanes import resized_note
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import UserError
 from rtseg.serve.app import MOST_HEADER, Server
@@ -73,18 +73,18 @@ def run(predictor: Predictor, limits: Limits, sock: socket.socket) -> None:
     running = create(predictor, limits)
     http, server = running
 
-    async def serve() -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, _end, http)
-        try:
-            sock.listen()
-        except OSError as error:
-            raise UserError(f"{address(sock)}: {error.strerror}: give another --port") from None
-        say(f"{predictor.card.model} on {server.work.engine}: {address(sock)} (Ctrl-C ends it)")
-        await http.serve([sock])
-
-    asyncio.run(serve())
+    try:
+        sock.listen()
+    except OSError as error:
+        raise UserError(f"{address(sock)}: {error.strerror}: give another --port") from None
+    say(f"{predictor.card.model} on {server.work.engine}: {address(sock)} (Ctrl-C ends it)")
+    if predictor.fixed_size:
+        say(resized_note(*predictor.fixed_size))
+    previous = catch_signals(lambda number, frame: _end(http))
+    try:
+        http.run([sock])
+    finally:
+        restore_signals(previous)
     server.work.close()
     say(f"Stopped after {counted(server.requests, 'request')} with an image.")
 

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,3 +121,11 @@ def serving(running: Running) -> Iterator[int]:
             thread.join(20)
             running.server.work.close()
             assert not thread.is_alive(), "the server did not end"
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Waits for it; the test fails where it does not happen."""
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.002)

@@ -102,7 +102,7 @@ def test_floods(server: Process) -> None:
 
     with ThreadPoolExecutor(60) as pool:
         statuses = list(pool.map(ask, range(240)))
-    assert set(statuses) <= {200, 415, 503}
+    assert set(statuses) <= {200, 408, 415, 503}, "408: all send at once, and have two seconds"
     assert 200 in statuses
     assert 503 in statuses
     time.sleep(3)

@@ -1,18 +1,22 @@
 """Requests wait in a queue of a few; who leaves it is not served, and who finds it full is told so."""
 
+import contextlib
+import io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from rtseg.deploy.prediction import Prediction
 from rtseg.deploy.predictor import Predictor
 from rtseg.models.segmenter import Segmenter
 from rtseg.serve.limits import Limits
-from tests.helpers.server import SEGMENT, Client, served
+from tests.helpers.server import SEGMENT, Client, served, until
 from tests.serve.test_api import image
 
 
@@ -42,13 +46,6 @@ def held(shared_segmenter: Segmenter) -> Iterator[tuple[Client, Held]]:
             yield client, predictor
         finally:
             predictor.go.set()
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.002)
 
 
 def test_requests_are_served_in_order_and_not_beyond_the_bound(held: tuple[Client, Held]) -> None:
@@ -98,4 +95,32 @@ def test_a_network_that_is_too_slow_or_fails(held: tuple[Client, Held], capsys: 
     assert "secret" not in failed.error
     assert "secret" in capsys.readouterr().err, "the server's log says it"
     assert client.segment(image(size=(16, 14))).status == 200, "and it lives on"
-    assert server.held == 0
+    until(lambda: server.held == 0)
+
+
+class Quick(Predictor):
+    """A predictor that sees the first class everywhere."""
+
+    def prediction_of(self, whole: np.ndarray) -> Prediction:
+        return Prediction(np.zeros(whole.shape[:2], np.uint8), self.class_names, self.palette)
+
+
+@pytest.mark.slow
+def test_who_reads_too_slowly_is_cut_off(shared_segmenter: Segmenter) -> None:
+    """The answer has more bytes than the system keeps for a connection."""
+    file = io.BytesIO()
+    Image.new("RGB", (4096, 4096)).save(file, "BMP")
+    with served(Quick(shared_segmenter, engine="eager", device="cpu"), Limits(body=2**26, seconds=3)) as client:
+        length = len(file.getvalue())
+        head = f"POST {SEGMENT}?result=raw HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+        server, begin, many = client.running.server, time.monotonic(), 0
+        with client.connected() as sock, contextlib.suppress(ConnectionError):
+            sock.sendall(head + file.getvalue())
+            until(lambda: server.held == 2**24)
+            assert sock.recv(100).startswith(b"HTTP/1.1 200")
+            while server.held:
+                many += len(sock.recv(100))
+                time.sleep(0.01)
+                assert time.monotonic() - begin < 20
+            assert many < 2**24
+            until(lambda: not client.running.http.server_state.connections)
