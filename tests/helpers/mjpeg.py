@@ -34,6 +34,7 @@ class Stream:
     Attributes:
         fps: frames a second; None as fast as they are taken.
         visits: for each connection the numbers of frames that it gets, one after another; the last serves all others.
+        go: before the frame of this number the server waits for this event; None for no such frame.
         hang: connections stay open, and silent, after their last frame.
         size: of a frame by its number.
         sent: the numbers of the frames that were sent whole.
@@ -42,6 +43,7 @@ class Stream:
 
     visits: Sequence[range]
     fps: float | None = None
+    go: tuple[int, threading.Event] | None = None
     hang: bool = False
     sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
     status: int = 200
@@ -57,6 +59,9 @@ class Stream:
         for count, number in enumerate(self.visits[min(visit, len(self.visits) - 1)]):
             size = self.sizes.get(number, size)
             data = cv2.imencode(".jpg", numbered(number, size), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+            if self.go is not None and number == self.go[0]:
+                self.go[1].wait(60)
+                begin = time.monotonic() - count / (self.fps or 1)
             if self.fps:
                 self.over.wait(max(0.0, begin + count / self.fps - time.monotonic()))
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"

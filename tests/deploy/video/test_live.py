@@ -21,6 +21,7 @@ from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.ffmpeg import ffmpeg_program
 from rtseg.deploy.video.live_latency import Latency
 from rtseg.deploy.video.live_options import LiveOptions
+from rtseg.deploy.video.live_slot import Slot
 from rtseg.deploy.video.live_source import LiveSource
 from rtseg.deploy.video.piped import pipe_film
 from rtseg.errors import UserError
@@ -88,7 +89,14 @@ def test_the_newest_frame_is_taken_and_the_others_are_counted(
         add(latency, found)
 
     monkeypatch.setattr(Latency, "add", added)
-    with serving(Stream([range(40)], fps=150)) as stream:
+    count_anew, ready = Slot.count_anew, threading.Event()
+
+    def counted_anew(slot: Slot) -> int:
+        ready.set()
+        return count_anew(slot)
+
+    monkeypatch.setattr(Slot, "count_anew", counted_anew)
+    with serving(Stream([range(40)], fps=150, go=(6, ready))) as stream:
         url = stream.url.replace("http://", "http://ann:secret@")
         assert predict_files(reader, [url], tmp_path / "out", live=LiveOptions(deadline=0.025)) == {}
     numbers, line = check_counts(stream, tmp_path / "out", reader), record(tmp_path / "out")
