@@ -45,6 +45,7 @@ class Results:
         folder, predictor, outputs: as given.
         pixels: class -> number of its pixels in all results.
         image_files: draws and encodes.
+        earlier: names of what the folder's record named before.
 
     Raises:
         UserError: the folder is not empty, and neither `resume` nor `overwrite` is on; or it is to be resumed and is of
@@ -69,6 +70,7 @@ class Results:
             ],
         }
         found = read_record(folder / RECORD)
+        self.earlier = {line["name"] for line in found[1:]}
         self._begun, self._beginning = False, threading.Lock()
         self._before: dict[str, dict[str, Any]] = {}
         if resume and found:

@@ -148,7 +148,7 @@ class FilmResults:
     def _open(self, first: Drawn) -> None:
         make_folder(self._classes.parent)
         for path in set(self._paths) - {self._classes, *[self._shown] * (first.overlay is not None)}:
-            remove_result(path)
+            self._remove_earlier(path)
         program, rate = self._program, self._rate
         if first.overlay is not None:
             self._files.append(self._open_shown(self._shown, first.overlay))
@@ -156,6 +156,14 @@ class FilmResults:
             self._files.append(PngFolder(self._classes))
         else:
             self._files.append(Lossless(program, self._classes, first.ids, rate))
+
+    def _remove_earlier(self, path: Path) -> None:
+        """Removes a result of another kind; PNG files only where the record says that they were of this film."""
+        if path in (self._paths.overlay_frames, self._paths.class_frames):
+            if path.is_dir() and self._line["name"] in self._results.earlier:
+                remove_result(path)
+        else:
+            remove_result(path)
 
     def _open_shown(self, path: Path, first: np.ndarray) -> FilmFile:
         size = (first.shape[0], first.shape[1])

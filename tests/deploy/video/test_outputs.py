@@ -54,6 +54,16 @@ def test_each_kind_replaces_the_others(predictor: Predictor, tmp_path: Path) -> 
     assert shown(out) == ["a_classes.mkv", "a_overlay.mp4"], "a folder of somebody else stays"
 
 
+def test_frames_of_somebody_else_stay(predictor: Predictor, tmp_path: Path) -> None:
+    film, own = write_film(tmp_path / "a.mkv", frames(1)), tmp_path / "a_overlay" / "000000.png"
+    own.parent.mkdir()
+    own.touch()
+    (tmp_path / "a_classes").touch()
+    predict_files(predictor, [film], tmp_path, overwrite=True)
+    assert own.is_file()
+    assert (tmp_path / "a_classes").is_file()
+
+
 def test_frames_need_no_ffmpeg(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
