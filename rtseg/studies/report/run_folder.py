@@ -31,6 +31,7 @@ class ClassScore:
 
     Attributes:
         number: in class maps; of the alphabet's order without a checkpoint.
+        color: as overlays show it.
         iou: at the best validation; NaN where the class neither occurs nor is predicted, None where nothing is logged.
         share: of the labelled pixels of the validation set, None where its label files are not at hand.
     """
@@ -142,8 +143,7 @@ def read_run(folder: Path) -> Run:
     if card is not None:
         own = (card.model, card.attention, card.num_classes)
     shares, shares_note, origin = _read_data(config)
-    picture = _nearest_picture(folder / "pictures", log)
-    classes = _class_scores(log, card, shares, drawn=picture is not None and not picture.is_dir())
+    classes = _class_scores(log, card, shares)
     if shares and not shares.keys() & {entry.name for entry in classes}:
         shares_note = f"the data set that config.yaml names has other classes ({', '.join(list(shares)[:5])}, …)"
     benchmarks = [folder / "benchmark.json", folder / "speed.json"]
@@ -158,7 +158,7 @@ def read_run(folder: Path) -> Run:
         benchmark_file=benchmark_file,
         classes=classes,
         shares_note=shares_note,
-        picture=picture,
+        picture=_nearest_picture(folder / "pictures", log),
         overlays=tuple(sorted((folder / "predictions").rglob("*_overlay.jpg"))),
         origin=(card and card.data_origin) or origin,
         scores=_read_scores(folder / "scores.json", classes),
@@ -243,20 +243,14 @@ def _read_data(config: dict[str, Any]) -> tuple[dict[str, float], str, str | Non
     return shares, f"counted in {files} validation label files", origin
 
 
-def _class_scores(
-    log: MetricsLog, card: ModelCard | None, shares: dict[str, float], *, drawn: bool
-) -> tuple[ClassScore, ...]:
-    """In the data set's order; without a checkpoint that says it, in that of the alphabet.
-
-    The colours are those of overlays, unless the validation images are `drawn` in the data set's already.
-    """
+def _class_scores(log: MetricsLog, card: ModelCard | None, shares: dict[str, float]) -> tuple[ClassScore, ...]:
+    """In the data set's order; without a checkpoint that says it, in that of the alphabet."""
     best = log.best or {}
     if card is not None:
         names = card.class_names or tuple(str(k) for k in range(card.num_classes))
     else:
         names = tuple(name.removeprefix(_IOU) for name in log.columns if name.startswith(_IOU))
-    own = (card and card.palette) or default_palette(len(names))
-    palette = own if drawn else distinct_colors(own)
+    palette = distinct_colors((card and card.palette) or default_palette(len(names)))
     return tuple(
         ClassScore(k, name, color, best.get(_IOU + name), shares.get(name))
         for k, (name, color) in enumerate(zip(names, palette, strict=True))

@@ -10,7 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from rtseg.data.choice import choose_images
+from rtseg.data.dataset import default_palette
 from rtseg.data.image_space import shown_image
+from rtseg.deploy.drawing.overlay_colors import distinct_colors
 from rtseg.models.segmenter import Segmenter
 from rtseg.output.examples import Example, grid, shrunk, write_examples
 from rtseg.training.callbacks.decoration import Decoration
@@ -24,7 +26,8 @@ class PredictionPictures(Decoration):
     """Writes some validation images into the run's folder, the same ones at every validation.
 
     `pictures/step_<step>.jpg` and TensorBoard get a grid, one row an image: image, prediction, truth, wrong pixels.
-    `pictures/step_<step>/` gets the parts, which `rtseg report` shows; see `rtseg.output.examples`.
+    `pictures/step_<step>/` gets the parts, which `rtseg report` shows; see `rtseg.output.examples`. The colours are
+    those of overlays.
 
     Args:
         count: how many images. They are chosen so that together they show every class; up to twice as many where that
@@ -74,7 +77,8 @@ class PredictionPictures(Decoration):
         examples, self._examples = self._examples, []
         if not examples:
             return
-        palette = cast(Segmenter, pl_module.segmenter).card.palette
+        card = cast(Segmenter, pl_module.segmenter).card
+        palette = distinct_colors(card.palette or default_palette(card.num_classes))
         folder = Path(trainer.default_root_dir) / "pictures" / f"step_{trainer.global_step:06d}"
         write_examples(folder, examples, palette)
         overview = grid(examples, palette, WIDTH)

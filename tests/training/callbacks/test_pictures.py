@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from rtseg.data.dataset import create_dataset
+from rtseg.deploy.drawing.overlay_colors import distinct_colors
 from rtseg.output.examples import read_examples
 from rtseg.training.callbacks.pictures import PredictionPictures
 from rtseg.training.datamodule import SegmentationData
@@ -29,5 +30,8 @@ def test_validation_images_are_kept(tmp_path: Path, tiny_camvid: Path, tiny_mode
         assert example.prediction.max() < 11
     shown = set(np.unique([example.truth for example in examples]))
     assert shown | {255} == set(np.unique(list(truths.values()))) | {255}, "every class that the data have"
+    with Image.open(tmp_path / "pictures/step_000000/0_truth.png") as drawn:
+        colors = np.array(drawn.getpalette()).reshape(-1, 3)[:11]
+    assert (colors == distinct_colors(dataset.labels.palette)).all(), "as overlays and the page show them"
     with Image.open(tmp_path / "pictures/step_000000.jpg") as grid:
         assert grid.width == 4 * 320 + 3 * 8
