@@ -33,6 +33,7 @@ ELSEWHERE = {
     r"rtseg push .*": "tests/models/test_push.py, to a hub on this machine",
     r"rtseg .*paddleseg/.*": "tests/models/test_published.py, from a server on this machine",
     r"rtseg serve .*": "tests/serve/test_command.py, since it runs until it is stopped",
+    r"rtseg predict .* camera:0 .*": "tests/deploy/video/test_live_sources.py: no camera here",
     r"(curl|docker) .*": "tests/serve, with a client of its own; no Docker here",
     r"python -m http\.server .*": "it waits for visitors; tests/page, with a server of its own",
     r"ffmpeg .*": "tests/deploy/video: the reader's own ffmpeg, with the one of the extra",
