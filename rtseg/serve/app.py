@@ -270,15 +270,27 @@ class _Frame:
             await self._app(scope, exchange.receive, exchange.send)
         except Refused as refused:
             await error(refused.status, refused.why)(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:  # the server has waited for a few seconds
+            if not exchange.begun:
+                await error(503, "the server ends: send the request to another one")(scope, receive, exchange.send)
         except Exception:
             pass  # `_failed` has said and answered it; Starlette raises it once more
 
 
 class _Exchange:
-    """A request and its answer. `headers` are the request's; `seconds`: for which the answer may be read."""
+    """A request and its answer.
+
+    Args:
+        seconds: for which the answer may be read.
+
+    Attributes:
+        headers: of the request.
+        begun: whether the answer is.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, seconds: float) -> None:
         self.headers = Headers(scope=scope)
+        self.begun = False
         self._receive, self._send, self._seconds = receive, send, seconds
         self._whole = self.headers.get("content-length", "0") == "0" and "transfer-encoding" not in self.headers
 
@@ -290,6 +302,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Of a body it returns when the client has read nearly all; who takes too long is cut off, by not ending it."""
         if message["type"] == "http.response.start":
+            self.begun = True
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY.items():
                 headers[name] = value

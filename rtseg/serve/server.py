@@ -20,7 +20,7 @@ from rtseg.serve.work import Work
 from rtseg.terminal import counted, say
 
 PATIENCE = 5  # seconds for the header of a request, between two requests, and for a client that does not read
-_LAST = 5  # seconds for the requests in work where the server ends
+LAST = 5  # seconds for the requests in work where the server ends
 
 
 class _Quiet(uvicorn.Server):
@@ -56,7 +56,7 @@ def create(predictor: Predictor, limits: Limits) -> Running:
         proxy_headers=False,
         h11_max_incomplete_event_size=MOST_HEADER,
         timeout_keep_alive=PATIENCE,
-        timeout_graceful_shutdown=_LAST,
+        timeout_graceful_shutdown=LAST,
     )
     return Running(_Quiet(config), server)
 
