@@ -107,12 +107,14 @@ def _progress(run: Run) -> str:
 
 def _commands(run: Run) -> dict[str, str]:
     """The commands that can be run with the files of the folder."""
-    config, benchmark, predictions, again = (
+    config, benchmark, predictions, film, folder, again = (
         shlex.quote(str(path))
         for path in (
             run.folder / "config.yaml",
             run.folder / "benchmark.json",
             run.folder / "predictions",
+            run.folder / "film",
+            run.folder / "page",
             run.folder.with_name(f"{run.folder.name}_again"),
         )
     )
@@ -128,6 +130,9 @@ def _commands(run: Run) -> dict[str, str]:
             commands["score"] = f"rtseg validate --config {config} --ckpt_path {checkpoint} -o {scores}"
         commands["time"] = f"rtseg benchmark {checkpoint} --input-size {height} {width} -o {benchmark}"
         commands["predict"] = f"rtseg predict {checkpoint} IMAGES -o {predictions}"
+        if run.card is not None and run.card.channels is None:
+            commands["film"] = f"rtseg predict {checkpoint} film.mp4 -o {film}"
+            commands["page"] = f"rtseg page {checkpoint} -o {folder}"
     return commands | {"report": f"rtseg report {shlex.quote(str(run.folder))}"}
 
 

@@ -1,19 +1,22 @@
 """The report of run folders whole, half and broken, each made here of files as a training writes them."""
 
 import base64
+import html
 import json
 import math
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 import yaml
 from PIL import Image
 
-from rtseg.cli import main
+from rtseg.cli import app, main
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
 from rtseg.speed.benchmark import Report
@@ -240,6 +243,21 @@ def test_without_config(run: Path) -> None:
     text = Page(write_report(run)).text
     assert "progress last logged step 40, epoch 4 page written" in text
     assert "rtseg fit" not in text
+
+
+def test_its_commands_exist(run: Path) -> None:
+    """Those of `rtseg fit` and `validate` have flags of Lightning, too."""
+    known: Any = typer.main.get_command(app)
+    lines = html.unescape(re.findall(r"<pre>(.*?)</pre>", write_report(run).read_text(), re.S)[-1]).splitlines()
+    names = []
+    for program, name, *words in map(shlex.split, lines):
+        assert program == "rtseg"
+        names.append(name)
+        if name not in ("fit", "validate"):
+            known.commands[name].make_context(name, words)
+    assert names == ["fit", "validate", "benchmark", "predict", "predict", "page", "report"]
+    write_checkpoint(run, channels=3)
+    assert "rtseg page" not in Page(write_report(run)).text, "a browser reads RGB alone"
 
 
 def test_report_is_written_anew(run: Path) -> None:
