@@ -11,6 +11,7 @@ import numpy as np
 
 from rtseg.errors import UserError
 
+_SLOWEST, _FASTEST = 0.001, 250.0  # images per second; what browsers record says 1,000 and more, and varies
 _NO_RATE = 25.0  # images per second of a film whose header has no number that can be meant
 
 
@@ -78,9 +79,10 @@ class FilmReader:
                 "--max-pixels, or make the film smaller"
             )
         rate = self._film.get(cv2.CAP_PROP_FPS)
-        self.rate = rate if 0.001 <= rate <= 1000 else _NO_RATE
+        meant = _SLOWEST <= rate <= _FASTEST
+        self.rate = rate if meant else _NO_RATE
         self.codec = int(self._film.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("latin-1")
-        self.stated = self._number(cv2.CAP_PROP_FRAME_COUNT)
+        self.stated = self._number(cv2.CAP_PROP_FRAME_COUNT) if meant else 0  # it may be estimated by the rate
         self.frames = 0
         self._first = self._last = 0.0  # seconds, as the film has them
         self._at = 0.0  # of the last frame after the first

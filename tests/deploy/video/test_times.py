@@ -4,7 +4,9 @@ import re
 import subprocess
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -121,6 +123,29 @@ def test_films_one_after_another_in_one_file_go_on(tmp_path: Path) -> None:
     at = [turn.at for turn in FilmReader(tmp_path / "both.ts", 10**6).turns()]
     assert len(at) > 12
     assert at == pytest.approx([k / 25 for k in range(len(at))])
+
+
+class _OfABrowser:
+    """A film whose header is as browsers record it: a rate that is a unit of time, and frames by that rate."""
+
+    def __init__(self, film: cv2.VideoCapture) -> None:
+        self._film = film
+
+    def get(self, key: int) -> float:
+        return {cv2.CAP_PROP_FPS: 1000.0, cv2.CAP_PROP_FRAME_COUNT: 1300.0}.get(key, self._film.get(key))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._film, name)
+
+
+def test_a_rate_that_is_none_is_not_believed(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film, opened = write_film(tmp_path / "a.mkv", frames(6), *_UNEVEN), cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *arguments: _OfABrowser(opened(*arguments)))
+    assert predict_files(predictor, [film], tmp_path / "out") == {}
+    assert "its header states" not in capsys.readouterr().out
+    assert times(tmp_path / "out" / "a_overlay.mp4") == pytest.approx(times(film), abs=0.01)
 
 
 def test_without_ffmpeg_a_variable_rate_is_said(
