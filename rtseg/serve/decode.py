@@ -12,7 +12,7 @@ import numpy as np
 
 from rtseg.data.files import decode_image
 from rtseg.data.header import image_size, is_tiff, jpeg_scans
-from rtseg.data.kinds import HEAD, refuse_other_kind
+from rtseg.data.kinds import HEAD, FilmError, refuse_other_kind
 from rtseg.errors import UserError
 from rtseg.serve.limits import Refused
 
@@ -92,6 +92,8 @@ def _is_webp(data: bytes) -> bool:
 def _other_kind(data: bytes) -> str:
     try:
         refuse_other_kind(_NAME, data[:HEAD])
-    except UserError as error:
+    except FilmError as error:
         return str(error)
+    except UserError as error:
+        return f"{str(error).partition('; ')[0]}; send {KINDS}"
     return f"the body is no image that this server reads: send {KINDS}"

@@ -14,6 +14,7 @@ _ERRORS = {
     "413": "too many bytes or pixels",
     "415": "the body is no image that is read: a film, an archive, a compressed body, a form",
     "422": "the image is damaged, or the network does not take it",
+    "431": "the header of the request is too long",
     "500": "the server failed",
     "503": "too many requests; Retry-After says when to send it again",
 }
