@@ -170,6 +170,7 @@ async function start() {
   if (!answer.ok) throw new Error(`network.json cannot be loaded: the server says ${answer.status}.`);
   network = await answer.json();
   $("model").textContent = [network.model, network.attention === "none" ? "" : network.attention].join(" ").trim();
+  document.title = `What ${network.model} sees`;
   const of = network.dataset ? ` of ${network.dataset}` : "";
   $("about").textContent = `Each pixel gets one of ${network.classes.length} classes${of}.`;
   viewer = new Viewer($("viewer"), network.classes);

@@ -3,6 +3,7 @@
 
 const STEP = 1;
 const LARGE_STEP = 10; // pixels, with Shift
+const NAMED = 12; // of the classes that are not found
 const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
 export class Viewer {
@@ -118,7 +119,8 @@ export class Viewer {
     const isSame = wanted.length === this.#legend.children.length && wanted.every((one, i) => one === this.#legend.children[i]);
     if (!isSame) this.#legend.replaceChildren(...wanted); // else the focus would be lost at each image of a film
     const absent = this.#classes.filter((_, k) => !shares[k]).map(({ name }) => name);
-    this.#absent.textContent = absent.length ? `Not found: ${absent.join(", ")}.` : "";
+    const more = absent.length > NAMED ? ` and ${absent.length - NAMED} more` : "";
+    this.#absent.textContent = absent.length ? `Not found: ${absent.slice(0, NAMED).join(", ")}${more}.` : "";
   }
 
   #entry(k) {
