@@ -2,14 +2,12 @@
 
 import pytest
 
-from rtseg.deploy.exports.command import export_file
 from rtseg.deploy.graph import Graph
 from rtseg.models.segmenter import Segmenter
 from rtseg.models.weights import weights_hash
 from rtseg.speed.benchmark import (
     Candidate,
 )
-from tests.helpers.benchmark_command import SIZE
 from tests.helpers.networks import SHAPE
 
 
@@ -29,8 +27,9 @@ def checkpoint(shared_segmenter: Segmenter, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
-def exported(checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def exported(logits_graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of the same network, for images of SHAPE."""
     pytest.importorskip("onnxruntime")
     file = tmp_path_factory.mktemp("exported") / "net.onnx"
-    export_file(checkpoint, file, (1, *SIZE))
+    file.write_bytes(logits_graph.model)
     return str(file)

@@ -25,7 +25,10 @@ from rtseg.speed.plot import plot
 from rtseg.speed.results import BEGIN, refresh
 from rtseg.speed.tables import headline, notes, published, stages
 from tests.helpers.benchmark_command import QUICK, SIZE
+from tests.helpers.networks import SHAPE
 from tests.helpers.speed import without_missing
+
+OF_EXPORTED = replace(QUICK, sizes=[SHAPE[1:]])
 
 
 @pytest.fixture(scope="module")
@@ -167,13 +170,13 @@ def test_an_exported_file_that_no_engine_here_reads(
     for library in ("openvino", "onnxruntime", "MNN"):
         monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(UserError, match=r"onnxruntime is missing here .*pip install 'rtseg\[onnx\]'"):
-        run_benchmark(Asked([exported]), QUICK)
+        run_benchmark(Asked([exported]), OF_EXPORTED)
     named = re.findall(r"^without ([^ ]+):", capsys.readouterr().err, re.M)
     assert named == ["onnxruntime", "openvino", "openvino:bf16", "mnn", "mnn-small-tiles"]
 
 
 def test_an_exported_file_on_all_engines_that_read_it(exported: str, shared_segmenter: Segmenter) -> None:
-    found = run_benchmark(Asked([exported]), QUICK)
+    found = run_benchmark(Asked([exported]), OF_EXPORTED)
     assert [r.backend for r in found.networks] == [
         name if ":" in name else f"{name}:fp32"
         for name in without_missing("onnxruntime", "openvino", "openvino:bf16", "mnn", "mnn-small-tiles")
@@ -186,7 +189,7 @@ def test_an_exported_file_on_all_engines_that_read_it(exported: str, shared_segm
         assert r.parity is not None
         assert r.parity.gate == "equal_percent"
         assert (r.class_map is None) == (not r.parity.passed)
-    with pytest.raises(UserError, match=r"net\.onnx' is of 1x32x40 .*ask for this --input-size"):
+    with pytest.raises(UserError, match=r"net\.onnx' is of 1x64x96 .*ask for this --input-size"):
         run_benchmark(Asked([exported]), replace(QUICK, sizes=[(64, 64)]))
 
 
@@ -209,7 +212,7 @@ def test_a_terminal_gets_the_table_last_and_no_json(
 def test_no_two_rows_share_a_name(checkpoint: str, exported: str) -> None:
     """A file and its checkpoint, and whatever is asked for twice."""
     asked = Asked([checkpoint, exported, checkpoint + "/", exported, "ddrnet_23_slim", "ddrnet_23_slim"], num_classes=3)
-    found = cases(asked.candidates(QUICK), ["onnxruntime", "onnxruntime:fp32"], replace(QUICK, sizes=[SIZE] * 2))
+    found = cases(asked.candidates(QUICK), ["onnxruntime", "onnxruntime:fp32"], replace(QUICK, sizes=[SHAPE[1:]] * 2))
     names = files(case.candidate for case in found)
     assert [(case.candidate.name, names[id(case.candidate)]) for case in found] == [
         ("rtformer_slim gfa+ca", "net"),

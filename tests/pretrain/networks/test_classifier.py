@@ -118,7 +118,12 @@ def check_training(network: nn.Module, num_classes: int) -> None:
     assert all(p.isfinite().all() for p in network.parameters())
 
 
-@pytest.mark.parametrize("name", list_classifiers())
+TWINS = {"df2", "stdc2"}  # deeper than df1 and stdc1, of the same blocks
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in TWINS else []) for name in list_classifiers()]
+)
 def test_every_classifier_trains(name: str) -> None:
     check_training(small(name), 5)
 

@@ -76,8 +76,14 @@ def street(tmp_path: Path) -> Path:
 # --- every mechanism, any picture
 
 
-@pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize("size", [(1, 1), (37, 61), (3, 400)])
+# Of one pixel and of long pictures those whose maps are of other shapes than the picture's grid.
+@pytest.mark.parametrize(
+    ("pair", "size"),
+    [
+        *((pair, (37, 61)) for pair in PAIRS),
+        *((pair, size) for pair in ("gfa+ca", "na+na", "la+la") for size in ((1, 1), (3, 400))),
+    ],
+)
 def test_every_attention_of_every_network_is_drawn(
     pair: str, size: tuple[int, int], trained: Callable[[str], Path], tmp_path: Path
 ) -> None:
