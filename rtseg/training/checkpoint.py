@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,17 @@ def read_header(path: str | None, *, resumes: bool = False) -> dict[str, Any] | 
             nearest(names, Path(path).name) or f"no .ckpt in '{folder}'" if folder.is_dir() else f"no folder '{folder}'"
         )
         raise UserError(f"--ckpt_path={path} does not exist; found: {found}")
+    file = os.stat(path)
+    return deepcopy(_header(path, resumes, (file.st_mtime_ns, file.st_size, file.st_ino)))
+
+
+@lru_cache(maxsize=2)
+def _header(path: str, resumes: bool, written: tuple[int, int, int]) -> dict[str, Any]:
+    """Read once: looking for damage reads the whole file, and a command asks for its header at several places.
+
+    Args:
+        written: what is another where the file was written again.
+    """
     checkpoint = load_checkpoint(path, RESUMED if resumes else SCORED, mmap=True, flag="--ckpt_path")
     read_card(checkpoint["model_card"], Path(path))  # for the error, which names the file
     optional = {key: checkpoint.get(key, {}) for key in ("hyper_parameters", "settings")}
