@@ -17,6 +17,8 @@ TRAINER = (
     "precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches",
     "overfit_batches",
 )  # fmt: skip
+# What trainings did before there was a setting for it: so these are compared with a checkpoint that lacks them.
+_EARLIER = {"data.reduced": False, "data.upsampling": "once", "data.channels": None}
 _FACTS = ("data.images", "data.classes", "data.ids")  # that the files say, and no flag
 _MOST = 60  # characters of a value in a message
 
@@ -68,7 +70,8 @@ def plain(value: Any) -> Any:
 
 
 def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Difference]:
-    """The settings that differ. An older checkpoint lacks those that came later; they are not compared."""
+    """The settings that differ. Of those that an older checkpoint lacks only `_EARLIER` are compared."""
+    theirs = _EARLIER | dict(theirs)
     return [Difference(key, theirs[key], ours[key]) for key in ours if key in theirs and theirs[key] != ours[key]]
 
 

@@ -17,6 +17,14 @@ def test_a_setting_that_an_older_checkpoint_lacks_is_not_compared() -> None:
     check_same({"model.seed": 3, "gone": 1}, {"model.seed": 3, "model.new": 4})
 
 
+def test_what_older_trainings_did_is_known_where_it_matters() -> None:
+    ours = {"data.reduced": False, "data.upsampling": "once", "data.channels": None}
+    check_same({}, ours)
+    for key, value in (("data.reduced", True), ("data.channels", 4), ("data.upsampling", "twice")):
+        with pytest.raises(UserError, match=rf"(?s){key}={value} differs .*Give the same: --{key}="):
+            check_same({"model.seed": 3}, ours | {key: value})
+
+
 def test_a_difference_in_a_long_list_is_found() -> None:
     names = [f"class {k}" for k in range(40)]
     with pytest.raises(UserError, match=r"data.classes\[30\]=other differs from the checkpoint's class 30"):
