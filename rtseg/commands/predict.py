@@ -159,6 +159,7 @@ def predict(
         _check_polygons(polygons, replaces)
     from rtseg.deploy.folder.counts import Counts
     from rtseg.deploy.folder.image_files import Outputs
+    from rtseg.deploy.folder.label_files import check_classes
     from rtseg.deploy.folder.predict_files import predict_files
     from rtseg.deploy.predictor import load
 
@@ -173,6 +174,8 @@ def predict(
     with resumable(lambda: f"{counts.sentence()} {again}"):
         predictor = network()
         predictor.runner.may_measure = explain
+        if labels is not None:
+            check_classes(labels, predictor.class_names)
         failed = predict_files(
             predictor,
             sources,

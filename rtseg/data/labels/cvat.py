@@ -23,9 +23,14 @@ def is_here(path: Path) -> bool:
     return (path / _MAP).is_file() and mask_folder(path) is not None
 
 
+def keeps(name: str) -> bool:
+    """Whether the list of colours can have a label: no comment, no blanks before it, and on one line."""
+    return bool(name) and name == name.lstrip() and not name.startswith("#") and name.splitlines() == [name]
+
+
 def read(path: Path, asked: Asked) -> Source:
     """Raises: UserError where the list of colours is none, or see `rtseg.data.labels.voc.read`."""
-    labels = _labels(path / _MAP)
+    labels = labels_of(path / _MAP)
     names = [name for name in labels if name != BACKGROUND]
     numbers = {k: names.index(name) if name in names else UNLABELLED for k, name in enumerate(labels)}
     colors = {labels[name]: k for k, name in enumerate(names)}
@@ -41,7 +46,7 @@ def read(path: Path, asked: Asked) -> Source:
     )
 
 
-def _labels(file: Path) -> dict[str, Color]:
+def labels_of(file: Path) -> dict[str, Color]:
     """Label -> colour, in the order of the file.
 
     Raises:

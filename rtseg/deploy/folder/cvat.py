@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtseg.data.labels.cvat import BACKGROUND, HEAD
+from rtseg.data.labels.cvat import BACKGROUND, HEAD, keeps
 from rtseg.data.labels.source import Color
 from rtseg.data.labels.voc import voc_colors
 from rtseg.deploy.folder.class_maps import ClassMaps
@@ -31,10 +31,11 @@ def write_cvat(file: Path, folder: Path) -> int:
         The number of images.
 
     Raises:
-        UserError: there are no results; two images have the same name without ending; a class map cannot be read, or is
-            not of these classes; the disk refuses.
+        UserError: there are no results; a class has a name that CVAT would lose; two images have the same name without
+            ending; a class map cannot be read, or is not of these classes; the disk refuses.
     """
     results = ClassMaps(folder, str(file))
+    check_names(results.names)
     colors = _colors(results.names, results.palette)
     levels = np.array(colors, np.uint8)[:, ::-1]  # OpenCV's order
     names: list[str] = []
@@ -48,9 +49,18 @@ def write_cvat(file: Path, folder: Path) -> int:
             png = cv2.imencode(".png", levels[result.classes])[1].tobytes()
             archive.writestr(f"SegmentationClass/{name}.png", png)
         archive.writestr("labelmap.txt", _label_map(results.names, colors))
-        quoted = [f'"{name}"' if " " in name else name for name in names]
+        quoted = [f'"{name}"' if " " in name or name.startswith("#") else name for name in names]
         archive.writestr("ImageSets/Segmentation/default.txt", "".join(f"{name}\n" for name in quoted))
     return len(names)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises: UserError where labelmap.txt would lose the name of a class: `#` begins a comment there."""
+    if lost := [name for name in names if not keeps(name)]:
+        raise UserError(
+            f"the class {lost[0]!r} has no place in CVAT's labelmap.txt, where '#' begins a comment and a line break "
+            "or a blank before the name is lost: take --labels coco or labelme"
+        )
 
 
 def _colors(names: Sequence[str], palette: Sequence[Color]) -> list[Color]:

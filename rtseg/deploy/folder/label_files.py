@@ -4,11 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtseg.deploy.folder.coco import write_coco
-from rtseg.deploy.folder.cvat import write_cvat
+from rtseg.deploy.folder.cvat import check_names, write_cvat
 from rtseg.deploy.folder.labelme import write_labelme
 from rtseg.deploy.folder.result_names import result_names
 from rtseg.deploy.folder.sources import find_sources
 from rtseg.terminal import counted
+
+
+def check_classes(tool: str, names: Sequence[str]) -> None:
+    """Raises: UserError where a tool cannot keep the name of a class, before anything is predicted."""
+    if tool == "cvat":
+        check_names(names)
 
 
 def write_labels(tool: str, folder: Path, sources: Sequence[str | Path]) -> str:

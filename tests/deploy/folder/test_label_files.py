@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -15,8 +16,9 @@ from rtseg.cli import main
 from rtseg.data.dataset import create_dataset
 from rtseg.data.fill import crosses_itself, windings
 from rtseg.data.labels.convert import Choices, convert
+from rtseg.data.labels.cvat import HEAD, labels_of
 from rtseg.data.polygons import polygons
-from rtseg.deploy.folder.label_files import write_labels
+from rtseg.deploy.folder.label_files import check_classes, write_labels
 from rtseg.deploy.folder.labelme import one_ring
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
@@ -103,6 +105,22 @@ def test_cvat_cannot_tell_two_apart(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two images called 'a'"):
         write_labels("cvat", folder / "out", [folder / "in"])
     assert not (folder / "out" / "cvat.zip").exists()
+
+
+def test_cvat_keeps_each_name_or_refuses_it(tmp_path: Path) -> None:
+    """`#` begins a comment in CVAT's lists: of classes, which is refused, and of images, which are quoted."""
+    one, many = np.zeros((2, 3), np.uint8), ((1, 2, 3), (4, 5, 6), (7, 8, 9))
+    check_round_trip("cvat", results(tmp_path / "house", {"#1": one}, many), {"#1": one})
+    with zipfile.ZipFile(tmp_path / "house" / "out" / "cvat.zip") as archive:
+        assert archive.read("ImageSets/Segmentation/default.txt") == b'"#1"\n'
+    for name in ("#car", " #car", "", "a\nb", "a\u2028b"):
+        with pytest.raises(UserError, match=r"has no place in CVAT's labelmap\.txt"):
+            check_classes("cvat", ["road", name])
+    for name in ("c#", "a:b", "Ärger", "car "):
+        check_classes("cvat", [name])
+        (tmp_path / "labelmap.txt").write_text(f"{HEAD}\n{name}:1,2,3::\n", encoding="utf-8")
+        assert list(labels_of(tmp_path / "labelmap.txt")) == [name]
+    check_classes("coco", ["#car"])
 
 
 @pytest.mark.parametrize(
