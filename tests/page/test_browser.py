@@ -1,6 +1,8 @@
 """The page in a browser: what it computes, and how it is used. `RTSEG_ORT_WEB` is a folder of onnxruntime-web."""
 
+import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -304,6 +306,37 @@ def test_nothing_leaves_the_machine_and_it_works_offline(site: Path, images: Pat
     asked = requests(log, address)
     assert f"{address}runtime/ort-wasm-simd-threaded.wasm" in asked
     assert all(one.startswith((address, f"blob:{address}")) for one in asked), asked
+
+
+def test_a_folder_that_is_written_anew(site: Path, tmp_path: Path) -> None:
+    """Of files that are old a browser takes its own copies, unless it is told to ask."""
+    page = tmp_path / "page"
+
+    def put(source: Path) -> None:
+        shutil.rmtree(page, ignore_errors=True)
+        for file in shutil.copytree(source, page).rglob("*"):
+            os.utime(file, (0, time.time() - 10_000_000))
+
+    put(site / "plain")
+    with served(page) as address, browser() as driver:
+        first = Page(driver, address)
+        first.wait(lambda: "without a connection" in first.text("engine"))
+        put(site / "fixed")
+        assert Page(driver, address).js("return rtseg.network.input.size") == [96, 128]
+
+
+def test_what_is_transparent_is_said(address: str, images: Path, tmp_path: Path) -> None:
+    hidden = Image.open(images / "odd.png").convert("RGBA")
+    hidden.putalpha(Image.linear_gradient("L").resize(hidden.size))
+    hidden.save(tmp_path / "hidden.png")
+    with browser() as driver:
+        page = Page(driver, f"{address}plain/")
+        page.open(images / "odd.png")
+        assert "transparent" not in page.text("status")
+        page.open(tmp_path / "hidden.png")
+        assert "transparent in parts" in page.text("status")
+        shown = "document.querySelector('.stage canvas').getContext('2d').getImageData(0, 0, 203, 131).data"
+        assert page.js(f"return [...{shown}.slice(0, 4)]") == [0, 0, 0, 255], "as the network sees it"
 
 
 def test_a_runtime_from_another_origin(

@@ -166,7 +166,7 @@ async function keep() {
 
 async function start() {
   say("Loading …");
-  const answer = await fetch("network.json");
+  const answer = await fetch("network.json", { cache: "no-cache" });
   if (!answer.ok) throw new Error(`network.json cannot be loaded: the server says ${answer.status}.`);
   network = await answer.json();
   $("model").textContent = [network.model, network.attention === "none" ? "" : network.attention].join(" ").trim();

@@ -66,7 +66,9 @@ export class BrowserEngine {
     const { data } = picture.pixels();
     const found = await this.#ask("segment", { rgba: data.buffer, size: [height, width] }, [data.buffer]);
     const [tall, wide] = found.seen;
-    const note = found.reduced ? `The network saw it at ${wide} × ${tall}, as this browser's memory is small.` : "";
-    return { height, width, note, ...found };
+    const notes = [];
+    if (found.reduced) notes.push(`The network saw it at ${wide} × ${tall}, as this browser's memory is small.`);
+    if (picture.transparent) notes.push("It is transparent in parts: rtseg predict sees the colours there, and a browser black.");
+    return { height, width, note: notes.join(" "), ...found };
   }
 }

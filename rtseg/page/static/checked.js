@@ -10,7 +10,8 @@ export async function fetchChecked(url, integrity) {
   if (kept) return kept.arrayBuffer();
   let answer;
   try {
-    answer = await fetch(url, { integrity, credentials: "omit", referrerPolicy: "no-referrer" });
+    // Asked anew: what the browser has of this address may be the file of an older page.
+    answer = await fetch(url, { integrity, cache: "no-cache", credentials: "omit", referrerPolicy: "no-referrer" });
   } catch {
     throw new Error(`${url} cannot be loaded: there is no connection, or the file is not the one that it must be`);
   }

@@ -5,10 +5,12 @@ export class Picture {
   #pixels;
 
   // canvas: the picture. file: the Blob that it came from, or null. pixels: ImageData of the canvas, or null.
-  constructor(canvas, file = null, pixels = null) {
+  // transparent: whether it was in parts, whose colours a browser may have lost.
+  constructor(canvas, file = null, pixels = null, transparent = false) {
     this.canvas = canvas;
     this.height = canvas.height;
     this.width = canvas.width;
+    this.transparent = transparent;
     this.#file = file;
     this.#pixels = pixels;
   }
@@ -57,10 +59,24 @@ export async function readPicture(file, most) {
     canvas.width = bitmap.width;
     const context = contextOf(canvas);
     context.drawImage(bitmap, 0, 0);
-    return new Picture(canvas, file, context.getImageData(0, 0, canvas.width, canvas.height));
+    const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+    const transparent = makeOpaque(pixels);
+    if (transparent) context.putImageData(pixels, 0, 0); // what is shown is what the network sees
+    return new Picture(canvas, file, pixels, transparent);
   } finally {
     bitmap.close();
   }
+}
+
+// Whether any pixel was transparent.
+function makeOpaque({ data }) {
+  let found = false;
+  for (let at = 3; at < data.length; at += 4) {
+    if (data[at] === 255) continue;
+    data[at] = 255;
+    found = true;
+  }
+  return found;
 }
 
 export function nameOf(file) {

@@ -38,10 +38,4 @@ export class Stages {
     row.cells[1].textContent = `${value.toFixed(1)} ms`;
     row.cells[2].textContent = `${sorted[sorted.length >> 1].toFixed(1)} ms`;
   }
-
-  // The median of all stages together, in milliseconds.
-  get median() {
-    const sorted = this.#rows.get("in all").values.toSorted((a, b) => a - b);
-    return sorted[sorted.length >> 1];
-  }
 }
