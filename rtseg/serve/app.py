@@ -265,6 +265,8 @@ class _Frame:
         try:
             if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADER:
                 raise Refused(431, f"the header of the request has more than {MOST_HEADER:,} bytes")
+            if "content-length" in exchange.headers and "transfer-encoding" in exchange.headers:
+                raise Refused(400, "the body has two lengths: send Content-Length, or Transfer-Encoding")
             if exchange.headers.get("upgrade", "").lower() == "websocket":
                 raise Refused(400, "there are no websockets here: send an image to /api/segment")
             await self._app(scope, exchange.receive, exchange.send)

@@ -125,16 +125,7 @@ _SCHEMAS = {
             "milliseconds": {"type": "object", "additionalProperties": _NUMBER},
         }
     ),
-    "Class": _object(
-        {
-            "id": _COUNT,
-            "name": _TEXT,
-            "pixels": _COUNT,
-            "share": _NUMBER,
-            "polygons": {"type": "array", "items": _PART},
-        },
-        "polygons",
-    ),
+    "Class": _object(_CLASS, "polygons"),
     "Health": _object(
         {
             "status": {"const": "ok"},

@@ -149,6 +149,11 @@ def test_a_body_that_does_not_arrive_is_refused(client: Client) -> None:
     answer = client.raw(f"{head}Transfer-Encoding: chunked\r\n\r\nnonsense\r\n".encode())
     assert answer is not None
     assert answer.status == 400
+    answer = client.raw(
+        f"{head}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1".encode()
+    )
+    assert answer is not None
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
     answer = client.raw(f"{head}Content-Length: {2**40}\r\nExpect: 100-continue\r\n\r\n".encode())
     assert answer is not None
     assert answer.status == 413
