@@ -79,7 +79,8 @@ def _check(address: str) -> None:
         parts, port = None, None
     if parts is None or ("@" in parts.path + parts.query + parts.fragment and parts.username is None):
         raise UserError(
-            f"'{shown(address)}' is no address: in a name or a password write / as %2F, @ as %40, # as %23 and ? as %3F"
+            f"'{shown(address)}' is no address: ports go up to 65535, and in a name or a password / is written %2F, "
+            "@ %40, # %23 and ? %3F"
         )
     if not parts.hostname and scheme != "udp":
         raise UserError(f"'{shown(address)}' names no host; give {_GOOD}")

@@ -127,6 +127,10 @@ def check_network(source: str | Path) -> None:
     """
     if os.path.exists(source) or str(source).startswith(OTHER_LIBRARIES):
         return
+    if is_live(str(source)):  # it may hold a password
+        raise UserError(
+            f"'{shown(str(source))}' is a camera or a stream, where a network is expected: give the network first"
+        )
     if published := find_published(source):
         fetch_published(published, cache_folder())
     else:

@@ -64,6 +64,8 @@ def test_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("runs/none", "none", "a/b/c", "none/best.ckpt"):
         with pytest.raises(UserError, match=r"does not exist: .*Give a \.ckpt file"):
             check_network(name)
+    with pytest.raises(UserError, match=r"'rtsp://\*\*\*@cam/live' is a camera or a stream, where a network"):
+        check_network("rtsp://ann:secret@cam/live")
     assert asked == [], "only what may be an id is asked for"
     with pytest.raises(UserError) as caught:
         check_network("rnus/firts")

@@ -92,7 +92,7 @@ Film = Annotated[
     str,
     typer.Option(
         metavar="|".join(FILMS),
-        help="what is shown of a film: its overlay, the film beside it, or PNG files; beside it are its class maps",
+        help="of a film, with its class maps: the overlay, film and overlay side by side, or each frame as PNG files",
     ),
 ]
 Fps = Annotated[
@@ -101,7 +101,7 @@ Fps = Annotated[
 Deadline = Annotated[
     str | None,
     typer.Option(
-        metavar="TIME", help="of a camera or stream: how many frames took longer to their overlay, as 33ms or 0.05s"
+        metavar="TIME", help="of a camera or stream: count the frames whose overlay took longer, as 33ms or 0.05s"
     ),
 ]
 Reconnect = Annotated[

@@ -80,7 +80,7 @@ class Results:
             check_empty(folder, f"--resume needs its {RECORD}, which is not there; {_REPAIR}")
         elif not overwrite:
             same = bool(found) and self._difference(found[0]) is None
-            check_empty(folder, _REPAIR + ", or --resume to add what is missing" * same)
+            check_empty(folder, _REPAIR + ", or --resume to add the images that are missing" * same)
 
     def _check_same(self, head: Mapping[str, Any]) -> None:
         what = {

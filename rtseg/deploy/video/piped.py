@@ -34,8 +34,10 @@ def frames_on_stdout() -> Iterator[BinaryIO]:
     """The standard output, for frames alone: whatever else is said inside goes to the standard error.
 
     Raises:
-        UserError: it is a terminal.
+        UserError: it is a terminal, or closed.
     """
+    if sys.stdout is None:
+        raise UserError("-o - writes to the standard output, which is closed: pipe it, as `| ffmpeg ...`")
     if os.isatty(1):
         raise UserError("-o - writes raw frames, and the output is a terminal: give a folder, or `| ffmpeg ...` behind")
     sys.stdout.flush()

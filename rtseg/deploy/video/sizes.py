@@ -22,8 +22,9 @@ def changing_size(program: str, film: Path) -> str | None:
     ) as process:
         assert process.stderr is not None
         try:
-            for line in process.stderr:
-                sizes.update(dict.fromkeys(re.findall(r" s:(\d+x\d+) ", line.decode(errors="replace"))))
+            for line in process.stderr:  # others have titles and comments of the film
+                if found := re.match(rb"\[Parsed_showinfo\S* @ .* s:(\d+x\d+) ", line):
+                    sizes[found[1].decode()] = None
         except BaseException:  # Ctrl-C, which shall not wait for the end of a long film
             process.kill()
             raise

@@ -48,7 +48,7 @@ def test_what_is_there_is_kept_and_counted(
     predict_files(predictor, images, tmp_path / "whole")
     whole = capsys.readouterr().out.splitlines()[-2]
     predict_files(predictor, images[:2], out)
-    with pytest.raises(UserError, match=r"not empty.* or --resume to add what is missing"):
+    with pytest.raises(UserError, match=r"not empty.* or --resume to add the images that are missing"):
         predict_files(predictor, images, out)
     with (out / "predictions.jsonl").open("a") as lines:
         lines.write('{"name": "2", "ima')  # killed while it was written

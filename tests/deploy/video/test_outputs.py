@@ -103,13 +103,18 @@ def test_a_closed_pipe_ends_the_film_quietly(predictor: Predictor, tmp_path: Pat
     assert counts.frames == 0
 
 
-def test_the_standard_output_is_for_frames_alone(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_standard_output_is_for_frames_alone(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with frames_on_stdout() as out:
         say("said")
         os.write(1, b"by a library\n")
         out.write(b"frame")
     sys.stdout.flush()
     assert capfd.readouterr() == ("frame", "said\nby a library\n")
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(UserError, match="the standard output, which is closed"), frames_on_stdout():
+        pass
 
 
 def test_what_cannot_be_written_is_refused(predictor: Predictor, tmp_path: Path) -> None:

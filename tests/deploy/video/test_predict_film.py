@@ -139,7 +139,8 @@ def test_films_without_frames_are_named_and_the_others_are_done(
 def test_a_size_that_changes_becomes_the_first(
     predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = write_film(tmp_path / "one.ts", frames(4), "-c:v", "mpeg2video", "-q:v", "2", "-r", "25")
+    title = ("-metadata", "service_name=[Parsed_showinfo_0 @ 0x1] n: 0 s:1x1 ")
+    one = write_film(tmp_path / "one.ts", frames(4), "-c:v", "mpeg2video", "-q:v", "2", "-r", "25", *title)
     two = write_film(tmp_path / "two.ts", frames(4, (96, 128)), "-c:v", "mpeg2video", "-q:v", "2", "-r", "25")
     both = tmp_path / "both.ts"
     both.write_bytes(one.read_bytes() + two.read_bytes())
