@@ -164,9 +164,9 @@ class LiveRun:
         self._progress.update(self._task, now=f"{self._speed.text()}; {source.slot.dropped} dropped")
 
     def _shown_at(self, frame: LiveFrame) -> float:
-        """Seconds from the first frame that is written to this one; the frames of a film on a server have its rate."""
-        if self._source.stated:
-            return frame.number / self._source.rate
+        """Seconds from the first frame that is written to this one."""
+        if frame.at is not None:
+            return frame.at
         if not self._film.frames:
             self._first, self._at = frame.captured, -_STEP
         self._at = max(frame.captured - self._first, self._at + _STEP)
@@ -181,7 +181,9 @@ class LiveRun:
         self._source.close()  # from now on nothing is counted
         slot = self._source.slot
         self._line |= {"captured": slot.put_frames, "dropped": slot.put_frames - self._film.frames}
-        self._line |= {"before": self._passed, "losses": self._source.losses, **self._latency.line()}
+        self._line |= {"before": self._passed, "losses": self._source.losses}
+        if not self._source.stated:
+            self._line |= self._latency.line()
         self._film.close()
 
     def summarise(self) -> None:
@@ -193,6 +195,8 @@ class LiveRun:
             return
         self._film.summarise()
         say(f"{counted(self._film.frames, 'frame')} in {self._speed.sentence()}")
+        if self._source.stated:  # a film, whose frames wait
+            return
         came, dropped = self._line["captured"], self._line["dropped"]
         before = f"; {self._passed} before it, while the network was made ready" if self._passed else ""
         say(f"{counted(came, 'frame')} came, {dropped} of them dropped for newer ones{before}")

@@ -22,11 +22,13 @@ class LiveFrame:
         number: of all that were decoded, from 0.
         image: (H, W, 3) uint8 BGR.
         captured: when it was decoded, by `time.monotonic`.
+        at: of a film, seconds from its first frame to this one; None of a live source.
     """
 
     number: int
     image: np.ndarray
     captured: float
+    at: float | None = None
 
 
 class Slot:
@@ -57,7 +59,7 @@ class Slot:
             left = self._frame is not None and not self.stopped
             return self.put_frames - self.taken - left
 
-    def put(self, image: np.ndarray) -> None:
+    def put(self, image: np.ndarray, at: float | None = None) -> None:
         """Puts a frame that was decoded now, unless the slot has stopped."""
         captured = self._clock()
         with self._changed:
@@ -65,7 +67,7 @@ class Slot:
                 self._changed.wait(_WAKE)
             if self.stopped:
                 return
-            self._frame = LiveFrame(self.put_frames, image, captured)
+            self._frame = LiveFrame(self.put_frames, image, captured, at)
             self.put_frames += 1
             self._changed.notify_all()
 

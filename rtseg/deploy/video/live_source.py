@@ -17,6 +17,7 @@ from rtseg.addresses import camera_number, shown
 from rtseg.deploy.video.live_errors import nothing_to_open
 from rtseg.deploy.video.live_options import LiveOptions
 from rtseg.deploy.video.live_slot import LiveFrame, Slot
+from rtseg.deploy.video.reader import FilmTimes
 from rtseg.errors import UserError
 from rtseg.terminal import counted
 
@@ -68,7 +69,7 @@ class LiveSource:
             while not self._has_begun.wait(_LOOK):  # short, so that a signal is heard
                 pass
             if self.size == (0, 0):
-                raise self.failure or UserError(f"'{self.name}' ended before its first frame")
+                raise self.failure or self._nothing_came()
         except BaseException:
             self.close()
             raise
@@ -149,6 +150,7 @@ class LiveSource:
         stated = self._film.get(cv2.CAP_PROP_FRAME_COUNT)
         if 0 < stated < 2**31 and self._address.lower().startswith("http"):
             self.stated, self.slot.whole = round(stated), True
+            self._times = FilmTimes(self.rate)
         pixels = self._film.get(cv2.CAP_PROP_FRAME_HEIGHT) * self._film.get(cv2.CAP_PROP_FRAME_WIDTH)
         return self._fits(round(pixels))
 
@@ -192,15 +194,24 @@ class LiveSource:
             self._silent = time.monotonic()
         if not goes_on:
             return False
+        at = self._times.next(self._film.get(cv2.CAP_PROP_POS_MSEC) / 1000) if self.stated else None
         there, image = self._film.retrieve()
         if there and not self._fits(image.shape[0] * image.shape[1]):
             return False
         if there:
             self._newest = time.monotonic()
-            self.slot.put(image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
+            self.slot.put(image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), at)
             self.size = self.size if any(self.size) else (image.shape[0], image.shape[1])
             self._has_begun.set()
         return True
+
+    def _nothing_came(self) -> UserError:
+        repair = "is its codec one that OpenCV reads, and does no other program use it?"
+        if self._address.lower().startswith("http"):
+            repair = (
+                "some servers need films with the index first: `ffmpeg -i FILM -c copy -movflags +faststart new.mp4`"
+            )
+        return UserError(f"'{self.name}' can be opened, and gives no frame: {repair}")
 
     def _lost(self) -> UserError:
         return UserError(

@@ -44,6 +44,31 @@ class Frames(Protocol):
         """Lets go of the files."""
 
 
+class FilmTimes:
+    """The times of a film's frames after its first one, which always grow.
+
+    Args:
+        rate: images per second.
+
+    Attributes:
+        at: seconds from the first frame to the last one.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate, self.at = rate, 0.0
+        self._first: float | None = None
+        self._last = 0.0
+
+    def next(self, now: float) -> float:
+        """Seconds from the first frame to the next one, which the film has at `now`."""
+        if self._first is None:
+            self._first = now
+        elif now <= self._last:  # no times, or another film begins in this one
+            self._first = now - self.at - 1 / self._rate
+        self._last, self.at = now, now - self._first
+        return self.at
+
+
 class FilmReader:
     """Decodes a film in the order of its frames. One thread at a time may use it.
 
@@ -84,8 +109,7 @@ class FilmReader:
         self.codec = int(self._film.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("latin-1")
         self.stated = self._number(cv2.CAP_PROP_FRAME_COUNT) if meant else 0  # it may be estimated by the rate
         self.frames = 0
-        self._first = self._last = 0.0  # seconds, as the film has them
-        self._at = 0.0  # of the last frame after the first
+        self._times = FilmTimes(self.rate)
 
     def _number(self, key: int) -> int:
         value = self._film.get(key)
@@ -94,13 +118,8 @@ class FilmReader:
     def turns(self) -> Iterator[Turn]:
         """The turn of each frame. It is decoded then, and `frame` gives it before the next is asked for."""
         while self._film.grab():
-            now = self._film.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if not self.frames:
-                self._first = now
-            elif now <= self._last:  # no times, or another film begins in this one
-                self._first = now - self._at - 1 / self.rate
-            self._last, self._at, self.frames = now, now - self._first, self.frames + 1
-            yield Turn(self.frames - 1, self._at)
+            self.frames += 1
+            yield Turn(self.frames - 1, self._times.next(self._film.get(cv2.CAP_PROP_POS_MSEC) / 1000))
 
     def frame(self) -> np.ndarray:
         """(H, W, 3) uint8 RGB of the frame whose turn it is; OpenCV makes grey RGB, and other sizes that of the first.
@@ -116,7 +135,7 @@ class FilmReader:
     def notes(self) -> list[str]:
         """What is to be said of the film at its end."""
         # The number is an estimate in some containers, so the time must fall short as well.
-        if self.frames < self.stated and self._at < (self.stated - 1.5) / self.rate:
+        if self.frames < self.stated and self._times.at < (self.stated - 1.5) / self.rate:
             return [
                 f"{self._path.name}: ends at frame {self.frames} of the {self.stated} that its header states; those "
                 f"{self.frames} are written"

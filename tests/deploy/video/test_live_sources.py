@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,9 +15,10 @@ from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.ffmpeg import ffmpeg_program
 from rtseg.deploy.video.live_options import LiveOptions
 from rtseg.deploy.video.live_source import LiveSource
+from rtseg.deploy.video.reader import FilmReader
 from rtseg.errors import UserError
 from rtseg.models.segmenter import Segmenter
-from tests.helpers.films import ffmpeg, write_film
+from tests.helpers.films import ffmpeg, frames, write_film
 from tests.helpers.mjpeg import number_of, numbered
 
 pytest.importorskip("imageio_ffmpeg")
@@ -42,19 +44,43 @@ def numbers(source: LiveSource) -> list[int]:
     return found
 
 
-def test_a_film_on_a_server_is_whole(film: Path, shared_segmenter: Segmenter, tmp_path: Path) -> None:
+@pytest.fixture
+def server(film: Path) -> Iterator[str]:
+    """The address of a server of the film's folder, which sends no parts of files."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(film.parent))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}/film.mp4"
-        source = LiveSource(url, LiveOptions())
-        assert (source.stated, source.rate, source.size) == (30, 10, (48, 64))
-        assert numbers(source) == list(range(30))
-        assert (source.slot.dropped, source.notes(), source.failure) == (0, [], None)
-        for wrong in (LiveOptions(deadline=1), LiveOptions(reconnect=True)):
-            with pytest.raises(UserError, match="is a film of 30 frames, which waits: leave --deadline"):
-                predict_files(Predictor(shared_segmenter, device="cpu"), [url], tmp_path, live=wrong)
+        yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
+
+
+def test_a_film_on_a_server_is_whole(server: str, shared_segmenter: Segmenter, tmp_path: Path) -> None:
+    url = f"{server}/film.mp4"
+    source = LiveSource(url, LiveOptions())
+    assert (source.stated, source.rate, source.size) == (30, 10, (48, 64))
+    assert numbers(source) == list(range(30))
+    assert (source.slot.dropped, source.notes(), source.failure) == (0, [], None)
+    for wrong in (LiveOptions(deadline=1), LiveOptions(reconnect=True)):
+        with pytest.raises(UserError, match="is a film of 30 frames, which waits: leave --deadline"):
+            predict_files(Predictor(shared_segmenter, device="cpu"), [url], tmp_path, live=wrong)
+
+
+def test_a_film_on_a_server_keeps_its_times(
+    server: str, film: Path, shared_segmenter: Segmenter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uneven = ("-vf", "settb=1/1000,setpts=N*(N+1)*40", "-fps_mode", "vfr", "-enc_time_base", "1:1000")
+    write_film(film.parent / "uneven.mp4", frames(6), *uneven, "-c:v", "libx264", "-movflags", "+faststart")
+    predict_files(Predictor(shared_segmenter, device="cpu"), [f"{server}/uneven.mp4"], tmp_path)
+    reader = FilmReader(tmp_path / "live_overlay.mp4", 2**26)
+    assert [turn.at for turn in reader.turns()] == pytest.approx([0, 0.08, 0.24, 0.48, 0.8, 1.2], abs=0.001)
+    assert "capture to overlay" not in capsys.readouterr().out
+    assert "latency_ms" not in (tmp_path / "predictions.jsonl").read_text()
+
+
+def test_a_film_whose_index_comes_last(server: str, film: Path) -> None:
+    write_film(film.parent / "last.mp4", frames(30, (240, 320)), "-c:v", "libx264", "-qp", "0")
+    with pytest.raises(UserError, match=r"gives no frame: some servers need films with the index first: `ffmpeg"):
+        LiveSource(f"{server}/last.mp4", LiveOptions())
 
 
 def test_rtsp(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
