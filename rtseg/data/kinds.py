@@ -78,6 +78,17 @@ def is_film(path: Path) -> bool:
         return False
 
 
+def kind_of(path: Path) -> str | None:
+    """What a file is, as "a web page"; None for films, images and unknown kinds, and where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return None
+    found = None if _is_film(head) else _kind(path, head)
+    return found and found[0]
+
+
 def refuse_other_kind(path: Path, head: bytes, expected: str = "image") -> None:
     """Says what a file is that is not an image.
 

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
+from rtseg.data.kinds import kind_of
 from rtseg.errors import UserError
 
 _SLOWEST, _FASTEST = 0.001, 250.0  # images per second; what browsers record says 1,000 and more, and varies
@@ -94,9 +95,11 @@ class FilmReader:
         self._film = _opened(path)
         self.size = (self._number(cv2.CAP_PROP_FRAME_HEIGHT), self._number(cv2.CAP_PROP_FRAME_WIDTH))
         if not self._film.isOpened() or 0 in self.size:
+            if (kind := kind_of(path)) is not None:
+                raise UserError(f"{path}: is no film, but {kind}; fetch the film once more, or leave it out")
             raise UserError(
-                f"{path}: cannot be read as a film: it is cut off before its index, damaged, or of a codec that OpenCV "
-                "does not have; play it, and convert it with `ffmpeg -i FILM new.mp4`"
+                f"{path}: cannot be read as a film: it has sound alone, is cut off before its index, damaged, or of a "
+                "codec that OpenCV does not have; play it, and convert it with `ffmpeg -i FILM new.mp4`"
             )
         if math.prod(self.size) > max_pixels:
             raise UserError(

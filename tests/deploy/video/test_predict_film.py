@@ -128,6 +128,7 @@ def test_films_without_frames_are_named_and_the_others_are_done(
     failed = predict_files(predictor, [empty, tmp_path / "a.png", text, header, good], tmp_path / "out")
     assert list(failed) == [empty, text, header]
     assert "cannot be read as a film" in failed[empty]
+    assert "is no film, but a text file; fetch the film once more" in failed[text]
     assert "cannot be read as a film" in failed[header]
     assert (tmp_path / "out" / "a.png").is_file()
     assert (tmp_path / "out" / "good_classes.mkv").is_file()
