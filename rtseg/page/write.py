@@ -45,10 +45,12 @@ def write_page(
 
     Raises:
         UserError: see `page_graph` and `check_runtime`; the folder is not empty or cannot be written to; the example
-            cannot be read; or a size below 1.
+            cannot be read; or a size below 1 or above `MOST_SEEN`.
     """
     if size is not None and min(size) < 1:
         raise UserError(f"--size {size[0]} {size[1]}: whole numbers of at least 1 are needed")
+    if size is not None and size[0] * size[1] > MOST_SEEN:
+        raise UserError(f"--size {size[0]} {size[1]}: a browser's tab has memory for {MOST_SEEN:,} pixels: give less")
     dist = None if runtime is None else check_runtime(runtime)
     shown = None if example is None else read_image(example, MOST_SHOWN)
     check_empty(folder, "give another folder, or remove it")

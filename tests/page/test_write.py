@@ -99,6 +99,7 @@ def test_nothing_is_left_where_the_network_fails(tmp_path: Path, monkeypatch: py
         (["net.ckpt", "-o", "new", "--runtime", "lost"], "onnxruntime-web"),
         (["net.ckpt", "-o", "new", "--example", "lost.png"], "lost.png"),
         (["net.ckpt", "-o", "new", "--size", "0", "64"], "--size 0 64"),
+        (["net.ckpt", "-o", "new", "--size", "2048", "2048"], "2,097,152 pixels: give less"),
     ],
 )
 def test_wrong_words(
