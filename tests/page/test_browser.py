@@ -217,6 +217,25 @@ def test_the_camera(address: str) -> None:
         assert "camera" in page.text("error")
 
 
+ASKS = """navigator.mediaDevices.getUserMedia = () => new Promise((resolve) => (globalThis.allow = resolve))"""
+ALLOWS = """const stream = document.createElement("canvas").captureStream(); allow(stream);
+    return new Promise((resolve) => setTimeout(() => resolve(stream.getTracks()[0].readyState), 500))"""
+
+
+def test_a_camera_that_nobody_allows_yet_holds_nothing_back(address: str, images: Path) -> None:
+    with browser() as driver:
+        page = Page(driver, f"{address}fixed/")
+        page.js(ASKS)
+        page.find("camera").click()
+        page.wait(lambda: "camera" in page.text("status"))
+        page.open(images / "odd.png")
+        assert page.text("error") == ""
+        assert page.class_map().shape == (131, 203)
+        assert page.js(ALLOWS) == "ended", "nobody wants it any more"
+        page.open(images / "grey.png")
+        assert page.class_map().shape == (96, 128)
+
+
 def test_what_is_given_last_counts(address: str, images: Path, tmp_path: Path) -> None:
     drawn = draw_scene(np.random.default_rng(0), (96, 128))[0]
     film = write_film(tmp_path / "film.mkv", [drawn] * 300)

@@ -130,7 +130,7 @@ function listen() {
     event.target.value = ""; // the same file may be given again
   });
   $("example").addEventListener("click", () => take(async (mine) => openImage(await example(), mine)));
-  $("camera").addEventListener("click", () => take(async (mine) => openFilm(await openCamera(), "The camera", mine)));
+  $("camera").addEventListener("click", () => take((mine) => openFilm(openCamera(), "The camera", mine)));
   $("stop").addEventListener("click", () => film?.stop());
   $("pause").addEventListener("click", async () => {
     await film?.toggle();

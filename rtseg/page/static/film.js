@@ -15,7 +15,9 @@ export class Film {
   #ended = false;
   #fresh = true;
   #wake = null;
-  #giveUp = null; // ends the waiting for a first image
+  #source = null; // a promise
+  #giveUp; // ends the waiting for a first image
+  #stopped = new Promise((_, reject) => (this.#giveUp = () => reject(new Error("It was stopped before it began."))));
 
   // images: segmented so far. seconds: that this took, without pauses.
   images = 0;
@@ -24,22 +26,25 @@ export class Film {
   constructor() {
     this.#video.muted = true;
     this.#video.playsInline = true;
+    this.#stopped.catch(() => {}); // where nothing waits
   }
 
-  // source: a file, or the stream of a camera. Throws an Error with a sentence.
+  // source: a file, or a promise of the stream of a camera. Throws an Error with a sentence.
   async open(source, most) {
-    if (source instanceof Blob) {
-      this.#address = URL.createObjectURL(source);
+    this.#source = Promise.resolve(source);
+    const given = await Promise.race([this.#source, this.#stopped]); // a visitor may let the camera's question stand
+    if (given instanceof Blob) {
+      this.#address = URL.createObjectURL(given);
       this.#video.src = this.#address;
     } else {
-      this.#video.srcObject = source;
-      for (const track of source.getTracks()) track.onended = () => (this.#ended = true); // a camera that is unplugged
+      this.#video.srcObject = given;
+      for (const track of given.getTracks()) track.onended = () => (this.#ended = true); // a camera that is unplugged
     }
-    await new Promise((resolve, reject) => {
-      this.#giveUp = () => reject(new Error("It was stopped before it began."));
+    const loaded = new Promise((resolve, reject) => {
       this.#video.onloadeddata = resolve;
       this.#video.onerror = () => reject(new Error("This browser cannot play it. H.264 (MP4) and WebM are played."));
     });
+    await Promise.race([loaded, this.#stopped]);
     checkSize(this.#video.videoHeight, this.#video.videoWidth, most);
     this.#video.onended = () => (this.#ended = true);
   }
@@ -112,9 +117,10 @@ export class Film {
 
   stop() {
     this.#ended = true;
-    this.#giveUp?.();
+    this.#giveUp();
     this.#video.pause();
-    for (const track of this.#video.srcObject?.getTracks() ?? []) track.stop();
+    const close = (given) => given.getTracks?.().forEach((track) => track.stop());
+    this.#source?.then(close, () => {}); // also a camera that is allowed later
     this.#video.srcObject = null;
     this.#video.removeAttribute("src");
     if (this.#address) URL.revokeObjectURL(this.#address);
