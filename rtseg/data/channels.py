@@ -15,22 +15,13 @@ from PIL import Image
 from rtseg.data.files import MAX_PIXELS, decoded, read_whole
 from rtseg.data.header import NPY, is_tiff
 from rtseg.data.image_space import check_channels
-from rtseg.data.tiff import TiffError, read_header, read_pixels
+from rtseg.data.tiff import TiffError, read_header, read_pixels, upright
 from rtseg.errors import UserError
 
 MAX_VALUES = 3 * MAX_PIXELS  # as many as the largest RGB image has
 _SAVE = "save it as PNG, TIFF or .npy of 8 or 16 bit without sign, or of 32 bit floats"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6  # of a PNG
 _EXIF_ORIENTATION = 0x0112
-_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: np.fliplr,
-    3: lambda a: np.rot90(a, 2),
-    4: np.flipud,
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a.swapaxes(0, 1), 2),
-    8: np.rot90,
-}
 
 
 class _ChannelsError(ValueError):
@@ -105,7 +96,7 @@ def _stored(data: bytes, path: Path, channels: int) -> np.ndarray:
     _check_number(path, found.shape[2], channels)
     if data.startswith(b"\xff\xd8"):
         return found
-    return _TURNS.get(_orientation(data), lambda a: a)(found)
+    return upright(found, _orientation(data))
 
 
 def _check_number(path: Path, found: int, channels: int) -> None:
@@ -152,7 +143,7 @@ def _tiff(data: bytes, path: Path, channels: int) -> np.ndarray:
         if pixels.dtype.kind == "f":
             raise _ChannelsError("a TIFF of floats in which 0 is white; save it with 0 as black")
         pixels = np.iinfo(pixels.dtype).max - pixels
-    return _TURNS.get(header.orientation, lambda a: a)(pixels)
+    return upright(pixels, header.orientation)
 
 
 def _npy(data: bytes, path: Path, channels: int) -> np.ndarray:

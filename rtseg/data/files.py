@@ -16,7 +16,8 @@ from rtseg.data.gathering import Unpaired, listener
 from rtseg.data.header import IMAGE_SUFFIXES, image_size, is_tiff, jpeg_ends
 from rtseg.data.kinds import HEAD, RAW_SUFFIXES, refuse_other_kind
 from rtseg.data.mask_file import MaskError, stored_numbers
-from rtseg.data.tiff import count_pages, first_page, kept_from_alpha
+from rtseg.data.tiff import TiffError, count_pages, first_page, kept_from_alpha
+from rtseg.data.tiff_rgb import other_reader
 from rtseg.data.walk import find_files
 from rtseg.errors import UserError, first_line
 from rtseg.paths import no_images
@@ -53,6 +54,8 @@ def read_image(
     admit(pixels)
     _check_plain(path, data)
     head, length = data[:HEAD], len(data)
+    if is_tiff(data) and (read := _reader(path, data)):
+        return decoded(path, head, length, _IMAGE, partial(read, data))
     while any(side % shrink for side in image_size(data) or ()):
         shrink //= 2
     if shrink > 1 and data.startswith(b"\xff\xd8"):
@@ -76,6 +79,8 @@ def decode_image(name: Path, data: bytes, max_pixels: int) -> np.ndarray:
     """
     check_whole(name, data, max_pixels, _IMAGE)
     _check_plain(name, data)
+    if is_tiff(data) and (read := _reader(name, data)):
+        return decoded(name, data[:HEAD], len(data), _IMAGE, partial(read, data))
     stored = np.frombuffer(kept_from_alpha(data) if is_tiff(data) else data, np.uint8)
     return decoded(name, data[:HEAD], len(data), _IMAGE, partial(cv2.imdecode, stored, _RGB))
 
@@ -107,6 +112,14 @@ def _check_plain(path: Path, data: bytes) -> None:
         )
     if (pages := count_pages(data)) > 1:
         raise UserError(f"{path}: a TIFF of {pages} pages; save each page as a file of its own")
+
+
+def _reader(path: Path, data: bytes) -> Callable[[bytes], np.ndarray] | None:
+    """What reads a TIFF, see `other_reader`. Raises: UserError where nothing does."""
+    try:
+        return other_reader(data)
+    except TiffError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _decode_large(path: Path) -> np.ndarray | None:
@@ -141,6 +154,8 @@ def decoded(path: Path, head: bytes, length: int, what: str, decode: Callable[[]
             return pixels
     except UserError:
         raise
+    except TiffError as error:  # the file is whole, and its text says what to do
+        raise UserError(f"{path}: {error}") from None
     except MaskError as error:
         refuse_other_kind(path, head, what)
         raise _unreadable(path, str(error), what) from None

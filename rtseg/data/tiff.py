@@ -6,7 +6,7 @@ file is read here; Pillow's libtiff undoes the compression of one strip or tile 
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import product
@@ -16,19 +16,32 @@ from PIL import Image
 
 _KINDS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # type of an entry -> struct's letter; the others are not needed
 _MOST_ENTRIES, _MOST_PAGES = 4096, 100_000
-_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL = 254, 256, 257, 258, 259, 262, 266
-_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _LENGTHS, _PLANAR = 273, 274, 277, 278, 279, 284
-_PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_LENGTHS, _FORMAT = 317, 322, 323, 324, 325, 339
+_SUBFILE, _WIDTH, _HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, _FILL = 254, 256, 257, 258, 259, 262, 266
+_OFFSETS, ORIENTATION, SAMPLES, _ROWS, _LENGTHS, PLANAR = 273, 274, 277, 278, 279, 284
+_PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, TILE_OFFSETS, _TILE_LENGTHS, _FORMAT = 317, 322, 323, 324, 325, 339
 _READ = frozenset({
-    _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL, _OFFSETS, _ORIENTATION, _SAMPLES, _ROWS,
-    _LENGTHS, _PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_LENGTHS, _FORMAT,
+    _SUBFILE, _WIDTH, _HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, _FILL, _OFFSETS, ORIENTATION, SAMPLES, _ROWS,
+    _LENGTHS, PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, TILE_OFFSETS, _TILE_LENGTHS, _FORMAT,
 })  # fmt: skip
 _PLAIN, _DEFLATE = 1, (8, 32946)
-_CODECS = {5: "LZW", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}  # and those above
+_NAMED = {5: "LZW", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}
+CODECS = (_PLAIN, *_DEFLATE, *_NAMED)  # the compressions that are read here
 _EXTRA, _ASSOCIATED, _UNASSOCIATED = 338, 1, 2  # what the channels behind the colours are
 _REDUCED = 1  # of the kind of a page: a smaller copy of another one
-_COLORS = {3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "CIELab", 10: "CIELab", 32803: "a camera's mosaic"}
+_COLORS = {
+    0: "grey", 1: "grey", 2: "RGB", 3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "CIELab", 10: "CIELab",
+    32803: "a camera's mosaic",
+}  # fmt: skip
 _UNSIGNED, _FLOAT, _UNDEFINED = 1, 3, 4
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a.swapaxes(0, 1), 2),
+    8: np.rot90,
+}
 Tags = Mapping[int, tuple[int, ...]]
 
 
@@ -56,12 +69,12 @@ class TiffHeader:
 
     @property
     def white_is_zero(self) -> bool:
-        return self.tags.get(_PHOTOMETRIC, (1,))[0] == 0
+        return self.tags.get(PHOTOMETRIC, (1,))[0] == 0
 
     @property
     def orientation(self) -> int:
         """EXIF's number of how the image is turned; 1: not."""
-        return self.tags.get(_ORIENTATION, (1,))[0]
+        return self.tags.get(ORIENTATION, (1,))[0]
 
 
 def first_page(data: bytes) -> dict[int, tuple[int, ...]]:
@@ -87,19 +100,39 @@ def kept_from_alpha(data: bytes) -> bytes:
     It multiplies colours by an alpha that the file calls unassociated, and leaves them where it is called associated:
     so the file is made to say this, in the first of its extra samples.
     """
+    return _changed(data, _EXTRA, {_UNASSOCIATED: _ASSOCIATED})
+
+
+def unturned(data: bytes) -> bytes:
+    """The same TIFF, of which readers do not turn the pixels: the first row is at the top."""
+    return _changed(data, ORIENTATION, dict.fromkeys(range(2, 9), 1))
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """(H, W, C), turned as EXIF's number of the orientation says; a view."""
+    return _TURNS.get(orientation, lambda a: a)(pixels)
+
+
+def _changed(data: bytes, tag: int, new: Mapping[int, int]) -> bytes:
+    """The same TIFF with another value for one of 16 bits, the first of its tag on the first page."""
     order, big = "<" if data[:1] == b"I" else ">", 0x2B in data[2:4]
     try:
         (page,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
         (number,) = struct.unpack_from(order + ("Q" if big else "H"), data, page)
         start, entry = page + (8 if big else 2), 20 if big else 12
         for at in range(start, start + min(number, _MOST_ENTRIES) * entry, entry):
-            if struct.unpack_from(order + "HH", data, at) == (_EXTRA, 3):
+            if struct.unpack_from(order + "HH", data, at) == (tag, 3):
                 where, count = _numbers_at(data, order, big, at, 2)
-                if count and struct.unpack_from(order + "H", data, where) == (_UNASSOCIATED,):
-                    return data[:where] + struct.pack(order + "H", _ASSOCIATED) + data[where + 2 :]
+                if count and (value := new.get(struct.unpack_from(order + "H", data, where)[0])):
+                    return data[:where] + struct.pack(order + "H", value) + data[where + 2 :]
     except struct.error:  # damaged, which is for a decoder to say
         pass
     return data
+
+
+def colors_called(number: int) -> str:
+    """What the values of a TIFF mean, in words, by the number that its header has for it."""
+    return _COLORS.get(number, f"photometric {number}")
 
 
 def read_header(data: bytes) -> TiffHeader:
@@ -110,14 +143,14 @@ def read_header(data: bytes) -> TiffHeader:
         struct.error, KeyError: it ends inside its header, or lacks what every TIFF has.
     """
     tags = next(_pages(data))
-    colors = tags.get(_PHOTOMETRIC, (1,))[0]
+    colors = tags.get(PHOTOMETRIC, (1,))[0]
     if colors not in (0, 1, 2):
-        raise TiffError(f"a TIFF of {_COLORS.get(colors, f'photometric {colors}')}; save its channels as they are")
+        raise TiffError(f"a TIFF of {colors_called(colors)}; save its channels as they are")
     order = "<" if data[:1] == b"I" else ">"
     return TiffHeader(
         height=tags[_HEIGHT][0],
         width=tags[_WIDTH][0],
-        channels=tags.get(_SAMPLES, (1,))[0],
+        channels=tags.get(SAMPLES, (1,))[0],
         dtype=_dtype(tags, order),
         tags=tags,
         pages=count_pages(data),
@@ -131,13 +164,13 @@ def read_pixels(data: bytes, header: TiffHeader) -> np.ndarray:
         TiffError: a way of storing that is not read.
         Exception: of any kind, where the file is damaged.
     """
-    tags, tiled = header.tags, _TILE_OFFSETS in header.tags
+    tags, tiled = header.tags, TILE_OFFSETS in header.tags
     _check_ways(tags)
-    planes = header.channels if tags.get(_PLANAR, (1,))[0] == 2 else 1
+    planes = header.channels if tags.get(PLANAR, (1,))[0] == 2 else 1
     inside = header.channels // planes  # channels of a strip or tile
     if tiled:
         rows, columns = tags[_TILE_HEIGHT][0], tags[_TILE_WIDTH][0]
-        offsets, lengths = tags[_TILE_OFFSETS], tags[_TILE_LENGTHS]
+        offsets, lengths = tags[TILE_OFFSETS], tags[_TILE_LENGTHS]
     else:
         rows, columns = min(tags.get(_ROWS, (header.height,))[0], header.height), header.width
         offsets, lengths = tags[_OFFSETS], tags[_LENGTHS]
@@ -191,7 +224,7 @@ def _numbers_at(data: bytes, order: str, big: bool, at: int, size: int) -> tuple
 
 
 def _dtype(tags: Tags, order: str) -> np.dtype:
-    bits, kinds = set(tags.get(_BITS, (1,))), set(tags.get(_FORMAT, (_UNSIGNED,)))
+    bits, kinds = set(tags.get(BITS, (1,))), set(tags.get(_FORMAT, (_UNSIGNED,)))
     if len(bits) == len(kinds) == 1:
         (size,), (kind,) = bits, kinds
         if kind in (_UNSIGNED, _UNDEFINED) and size in (8, 16):
@@ -207,9 +240,9 @@ def _dtype(tags: Tags, order: str) -> np.dtype:
 
 
 def _check_ways(tags: Tags) -> None:
-    compression = tags.get(_COMPRESSION, (_PLAIN,))[0]
-    if compression not in (_PLAIN, *_DEFLATE, *_CODECS):
-        names = f"none, deflate, {', '.join(_CODECS.values())}"
+    compression = tags.get(COMPRESSION, (_PLAIN,))[0]
+    if compression not in CODECS:
+        names = f"none, deflate, {', '.join(_NAMED.values())}"
         raise TiffError(f"a TIFF with compression {compression}; save it with one of {names}")
     if tags.get(_FILL, (1,))[0] != 1 or tags.get(_PREDICTOR, (1,))[0] not in (1, 2, 3):
         raise TiffError("a TIFF with bits from right to left, or an unknown predictor; save it without")
@@ -219,7 +252,7 @@ def _block(part: bytes, shape: tuple[int, int, int], header: TiffHeader) -> np.n
     """One strip or tile: rows, columns and channels of `shape`."""
     rows, columns, channels = shape
     width = columns * channels * header.dtype.itemsize
-    raw = _decompressed(part, header.tags.get(_COMPRESSION, (_PLAIN,))[0], rows, width)
+    raw = _decompressed(part, header.tags.get(COMPRESSION, (_PLAIN,))[0], rows, width)
     predictor = header.tags.get(_PREDICTOR, (1,))[0]
     if predictor == 3 and header.dtype.kind == "f":
         return _floats(raw, shape, header.dtype)
@@ -258,8 +291,8 @@ def _decompressed(part: bytes, compression: int, rows: int, width: int) -> np.nd
 
 def _as_grey(part: bytes, compression: int, rows: int, width: int) -> bytes:
     """A TIFF of `rows` x `width` grey bytes, which libtiff decompresses without looking at what they mean."""
-    tags = {_WIDTH: width, _HEIGHT: rows, _BITS: 8, _COMPRESSION: compression, _PHOTOMETRIC: 1, _OFFSETS: 0,
-            _SAMPLES: 1, _ROWS: rows, _LENGTHS: len(part)}  # fmt: skip
+    tags = {_WIDTH: width, _HEIGHT: rows, BITS: 8, COMPRESSION: compression, PHOTOMETRIC: 1, _OFFSETS: 0,
+            SAMPLES: 1, _ROWS: rows, _LENGTHS: len(part)}  # fmt: skip
     tags[_OFFSETS] = 8 + 2 + 12 * len(tags) + 4
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
     return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + struct.pack("<I", 0) + part
