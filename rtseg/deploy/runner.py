@@ -93,6 +93,12 @@ class Runner:
         """The engines that were taken so far, one for each size class."""
         return list(self._choices.values())
 
+    def taken(self) -> str:
+        """ "openvino:fp32 on the CPU": the engines that were taken so far, else what was asked for."""
+        names = dict.fromkeys(choice.engine for _, choice in sorted(self._choices.items())) or [self._engine]
+        places = {"cpu": "the CPU", "cuda": "the GPU"}
+        return f"{', '.join(names)} on {places.get(self.device.type, self.device.type)}"
+
     def choice(self, images: Tensor) -> Choice:
         """The engine for images of this size, see `rtseg.deploy.choice`; measured at the first images of a size class.
 

@@ -239,7 +239,7 @@ def _summarise(results: Results, run: _Run) -> None:
         say(f"  {margin_file('NAME')}: each pixel's best minus second best logit, in thousandths, up to 65535")
     say(f"Classes: {shares_sentence(results.predictor.class_names, results.counts())}")
     if run.speed.written:
-        say(f"{counted(run.speed.written, 'image')} in {run.speed.sentence()}")
+        say(f"{counted(run.speed.written, 'image')} in {run.speed.sentence()}; {results.predictor.runner.taken()}")
 
 
 def _reason(error: Exception) -> str:

@@ -194,7 +194,7 @@ class LiveRun:
             say(f"{self._source.name}: it was stopped before a frame was written")
             return
         self._film.summarise()
-        say(f"{counted(self._film.frames, 'frame')} in {self._speed.sentence()}")
+        say(f"{counted(self._film.frames, 'frame')} in {self._speed.sentence()}; {self._predictor.runner.taken()}")
         if self._source.stated:  # a film, whose frames wait
             return
         came, dropped = self._line["captured"], self._line["dropped"]

@@ -234,4 +234,4 @@ class _Run:
         for note in self._reader.notes():
             say(note)
         self._film.summarise()
-        say(f"{counted(self._film.frames, 'frame')} in {self._speed.sentence()}")
+        say(f"{counted(self._film.frames, 'frame')} in {self._speed.sentence()}; {self._predictor.runner.taken()}")

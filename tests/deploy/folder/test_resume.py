@@ -196,7 +196,7 @@ def test_a_source_that_is_not_there_does_not_stop_the_others(
     sources = [str(images[0]), str(tmp_path / "none.png"), str(images[1]), str(tmp_path / "n*.jpg")]
     assert exit_status(main, *words, *sources, "-o", str(tmp_path / "out")) == 1
     out, err = capfd.readouterr()
-    assert "2 images in " in out
+    assert re.search("2 images in .*; [a-z:0-9]+ on the CPU\n", out)
     assert "not predicted: no such image" in err
     assert err.endswith("2 of 4 images were not predicted\n")
     assert exit_status(main, *words, *sources[1::2], "-o", str(tmp_path / "none")) == 2
