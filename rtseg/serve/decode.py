@@ -17,7 +17,7 @@ from rtseg.errors import UserError
 from rtseg.serve.limits import Refused
 
 KINDS = "PNG, JPEG, BMP, WebP or TIFF"
-_NAME = Path("the image")
+_NAME = Path("the body")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _BRIEF = 2**16  # bytes of a PNG's pixels, compressed, that are inflated in half a second whatever they are
 _AT_ONCE = 2**20

@@ -72,6 +72,14 @@ def test_class_maps_and_margins_are_those_of_rtseg() -> None:
         np.testing.assert_allclose(unpacked(found[1], np.float32, size), margins[0], atol=1e-5, err_msg=str(shape))
 
 
+def test_logits_that_are_no_numbers_are_not_the_first_class() -> None:
+    """As a broken driver gives them, here at the last positions alone."""
+    logits = drawn_logits((6, 9, 5), noise=True)
+    case = {"kind": "classMap", "logits": packed(logits), "dims": (6, 9, 5), "size": (48, 72), "between": None}
+    (said,) = run([{**case, "lost": 5 * 5}])
+    assert "not a number" in said
+
+
 def test_images_are_resized_as_opencv_does() -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*size, 4), np.uint8) for size, _ in RESIZED]

@@ -37,22 +37,26 @@ function sentence(name, shares) {
 }
 
 // Segments a picture and shows it; whether it was still wanted.
-async function show(picture, decode, mine, options) {
+async function show(picture, decode, mine, options = {}) {
   const { milliseconds, ...result } = await engine.segment(picture);
   if (mine !== turn) return null;
   const began = performance.now();
+  if (!options.steady) forgetTimes();
   viewer.show(picture.canvas, result, options);
   stages.add({ decode, ...milliseconds, drawing: performance.now() - began });
   $("times").hidden = false;
   return result;
 }
 
+function forgetTimes() {
+  stages.clear();
+  $("rate").textContent = "";
+}
+
 async function openImage(file, mine) {
   say(`Segmenting ${nameOf(file)} …`);
   const began = performance.now();
   const picture = await readPicture(file, network.limits.pixels);
-  stages.clear();
-  $("rate").textContent = "";
   const result = await show(picture, performance.now() - began, mine);
   if (result) say(`${sentence(nameOf(file), viewer.result.shares)} ${result.note}`.trim());
 }
@@ -63,7 +67,7 @@ async function openFilm(source, name, mine) {
   try {
     say(`Opening ${name} …`);
     await own.open(source, network.limits.pixels);
-    stages.clear();
+    forgetTimes();
     buttons(true);
     say(`${name}: the network takes the image that is shown whenever it is free.`);
     await own.play(

@@ -73,7 +73,8 @@ function candidates(logits, places, count, number, largest, found) {
 }
 
 // logits: Float32Array of (h, w, K), the classes of a position side by side. size, between: [height, width].
-// -> classes, Uint8Array (Uint16Array above 256 classes), and margins, Float32Array: best minus second.
+// -> classes, Uint8Array (Uint16Array above 256 classes), and margins, Float32Array: best minus second. Throws an Error
+// with a sentence where no class has a number.
 export function classMap(logits, [h, w, number], [height, width], between = null) {
   const classes = new (number > 256 ? Uint16Array : Uint8Array)(height * width);
   const margins = new Float32Array(height * width);
@@ -95,9 +96,10 @@ export function classMap(logits, [h, w, number], [height, width], between = null
         }
       }
       const n = candidates(logits, seen, corners, number, largest, found);
+      if (!n) throw new Error("the network's output is not a number: reload the page");
       if (n < 2) {
         for (let row = rows.start; row < rows.end; row++) {
-          classes.fill(n ? found[0] : 0, row * width + columns.start, row * width + columns.end);
+          classes.fill(found[0], row * width + columns.start, row * width + columns.end);
           margins.fill(Infinity, row * width + columns.start, row * width + columns.end);
         }
         continue;

@@ -135,7 +135,7 @@ export async function openCamera() {
   try {
     return await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480, facingMode: "environment" } });
   } catch (error) {
-    if (error.name === "NotAllowedError") throw new Error("The camera was not allowed.");
+    if (error.name === "NotAllowedError") throw new Error("The camera was not allowed: allow it beside the page's address, or give an image.");
     throw new Error("No camera was found, or another program has it.");
   }
 }

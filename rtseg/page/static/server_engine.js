@@ -33,7 +33,7 @@ export class ServerEngine {
     try {
       answer = await fetch("api/segment?result=raw", { method: "POST", body: file });
     } catch {
-      throw new Error("The server does not answer.");
+      throw new Error("The server does not answer: it may have ended. Give the image again once it runs.");
     }
     if (!answer.ok) throw new Error(await sentence(answer));
     const bytes = await answer.arrayBuffer();
