@@ -41,15 +41,14 @@ def frames_on_stdout() -> Iterator[BinaryIO]:
     if os.isatty(1):
         raise UserError("-o - writes raw frames, and the output is a terminal: give a folder, or `| ffmpeg ...` behind")
     sys.stdout.flush()
-    with os.fdopen(os.dup(1), "wb") as out:
+    # A thread that waits for a reader would hold a buffer's lock, and nobody else could close it.
+    with os.fdopen(os.dup(1), "wb", buffering=0) as out:
         os.dup2(2, 1)
         try:
             with redirect_stdout(sys.stderr):
                 yield out
         finally:
             os.dup2(out.fileno(), 1)
-            with suppress(OSError):  # the last frame may wait in it, and nobody reads it
-                out.flush()
 
 
 def pipe_film(
@@ -125,8 +124,9 @@ class _Piped:
         if not self.frames:
             self._say_format(frame)
         try:
-            self._out.write(np.ascontiguousarray(frame).data)
-            self._out.flush()
+            left = np.ascontiguousarray(frame).data.cast("B")
+            while left:
+                left = left[self._out.write(left) :]
         except BrokenPipeError:
             raise _PipeClosed from None
         except OSError as error:

@@ -3,7 +3,11 @@
 import io
 import os
 import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -115,6 +119,31 @@ def test_the_standard_output_is_for_frames_alone(
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(UserError, match="the standard output, which is closed"), frames_on_stdout():
         pass
+
+
+def test_a_pipe_that_nobody_empties_can_be_left() -> None:
+    before = os.dup(1)
+    read, write = os.pipe()
+    os.dup2(write, 1)
+    begun = threading.Event()
+
+    def fill(out: BinaryIO) -> None:
+        begun.set()
+        with suppress(OSError, ValueError):
+            out.write(bytes(2**20))
+
+    try:
+        with frames_on_stdout() as out:
+            thread = threading.Thread(target=fill, args=(out,), daemon=True)
+            thread.start()
+            begun.wait()
+            time.sleep(0.05)  # by then it waits, as a rule
+    finally:
+        os.dup2(before, 1)
+        for end in (before, write, read):
+            os.close(end)
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_what_cannot_be_written_is_refused(predictor: Predictor, tmp_path: Path) -> None:
