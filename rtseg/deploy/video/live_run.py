@@ -25,14 +25,13 @@ from rtseg.deploy.folder.stages import Speed, StageTimes
 from rtseg.deploy.predictor import Predictor
 from rtseg.deploy.video.film_results import Drawn, Written
 from rtseg.deploy.video.live_latency import Latency
-from rtseg.deploy.video.live_slot import LiveFrame
+from rtseg.deploy.video.live_slot import LOOK, LiveFrame
 from rtseg.deploy.video.live_source import LiveSource
 from rtseg.deploy.video.steady import Steady
 from rtseg.errors import UserError
 from rtseg.terminal import Console, counted, say
 
 _STEP = 0.001  # seconds between two frames, at least: Matroska has milliseconds
-_LOOK = 0.05  # seconds after which a thread that waits looks whether it is to stop
 
 
 @dataclass
@@ -115,7 +114,7 @@ class LiveRun:
     def _waits_for(self, turn: threading.Semaphore) -> bool:
         """Whether it came before the source was stopped."""
         while not self._source.slot.stopped:
-            if turn.acquire(timeout=_LOOK):
+            if turn.acquire(timeout=LOOK):
                 return True
         return False
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from rtseg.command_line import catch_signals, restore_signals
 
-_WAKE = 0.05  # seconds after which a thread that waits looks whether it is to stop
+LOOK = 0.05  # seconds after which a thread that waits looks whether it is to stop
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Slot:
         captured = self._clock()
         with self._changed:
             while self.whole and self._frame is not None and not self.stopped:
-                self._changed.wait(_WAKE)
+                self._changed.wait(LOOK)
             if self.stopped:
                 return
             self._frame = LiveFrame(self.put_frames, image, captured, at)
@@ -97,7 +97,7 @@ class Slot:
         """
         with self._changed:
             while self._frame is None and not self.ended and not self.stopped and self._clock() < until():
-                self._changed.wait(_WAKE)
+                self._changed.wait(LOOK)
             if self.stopped or self._frame is None:
                 return None
             frame, self._frame = self._frame, None

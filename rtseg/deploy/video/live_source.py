@@ -16,13 +16,12 @@ import numpy as np
 from rtseg.addresses import camera_number, shown
 from rtseg.deploy.video.live_errors import nothing_to_open
 from rtseg.deploy.video.live_options import LiveOptions
-from rtseg.deploy.video.live_slot import LiveFrame, Slot
+from rtseg.deploy.video.live_slot import LOOK, LiveFrame, Slot
 from rtseg.deploy.video.reader import FilmTimes
 from rtseg.errors import UserError
 from rtseg.terminal import counted
 
 _RATE = 25.0  # images per second where none is stated
-_LOOK = 0.05  # seconds after which a thread that waits looks whether it is to stop
 _LEAVE = 2.0  # seconds that the end waits for the thread, which may hang in a driver
 _HELD_BACK = 1.0  # seconds
 _MOST_PAUSE = 30.0  # seconds between two attempts to connect again
@@ -66,7 +65,7 @@ class LiveSource:
         self._thread = threading.Thread(target=self._read_all, daemon=True)  # it may hang in a driver
         self._thread.start()
         try:
-            while not self._has_begun.wait(_LOOK):  # short, so that a signal is heard
+            while not self._has_begun.wait(LOOK):  # short, so that a signal is heard
                 pass
             if self.size == (0, 0):
                 raise self.failure or self._nothing_came()
@@ -170,7 +169,7 @@ class LiveSource:
                 self._film.release()
             until = time.monotonic() + pause
             while not self.slot.stopped and (left := until - time.monotonic()) > 0:
-                time.sleep(min(_LOOK, left))
+                time.sleep(min(LOOK, left))
             if not self.slot.stopped and self._open():
                 return True
             pause = min(2 * pause, _MOST_PAUSE)
