@@ -92,7 +92,7 @@ class Load:
     def client(self, k: int) -> None:
         connection, number = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120), k
         while time.monotonic() < self.until and len(self.wrong) < 10:
-            image, asked = number % len(self.files), number % len(ASKED)
+            asked, image = number // len(self.files) % len(ASKED), number % len(self.files)
             number += 1
             begin = time.perf_counter()
             try:

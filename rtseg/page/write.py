@@ -73,7 +73,7 @@ def _fill(page: Path, graph: PageGraph, dist: Path | None) -> None:
         shutil.copyfile(file, page / name)
     if dist is None:
         index = page / "index.html"
-        index.write_text(index.read_text().replace(_HERE, f"{_HERE} {CDN}"))
+        index.write_text(index.read_text("utf-8").replace(_HERE, f"{_HERE} {CDN}"), "utf-8")
     else:
         copy_runtime(dist, page)
     (page / GRAPH).write_bytes(graph.model)
