@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 _KINDS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # type of an entry -> struct's letter; the others are not needed
+_DAMAGED = (struct.error, OverflowError)  # what struct says of places behind the file, and beyond 63 bits
 _MOST_ENTRIES, _MOST_PAGES = 4096, 100_000
 _SUBFILE, _WIDTH, _HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, _FILL = 254, 256, 257, 258, 259, 262, 266
 _OFFSETS, ORIENTATION, SAMPLES, _ROWS, _LENGTHS, PLANAR = 273, 274, 277, 278, 279, 284
@@ -81,7 +82,7 @@ def first_page(data: bytes) -> dict[int, tuple[int, ...]]:
     """All whole numbers of the first page, by tag; empty where the file ends inside its header."""
     try:
         return dict(next(_pages(data), {}))
-    except struct.error:
+    except _DAMAGED:
         return {}
 
 
@@ -89,7 +90,7 @@ def count_pages(data: bytes) -> int:
     """Pages of full size; 1 where the file is damaged, which is for a decoder to say."""
     try:
         pages = list(_pages(data))
-    except (struct.error, ValueError):
+    except (*_DAMAGED, ValueError):
         return 1
     return 1 + sum(not page.get(_SUBFILE, (0,))[0] for page in pages[1:])
 
@@ -125,7 +126,7 @@ def _changed(data: bytes, tag: int, new: Mapping[int, int]) -> bytes:
                 where, count = _numbers_at(data, order, big, at, 2)
                 if count and (value := new.get(struct.unpack_from(order + "H", data, where)[0])):
                     return data[:where] + struct.pack(order + "H", value) + data[where + 2 :]
-    except struct.error:  # damaged, which is for a decoder to say
+    except _DAMAGED:  # damaged, which is for a decoder to say
         pass
     return data
 
