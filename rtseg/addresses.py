@@ -13,12 +13,15 @@ from rtseg.errors import UserError
 CAMERA = "camera:"
 SCHEMES = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "udp": None, "tcp": None}  # and their usual ports
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_DEVICE = re.compile(r"(?:/dev/video|camera:?)?([0-9]{1,2})", re.IGNORECASE)  # as other programs name a camera
 _GOOD = "camera:0 (or another number), rtsp://HOST/PATH, http://HOST/PATH, or udp:// and tcp:// with HOST:PORT"
 
 
 def is_live(source: str) -> bool:
-    """Whether it names a camera or a stream, known or not, and no file."""
-    return (source.startswith(CAMERA) or _ADDRESS.match(source) is not None) and not os.path.exists(source)
+    """Whether it names a camera or a stream, known or not, and no file or folder."""
+    if os.path.isfile(source) or os.path.isdir(source):  # a camera's device is neither
+        return False
+    return source.startswith(CAMERA) or bool(_ADDRESS.match(source) or _DEVICE.fullmatch(source))
 
 
 def shown(address: str) -> str:
@@ -69,6 +72,8 @@ def _check(address: str) -> None:
         if not re.fullmatch(r"\d{1,4}", address.removeprefix(CAMERA), re.ASCII):
             raise UserError(f"'{address}': a camera is named by its number, as in camera:0")
         return
+    if device := _DEVICE.fullmatch(address):
+        raise UserError(f"'{address}' seems to be a camera, which is written {CAMERA}{int(device[1])}")
     scheme = address.partition("://")[0].lower()
     if scheme not in SCHEMES:
         raise UserError(f"'{shown(address)}': {scheme}:// is not read; give {_GOOD}")

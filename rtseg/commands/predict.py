@@ -1,5 +1,6 @@
 """`rtseg predict`."""
 
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -154,6 +155,7 @@ def predict(
     if (piped := str(output) == "-") and (replaces or polygons or labels):
         raise UserError("-o - writes frames and no folder: leave out --overwrite, --resume, --polygons and --labels")
     if not piped:
+        _check_folder(output)
         check_results(output, replaces or (output.expanduser() / RECORD).is_file())  # then the network decides
     if polygons is not None:
         _check_polygons(polygons, replaces)
@@ -196,6 +198,15 @@ def predict(
         show_choices(predictor.runner.choices())
     if failed:
         raise typer.Exit(1)
+
+
+def _check_folder(output: Path) -> None:
+    """Raises: UserError where it is an address, which `Path` has made a folder's name of."""
+    if re.match(r"[a-z0-9]{2,}:/", str(output), re.IGNORECASE):
+        raise UserError(
+            "-o takes a folder, and no address; to send a film or a stream on, write its frames into a pipe, as "
+            "`-o - | ffmpeg -f rawvideo ...` (docs/video.md)"
+        )
 
 
 def _pipe(

@@ -126,6 +126,9 @@ def test_passwords_are_not_shown(address: str, seen: str) -> None:
     [
         (["camera:front"], "by its number, as in camera:0"),
         (["camera:"], "by its number"),
+        (["Camera:1"], "which is written camera:1"),
+        (["/dev/video2"], "which is written camera:2"),
+        (["0"], "which is written camera:0"),
         (["rtps://ann:secret@cam/live"], "rtps:// is not read; give camera:0"),
         (["rtsp:///live"], "names no host"),
         (["udp://239.0.0.1"], "names no port"),
