@@ -267,6 +267,8 @@ class _Frame:
                 raise Refused(431, f"the header of the request has more than {MOST_HEADER:,} bytes")
             if "content-length" in exchange.headers and "transfer-encoding" in exchange.headers:
                 raise Refused(400, "the body has two lengths: send Content-Length, or Transfer-Encoding")
+            if _rebound(scope["server"], exchange.headers.get("host", "")):
+                raise Refused(421, "this server is for its own machine: ask 127.0.0.1 or localhost by that name")
             if exchange.headers.get("upgrade", "").lower() == "websocket":
                 raise Refused(400, "there are no websockets here: send an image to /api/segment")
             await self._app(scope, exchange.receive, exchange.send)
@@ -277,6 +279,21 @@ class _Frame:
                 await error(503, "the server ends: send the request to another one")(scope, receive, exchange.send)
         except Exception:
             pass  # `_failed` has said and answered it; Starlette raises it once more
+
+
+def _rebound(server: tuple[str, int | None] | None, host: str) -> bool:
+    """Whether a loopback address was reached by a domain's name.
+
+    A web page may let its own domain stand for 127.0.0.1, and would then read the answers as its own.
+
+    Args:
+        server: address and port that were reached.
+        host: that header of the request.
+    """
+    if server is None or server[0] not in ("127.0.0.1", "::1"):
+        return False
+    name = host.rpartition(":")[0] or host
+    return any(map(str.isalpha, name)) and "." in name and not name.lower().endswith("localhost")
 
 
 class _Exchange:

@@ -13,6 +13,7 @@ _ERRORS = {
     "408": "the body did not arrive in time",
     "413": "too many bytes or pixels",
     "415": "the body is no image that is read: a film, an archive, a compressed body, a form",
+    "421": "a loopback address was asked for under the name of a domain",
     "422": "the image is damaged, or the network does not take it",
     "431": "the header of the request is too long",
     "500": "the server failed",

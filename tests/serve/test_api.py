@@ -140,6 +140,15 @@ def test_headers_and_addresses_that_are_refused(client: Client) -> None:
     assert answer.status in (400, 501)
 
 
+def test_a_domain_that_stands_for_loopback_is_refused(client: Client) -> None:
+    for host in ("evil.example:8000", "evil.example", "127.0.0.1.nip.example:80"):
+        answer = client.ask("GET", "/network.json", headers={"Host": host})
+        assert answer.status == 421, host
+        assert "127.0.0.1" in answer.error
+    for host in ("127.0.0.1:8000", "localhost:8000", "a.localhost", "[::1]:8000", "workstation"):
+        assert client.ask("GET", "/network.json", headers={"Host": host}).status == 200, host
+
+
 def test_a_body_that_does_not_arrive_is_refused(client: Client) -> None:
     head = f"POST {SEGMENT} HTTP/1.1\r\nHost: x\r\n"
     answer = client.raw(f"{head}Content-Length: 100\r\n\r\nhalf".encode())
