@@ -155,8 +155,7 @@ def predict(
     if (piped := str(output) == "-") and (replaces or polygons or labels):
         raise UserError("-o - writes frames and no folder: leave out --overwrite, --resume, --polygons and --labels")
     if not piped:
-        _check_folder(output)
-        check_results(output, replaces or (output.expanduser() / RECORD).is_file())  # then the network decides
+        _check_folder(output, replaces)
     if polygons is not None:
         _check_polygons(polygons, replaces)
     from rtseg.deploy.folder.counts import Counts
@@ -200,13 +199,14 @@ def predict(
         raise typer.Exit(1)
 
 
-def _check_folder(output: Path) -> None:
-    """Raises: UserError where it is an address, which `Path` has made a folder's name of."""
+def _check_folder(output: Path, replaces: bool) -> None:
+    """Raises: UserError where results cannot be written there, or it is an address, which `Path` took for a name."""
     if re.match(r"[a-z0-9]{2,}:/", str(output), re.IGNORECASE):
         raise UserError(
             "-o takes a folder, and no address; to send a film or a stream on, write its frames into a pipe, as "
             "`-o - | ffmpeg -f rawvideo ...` (docs/video.md)"
         )
+    check_results(output, replaces or (output.expanduser() / RECORD).is_file())  # then the network decides
 
 
 def _pipe(
