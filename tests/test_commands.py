@@ -68,7 +68,7 @@ TASKS = {
 # LightningCLI's flags and ours, beside the parameters of these classes.
 OWN_FLAGS = {"config", "output", "ckpt_path", "save_every", "seed_everything", "plugin", "auto", "help", "help-all"}
 OWN_FLAGS |= {"protocol", "boundary", "scores", "o", "picture"}  # of `validate` and `test`
-SHELL = {"source", "cd", "git", "pip", "pre-commit", "ffmpeg", "curl", "docker"}
+SHELL = {"source", "alias", "cd", "git", "pip", "pre-commit", "ffmpeg", "curl", "docker"}
 PLACEHOLDER = re.compile(r"[A-Z_]+$|.*(\.\.\.|<.*>|\$)")  # what the reader puts something in for
 
 
