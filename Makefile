@@ -45,7 +45,7 @@ ifneq ($(and $(CPU),$(TORCH_CPU)),)
 		echo "pip finds no PyTorch without CUDA ($(TORCH_CPU)): the Python Package Index does not carry it."; \
 		echo "Give the address of PyTorch's own index: make install CPU=1 INDEX=https://..."; \
 		echo "(on pytorch.org, 'Get Started', choose Pip and CPU; the address follows --index-url)."; \
-		echo "Or run 'make install': it needs no address, and 6.7 GB instead of about 2.3 GB."; exit 1; }
+		echo "Or run 'make install': it needs no address, and 7.2 GB instead of about 2.3 GB."; exit 1; }
 endif
 	$(PIP) $(if $(CPU),$(TORCH_CPU)) --editable '.[dev]'
 	@touch $@
