@@ -29,11 +29,13 @@ def page(
         Path | None,
         typer.Option(help="folder of onnxruntime-web to copy; default: the browser fetches it from a CDN"),
     ] = None,
-    example: Annotated[Path | None, typer.Option(help="image to start with; default: a drawn street")] = None,
+    example: Annotated[
+        Path | None, typer.Option(help="image behind the button Use the example; default: a drawn street")
+    ] = None,
 ) -> None:
     """Write a static page that runs the network in its visitor's browser.
 
-    Any web server gives it out. Images stay in the browser.
+    Any web server gives it out. Images stay in the browser. Without --runtime the visitor needs the internet.
     """
     output = output.expanduser()
     check_place(output)
@@ -43,6 +45,8 @@ def page(
     if example is not None:
         check_file(example, "Give an image, or leave --example out.")
     check_network(network)
+    from rtseg.page.network import check_given
     from rtseg.page.write import write_page
 
+    check_given(network)
     write_page(network, output, size=size, runtime=runtime, example=example)

@@ -52,6 +52,9 @@ def serve(
 
     limits = Limits(max_bytes, max_pixels, receive_seconds, seconds, parallel)
     with _bound(host, port) as sock:
+        from rtseg.page.network import check_given
+
+        check_given(network)
         from rtseg.serve.server import run
         from rtseg.serve.work import load_prepared
 

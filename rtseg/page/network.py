@@ -4,7 +4,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtseg.data.dataset import default_palette
+from rtseg.data.files import FILM_SUFFIXES
+from rtseg.data.header import IMAGE_SUFFIXES
 from rtseg.deploy.drawing.overlay_colors import distinct_colors
+from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 
 STATIC = Path(__file__).parent / "static"
@@ -25,6 +28,17 @@ def static_files() -> dict[str, Path]:
 def content_type(name: str) -> str:
     """The type of a file of the page, for a server to state: a browser runs no module that is text/plain."""
     return f"{_TYPES[Path(name).suffix]}; charset=utf-8"
+
+
+def check_given(source: str) -> None:
+    """Raises: UserError where an image or a film stands in the network's place: pages take them once they are open."""
+    suffix = Path(source).suffix.lower()
+    if suffix in FILM_SUFFIXES or suffix in IMAGE_SUFFIXES:
+        kind = "a film" if suffix in FILM_SUFFIXES else "an image"
+        raise UserError(
+            f"'{source}' is {kind} and no network: give the network alone, such as best.ckpt; the page takes images "
+            "and films once it is open"
+        )
 
 
 def describe_network(

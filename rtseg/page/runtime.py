@@ -60,6 +60,11 @@ def runtime_files() -> Iterator[RuntimeFile]:
         yield from road.values()
 
 
+def most_loaded() -> int:
+    """Bytes of the larger pair: no visitor loads both."""
+    return max(sum(file.size for file in road.values()) for road in FILES.values())
+
+
 def describe_runtime(base: str) -> dict[str, Any]:
     """What `network.json` says of the runtime, plain JSON.
 

@@ -17,7 +17,7 @@ from rtseg.output.folders import check_empty
 from rtseg.output.lock import locked_target
 from rtseg.page.graph import OUTPUT, PageGraph, page_graph
 from rtseg.page.network import NETWORK, describe_network, static_files
-from rtseg.page.runtime import CDN, FOLDER, check_runtime, copy_runtime, describe_runtime, integrity, runtime_files
+from rtseg.page.runtime import CDN, FOLDER, check_runtime, copy_runtime, describe_runtime, integrity, most_loaded
 from rtseg.terminal import say
 
 GRAPH, EXAMPLE = "network.onnx", "example.png"
@@ -112,7 +112,9 @@ def _say(folder: Path, graph: PageGraph, dist: Path | None) -> None:
     sizes = f"images of {written(graph.size)}" if graph.size else "images of any size"
     say(f"{folder}: {graph.card.model}, {graph.card.num_classes} classes, {sizes}, {total / 2**20:.1f} MiB")
     if dist is None:
-        loaded = sum(file.size for file in runtime_files()) / 2**20
-        say(f"onnxruntime-web comes from {CDN} when the page is opened, {loaded:.0f} MiB at most; --runtime copies it.")
+        say(
+            f"It needs the internet: its first visit loads at most {most_loaded() / 1e6:.1f} MB of onnxruntime-web "
+            f"from {CDN}. --runtime copies them into the folder instead (docs/page.md)."
+        )
     say("Images stay in the visitor's browser; the network's weights are there for every visitor to copy.")
     say(f"Look at it: python -m http.server --bind 127.0.0.1 -d {folder}, then open http://127.0.0.1:8000")

@@ -48,7 +48,9 @@ def test_a_page_of_the_cdn(drawn: PageGraph, tmp_path: Path, capsys: pytest.Capt
     assert said["runtime"]["wasm"]["module"]["file"] == f"{CDN}ort.wasm.bundle.min.mjs"
     policy = (tmp_path / "page" / "index.html").read_text()
     assert f"connect-src 'self' {CDN};" in policy
-    assert "127.0.0.1:8000" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "127.0.0.1:8000" in out
+    assert "at most 26.9 MB" in out, "of one road, not of both"
 
 
 def test_the_page_itself_names_no_other_address() -> None:
@@ -96,6 +98,7 @@ def test_nothing_is_left_where_the_network_fails(tmp_path: Path, monkeypatch: py
     [
         (["net.ckpt", "-o", "full"], "is not empty"),
         (["lost.ckpt", "-o", "new"], "lost.ckpt"),
+        (["film.mp4", "-o", "new"], "'film.mp4' is a film and no network: give the network alone"),
         (["net.ckpt", "-o", "new", "--runtime", "lost"], "onnxruntime-web"),
         (["net.ckpt", "-o", "new", "--example", "lost.png"], "lost.png"),
         (["net.ckpt", "-o", "new", "--size", "0", "64"], "--size 0 64"),
@@ -108,7 +111,8 @@ def test_wrong_words(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "other.txt").write_text("mine")
-    (tmp_path / "net.ckpt").write_text("none")
+    for name in ("net.ckpt", "film.mp4"):
+        (tmp_path / name).write_text("none")
     check_refused(exit_status(main, "page", *words), says, capsys)
     assert not (tmp_path / "new").exists()
 

@@ -37,6 +37,14 @@ def test_ports_and_addresses_that_cannot_be_had(tmp_path: Path, capsys: pytest.C
     assert "warning: whoever reaches 0.0.0.0" in refused(f"serve {tmp_path} --host 0.0.0.0 --port 0", capsys)
 
 
+def test_a_film_or_an_image_is_no_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, kind in {"film.mp4": "a film", "street.JPG": "an image"}.items():
+        (tmp_path / name).touch()
+        said = refused(f"serve {tmp_path / name} --port 0", capsys)
+        assert f"is {kind} and no network" in said
+        assert "then the images" not in said
+
+
 def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert "pip install 'rtseg[serve]'" in refused(f"serve {tmp_path}", capsys)

@@ -1,6 +1,7 @@
 // Large files, each with the hash that it must have; kept by the browser, so that the page works without a network.
 
 const STORE = "rtseg-files";
+const WHOLE = "Whoever made this page can make it whole, so that it needs no other server: rtseg page --runtime (docs/page.md).";
 
 // "sha384-..." is part of the address that it is kept under: another file of the same name is fetched anew.
 // -> ArrayBuffer. Throws an Error with a sentence.
@@ -13,7 +14,8 @@ export async function fetchChecked(url, integrity) {
     // Asked anew: what the browser has of this address may be the file of an older page.
     answer = await fetch(url, { integrity, cache: "no-cache", credentials: "omit", referrerPolicy: "no-referrer" });
   } catch {
-    throw new Error(`${url} cannot be loaded: there is no connection, or the file is not the one that it must be`);
+    const repair = new URL(url).origin === globalThis.origin ? "" : `. ${WHOLE}`;
+    throw new Error(`${url} cannot be loaded: there is no connection, or the file is not the one that it must be${repair}`);
   }
   if (!answer.ok) throw new Error(`${url} cannot be loaded: the server says ${answer.status}`);
   const copy = answer.clone();
