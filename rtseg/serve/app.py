@@ -47,7 +47,6 @@ MOST_HEADER = 2**14  # bytes of a request without its body
 _LINGER = 2.0  # seconds for which the rest of a refused body is read, so that its sender sees the answer
 _SENTENCES = {
     404: "there is nothing at this address: /api/segment takes images, and /openapi.json says how",
-    405: "this address does not take this method",
 }
 
 
@@ -118,6 +117,7 @@ class Server:
         try:
             async with asyncio.timeout(self.limits.seconds):
                 data = await self._receive(request, held)
+                _check_whole(request, data)
                 answer = await _while_there(request, self.work.segment(data, asked))
             held.turn_into(len(answer.content))
         except TimeoutError:
@@ -193,6 +193,17 @@ def _check_headers(request: Request, limits: Limits) -> None:
         raise _too_large(limits)
 
 
+def _check_whole(request: Request, data: bytes) -> None:
+    """Raises: Refused where `curl -d @FILE` has dropped bytes that every image file has."""
+    is_form = request.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded")
+    if is_form and data and not any(byte in data for byte in (b"\0", b"\r", b"\n")):
+        raise Refused(
+            415,
+            "the body is no image file: `curl -d` sends words, and drops bytes of files; send it with "
+            "`curl --data-binary @FILE`",
+        )
+
+
 def _too_large(limits: Limits) -> Refused:
     return Refused(413, f"the body has more than {limits.body:,} bytes: send a smaller file")
 
@@ -241,6 +252,10 @@ async def _http_error(request: Request, found: HTTPException) -> Response:
     """An address or a method that is not there; OPTIONS says which methods are."""
     if found.status_code == 405 and request.method == "OPTIONS":
         return Response(status_code=204, headers={"Allow": f"{(found.headers or {})['Allow']}, OPTIONS"})
+    if found.status_code == 405:
+        allowed = " or ".join(sorted((found.headers or {})["Allow"].split(", ")))
+        use = "send an image there, or open / in a browser" if allowed == "POST" else "images go to POST /api/segment"
+        return error(405, f"this address takes the method {allowed}, not {request.method}: {use}", found.headers)
     return error(found.status_code, _SENTENCES.get(found.status_code, str(found.detail)), found.headers)
 
 

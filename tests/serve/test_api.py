@@ -129,7 +129,12 @@ def test_headers_and_addresses_that_are_refused(client: Client) -> None:
         assert client.ask("GET", address).status == 404, address
     answer = client.ask("GET", SEGMENT)
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
-    assert "method" in answer.error
+    assert "takes the method POST, not GET" in answer.error
+    assert "takes the method GET or HEAD, not POST: images go to POST /api/segment" in client.ask("POST", "/").error
+    form = "application/x-www-form-urlencoded"  # what curl says of any body
+    assert client.segment(good, Content_Type=form).status == 200
+    answer = client.segment(good.translate(None, b"\0\r\n"), Content_Type=form)  # as `curl -d @FILE` sends it
+    assert (answer.status, "--data-binary @FILE" in answer.error) == (415, True)
     answer = client.ask("OPTIONS", SEGMENT)
     assert (answer.status, answer.headers["allow"], answer.body) == (204, "POST, OPTIONS", b"")
     assert "access-control-allow-origin" not in answer.headers
