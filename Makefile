@@ -68,18 +68,22 @@ demo-stages:
 		$(if $(wildcard $(DEMO_LAST)),--ckpt_path $(DEMO_LAST)) $(ARGS)
 	@touch runs/demo/.trained
 	@echo "3 of 5: score the best checkpoint on the 64 scenes"
-	$(RUN) validate --config $(DEMO) --ckpt_path runs/demo/training/best.ckpt
+	$(RUN) validate --config $(DEMO) --ckpt_path runs/demo/training/best.ckpt \
+		-o runs/demo/training/scores.json
 	@echo "4 of 5: time three engines, one second for each figure"
 	test -e runs/demo/training/benchmark.json || \
 		$(RUN) benchmark runs/demo/training/best.ckpt --input-size 192 256 --image runs/demo/data/val --seconds 1 \
-		--backend eager --backend onnxruntime --backend openvino -o runs/demo/training/benchmark.json
+		--backend eager --backend onnxruntime --backend openvino -o runs/demo/training/benchmark.json > /dev/null
 	@echo "5 of 5: segment ten of the scenes, and write the report"
 	$(RUN) predict runs/demo/training/best.ckpt runs/demo/data/val/scene_0000*.png \
 		-o runs/demo/training/predictions --overwrite
 	$(RUN) report runs/demo/training -o runs/demo/report.html
-	@echo "Done: open runs/demo/report.html. Then give the network a film of yours, or a page to try it in a browser:"
+	@echo "Done: open runs/demo/report.html. This writes it anew, after more training or another score:"
+	@echo "  rtseg report runs/demo/training -o runs/demo/report.html"
+	@echo "The network knows drawn streets alone. Give it a film of yours, or try it in a browser, as a page or a server:"
 	@echo "  rtseg predict runs/demo/training/best.ckpt film.mp4 -o film-results"
 	@echo "  rtseg page runs/demo/training/best.ckpt -o my-page"
+	@echo "  rtseg serve runs/demo/training/best.ckpt"
 
 clean-demo: ## remove what make demo made
 	rm -rf runs/demo

@@ -81,10 +81,10 @@ def test_demo_does_what_is_missing_and_no_more(tmp_path: Path) -> None:
     assert "--ckpt_path runs/demo/training/last.ckpt" in second[0]
     (demo / "training" / "benchmark.json").touch()
     assert [line.split()[0] for line in ran(fails="")] == ["validate", "predict", "report"]
-    *_, done, predict, page = make(tmp_path, "demo").splitlines()
+    *_, done, report, _, predict, page, serve = make(tmp_path, "demo").splitlines()
     assert "open runs/demo/report.html" in done
-    assert predict.split()[:2] == ["rtseg", "predict"]
-    assert page.split()[:2] == ["rtseg", "page"]
+    commands = [line.split()[:2] for line in (report, predict, page, serve)]
+    assert commands == [["rtseg", name] for name in ("report", "predict", "page", "serve")]
 
 
 def test_a_stopped_demo_says_how_it_goes_on(tmp_path: Path) -> None:
