@@ -18,6 +18,7 @@ class Flicker:
     def __init__(self) -> None:
         self._before: tuple[np.ndarray, np.ndarray] | None = None
         self._still = self._changed = 0
+        self._shares: list[float] = []  # of the pixels of each pair that do not move
 
     def add(self, image: np.ndarray, classes: np.ndarray) -> None:
         """The next frame.
@@ -30,7 +31,9 @@ class Flicker:
         if self._before is not None:
             old_grey, old_classes = self._before
             still = np.maximum(grey, old_grey) - np.minimum(grey, old_grey) < STILL
-            self._still += int(np.count_nonzero(still))
+            here = int(np.count_nonzero(still))
+            self._still += here
+            self._shares.append(here / still.size)
             self._changed += int(np.count_nonzero(still & (classes != old_classes)))
         self._before = grey, classes
 
@@ -38,3 +41,8 @@ class Flicker:
     def share(self) -> float | None:
         """0..1; None where no pixel stood still."""
         return self._changed / self._still if self._still else None
+
+    @property
+    def still(self) -> float | None:
+        """The share of a pair's pixels that do not move, of the median pair, 0..1; None of fewer than two frames."""
+        return float(np.median(self._shares)) if self._shares else None

@@ -90,12 +90,14 @@ class Streamed:
         played: at each rate.
         flicker: of the class maps of all frames, see `Flicker`; None where no pixel stood still, or the frames are not
             RGB of 8 bits.
+        still: the share of the pixels that do not move between neighbouring frames, see `Flicker`; None as there.
     """
 
     plain: float
     seconds: Sequence[float]
     played: Sequence[Played]
     flicker: float | None = None
+    still: float | None = None
 
 
 def stream(
@@ -202,9 +204,9 @@ class _Score:
 
     def streamed(self) -> Streamed:
         """What came of it so far."""
-        flicker = self._flicker.share if self._flicker else None
+        flicker, still = (self._flicker.share, self._flicker.still) if self._flicker else (None, None)
         return Streamed(
-            mean_iou(self._confusion).item(), self._seconds, [player.played for player in self._players], flicker
+            mean_iou(self._confusion).item(), self._seconds, [player.played for player in self._players], flicker, still
         )
 
 

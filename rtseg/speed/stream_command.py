@@ -28,6 +28,7 @@ from rtseg.speed.progress import progress_bar
 from rtseg.speed.stream import Found, Played, Streamed, series, stream
 from rtseg.terminal import Console, say
 
+_FILM = 0.2  # of the pixels; measured between neighbours: films 0.6 and more, scenes of their own below 0.1
 _COLUMNS = (
     Column("network", left=True, groups=True),
     Column("engine", left=True),
@@ -127,7 +128,7 @@ def run_stream(
     piped = not sys.stdout.isatty()
     if piped:
         say(text)
-    _tell(rows, frames, [*_note_of(films), device_line(described)], stderr=piped)
+    _tell(rows, frames, [*_note_of(films), *_note_of_motion(rows), device_line(described)], stderr=piped)
 
 
 def _can_be_steady(predictor: Predictor, backend: str, console: Console) -> bool:
@@ -144,6 +145,16 @@ def _note_of(films: Sequence[str]) -> list[str]:
     if len(films) == 1:
         return []
     return [f"the names of the frames are of {len(films)} series, '{films[0]}...' and others: a stream is one film"]
+
+
+def _note_of_motion(rows: Sequence[_Row]) -> list[str]:
+    still = rows[0].streamed.still  # of the frames alone, so of all rows
+    if still is None or still >= _FILM:
+        return []
+    return [
+        f"only {still:.0%} of the pixels stand still between neighbouring frames, less than the {_FILM:.0%} of a slow "
+        "film: if these are scenes of their own, flicker and the mIoU of the stream say nothing"
+    ]
 
 
 def _check(candidate: Candidate, frames: SegmentationDataset) -> None:

@@ -167,6 +167,7 @@ def test_flicker_is_that_of_pixels_that_do_not_move() -> None:
     assert flicker.share == 10 / 22
     flicker.add(moved, other)
     assert flicker.share == 200 / (20 * 22 + 20 * 40)
+    assert flicker.still == (22 / 40 + 1) / 2  # the median of two pairs
 
 
 def test_frames_are_in_the_order_of_their_numbers() -> None:
