@@ -15,7 +15,7 @@ def is_numbered(source: str | Path) -> bool:
 def numbered_files(pattern: Path) -> dict[int, Path]:
     """Number -> file, in the order of the numbers; empty where there are none.
 
-    `%06d` stands for six digits and, from a million on, for more; `%d` for as many as the number has.
+    `%06d` stands for six digits or more, as C's printf writes a million; `%d` for as many as the number has.
     """
     found = _NUMBER.search(pattern.name)
     assert found is not None
@@ -28,6 +28,17 @@ def numbered_files(pattern: Path) -> dict[int, Path]:
     except OSError:
         return {}
     return dict(sorted((int(match[1]), path) for match, path in matches if match))
+
+
+def no_numbered(pattern: Path) -> str:
+    """What is said of a pattern that no file has, though its folder is there: one sentence."""
+    others = numbered_files(pattern.with_name(_NUMBER.sub("%d", pattern.name)))
+    hint = "%06d stands for six digits or more, %d for any number"
+    if others:
+        digits = min(len(path.name) for path in others.values()) - len(_NUMBER.sub("", pattern.name))
+        meant = pattern.with_name(_NUMBER.sub(f"%0{digits}d" if digits > 1 else "%d", pattern.name))
+        hint += f"; did you mean '{meant}'?"
+    return f"no image in '{pattern.parent}' has such a name as '{pattern.name}': {hint}"
 
 
 def name_of_numbered(pattern: Path) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 from rtseg.addresses import is_live, shown
 from rtseg.errors import UserError, nearest
 from rtseg.hub import fetch
-from rtseg.numbered import is_numbered, numbered_files
+from rtseg.numbered import is_numbered, no_numbered, numbered_files
 from rtseg.published import fetch_published, find_published
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"  # of a folder of weights
@@ -23,6 +23,7 @@ _EXPORTS = (".onnx", ".xml", ".mnn", ".pt2")
 NETWORK_SUFFIXES = (".ckpt", ".pt", ".pth", ".safetensors", ".pdparams", *_EXPORTS)
 _FILE_SUFFIXES = (*NETWORK_SUFFIXES, ".json", ".yaml")
 OTHER_LIBRARIES = ("timm:",)  # what names of their networks and weights begin with
+FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 _SEARCHED = 2000  # names of a folder that are compared with a wrong one
 
 
@@ -169,7 +170,11 @@ def no_images(source: str) -> str:
         return f"'{shown(source)}' is a camera or a stream, which `rtseg predict` alone takes"
     if glob.has_magic(source):
         return f"no images in '{source}': no file matches"
-    return f"no such image, folder or glob: {missing(os.path.expanduser(source))}"
+    path = Path(os.path.expanduser(source))
+    if is_numbered(path) and path.parent.is_dir():
+        return no_numbered(path)
+    kind = "film" if path.suffix.lower() in FILM_SUFFIXES else "image, folder or glob"
+    return f"no such {kind}: {missing(path)}"
 
 
 def fetch_network(source: str | Path, *files: str, **hub: Any) -> Path:

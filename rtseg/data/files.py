@@ -23,7 +23,6 @@ from rtseg.errors import UserError, first_line
 from rtseg.paths import no_images
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
-FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 MAX_PIXELS = 178_956_970  # Pillow's limit: 0.5 GiB as RGB. Telephones' 108 megapixels pass
 _MAX_SIDE = 2**20  # OpenCV's
 _LARGE = 2**25  # pixels, of which no second copy is made

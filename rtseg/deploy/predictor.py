@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rtseg.data.dataset import default_palette
 from rtseg.data.evaluation import resize_for_evaluation
-from rtseg.data.files import FILM_SUFFIXES, IMAGE_SUFFIXES
+from rtseg.data.files import IMAGE_SUFFIXES
 from rtseg.deploy.class_map import class_map
 from rtseg.deploy.engines import size_of
 from rtseg.deploy.explain import Choice
@@ -26,6 +26,7 @@ from rtseg.deploy.windows.tiling import Tiling, check_tiles, tiling
 from rtseg.errors import UserError
 from rtseg.models.network import Network
 from rtseg.models.segmenter import Segmenter
+from rtseg.paths import FILM_SUFFIXES
 
 _ORDER = "where a network is expected: give the network first, then the images"
 _ENGINE = "an engine's own form of a network, without class names: give the checkpoint, or a file of `rtseg export`"
@@ -228,8 +229,7 @@ def load(
 
     Args:
         source: a `.ckpt` (its moving average, if it has one), a folder with model.safetensors, a published name
-            (`rtseg list weights`), a Hugging Face id, or a file of `rtseg export`. For a file of one size every image
-            is resized to it.
+            (`rtseg list weights`), a Hugging Face id, or a file of `rtseg export`; one of a fixed size resizes images.
         device: where it runs. None takes a GPU where there is one, for an exported file the CPU.
         engine: "auto" takes the fastest engine here whose class maps are those of float32 PyTorch. That is measured at
             the first image, in ten seconds to a minute, and remembered on this machine for this network and size. Any

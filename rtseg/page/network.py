@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtseg.data.dataset import default_palette
-from rtseg.data.files import FILM_SUFFIXES
 from rtseg.data.header import IMAGE_SUFFIXES
 from rtseg.deploy.drawing.overlay_colors import distinct_colors
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
+from rtseg.paths import FILM_SUFFIXES
 
 STATIC = Path(__file__).parent / "static"
 NETWORK = "network.json"

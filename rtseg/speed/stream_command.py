@@ -152,8 +152,8 @@ def _note_of_motion(rows: Sequence[_Row]) -> list[str]:
     if still is None or still >= _FILM:
         return []
     return [
-        f"only {still:.0%} of the pixels stand still between neighbouring frames, less than the {_FILM:.0%} of a slow "
-        "film: if these are scenes of their own, flicker and the mIoU of the stream say nothing"
+        f"only {still:.0%} of the pixels stand still between neighbouring frames, and fewer than {_FILM:.0%} "
+        "are rare in a film: if these are scenes of their own, flicker and the mIoU of the stream say nothing"
     ]
 
 

@@ -83,7 +83,10 @@ class Outputs:
     def check_images(self, images: Sequence[str | Path]) -> None:
         """Raises: UserError where there are images beside the films, and class maps are to be steady."""
         if self.steady and images:
-            raise UserError(f"--steady is of films, and '{images[0]}' is none: leave one of the two out")
+            raise UserError(
+                f"--steady is of films, and '{images[0]}' is none: leave one of the two out, or give numbered "
+                "images as a film, as 'folder/%06d.png'"
+            )
 
     def check_names(self, names: Collection[str], folder: Path) -> None:
         """Raises: UserError where a server would not know an image by its name, or would find other files."""

@@ -5,12 +5,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rtseg.data.files import FILM_SUFFIXES, IMAGE_SUFFIXES, find_images
+from rtseg.data.files import IMAGE_SUFFIXES, find_images
 from rtseg.data.kinds import is_film
 from rtseg.data.walk import find_files
 from rtseg.deploy.folder.result_names import LEGEND, margin_file, result_files
 from rtseg.errors import UserError
 from rtseg.numbered import is_numbered
+from rtseg.paths import FILM_SUFFIXES
 from rtseg.terminal import Console, counted
 
 

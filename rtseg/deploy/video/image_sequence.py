@@ -9,7 +9,7 @@ from rtseg.deploy.pixels import read_pixels
 from rtseg.deploy.video.reader import Turn
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
-from rtseg.numbered import numbered_files
+from rtseg.numbered import no_numbered, numbered_files
 from rtseg.terminal import counted
 
 _RATE = 25.0
@@ -34,7 +34,7 @@ class ImageSequence:
         self._pattern, self._card, self._most, self.rate = pattern, card, max_pixels, rate or _RATE
         files = numbered_files(pattern)
         if not files:
-            raise UserError(f"{pattern}: no image in '{pattern.parent}' has such a name; %06d stands for six digits")
+            raise UserError(no_numbered(pattern))
         self._files = list(files.values())
         self._lost = max(files) - min(files) + 1 - len(files)
         self.stated, self.frames = len(files), 0

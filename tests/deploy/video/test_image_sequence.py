@@ -50,8 +50,14 @@ def test_numbers_are_counted_and_not_spelled(tmp_path: Path) -> None:
     assert list(numbered_files(tmp_path / "a%03d.png").values()) == [tmp_path / "a010.png"]
     assert numbered_files(tmp_path / "lost" / "%d.png") == {}
     check_any_image([str(tmp_path / "a%d.png")])
-    with pytest.raises(UserError, match="no such image"):
+    with pytest.raises(UserError, match=r"no image in .* has such a name as 'c%d\.png'"):
         check_any_image([str(tmp_path / "c%d.png")])
+    for typed, meant in (("b%06d.png", "b%d.png"), ("a%06d.jpg", "a%d.jpg")):
+        with pytest.raises(UserError, match=f"six digits or more.*did you mean '.*/{meant}'"):
+            check_any_image([str(tmp_path / typed)])
+    (tmp_path / "c0005.png").touch()
+    with pytest.raises(UserError, match=r"did you mean '.*/c%04d\.png'"):
+        check_any_image([str(tmp_path / "c%06d.png")])
 
 
 def test_the_class_maps_are_those_of_the_images(
