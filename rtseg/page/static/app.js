@@ -106,6 +106,7 @@ function take(job) {
     } catch (error) {
       if (mine !== turn) return;
       say("");
+      for (const id of ["viewer", "times"]) $(id).hidden = true; // what was given before would pass for this one
       fail(error);
     }
   });

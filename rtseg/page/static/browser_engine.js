@@ -2,12 +2,15 @@
 
 import { allKept } from "./checked.js";
 
+const ROADS = ["webgpu", "wasm"];
+
 export class BrowserEngine {
   #worker;
   #waiting = new Map();
   #next = 0;
   #network;
   #started;
+  #only;
 
   constructor(network, tell) {
     this.#network = network;
@@ -39,15 +42,23 @@ export class BrowserEngine {
 
   // only: "wasm" leaves WebGPU out, "webgpu" takes it also without a graphics card.
   async start(only) {
+    this.#only = only;
     this.#started = await this.#ask("start", { network: this.#network, base: document.baseURI, only });
   }
 
   get description() {
     const { road, threads, why } = this.#started;
     const { version } = this.#network.runtime;
-    if (road === "webgpu") return `onnxruntime-web ${version}, WebGPU.`;
+    if (road === "webgpu") return `onnxruntime-web ${version}, WebGPU.${this.#vain}`;
     const count = threads === 1 ? "one thread" : `${threads} threads`;
-    return `onnxruntime-web ${version}, WebAssembly with ${count}, since ${why}.`;
+    return `onnxruntime-web ${version}, WebAssembly with ${count}, since ${why}.${this.#vain}`;
+  }
+
+  // What the address asks for and does not get, a sentence; else empty.
+  get #vain() {
+    if (!this.#only || this.#only === this.#started.road) return "";
+    const known = ROADS.includes(this.#only) ? "which does not run here" : `which is unknown: ${ROADS.join(" or ")} is known`;
+    return ` The address asks for on=${this.#only.slice(0, 40)}, ${known}.`;
   }
 
   get privacy() {

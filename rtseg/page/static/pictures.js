@@ -50,7 +50,7 @@ export async function readPicture(file, most) {
     // Values as they are stored, as rtseg reads them: no colour profile is applied.
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
   } catch {
-    throw new Error(`${nameOf(file)} is not an image that this browser can open. It opens PNG, JPEG and WebP.`);
+    throw new Error(`${nameOf(file)} is not an image that this browser can open. It opens PNG, JPEG and WebP, and films as MP4 (H.264) and WebM.`);
   }
   try {
     checkSize(bitmap.height, bitmap.width, most);
