@@ -3,16 +3,21 @@
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from rtseg.data.dataset import default_palette
 from rtseg.data.header import IMAGE_SUFFIXES
 from rtseg.deploy.drawing.overlay_colors import distinct_colors
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.paths import FILM_SUFFIXES
+from rtseg.scenes.scene import draw_scene
 
 STATIC = Path(__file__).parent / "static"
 NETWORK = "network.json"
 FORMAT = 1
+USUAL_SIZE = 512, 512  # where the card does not say which size the network was trained at
+_MOST_DRAWN = 2**19  # pixels
 MOST_PIXELS = 2**26  # of an image that the page opens
 _TYPES = {
     ".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".json": "application/json",
@@ -28,6 +33,19 @@ def static_files() -> dict[str, Path]:
 def content_type(name: str) -> str:
     """The type of a file of the page, for a server to state: a browser runs no module that is text/plain."""
     return f"{_TYPES[Path(name).suffix]}; charset=utf-8"
+
+
+def drawn_example(card: ModelCard, size: tuple[int, int] | None) -> np.ndarray:
+    """A drawn street for visitors to start with, (h, w, 3) uint8 RGB; the same for a page and a server of a network.
+
+    Args:
+        size: (H, W) that the network takes alone; None for the size that it was trained at. Both sides are halved
+            until the street is small enough to be loaded and segmented in a browser.
+    """
+    height, width = size or card.input_size or USUAL_SIZE
+    while height * width > _MOST_DRAWN:
+        height, width = max(1, height // 2), max(1, width // 2)
+    return draw_scene(np.random.default_rng(0), (height, width))[0]
 
 
 def check_given(source: str) -> None:

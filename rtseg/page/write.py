@@ -16,7 +16,7 @@ from rtseg.errors import UserError
 from rtseg.output.folders import check_empty
 from rtseg.output.lock import locked_target
 from rtseg.page.graph import OUTPUT, PageGraph, page_graph
-from rtseg.page.network import NETWORK, describe_network, static_files
+from rtseg.page.network import NETWORK, describe_network, drawn_example, static_files
 from rtseg.page.runtime import CDN, FOLDER, check_runtime, copy_runtime, describe_runtime, integrity, most_loaded
 from rtseg.terminal import say
 
@@ -60,7 +60,7 @@ def write_page(
             page = Path(aside) / "page"
             page.mkdir()
             _fill(page, graph, dist)
-            Image.fromarray(graph.proof.image if shown is None else shown).save(page / EXAMPLE)
+            Image.fromarray(drawn_example(graph.card, graph.size) if shown is None else shown).save(page / EXAMPLE)
             if folder.exists():
                 folder.rmdir()  # empty
             page.rename(folder)

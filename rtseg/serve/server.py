@@ -12,6 +12,7 @@ from rtseg.command_line import catch_signals, restore_signals
 from rtseg.deploy.folder.lanes import resized_note
 from rtseg.deploy.predictor import Predictor
 from rtseg.errors import UserError
+from rtseg.page.network import drawn_example
 from rtseg.serve.app import MOST_HEADER, Server
 from rtseg.serve.connection import PatientConnection
 from rtseg.serve.limits import Limits
@@ -42,7 +43,8 @@ def create(predictor: Predictor, limits: Limits) -> Running:
     """A server of a network, with its engine ready; `http.run(sockets=[...])` serves."""
     work = Work(predictor, limits)
     work.prepare()
-    server = Server(work, limits, network_facts(predictor.card, limits), page_files(work.example))
+    files = page_files(drawn_example(predictor.card, predictor.fixed_size))
+    server = Server(work, limits, network_facts(predictor.card, limits), files)
     config = uvicorn.Config(
         server.app(),
         http=PatientConnection,

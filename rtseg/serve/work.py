@@ -18,13 +18,13 @@ from rtseg.deploy.asked import AUTO
 from rtseg.deploy.engines import parse_backend
 from rtseg.deploy.predictor import Predictor, load
 from rtseg.errors import UserError
+from rtseg.page.network import USUAL_SIZE
 from rtseg.scenes.scene import draw_scene
 from rtseg.serve.answers import RESULTS, Answer, Asked, encode, predict
 from rtseg.serve.decode import decode
 from rtseg.serve.limits import Limits, Refused
 
 _IN_WORK = 3  # images: one is decoded, one is in the network, one is encoded
-_USUAL_SIZE = 512, 512  # where the card does not say which size the network was trained at
 
 Found = TypeVar("Found")
 
@@ -52,7 +52,7 @@ def load_prepared(network: str, *, engine: str = AUTO, device: str | None = None
 
 def _example(predictor: Predictor) -> np.ndarray:
     """A drawn street of the size that the network is made for, (H, W, 3) uint8 RGB."""
-    return draw_scene(np.random.default_rng(0), predictor.fixed_size or predictor.card.input_size or _USUAL_SIZE)[0]
+    return draw_scene(np.random.default_rng(0), predictor.fixed_size or predictor.card.input_size or USUAL_SIZE)[0]
 
 
 class Work:

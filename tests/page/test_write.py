@@ -14,7 +14,7 @@ from rtseg.deploy.graph import Graph, OpenShape
 from rtseg.errors import UserError
 from rtseg.models.model_card import ModelCard
 from rtseg.page.graph import PageGraph, page_graph
-from rtseg.page.network import static_files
+from rtseg.page.network import drawn_example, static_files
 from rtseg.page.runtime import CDN, VERSION, check_runtime, runtime_files
 from rtseg.page.write import write_page
 from tests.helpers.command import check_refused, exit_status
@@ -48,6 +48,9 @@ def test_a_page_of_the_cdn(drawn: PageGraph, tmp_path: Path, capsys: pytest.Capt
     assert said["runtime"]["wasm"]["module"]["file"] == f"{CDN}ort.wasm.bundle.min.mjs"
     policy = (tmp_path / "page" / "index.html").read_text()
     assert f"connect-src 'self' {CDN};" in policy
+    example = np.asarray(Image.open(tmp_path / "page" / "example.png"))
+    assert (example == drawn_example(CARD, (64, 96))).all()
+    assert example.shape == (64, 96, 3)
     out = capsys.readouterr().out
     assert "127.0.0.1:8000" in out
     assert "at most 26.9 MB" in out, "of one road, not of both"
