@@ -23,7 +23,7 @@ from rtseg.deploy.folder.legend import shares_sentence
 from rtseg.deploy.folder.pipeline import Pipeline
 from rtseg.deploy.folder.result_names import margin_file, result_files, result_names
 from rtseg.deploy.folder.results import Results
-from rtseg.deploy.folder.sources import check_sources, find_sources, say_failed, split_films
+from rtseg.deploy.folder.sources import check_sources, find_sources, say_animations, say_failed, split_films
 from rtseg.deploy.folder.stages import Speed, StageTimes
 from rtseg.deploy.pixels import read_pixels
 from rtseg.deploy.prediction import Prediction
@@ -119,6 +119,7 @@ def _write_all(
     if len(names) >= _MANY:
         results.predictor.runner.may_measure = True
     run = _Run(results, counts, console)
+    say_animations(names, console)
     if names:
         run.write_all(names, max_pixels)
         failed |= run.failed

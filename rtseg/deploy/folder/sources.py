@@ -2,8 +2,10 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from PIL import Image
 
 from rtseg.data.files import IMAGE_SUFFIXES, find_images
 from rtseg.data.kinds import is_film
@@ -99,6 +101,27 @@ def check_sources(names: dict[Path, str], out_dir: Path) -> None:
         for result in (out_dir / file for file in (*result_files(name), margin_file(name), LEGEND)):
             if Path(os.path.abspath(result)) in names:
                 raise UserError(f"the results of '{path}' would overwrite the image '{result}': give another folder")
+
+
+def say_animations(images: Iterable[Path], console: Console) -> None:
+    """Says which GIF files have more images than the first, which alone is read."""
+    animations = [path for path in images if path.suffix.lower() == ".gif" and _is_animated(path)]
+    if animations:
+        many = f" and {len(animations) - 1} more" if len(animations) > 1 else ""
+        console.print(
+            f"'{animations[0]}'{many}: of an animation the first image alone is segmented; as a film it has all: "
+            "`ffmpeg -i FILE new.mp4`",
+            soft_wrap=True,
+        )
+
+
+def _is_animated(path: Path) -> bool:
+    """False for what cannot be read: who reads it says so."""
+    try:
+        with Image.open(path) as file:
+            return bool(getattr(file, "is_animated", False))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def say_failed(failed: dict[Path, str], total: str, console: Console) -> None:

@@ -48,6 +48,18 @@ def save(path: Path, first: int = 0) -> Path:
     return path
 
 
+def test_an_animation_is_its_first_image_and_that_is_said(
+    predictor: Faulty, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (Image.new("RGB", (17, 12), color) for color in ("red", "blue"))
+    first.save(tmp_path / "still.gif")
+    first.save(tmp_path / "moves.gif", save_all=True, append_images=[second])
+    (tmp_path / "cut.gif").write_bytes((tmp_path / "moves.gif").read_bytes()[:8])
+    gifs = [tmp_path / f"{name}.gif" for name in ("still", "moves", "cut")]
+    assert list(predict_files(predictor, gifs, tmp_path / "out")) == [tmp_path / "cut.gif"]
+    assert f"'{tmp_path / 'moves.gif'}': of an animation the first image alone" in capsys.readouterr().err
+
+
 def test_the_rest_is_predicted(predictor: Faulty, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predictor.faults = {1: MemoryError(), 2: RuntimeError("no kernel"), 3: UserError("not finite"), 4: KeyError("x")}
     for first in range(6):
