@@ -210,11 +210,13 @@ def test_an_engine_of_class_maps_alone_has_plain_rows(
 ) -> None:
     create_model("rtformer_slim", 11, base_channels=8, spp_channels=16, head_channels=8).save_pretrained(tmp_path)
     monkeypatch.setattr(Runner, "has_source_margins", False)
+    monkeypatch.setattr("rtseg.speed.stream_command._FILM", 1.01)  # so that no frames are a film
     run_stream(
         Asked([str(tmp_path)], backends=["eager"]), Conditions(device="cpu"), drive, "camvid", [15.0], steady=True
     )
     shown = capsys.readouterr()
     assert "without steady masks of eager: --steady needs logits or margins" in shown.err
+    assert "of the pixels stand still between neighbouring frames" in " ".join(shown.err.split())
     assert [row["steady"] for row in json.loads(shown.out.splitlines()[0])["rows"]] == [False]
 
 
