@@ -230,7 +230,7 @@ def _wire() -> Iterator[Hostile]:
         "TLS": ((400,), [b"\x16\x03\x01\x02\0\1\0\1\xfc\x03\x03" + bytes(200)]),
         "no host": ((400,), [f"GET {SEGMENT} HTTP/1.1\r\n\r\n".encode()]),
         "line feeds in a header": ((400,), [b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r c\n\r\n\r\n"]),
-        "a proxy's request": ((400, 404, 405), [b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n"]),
+        "a proxy's request": ((400, 404, 405, 421), [b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n"]),
     }  # fmt: skip
     for name, (statuses, parts) in lines.items():
         yield Hostile(name, statuses, lambda client, parts=parts: client.raw(*parts))  # type: ignore[misc]
