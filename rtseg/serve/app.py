@@ -334,7 +334,7 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Of a body it returns when the client has read nearly all; who takes too long is cut off, by not ending it."""
+        """Returns when the client has read nearly all of a body; who takes too long is cut off: it does not end."""
         if message["type"] == "http.response.start":
             self.begun = True
             headers = MutableHeaders(scope=message)

@@ -64,14 +64,13 @@ class Work:
 
     Attributes:
         engine: the name of the engine that runs the network.
-        example: an image of the size that the network is made for, (H, W, 3) uint8 RGB.
         inside: requests that are waiting or in work.
         waiting: those of them that wait.
     """
 
     def __init__(self, predictor: Predictor, limits: Limits) -> None:
         self._predictor, self._limits = predictor, limits
-        self.example = _example(predictor)
+        self._example = _example(predictor)
         threads = torch.get_num_threads()
         self._network = ThreadPoolExecutor(1, "network", torch.set_num_threads, (threads,))
         self._codec = ThreadPoolExecutor(2, "codec", torch.set_num_threads, (threads,))
@@ -86,7 +85,7 @@ class Work:
     def prepare(self) -> None:
         """Builds the engine, and runs each kind of answer once, so that the first request is as fast as others."""
         for asked in (*map(Asked, RESULTS), Asked("json", polygons=True)):
-            found = self._network.submit(predict, self._predictor, self.example, asked).result()
+            found = self._network.submit(predict, self._predictor, self._example, asked).result()
             self._codec.submit(encode, self._predictor, found, asked, {}).result()
 
     async def segment(self, data: bytes, asked: Asked) -> Answer:

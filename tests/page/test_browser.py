@@ -328,7 +328,7 @@ def test_nothing_leaves_the_machine_and_it_works_offline(site: Path, images: Pat
 
 
 def test_a_folder_that_is_written_anew(site: Path, tmp_path: Path) -> None:
-    """Of files that are old a browser takes its own copies, unless it is told to ask."""
+    """A browser takes its own copies of files that are old, unless it is told to ask."""
     page = tmp_path / "page"
 
     def put(source: Path) -> None:

@@ -77,7 +77,7 @@ def image_of(height: int, width: int) -> np.ndarray:
 def test_exported_files(
     exported_once: Callable[..., Graph], class_map_graph: Graph, logits_graph: Graph, tmp_path: Path
 ) -> None:
-    """Of one size, to which images are resized; without margins where the file has none for the image."""
+    """A file of one size, to which images are resized; without margins where it has none for the image."""
     margins = exported_once((1, 64, 96), "class_map_margin")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)).save(tmp_path / "image.png")
     data = (tmp_path / "image.png").read_bytes()
